@@ -1,0 +1,52 @@
+"""make for model weights.
+
+`models.yaml` says which models we want (manifest). What follows from it is resolved into
+`models.lock`: exactly which bytes (lockfile). Fetching obeys one line of the lock at a time:
+resumable, verified, in place or not there at all (transfer). doit decides whether (tasks): a
+target is judged from its stat, its receipt and the lock (freshness), so that a second run does
+nothing and opens no socket.
+
+    from downloader import ensure
+    folder = ensure("gpt2-124M")      # fetches what is missing, returns the model's folder
+
+docs/architecture.md is the map.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from downloader.version import __version__
+
+__all__ = ["__version__", "ensure", "sync"]
+
+
+def ensure(name: str, *, folder: Path | None = None) -> Path:
+    """Bring one model up to date, and return its folder.
+
+    Args:
+        name: The model's key in models.yaml.
+        folder: Where models.yaml lies; default: the working directory, or MODELMAKE_MANIFEST.
+
+    Raises:
+        ModelmakeError: It could not be brought up to date; what arrived is kept.
+    """
+    return sync([name], folder=folder)[name]
+
+
+def sync(names: Sequence[str] | None = None, *, folder: Path | None = None) -> dict[str, Path]:
+    """Do what `doit` does: lock when models.yaml changed, then fetch what is missing or changed.
+
+    Args:
+        names: The models; default: all that are not optional.
+        folder: As in `ensure`.
+
+    Returns:
+        Each model's folder by its name.
+
+    Raises:
+        ModelmakeError: Not all could be brought up to date; the first failure, after all others
+            had their turn.
+    """
+    from downloader.sync import sync_models  # noqa: PLC0415 - importing us must cost nothing
+
+    return sync_models(names, folder)

@@ -1,0 +1,130 @@
+"""What the tasks do when doit runs them: call the engine, say the result, turn errors to failures.
+
+Results go to standard output; progress, notices and errors to standard error.
+"""
+
+import functools
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ParamSpec
+
+from doit.exceptions import TaskFailed
+
+from downloader import receipts
+from downloader.errors import LockError, ModelmakeError
+from downloader.project import Model
+from downloader.reporter import Heartbeat
+from downloader.runtime import current
+
+P = ParamSpec("P")
+Values = dict[str, object]
+
+
+def _failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
+    """Return the act with our errors as doit's failures: exit status 1, and no traceback."""
+
+    @functools.wraps(act)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 - doit's TaskFailed has no types
+        try:
+            return act(*args, **kwargs)
+        except ModelmakeError as error:
+            return TaskFailed(error.report())
+
+    return wrapped
+
+
+@_failing
+def fetch(name: str, path: str) -> Values:
+    """Bring one target up to date; what was done is for the reporter."""
+    outcome = current().syncer.sync(name, path, Heartbeat(f"{name}/{path}"))
+    return {
+        "verb": outcome.verb,
+        "size": outcome.size,
+        "moved_bytes": outcome.moved_bytes,
+        "seconds": outcome.seconds,
+        "is_first_use": outcome.is_first_use,
+    }
+
+
+@_failing
+def refuse(name: str) -> None:
+    """Say why nothing is known of a model's files."""
+    from downloader.sources.registry import source_for  # noqa: PLC0415 - on the way to an error
+
+    source_for(current().project.named(name).entry)
+
+
+@_failing
+def lock(*, check: bool = False, upgrade: bool = False) -> None:
+    """Bring models.lock up to date, or only look whether it is."""
+    from downloader import locking  # noqa: PLC0415 - imports requests
+
+    project = current().project
+    if check:
+        locking.check(project)
+        return
+    for line in locking.lock(project, upgrade=upgrade):
+        sys.stdout.write(f"{line}\n")
+
+
+@_failing
+def verify(names: list[str], *, repair: bool = False) -> None:
+    """Hash every file of the named models, or of all that are here, and tell what is bad."""
+    from downloader.verify import verify as judged  # noqa: PLC0415 - the no-op run has no use
+
+    good, bad = 0, []
+    for verdict in judged(_to_verify(names)):
+        good += not verdict.is_bad
+        if verdict.is_bad:
+            bad.append(verdict)
+            sys.stdout.write(f"{verdict.state}: {verdict.model}/{verdict.path}\n")
+    repaired = [current().syncer.repair(each.model, each.path) for each in bad] if repair else []
+    sys.stdout.write(f"verified {good} files, {len(bad)} bad, {len(repaired)} repaired\n")
+    if len(bad) > len(repaired):
+        raise LockError(
+            f"{len(bad)} files are not what models.lock says.",
+            hint="Run `doit verify --repair`, or `doit`, to fetch them again.",
+        )
+
+
+def _to_verify(names: Iterable[str]) -> list[Model]:
+    """Return the named models, or those that are not optional or have a file here."""
+    project = current().project
+    wanted = [project.named(name).name for name in names]
+    return [
+        model
+        for model in project.models()
+        if (model.name in wanted if wanted else _is_expected(model))
+    ]
+
+
+def _is_expected(model: Model) -> bool:
+    return not model.declared.entry.optional or bool(receipts.load(model.folder))
+
+
+def clean(name: str, *, dryrun: bool) -> None:
+    """Remove a model's targets, what is noted of them, and the folders that this leaves empty."""
+    project = current().project
+    model = next(each for each in project.models() if each.name == name)
+    paths = [artifact.path for artifact in model.artifacts]
+    targets = [model.folder / path for path in paths]
+    for target in targets:
+        if target.is_file():
+            sys.stdout.write(f"fetch:{name} - removing file '{target}'\n")
+            if not dryrun:
+                target.unlink()
+    if not dryrun and model.folder.is_dir():
+        receipts.forget(model.folder, paths)
+        if not receipts.load(model.folder):
+            shutil.rmtree(model.folder / receipts.PRIVATE_FOLDER, ignore_errors=True)
+        _remove_empty({target.parent for target in targets} | {model.folder}, project.root)
+
+
+def _remove_empty(folders: Iterable[Path], root: Path) -> None:
+    for folder in sorted(folders, key=lambda each: len(each.parts), reverse=True):
+        for each in (folder, *folder.parents):
+            if each == root or not each.is_dir() or any(each.iterdir()):
+                break
+            each.rmdir()

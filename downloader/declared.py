@@ -1,0 +1,122 @@
+"""models.yaml with all that follows from it alone, kept compiled between runs.
+
+Reading YAML takes longer than everything else in a run with nothing to do: so what it means is
+kept as `.modelmake/manifest.json`, bound to the digest of its text and to this program. It is a
+cache: it may be deleted at any time, and is written only where that is possible.
+"""
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from downloader.entries import AnyEntry
+from downloader.errors import ManifestError, SourceError, StoreError
+from downloader.lockfile import LockedModel
+from downloader.version import __version__
+
+FORMAT = 1
+
+
+class Declared(msgspec.Struct, frozen=True, kw_only=True):
+    """One model of models.yaml.
+
+    Attributes:
+        name: Its key.
+        entry: What is said of it.
+        digest: The digest of the entry, as models.lock notes it.
+        folder: Where its files go, relative to models.yaml, posix.
+        outlined: What follows from the entry; None where this version has no such source.
+    """
+
+    name: str
+    entry: AnyEntry
+    digest: str
+    folder: str
+    outlined: LockedModel | None
+
+
+class _Compiled(msgspec.Struct, frozen=True, kw_only=True):
+    binding: str
+    models: list[Declared]
+
+
+def load(manifest: Path, cache: Path) -> list[Declared]:
+    """Return the manifest's models, compiled.
+
+    Args:
+        manifest: Path of models.yaml.
+        cache: Where the compiled form is kept.
+
+    Raises:
+        ManifestError: It is missing or says something it may not.
+    """
+    try:
+        text = manifest.read_bytes()
+    except OSError as error:
+        raise ManifestError(
+            f"{manifest} cannot be read: {error.strerror}.",
+            hint="Write a models.yaml beside dodo.py, or name another with MODELMAKE_MANIFEST.",
+        ) from None
+    binding = _binding(text)
+    return _cached(cache, binding) or _compiled(text, manifest.name, binding, cache)
+
+
+def _binding(text: bytes) -> str:
+    return f"{FORMAT} {__version__} {hashlib.sha256(text).hexdigest()}"
+
+
+def _cached(cache: Path, binding: str) -> list[Declared] | None:
+    try:
+        found = msgspec.json.decode(cache.read_bytes(), type=_Compiled)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found.models if found.binding == binding else None
+
+
+def _compiled(text: bytes, name: str, binding: str, cache: Path) -> list[Declared]:
+    from downloader import manifest  # noqa: PLC0415 - only a changed manifest is parsed
+    from downloader.durable import write_file  # noqa: PLC0415
+
+    models = [_declared(key, entry) for key, entry in manifest.load(text, name).models.items()]
+    _check_targets(models, name)
+    with contextlib.suppress(StoreError):
+        write_file(cache, msgspec.json.encode(_Compiled(binding=binding, models=models)))
+    return models
+
+
+def _declared(name: str, entry: AnyEntry) -> Declared:
+    from downloader import manifest, resolve  # noqa: PLC0415
+
+    outlined: LockedModel | None = None
+    with contextlib.suppress(SourceError):
+        outlined = resolve.outline(name, entry)
+    return Declared(
+        name=name,
+        entry=entry,
+        digest=manifest.entry_digest(entry),
+        folder=manifest.folder(name, entry),
+        outlined=outlined,
+    )
+
+
+def _check_targets(models: list[Declared], name: str) -> None:
+    """Refuse two models that would write one file, on a disk that ignores case too.
+
+    Raises:
+        ManifestError: Names both targets.
+    """
+    from downloader.safe_path import find_collision  # noqa: PLC0415
+
+    targets = (
+        f"{model.folder}/{artifact.path}"
+        for model in models
+        if model.outlined
+        for artifact in model.outlined.files
+    )
+    if found := find_collision(targets):
+        raise ManifestError(
+            f"{name}: {found[0]} and {found[1]} would be one place on some disks.",
+            hint="Give one of the models another `to`.",
+        )

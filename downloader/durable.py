@@ -1,0 +1,94 @@
+"""Writing so that a kill or a power cut leaves the old file or the new one, never a half.
+
+The order is restic's (local backend): write, fsync the file, rename, fsync the folder.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from downloader.errors import StoreError
+
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # not on Windows, where making a symlink needs a privilege
+BINARY = getattr(os, "O_BINARY", 0)  # only Windows would translate line ends without it
+
+
+@contextlib.contextmanager
+def naming(path: Path, act: str) -> Iterator[None]:
+    """Turn an OSError of the block into one line that names the file and what was tried.
+
+    Args:
+        path: The file or folder that is worked on.
+        act: The verb for the message: "write", "replace".
+
+    Raises:
+        StoreError: In place of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StoreError(f"Cannot {act} {path}: {reason}.", hint=_advice(error)) from error
+
+
+def _advice(error: OSError) -> str:
+    return {
+        "ENOSPC": "Free some space and run the same command again: it goes on from what is there.",
+        "EDQUOT": "Your disk quota is used up: free some space and run the same command again.",
+        "EROFS": "The file system is read-only: choose another `to` in models.yaml.",
+        "EACCES": "You may not write there: check who owns the folder.",
+    }.get(_errno_name(error), "")
+
+
+def _errno_name(error: OSError) -> str:
+    import errno  # noqa: PLC0415 - only on the way to an error
+
+    return errno.errorcode.get(error.errno or 0, "")
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder and its parents, when they are not there.
+
+    Raises:
+        StoreError: It cannot be made, or something else stands there.
+    """
+    with naming(path, "make the folder"):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Make a rename in this folder survive a power cut; Windows cannot, and journals renames."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace the file's content in one step.
+
+    Raises:
+        StoreError: The disk refused; the old content is still there.
+    """
+    make_folder(path.parent)
+    unfinished = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.new")
+    with naming(path, "write"):
+        try:
+            _write_synced(unfinished, content)
+            unfinished.replace(path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

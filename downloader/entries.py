@@ -1,0 +1,108 @@
+"""The types of models.yaml: one class a source, one field a key.
+
+msgspec checks types, unknown keys and required keys against these classes and says at which key
+path; what a type cannot say (a safe path, an allowed scheme) is in `manifest.py`.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+GPT2_SIZES = ("124M", "355M", "774M", "1558M")
+GPT2_OLD_SIZES = {"117M": "124M", "345M": "355M", "762M": "774M", "1542M": "1558M"}
+
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}\Z")]
+Step = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Steps = Annotated[tuple[Step, ...], Meta(min_length=1)]
+Text = Annotated[str, Meta(min_length=1)]
+
+DEFAULT_TO = "models/{name}"
+NOT_ABOUT_BYTES = frozenset({"to", "optional", "link", "mirrors"})
+"""Common keys that do not change which bytes an entry means: they never make a lock stale."""
+
+
+class Entry(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="source",
+):
+    """What every model may say."""
+
+    to: Text = DEFAULT_TO
+    """Target folder, relative to models.yaml; {name} stands for the model's name."""
+    include: tuple[Text, ...] = ()
+    exclude: tuple[Text, ...] = ()
+    """Patterns of fnmatch on the whole posix path; `include` first, then `exclude`."""
+    optional: bool = False
+    """Only fetched when asked for by name."""
+    mirrors: tuple[Text, ...] = ()
+    """Base URLs with the provider's layout, tried in order after it."""
+    base_url: Text | None = None
+    """The provider's endpoint, when it is not the public one."""
+    link: Literal["auto", "reflink", "hardlink", "copy"] = "auto"
+    """How a blob of the store is shown at the target."""
+
+
+class OpenAIGPT2Entry(Entry, frozen=True, kw_only=True, tag="openai-gpt2"):
+    """OpenAI's GPT-2 TensorFlow checkpoints."""
+
+    size: Literal["124M", "355M", "774M", "1558M", "117M", "345M", "762M", "1542M"]
+
+    @property
+    def published_size(self) -> str:
+        """The size by today's name (OpenAI renamed all four in 2019)."""
+        return GPT2_OLD_SIZES.get(self.size, self.size)
+
+
+class HttpFile(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """One file of an `http` model."""
+
+    url: Text
+    sha256: Sha256 | None = None
+    path: Text | None = None
+    """Posix path below the model's folder; default: the last part of the URL."""
+    mirrors: tuple[Text, ...] = ()
+    """Whole URLs of the same bytes, tried in order after `url`."""
+
+
+class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
+    """Any list of URLs."""
+
+    files: Annotated[tuple[HttpFile, ...], Meta(min_length=1)]
+
+
+class CheckpointRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`{last: 3}`, the newest N checkpoints, or `{from: 100, to: 500}`, both ends included."""
+
+    last: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
+    start: Step | None = msgspec.field(name="from", default=None)
+    stop: Step | None = msgspec.field(name="to", default=None)
+
+
+class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
+    """A fine-tuned model of Together AI, or its checkpoints."""
+
+    job: Annotated[str, Meta(pattern=r"^ft-[0-9a-f-]+(:[0-9]+)?\Z")]
+    checkpoint: Literal["final", "all"] | Step | Steps | CheckpointRange = "final"
+    type: Literal["default", "merged", "adapter"] = "default"
+    extract: bool = False
+    keep_archive: bool = True
+    archive: Text | None = None
+    wait: bool = False
+
+
+class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
+    """A repository of the Hugging Face Hub."""
+
+    repo: Annotated[str, Meta(pattern=r"(?a)^(?!.*(--|\.\.))(\w[\w.-]*/)?\w[\w.-]{0,95}\Z")]
+    """`owner/name`, or the one word of an old repository; the Hub's own rules for names."""
+    revision: Text = "main"
+
+
+AnyEntry = OpenAIGPT2Entry | HttpEntry | TogetherEntry | HuggingFaceEntry

@@ -1,0 +1,143 @@
+"""Every error this package raises; the tree is the contract.
+
+    ModelmakeError                 what happened; `hint` says what to do next
+    |- ManifestError               models.yaml says something it may not
+    |- LockError                   models.lock is missing, stale, torn or tampered with
+    |- SettingError                an environment variable has an unusable value
+    |- SourceError                 the provider cannot give what the entry asks for
+    |   |- NotFound                it is not there (404, 410)
+    |   `- AccessDenied            it is there, but not for us (401, 403, 451)
+    |- TransferError               the bytes did not arrive
+    |   |- ConnectionLost *        refused, reset, name not resolved, body cut short
+    |   |- TimedOut *              no byte for the patience set
+    |   |- ServerBusy *            408, 425, 429, 5xx; may carry `wait_seconds`
+    |   |- BadResponse             the reply breaks HTTP, or is not what was asked for
+    |   `- Interrupted             the user stopped the run
+    |- IntegrityError              bytes arrived, but not the right ones
+    |   |- SizeMismatch
+    |   |- DigestMismatch
+    |   `- RemoteChanged           the file changed upstream while it was fetched
+    `- StoreError                  the disk refused: full, read-only, a folder in the way
+
+Families are made by whose fault it is. `*` marks what is transient: trying again may help.
+A message is one sentence: what, then why. No message holds a query string or a credential.
+"""
+
+from typing import ClassVar
+
+
+class ModelmakeError(Exception):
+    """Base of all errors raised here.
+
+    Args:
+        what: One sentence: what happened and why.
+        hint: What to do next; when not given, the class's own advice.
+    """
+
+    retryable: ClassVar[bool] = False
+    advice: ClassVar[str] = ""
+
+    def __init__(self, what: str, *, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.hint = self.advice if hint is None else hint
+
+    def report(self) -> str:
+        """Return the text to show: one to three lines, no traceback."""
+        return f"{self}\n  {self.hint}" if self.hint else str(self)
+
+
+class ManifestError(ModelmakeError):
+    """models.yaml is malformed; the message begins with file:line and the key path."""
+
+
+class LockError(ModelmakeError):
+    """models.lock cannot be used as it is."""
+
+    advice = "Run `doit lock` to write it anew from models.yaml."
+
+
+class SettingError(ModelmakeError):
+    """An environment variable holds a value that cannot be used."""
+
+
+class SourceError(ModelmakeError):
+    """The provider cannot give what the entry asks for."""
+
+
+class NotFound(SourceError):  # noqa: N818 - reads as what happened
+    """The provider says there is no such file."""
+
+    advice = "Check the name in models.yaml, or add a mirror that has the file."
+
+
+class AccessDenied(SourceError):  # noqa: N818
+    """The provider refuses to hand the file to us."""
+
+    advice = "Check that the file is public, or that your credential for this provider is valid."
+
+
+class TransferError(ModelmakeError):
+    """The bytes did not arrive."""
+
+
+class ConnectionLost(TransferError):  # noqa: N818
+    """The connection could not be made, or ended before the body did."""
+
+    retryable = True
+    advice = "Check the network and run the same command again: it goes on from what is there."
+
+
+class TimedOut(TransferError):  # noqa: N818
+    """No byte came for MODELMAKE_TIMEOUT seconds."""
+
+    retryable = True
+    advice = "Run the same command again to go on, or give it more patience with MODELMAKE_TIMEOUT."
+
+
+class ServerBusy(TransferError):  # noqa: N818
+    """The server asks to come back later.
+
+    Args:
+        what: As in ModelmakeError.
+        hint: As in ModelmakeError.
+        wait_seconds: What the server's Retry-After asked for, when it did.
+    """
+
+    retryable = True
+    advice = "Run the same command again later: it goes on from what is there."
+
+    def __init__(
+        self, what: str, *, hint: str | None = None, wait_seconds: float | None = None
+    ) -> None:
+        super().__init__(what, hint=hint)
+        self.wait_seconds = wait_seconds
+
+
+class BadResponse(TransferError):  # noqa: N818
+    """The reply breaks the protocol, or is an error page in place of the file."""
+
+
+class Interrupted(TransferError):  # noqa: N818
+    """The user stopped the run; what arrived is kept for the next one."""
+
+    advice = "Run the same command again: it goes on from what is there."
+
+
+class IntegrityError(ModelmakeError):
+    """Bytes arrived that are not the ones asked for."""
+
+
+class SizeMismatch(IntegrityError):  # noqa: N818
+    """The file has another number of bytes than the lock, or the server, says."""
+
+
+class DigestMismatch(IntegrityError):  # noqa: N818
+    """The file has the right size and the wrong content."""
+
+
+class RemoteChanged(IntegrityError):  # noqa: N818
+    """The file changed upstream between two requests for it."""
+
+
+class StoreError(ModelmakeError):
+    """The disk refused: full, read-only, or something else stands at the path."""

@@ -1,0 +1,142 @@
+"""The act of locking: ask the servers for what models.yaml leaves open, and write models.lock.
+
+A server that does not answer stops nothing here: its files are locked without what it would have
+said, and their fetch will tell. So one lock serves offline machines and half-dead mirrors.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from downloader.artifact import Artifact
+from downloader.declared import Declared
+from downloader.errors import ConnectionLost, LockError, ModelmakeError, TimedOut
+from downloader.lockfile import LockedModel, Lockfile
+from downloader.project import Project
+from downloader.resolve import lock_model
+from downloader.sources.interface import Source
+from downloader.sources.registry import source_for
+from downloader.transfer.probe import probe
+from downloader.transfer.transport import Transport
+from downloader.urls import origin
+
+PROBES_AT_ONCE = 8
+
+
+class Prober:
+    """Asks servers about artifacts, several at once, and no more once a host proved dead."""
+
+    def __init__(self, transport: Transport, name: str, source: Source) -> None:
+        self._transport, self._name, self._source = transport, name, source
+        self._dead: dict[tuple[str, str, int], ModelmakeError] = {}
+        self._unasked: list[tuple[str, ModelmakeError]] = []
+
+    @property
+    def notices(self) -> list[str]:
+        """What could not be asked: one line with the first reason, none when all went well."""
+        if not self._unasked:
+            return []
+        path, error = min(self._unasked, key=lambda each: each[0])
+        others = f" and {len(self._unasked) - 1} more" * (len(self._unasked) > 1)
+        return [f"  {self._name}/{path}{others}: locked unasked, since {error}"]
+
+    def __call__(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
+        """Return the artifacts, in order, with what the servers say of them."""
+        if not artifacts:
+            return []
+        with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
+            return list(pool.map(self._probe, artifacts))
+
+    def _probe(self, artifact: Artifact) -> Artifact:
+        try:
+            return self._asked(artifact)
+        except ModelmakeError as error:
+            self._unasked.append((artifact.path, error))
+            return artifact
+
+    def _asked(self, artifact: Artifact) -> Artifact:
+        locations = self._source.locate(artifact)
+        place = origin(locations[0].url)
+        if place in self._dead:
+            raise self._dead[place]
+        try:
+            return probe(self._transport, artifact, locations)
+        except (ConnectionLost, TimedOut) as error:
+            self._dead[place] = error
+            raise
+
+
+def lock(project: Project, *, upgrade: bool = False) -> list[str]:
+    """Bring models.lock up to date with models.yaml; moves no bodies.
+
+    Args:
+        project: Whose lock.
+        upgrade: Ask also for what was pinned on first use.
+
+    Returns:
+        What was done and what could not be asked, a line each.
+
+    Raises:
+        LockError: It would change, and may not be written.
+        StoreError: The disk refused.
+    """
+    transport = Transport(project.settings)
+    try:
+        return _lock(project, transport, upgrade=upgrade)
+    finally:
+        transport.close()
+
+
+def _lock(project: Project, transport: Transport, *, upgrade: bool) -> list[str]:
+    if project.is_read_only:
+        check(project)
+    models: dict[str, LockedModel] = {}
+    lines: list[str] = []
+    for each in project.declared:
+        before = project.lockfile.models.get(each.name)
+        if each.outlined is None:
+            lines.append(f"{each.name} is left out: {_why_unknown(each)}")
+            continue
+        if before is not None and before.entry == each.digest and not upgrade:
+            models[each.name] = before
+            continue
+        prober = Prober(transport, each.name, source_for(each.entry))
+        models[each.name] = lock_model(each.outlined, before, prober, upgrade=upgrade)
+        lines += [_line(each.name, before, models[each.name]), *prober.notices]
+    project.replace_lock(Lockfile(models=models))
+    return lines
+
+
+def check(project: Project) -> None:
+    """Refuse a lock that is missing or stale; writes nothing.
+
+    Raises:
+        LockError: Names the models that models.lock does not know as they are declared.
+    """
+    stale = [model.name for model in project.models() if model.is_stale and model.locked]
+    gone = sorted(project.lockfile.models.keys() - {each.name for each in project.declared})
+    if stale or gone:
+        said = [f"{', '.join(stale)} changed"] * bool(stale) + [f"{', '.join(gone)} left"] * bool(
+            gone
+        )
+        raise LockError(
+            f"{project.lock_path.name} is stale: {'; '.join(said)}.",
+            hint="Run `doit lock` without MODELMAKE_LOCKED, and commit models.lock.",
+        )
+
+
+def _why_unknown(each: Declared) -> str:
+    try:
+        source_for(each.entry)
+    except ModelmakeError as error:
+        return str(error)
+    return "nothing is known of its files yet."
+
+
+def _line(name: str, before: LockedModel | None, after: LockedModel) -> str:
+    verb = "locked" if before is None else "same" if before.files == after.files else "changed"
+    sizes = [artifact.size for artifact in after.files]
+    known = sum(size for size in sizes if size is not None)
+    total = f"{known:,} bytes" if None not in sizes else f"{known:,} bytes or more"
+    unpinned = sum(not artifact.is_pinned for artifact in after.files)
+    wait = f", {unpinned} to be pinned on first use" if unpinned else ""
+    return f"{verb} {name}: {len(sizes)} files, {total}{wait}"

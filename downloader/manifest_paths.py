@@ -1,0 +1,114 @@
+"""Where an entry's files go, and whether they may go there."""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
+
+from downloader.entries import AnyEntry, HttpEntry, HttpFile
+from downloader.manifest_wording import Fault, Keys
+from downloader.safe_path import check_path, find_collision
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
+_NAME_HINT = "A name holds letters, digits and . _ + @ - and begins with a letter or digit."
+
+
+def folder(name: str, entry: AnyEntry) -> str:
+    """Return the model's target folder, a posix path relative to models.yaml."""
+    return entry.to.replace("{name}", name)
+
+
+def file_path(file: HttpFile) -> str:
+    """Return the file's posix path below the model's folder.
+
+    Without `path` it is the last part of the URL, percent-decoded once.
+
+    Raises:
+        ValueError: That part is not UTF-8; a loaded manifest holds no such file.
+    """
+    if file.path is not None:
+        return file.path
+    return unquote(urlsplit(file.url).path.rpartition("/")[2], errors="strict")
+
+
+def check_name(name: str) -> None:
+    """Accept a model's name that is safe as a part of a path and of a task's name.
+
+    Raises:
+        Fault: It is not.
+    """
+    if not _NAME.fullmatch(name):
+        raise Fault((), "this cannot be a model's name", _NAME_HINT)
+    try:
+        check_path(name)
+    except ValueError as error:
+        raise Fault((), str(error), _NAME_HINT) from None
+
+
+def check_paths(name: str, entry: AnyEntry) -> None:
+    """Accept an entry whose folder and file paths are safe on every platform.
+
+    Raises:
+        Fault: One is not.
+    """
+    target = folder(name, entry)
+    if found := re.search(r"\{.*?(?:\}|\Z)|\}", target):
+        shown = ascii(found[0][:80])
+        raise Fault(("to",), f"{shown} is not known here; only {{name}} is put in")
+    try:
+        check_path(target)
+    except ValueError as error:
+        hint = "It is a folder below the one of models.yaml, such as models/{name}."
+        raise Fault(("to",), str(error), hint) from None
+    if isinstance(entry, HttpEntry):
+        for index, file in enumerate(entry.files):
+            _check_file(index, file)
+
+
+def _check_file(index: int, file: HttpFile) -> None:
+    if file.path is None:
+        _check_last_part(("files", index, "url"), file)
+        return
+    try:
+        check_path(file.path)
+    except ValueError as error:
+        hint = "It is a path below the model's folder."
+        raise Fault(("files", index, "path"), str(error), hint) from None
+
+
+def _check_last_part(keys: Keys, file: HttpFile) -> None:
+    """Accept a URL whose last part can be the file's name."""
+    hint = "Give the file a `path` of its own."
+    try:
+        path = file_path(file)
+    except UnicodeDecodeError:
+        raise Fault(keys, "the last part of the URL is not UTF-8", hint) from None
+    if not path or "/" in path:
+        raise Fault(keys, f"the URL's last part, {path!a}, is not one file name", hint)
+    try:
+        check_path(path)
+    except ValueError as error:
+        raise Fault(keys, f"the URL's last part cannot be a file name: {error}", hint) from None
+
+
+def check_collisions(models: Mapping[str, AnyEntry]) -> None:
+    """Accept models whose known files can all exist at once, on every file system.
+
+    Only `http` entries name their files; the others are compared when they are locked.
+
+    Raises:
+        Fault: Two files would be one, or one would have to be a folder too.
+    """
+    targets = [
+        (f"{folder(name, entry)}/{file_path(file)}", name, index)
+        for name, entry in models.items()
+        if isinstance(entry, HttpEntry)
+        for index, file in enumerate(entry.files)
+    ]
+    pair = find_collision(target for target, _, _ in targets)
+    if pair is None:
+        return
+    first, second = [found for found in targets if found[0] in pair][:2]
+    other = f"models.{first[1]}.files[{first[2]}] ({first[0]!a})"
+    what = f"its target {second[0]!a} cannot exist beside that of {other}"
+    hint = "Give one another `path`. Names that differ only in case are one file on many disks."
+    raise Fault(("models", second[1], "files", second[2]), what, hint)

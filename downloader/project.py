@@ -1,0 +1,229 @@
+"""One models.yaml with its lock and its targets: the state that every task works on."""
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from downloader import declared, freshness, lockfile, receipts
+from downloader.artifact import Artifact
+from downloader.declared import Declared
+from downloader.errors import LockError, ModelmakeError
+from downloader.follows import check_follows
+from downloader.lockfile import LockedModel, Lockfile
+from downloader.settings import Settings
+
+Pins = dict[tuple[str, str], Artifact]
+
+MANIFEST_VARIABLE = "MODELMAKE_MANIFEST"
+MANIFEST_NAME = "models.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One model as it stands now.
+
+    Attributes:
+        declared: What models.yaml says.
+        locked: What models.lock says, or will say as far as is known; None when unknown.
+        is_stale: Whether models.lock has to be brought up to date for it.
+        folder: Where its files go.
+    """
+
+    declared: Declared
+    locked: LockedModel | None
+    is_stale: bool
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Its key in models.yaml."""
+        return self.declared.name
+
+    @property
+    def source_name(self) -> str:
+        """The name of its source in models.yaml."""
+        return str(type(self.declared.entry).__struct_config__.tag)
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """Its files, none when they are not known yet."""
+        return self.locked.files if self.locked else ()
+
+    def why_stale(self) -> Iterator[tuple[Artifact, str | None]]:
+        """Yield each file with the rule that makes its target stale, None where it is fresh."""
+        known = receipts.load(self.folder)
+        for artifact in self.artifacts:
+            target = self.folder / artifact.path
+            yield artifact, freshness.why_stale(artifact, target, known.get(artifact.path))
+
+
+class Project:
+    """What stands in and beside one models.yaml. Opens no socket.
+
+    Args:
+        manifest: Path of models.yaml; relative paths in it start from its folder.
+        settings: The environment's wishes.
+    """
+
+    def __init__(self, manifest: Path, settings: Settings) -> None:
+        self.manifest_path = manifest
+        self.root = manifest.parent
+        self.lock_path = manifest.with_suffix(".lock")
+        self.settings = settings
+        self._writing = threading.Lock()
+        self._pins: Pins = {}
+
+    @classmethod
+    def of_environment(cls, folder: Path | None = None) -> "Project":
+        """Return the project of a folder, or of MODELMAKE_MANIFEST.
+
+        Raises:
+            SettingError: An environment variable has an unusable value.
+        """
+        named = os.environ.get(MANIFEST_VARIABLE) or MANIFEST_NAME
+        return cls((folder or Path()) / named, Settings.from_environment())
+
+    @cached_property
+    def lockfile(self) -> Lockfile:
+        """models.lock as it was read; empty when there is none.
+
+        Raises:
+            LockError: It cannot be used.
+        """
+        try:
+            text = self.lock_path.read_bytes()
+        except FileNotFoundError:
+            return lockfile.EMPTY
+        return lockfile.load(text, self.lock_path.name)
+
+    @cached_property
+    def declared(self) -> list[Declared]:
+        """The models of models.yaml.
+
+        Raises:
+            ManifestError: It is missing or says something it may not.
+        """
+        cache = self.root / receipts.PRIVATE_FOLDER / "manifest.json"
+        return declared.load(self.manifest_path, cache)
+
+    @cached_property
+    def is_read_only(self) -> bool:
+        """Whether models.lock may not be written: asked for, or in CI where there is a lock."""
+        return self.settings.is_locked or (self.settings.is_ci and self.lock_path.exists())
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether models.lock says other than models.yaml asks for."""
+        names = {each.name for each in self.declared if each.outlined}
+        return names != self.lockfile.models.keys() or any(map(self._is_stale, self.declared))
+
+    def models(self) -> list[Model]:
+        """Return every model.
+
+        Raises:
+            ManifestError: models.yaml cannot be used.
+            LockError: models.lock cannot be used, or was changed by hand.
+        """
+        return [self._model(each) for each in self.declared]
+
+    def named(self, name: str) -> Declared:
+        """Return what models.yaml says of one model.
+
+        Raises:
+            ModelmakeError: It says nothing of it, or as `models`.
+        """
+        found = self._by_name.get(name)
+        if found is None:
+            raise ModelmakeError(
+                f"{self.manifest_path.name} declares no model {name!r}.",
+                hint=f"It declares: {', '.join(self._by_name)}.",
+            )
+        return found
+
+    def folder(self, name: str) -> Path:
+        """Return where the model's files go.
+
+        Raises:
+            ModelmakeError: As `named`.
+        """
+        return self.root / self.named(name).folder
+
+    @cached_property
+    def _by_name(self) -> dict[str, Declared]:
+        return {each.name: each for each in self.declared}
+
+    def replace_lock(self, changed: Lockfile) -> bool:
+        """Write models.lock when it would change, and return whether it did.
+
+        Raises:
+            LockError: It may not be written now.
+            StoreError: The disk refused.
+        """
+        text = lockfile.dump(changed)
+        if self.lock_path.exists() and self.lock_path.read_bytes() == text:
+            return False
+        if self.is_read_only:
+            raise LockError(f"{self.lock_path.name} would change, and MODELMAKE_LOCKED forbids it.")
+        from downloader.durable import write_file  # noqa: PLC0415 - not needed when nothing is
+
+        write_file(self.lock_path, text)
+        self.__dict__["lockfile"] = changed
+        self.__dict__.pop("_index", None)
+        return True
+
+    def artifact(self, name: str, path: str) -> Artifact:
+        """Return one file of the lock, with what was pinned in this run.
+
+        Raises:
+            LockError: The lock has no such file.
+        """
+        found = self._index.get((name, path))
+        if found is None:
+            raise LockError(f"models.lock has no file {name}/{path}.")
+        return found
+
+    def pin(self, name: str, artifact: Artifact) -> None:
+        """Take over what a first verified fetch brought; `write_pins` puts it into models.lock."""
+        with self._writing:
+            self._pins[name, artifact.path] = self._index[name, artifact.path] = artifact
+
+    def write_pins(self) -> None:
+        """Write what was pinned since the last time.
+
+        Raises:
+            LockError: models.lock may not be written now.
+            StoreError: The disk refused.
+        """
+        with self._writing:
+            pins, self._pins = self._pins, {}
+            if pins:
+                self.replace_lock(_with_pins(self.lockfile, pins))
+
+    @cached_property
+    def _index(self) -> dict[tuple[str, str], Artifact]:
+        models = self.lockfile.models.items()
+        return {(name, each.path): each for name, model in models for each in model.files}
+
+    def _is_stale(self, each: Declared) -> bool:
+        found = self.lockfile.models.get(each.name)
+        return found is None or found.entry != each.digest
+
+    def _model(self, each: Declared) -> Model:
+        is_stale = self._is_stale(each)
+        locked = each.outlined if is_stale else self.lockfile.models[each.name]
+        if not is_stale and each.outlined:
+            check_follows(each.name, self.lockfile.models[each.name], each.outlined)
+        return Model(declared=each, locked=locked, is_stale=is_stale, folder=self.folder(each.name))
+
+
+def _with_pins(locked: Lockfile, pins: Pins) -> Lockfile:
+    models = dict(locked.models)
+    for name in {name for name, _ in pins}:
+        files = tuple(pins.get((name, each.path), each) for each in models[name].files)
+        models[name] = msgspec.structs.replace(models[name], files=files)
+    return Lockfile(models=models)

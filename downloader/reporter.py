@@ -1,0 +1,128 @@
+"""What doit says of a run: a line a file that was made, one line in sum, errors without traceback.
+
+Lines about files and errors go to standard error, the sum to standard output. doit calls a
+reporter from several threads, so each line is one write.
+"""
+
+import sys
+import time
+from typing import Any, TextIO
+
+from doit.exceptions import BaseFail, TaskError, UnmetDependency
+from doit.reporter import ExecutedOnlyReporter
+from doit.task import Task
+
+from downloader.progress import bytes_text
+from downloader.runtime import current
+
+HEARTBEAT_SECONDS = 30.0
+OURS = ("fetch", "lock", "verify")
+
+
+def is_ours(task: Task) -> bool:
+    """Whether the task is one of this package, not of the user's own dodo.py."""
+    return task.name.partition(":")[0] in OURS
+
+
+class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
+    """doit's reporter for executed tasks, with files told as files."""
+
+    desc = "one line for each file that was made, and one in sum"
+
+    def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:
+        super().__init__(outstream, options)
+        self._began = time.monotonic()
+        self._made: list[dict[str, Any]] = []
+        self._failed = 0
+        self._is_fetching = False
+
+    def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:
+        """Called before the first task."""
+        super().initialize(tasks, selected_tasks)
+        self._is_fetching = any(name.partition(":")[0] == "fetch" for name in selected_tasks)
+        current().stop_on_signals()
+
+    def execute_task(self, task: Task) -> None:
+        """Called when a task begins."""
+        if not is_ours(task):
+            super().execute_task(task)
+
+    def add_success(self, task: Task) -> None:
+        """Called when a task is done."""
+        if "verb" in task.values:
+            self._made.append(task.values)
+            sys.stderr.write(f"{_file_line(task.targets[0], task.values)}\n")
+
+    def add_failure(self, task: Task, fail: BaseFail) -> None:
+        """Called when a task failed."""
+        if not is_ours(task):
+            super().add_failure(task, fail)
+            return
+        self._failed += 1
+        sys.stderr.write(f"failed {task.name}: {_failure_text(fail)}\n")
+
+    def complete_run(self) -> None:
+        """Called after the last task."""
+        super().complete_run()
+        if self._is_fetching or self._made:
+            self.write(f"{self._sum()}\n")
+
+    def _sum(self) -> str:
+        if not self._made and not self._failed:
+            return "Nothing to do."
+        moved = sum(made["moved_bytes"] for made in self._made)
+        fetched = sum(made["verb"] == "fetched" for made in self._made)
+        seconds = time.monotonic() - self._began
+        parts = [
+            f"{fetched} fetched ({bytes_text(moved)})",
+            f"{len(self._made) - fetched} verified in place",
+            f"{self._failed} failed",
+        ]
+        return f"{', '.join(parts)}, in {seconds:.1f} s."
+
+
+def _file_line(target: str, made: dict[str, Any]) -> str:
+    size, seconds = made["size"], made["seconds"]
+    rate = f", {bytes_text(int(made['moved_bytes'] / seconds))}/s" if made["moved_bytes"] else ""
+    first = ", SHA-256 pinned on first use" if made["is_first_use"] else ""
+    return f"{made['verb']} {target} ({bytes_text(size)}{rate}{first})"
+
+
+def _failure_text(fail: BaseFail) -> str:
+    if isinstance(fail, UnmetDependency):
+        return f"{fail.message} failed before it"
+    if isinstance(fail, TaskError) and not current().project.settings.is_debug:
+        last = fail.traceback[-1].strip() if fail.traceback else fail.message
+        return f"an error in modelmake itself: {last}\n  Set MODELMAKE_DEBUG=1 to see where."
+    return str(fail.get_msg()).rstrip()
+
+
+class Heartbeat:
+    """An observer that writes a line about a long transfer now and then, and about each retry."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._have = 0
+        self._total: int | None = None
+        self._said = time.monotonic()
+
+    def started(self, have_bytes: int, total_bytes: int | None) -> None:
+        """See Observer."""
+        self._have, self._total = have_bytes, total_bytes
+        if have_bytes:
+            self._say(f"goes on at {bytes_text(have_bytes)}")
+
+    def moved(self, count_bytes: int) -> None:
+        """See Observer."""
+        self._have += count_bytes
+        if time.monotonic() - self._said >= HEARTBEAT_SECONDS:
+            of = f" of {bytes_text(self._total)}" if self._total else ""
+            self._say(f"{bytes_text(self._have)}{of}")
+
+    def waiting(self, reason: str, delay_seconds: float) -> None:
+        """See Observer."""
+        self._say(f"tries again in {delay_seconds:.1f} s: {reason}")
+
+    def _say(self, text: str) -> None:
+        self._said = time.monotonic()
+        sys.stderr.write(f"{self._name}: {text}\n")

@@ -1,0 +1,76 @@
+"""One run of the program: its project, its syncer, and how it is stopped.
+
+The engine is imported when the first file has to move, so that a run with nothing to do, and
+`doit list`, load no network code.
+"""
+
+import atexit
+import contextlib
+import functools
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from downloader.errors import ModelmakeError
+from downloader.project import Project
+
+if TYPE_CHECKING:
+    from downloader.sync import Syncer
+
+INTERRUPTED_STATUS = 128  # plus the signal's number, as shells report it
+
+
+class Runtime:
+    """What the tasks of one doit process share."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._making = threading.Lock()
+        self._syncer: Syncer | None = None
+
+    @property
+    def syncer(self) -> "Syncer":
+        """The engine, made when it is first needed."""
+        from downloader.sync import Syncer  # noqa: PLC0415 - imports requests
+
+        with self._making:
+            if self._syncer is None:
+                self._syncer = Syncer(self.project)
+                # doit has no hook that runs once after all threads of a run (users of other
+                # reporters too), so the last pins are written when the process ends.
+                atexit.register(self.close)
+            return self._syncer
+
+    def close(self) -> None:
+        """Write the last pins; an error here is told and does not hide the run's own."""
+        if self._syncer is None:
+            return
+        try:
+            self._syncer.close()
+        except ModelmakeError as error:
+            print(error.report(), file=sys.stderr)  # noqa: T201
+
+    def stop_on_signals(self) -> None:
+        """Make SIGINT and SIGTERM end the run in one line, with what arrived kept."""
+        with contextlib.suppress(ValueError):  # only the main thread may
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002
+        signal.signal(number, signal.SIG_DFL)  # the second one ends at once
+        if self._syncer is not None:
+            self._syncer.stop.set()
+        print("Interrupted; run the same command again to go on.", file=sys.stderr)  # noqa: T201
+        raise SystemExit(INTERRUPTED_STATUS + number)
+
+
+@functools.cache
+def current() -> Runtime:
+    """Return this process's runtime, for the project of the working directory.
+
+    Raises:
+        SettingError: An environment variable has an unusable value.
+    """
+    return Runtime(Project.of_environment())

@@ -1,0 +1,70 @@
+"""What the environment says, read once and checked. Every variable is in README's table."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from downloader.errors import SettingError
+
+N = TypeVar("N", int, float)
+
+FALSE_WORDS = frozenset({"", "0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The environment's wishes; the defaults are what is wished when it is silent."""
+
+    timeout_seconds: float = 30.0
+    """MODELMAKE_TIMEOUT: seconds without a byte before an attempt is given up."""
+    retries: int = 5
+    """MODELMAKE_RETRIES: attempts in a row without progress."""
+    max_wait_seconds: float = 120.0
+    """MODELMAKE_MAX_WAIT: longest Retry-After that is waited for."""
+    is_locked: bool = False
+    """MODELMAKE_LOCKED: models.lock must be there, current and pinned, and is never written."""
+    is_ci: bool = False
+    """CI, with MODELMAKE_LOCKED unset: the same, where a lock exists."""
+    is_offline: bool = False
+    """MODELMAKE_OFFLINE: never dial."""
+    is_debug: bool = False
+    """MODELMAKE_DEBUG: show tracebacks."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Read the MODELMAKE_ variables.
+
+        Raises:
+            SettingError: A value cannot be used; names the variable.
+        """
+        env = os.environ if environment is None else environment
+        return cls(
+            timeout_seconds=_number(env, "MODELMAKE_TIMEOUT", float, cls.timeout_seconds),
+            retries=_number(env, "MODELMAKE_RETRIES", int, cls.retries),
+            max_wait_seconds=_number(env, "MODELMAKE_MAX_WAIT", float, cls.max_wait_seconds),
+            is_locked=_is_true(env, "MODELMAKE_LOCKED"),
+            is_ci=_is_true(env, "CI") and "MODELMAKE_LOCKED" not in env,
+            is_offline=_is_true(env, "MODELMAKE_OFFLINE"),
+            is_debug=_is_true(env, "MODELMAKE_DEBUG"),
+        )
+
+
+def _is_true(env: Mapping[str, str], name: str) -> bool:
+    return env.get(name, "").strip().lower() not in FALSE_WORDS
+
+
+def _number(env: Mapping[str, str], name: str, kind: Callable[[str], N], default: N) -> N:
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = kind(text)
+    except ValueError:
+        value = kind("0")
+    if not 0 < value < 10**9:
+        raise SettingError(
+            f"{name} is {text!r}, and a number above 0 is wanted.",
+            hint=f"Unset {name} for the default, {default}.",
+        )
+    return value

@@ -1,0 +1,91 @@
+"""OpenAI's GPT-2 TensorFlow checkpoints, as picoGPT's download_gpt2_files fetches them.
+
+`{base}/{size}/{file}`, anonymous, no redirect; seven files whose names TensorFlow's loader needs
+(openai/gpt-2: download_model.py; jaymody/picoGPT: utils.py).
+
+For 124M the SHA-256 of all seven are published: vocab.bpe and encoder.json in tiktoken
+(tiktoken_ext/openai_public.py), `checkpoint` and hparams.json follow from their text, the others
+stand in several public projects. Nothing is assumed of the other sizes.
+"""
+
+import os
+from urllib.parse import urlsplit
+
+from downloader.artifact import Artifact, Location
+from downloader.entries import OpenAIGPT2Entry
+from downloader.errors import SettingError
+from downloader.sources.interface import Resolution
+from downloader.urls import host
+
+BASE_URL = "https://openaipublic.blob.core.windows.net/gpt-2/models"
+BASE_URL_VARIABLE = "OPENAI_GPT2_BASE_URL"
+
+FILES = (
+    "checkpoint",
+    "encoder.json",
+    "hparams.json",
+    "model.ckpt.data-00000-of-00001",
+    "model.ckpt.index",
+    "model.ckpt.meta",
+    "vocab.bpe",
+)
+
+PUBLISHED: dict[str, dict[str, tuple[int, str]]] = {
+    "124M": {
+        "checkpoint": (77, "dd1b025d2e155283f5e300ce95bf6d5b6bc0f7fe010db73daa6975eb896ab9cb"),
+        "encoder.json": (
+            1042301,
+            "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+        ),
+        "hparams.json": (90, "d9d56e4121c427164e0c55c6f03c08e1daf9002b9b672825112d19097b680318"),
+        "model.ckpt.data-00000-of-00001": (
+            497759232,
+            "2060c885360cc0cf41d7a6dbc4d24b5127aae20260c8b5ae521b5a6578407118",
+        ),
+        "model.ckpt.index": (
+            5215,
+            "71916f763f9746f9b2a06b12d91996cf1084ae008d0424543d39391c5f2dc687",
+        ),
+        "model.ckpt.meta": (
+            471155,
+            "4668c448fa11531fd6700460487f73e82d3272960cea942252f8744bf225c77b",
+        ),
+        "vocab.bpe": (456318, "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"),
+    },
+}
+"""Size in bytes and SHA-256, by size and file."""
+
+
+class OpenAIGPT2:
+    """The source of one `openai-gpt2` entry."""
+
+    def __init__(self, entry: OpenAIGPT2Entry) -> None:
+        self._entry = entry
+        self._size = entry.published_size
+
+    def outline(self) -> Resolution:
+        """See Source."""
+        return Resolution(revision=self._size, artifacts=tuple(map(self._artifact, FILES)))
+
+    def locate(self, artifact: Artifact) -> tuple[Location, ...]:
+        """See Source."""
+        bases = (self._base_url(), *self._entry.mirrors)
+        named = frozenset(map(host, bases))
+        return tuple(
+            Location(url=f"{base.rstrip('/')}/{self._size}/{artifact.path}", named_hosts=named)
+            for base in bases
+        )
+
+    def _artifact(self, path: str) -> Artifact:
+        size, sha256 = PUBLISHED.get(self._size, {}).get(path, (None, None))
+        return Artifact(path=path, size=size, sha256=sha256)
+
+    def _base_url(self) -> str:
+        """Return the endpoint: the environment's before the entry's before OpenAI's own."""
+        set_url = os.environ.get(BASE_URL_VARIABLE)
+        if set_url and urlsplit(set_url).scheme not in ("http", "https"):
+            raise SettingError(
+                f"{BASE_URL_VARIABLE} is no http or https URL.",
+                hint=f"Its form is {BASE_URL}",
+            )
+        return set_url or self._entry.base_url or BASE_URL

@@ -1,0 +1,214 @@
+"""One file of the lock brought up to date: looked at, hashed or fetched, noted, pinned."""
+
+import stat
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from downloader import locking, receipts
+from downloader.artifact import Artifact
+from downloader.errors import LockError
+from downloader.hashing import sha256_of
+from downloader.progress import Observer
+from downloader.project import Model, Project
+from downloader.resolve import pinned
+from downloader.sources.registry import source_for
+from downloader.transfer.fetch import Fetcher, Job
+from downloader.transfer.transport import Transport
+
+FILES_AT_ONCE = 8
+PIN_EVERY_SECONDS = 2.0
+STOP_SECONDS = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What was done for one target.
+
+    Attributes:
+        verb: "fetched", or "verified" when the right bytes were there already.
+        size: The target's length in bytes.
+        moved_bytes: How many of them came over the wire now.
+        seconds: How long it took.
+        is_first_use: Whether the SHA-256 was pinned by this.
+    """
+
+    verb: str
+    size: int
+    moved_bytes: int
+    seconds: float
+    is_first_use: bool
+
+
+class Syncer:
+    """Brings targets of one project up to date; safe to share between threads."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.stop = threading.Event()
+        self._idle = threading.Condition()
+        self._active = 0
+        self._pins_written = time.monotonic()
+        self._receipts: dict[Path, _Known] = {}
+
+    @cached_property
+    def _fetcher(self) -> Fetcher:
+        settings = self._project.settings
+        return Fetcher(Transport(settings), settings, self.stop)
+
+    def sync(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
+        """Bring one target up to date: hash it when it is there, fetch it when it is not right.
+
+        Args:
+            name: The model.
+            path: The artifact's path.
+            observer: Told about the transfer.
+
+        Raises:
+            ModelmakeError: It could not be done; the target is as it was.
+        """
+        with self._idle:
+            self._active += 1
+        try:
+            return self._sync(name, path, observer)
+        finally:
+            with self._idle:
+                self._active -= 1
+                self._idle.notify_all()
+
+    def repair(self, name: str, path: str) -> Outcome:
+        """Bring a target up to date without believing its receipt.
+
+        Raises:
+            ModelmakeError: As `sync`.
+        """
+        folder = self._project.folder(name)
+        receipts.forget(folder, [path])
+        self._known(folder).receipts.pop(path, None)
+        return self.sync(name, path)
+
+    def close(self) -> None:
+        """Write the last pins; after `stop`, let running transfers note where they are.
+
+        Raises:
+            ModelmakeError: models.lock could not be written.
+        """
+        if self.stop.is_set():
+            with self._idle:
+                self._idle.wait_for(lambda: not self._active, STOP_SECONDS)
+        self._project.write_pins()
+
+    def _sync(self, name: str, path: str, observer: Observer | None) -> Outcome:
+        began = time.monotonic()
+        folder = self._project.folder(name)
+        artifact = self._project.artifact(name, path)
+        self._check_pinned(artifact, name)
+        sha256, moved_bytes = self._known(folder).present(artifact, folder / path), 0
+        verb = "verified" if sha256 else "fetched"
+        if sha256 is None:
+            fetched = self._fetcher.fetch(self._job(name, artifact, folder), observer)
+            sha256, moved_bytes = fetched.sha256, fetched.moved_bytes
+        size = receipts.append(folder, path, sha256).size
+        self._pin(name, artifact, size, sha256)
+        return Outcome(
+            verb=verb,
+            size=size,
+            moved_bytes=moved_bytes,
+            seconds=time.monotonic() - began,
+            is_first_use=not artifact.is_pinned,
+        )
+
+    def _job(self, name: str, artifact: Artifact, folder: Path) -> Job:
+        return Job(
+            artifact=artifact,
+            locations=source_for(self._project.named(name).entry).locate(artifact),
+            target=folder / artifact.path,
+            workspace=folder / receipts.PRIVATE_FOLDER,
+        )
+
+    def _known(self, folder: Path) -> "_Known":
+        with self._idle:
+            if folder not in self._receipts:
+                self._receipts[folder] = _Known(receipts.load(folder))
+            return self._receipts[folder]
+
+    def _check_pinned(self, artifact: Artifact, name: str) -> None:
+        if self._project.is_read_only and not artifact.is_pinned:
+            raise LockError(
+                f"models.lock pins no SHA-256 for {name}/{artifact.path}, "
+                "and MODELMAKE_LOCKED forbids to pin one now.",
+                hint=f"Run `doit fetch:{name}` without MODELMAKE_LOCKED, and commit models.lock.",
+            )
+
+    def _pin(self, name: str, artifact: Artifact, size: int, sha256: str) -> None:
+        if artifact.is_pinned and artifact.size is not None:
+            return
+        self._project.pin(name, pinned(artifact, size, sha256))
+        if time.monotonic() - self._pins_written > PIN_EVERY_SECONDS:
+            self._pins_written = time.monotonic()
+            self._project.write_pins()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The receipts of one folder, as they were when the run began."""
+
+    receipts: dict[str, receipts.Receipt]
+
+    def present(self, artifact: Artifact, target: Path) -> str | None:
+        """Return the SHA-256 of a target that is right already; None when it has to be fetched.
+
+        One that is not pinned is right when it still is what an earlier run fetched for it.
+        """
+        try:
+            status = target.lstat()
+        except OSError:
+            return None
+        if not stat.S_ISREG(status.st_mode) or artifact.size not in (None, status.st_size):
+            return None
+        receipt = self.receipts.get(artifact.path)
+        wanted = artifact.sha256 or (receipt.sha256 if receipt else None)
+        if receipt is not None and receipt.matches(status) and receipt.sha256 == wanted:
+            return wanted
+        return wanted if wanted is not None and sha256_of(target) == wanted else None
+
+
+def sync_models(names: Sequence[str] | None, folder: Path | None) -> dict[str, Path]:
+    """See `downloader.sync`."""
+    project = Project.of_environment(folder)
+    if project.is_stale:
+        locking.lock(project)
+    models = _chosen(project, names)
+    stale = [
+        (model.name, artifact.path)
+        for model in models
+        for artifact, why in model.why_stale()
+        if why
+    ]
+    syncer = Syncer(project)
+    try:
+        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+            running = [pool.submit(syncer.sync, *each) for each in stale]
+    finally:
+        syncer.close()
+    for each in running:
+        each.result()
+    return {model.name: model.folder for model in models}
+
+
+def _chosen(project: Project, names: Sequence[str] | None) -> list[Model]:
+    """Return the models of these names, or all that are not optional.
+
+    Raises:
+        ModelmakeError: There is no such model, or nothing is known of its files.
+    """
+    for name in names or ():
+        source_for(project.named(name).entry)
+    models = project.models()
+    if names is None:
+        return [model for model in models if not model.declared.entry.optional]
+    return [model for model in models if model.name in names]

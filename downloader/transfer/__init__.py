@@ -1,0 +1,1 @@
+"""How the bytes of one file arrive."""

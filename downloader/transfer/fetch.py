@@ -1,0 +1,169 @@
+"""The conductor: one artifact from its locations to verified bytes under the target's name.
+
+For each location in order: take over the partial, ask for what is missing, receive it, and on a
+transient failure go on from there; then verify, and commit. One state machine:
+
+    have all bytes?  -> verify -> commit
+    have some        -> GET with Range and If-Match
+                          206 of the same version   -> append
+                          200                       -> start over with this very reply
+                          412, 416, another version -> start over, once
+    have none        -> GET
+"""
+
+import random
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from downloader.artifact import Artifact, Location
+from downloader.errors import (
+    IntegrityError,
+    Interrupted,
+    ModelmakeError,
+    RemoteChanged,
+    SourceError,
+    StoreError,
+    TransferError,
+)
+from downloader.progress import Observer, Silent
+from downloader.settings import Settings
+from downloader.transfer.partial import Partial
+from downloader.transfer.receive import Receiver, binding_for
+from downloader.transfer.retry import RetryPolicy
+from downloader.transfer.transport import Transport
+from downloader.urls import redact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One file to fetch.
+
+    Attributes:
+        artifact: What is wanted.
+        locations: Where it may be had, best first.
+        target: The final name.
+        workspace: Private folder on the target's file system, for partials and what is set aside.
+    """
+
+    artifact: Artifact
+    locations: tuple[Location, ...]
+    target: Path
+    workspace: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What a fetch brought: now at the target, and verified."""
+
+    size: int
+    sha256: str
+    moved_bytes: int
+    """Bytes of this file that came over the wire in this run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetcher:
+    """Fetches files with one transport and one policy; safe to share between threads."""
+
+    transport: Transport
+    settings: Settings
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def fetch(self, job: Job, observer: Observer | None = None) -> Fetched:
+        """Bring the artifact to its target.
+
+        Raises:
+            ModelmakeError: No location could give the right bytes; the target is as it was.
+        """
+        failures: list[tuple[Location, ModelmakeError]] = []
+        for location in job.locations:
+            try:
+                return self._fetch_from(job, location, observer or Silent())
+            except (Interrupted, StoreError):
+                raise
+            except ModelmakeError as error:
+                failures.append((location, error))
+        raise _combined(job.artifact, failures)
+
+    def _fetch_from(self, job: Job, location: Location, observer: Observer) -> Fetched:
+        binding = binding_for(job.artifact, location)
+        with Partial(job.workspace / "partials", binding) as partial:
+            receiver = Receiver(self.transport, self.stop, job.artifact, location, observer)
+            try:
+                self._receive_verified(receiver, partial)
+            except IntegrityError as error:
+                raise _set_aside(error, partial, job.workspace) from None
+            partial.commit(job.target)
+            return Fetched(
+                size=partial.have, sha256=partial.sha256, moved_bytes=receiver.moved_bytes
+            )
+
+    def _receive_verified(self, receiver: Receiver, partial: Partial) -> None:
+        """Fill the partial with verified bytes, starting over once where versions may be mixed.
+
+        Raises:
+            IntegrityError: A whole, unmixed download has the wrong bytes.
+        """
+        may_start_over = True
+        while True:
+            try:
+                self._receive_all(receiver, partial)
+                receiver.verify(partial)
+            except IntegrityError as error:
+                is_mixed = partial.is_joined or isinstance(error, RemoteChanged)
+                if not (may_start_over and is_mixed):
+                    raise
+                partial.reset()
+                may_start_over = False
+            else:
+                return
+
+    def _receive_all(self, receiver: Receiver, partial: Partial) -> None:
+        """Receive what is missing, with patience.
+
+        Raises:
+            ModelmakeError: It failed for good, or too often without progress.
+        """
+        policy = RetryPolicy(self.settings.retries, self.settings.max_wait_seconds)
+        failures = 0
+        while True:
+            before = receiver.moved_bytes
+            try:
+                receiver.receive(partial)
+            except TransferError as error:
+                failures = 0 if receiver.moved_bytes > before else failures + 1
+                delay = policy.delay_seconds(error, failures, random.random())  # noqa: S311
+                if delay is None:
+                    raise
+                receiver.observer.waiting(str(error), delay)
+                self._wait(delay)
+            else:
+                return
+
+    def _wait(self, delay_seconds: float) -> None:
+        if self.stop.wait(delay_seconds):
+            raise Interrupted("Interrupted while waiting to try again.")
+
+
+def _set_aside(error: IntegrityError, partial: Partial, workspace: Path) -> IntegrityError:
+    if not partial.have:
+        return error
+    aside = partial.set_aside(workspace / "quarantine")
+    hint = f"The bytes were set aside as {aside}. {error.hint}".strip()
+    return type(error)(str(error), hint=hint)
+
+
+def _combined(
+    artifact: Artifact, failures: list[tuple[Location, ModelmakeError]]
+) -> ModelmakeError:
+    """Return the one failure, or one error that names every place that failed."""
+    if not failures:
+        return SourceError(f"No place is known that serves {artifact.path}.")
+    if len(failures) == 1:
+        return failures[0][1]
+    last = failures[-1][1]
+    places = "; ".join(f"{redact(location.url)}: {error}" for location, error in failures)
+    what = f"None of {len(failures)} places gave {artifact.path}: {places}"
+    kind = TransferError if isinstance(last, TransferError) else SourceError
+    return kind(what, hint=last.hint)

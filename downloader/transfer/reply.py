@@ -1,0 +1,89 @@
+"""One reply: its head, and its body as it comes over the wire."""
+
+import contextlib
+import http.client
+from types import TracebackType
+from typing import Self
+
+import requests
+
+from downloader.errors import ModelmakeError, TransferError
+from downloader.transfer.body import Body, Stream, body_of
+from downloader.transfer.head import Head
+from downloader.transfer.wire_errors import translated
+from downloader.urls import redact
+
+
+class Reply:
+    """The head of the final reply and its body; a context manager that gives the connection back.
+
+    A connection whose body was not read to its end is closed: the next file must not begin with
+    this one's tail (curl test 1479).
+    """
+
+    def __init__(self, url: str, response: requests.Response, timeout_seconds: float) -> None:
+        self.url = url
+        self._raw = response.raw
+        self._timeout_seconds = timeout_seconds
+        self._is_complete = False
+        self.head = Head(
+            status=response.status_code, place=redact(url), values=self._raw.headers.getlist
+        )
+        self._body: Body | None = None
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Read body bytes as they came over the wire, never decoded; 0 at the complete end.
+
+        Raises:
+            ConnectionLost: The body ended before it was complete.
+            TimedOut: No byte came for the patience set.
+            BadResponse: The framing is broken.
+        """
+        with translated(self.url, self._timeout_seconds):
+            if self._body is None:
+                self._body = body_of(self.head, self._stream())
+            count = self._body.readinto(buffer)
+        self._is_complete = count == 0
+        return count
+
+    def read_some(self, most_bytes: int) -> bytes:
+        """Return the first bytes of the body: `most_bytes`, or all of a shorter one.
+
+        Raises:
+            TransferError: As readinto.
+        """
+        buffer = memoryview(bytearray(most_bytes))
+        filled = 0
+        while filled < most_bytes and (count := self.readinto(buffer[filled:])):
+            filled += count
+        return bytes(buffer[:filled])
+
+    def read_start(self, most_bytes: int) -> bytes:
+        """Return the start of a body that is not wanted, or nothing when it breaks off."""
+        with contextlib.suppress(ModelmakeError):
+            return self.read_some(most_bytes)
+        return b""
+
+    def _stream(self) -> Stream:
+        response = self._raw._fp  # noqa: SLF001 - urllib3 offers no read without a copy
+        if not isinstance(response, http.client.HTTPResponse):
+            raise TransferError(
+                "urllib3 was replaced by another package in this environment.",
+                hint="Uninstall niquests and urllib3-future, then `pip install urllib3`.",
+            )
+        return response.fp
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._is_complete and self._raw._fp is not None:  # noqa: SLF001
+            self._raw._fp.close()  # noqa: SLF001 - tells http.client that the reply is read
+            self._raw.release_conn()
+        else:
+            self._raw.close()

@@ -1,0 +1,49 @@
+"""What can be said of an URL without dialling it. Pure; no name is resolved here."""
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Return (scheme, host, port): the exact place a credential is meant for (RFC 6454 §4)."""
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return scheme, host(url), parts.port or DEFAULT_PORTS.get(scheme, 0)
+
+
+def host(url: str) -> str:
+    """Return the host in lower case, without port, user or brackets; empty when there is none."""
+    return (urlsplit(url).hostname or "").lower()
+
+
+def redact(url: str) -> str:
+    """Return the URL as it may be shown: without user, password, query and fragment."""
+    parts = urlsplit(url)
+    name = parts.hostname or ""
+    bracketed = f"[{name}]" if ":" in name else name
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{bracketed}{port}{parts.path}"
+
+
+def is_loopback(name: str) -> bool:
+    """Whether the host name or address can only be this machine."""
+    if name in LOOPBACK_NAMES or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def is_public_address(address: str) -> bool:
+    """Whether an IP address, as `getpeername` gives it, is reachable from anywhere.
+
+    Raises:
+        ValueError: It is not an IP address.
+    """
+    parsed = ip_address(address.partition("%")[0])
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_global

@@ -1,0 +1,66 @@
+"""Every file read again and compared with the lock, on all cores; no network, nothing changed."""
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from downloader.artifact import Artifact
+from downloader.hashing import sha256_of
+from downloader.project import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one target is.
+
+    Attributes:
+        model: The model's name.
+        path: The artifact's path.
+        state: "ok", "missing", "wrong kind", "changed", or "unpinned" where nothing says which
+            bytes are right.
+        size: The target's length in bytes, 0 when there is none.
+    """
+
+    model: str
+    path: str
+    state: str
+    size: int
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the target is not what the lock says."""
+        return self.state != "ok"
+
+
+def verify(models: Iterable[Model]) -> Iterator[Verdict]:
+    """Yield a verdict for every file, in the models' order, while others are being read.
+
+    hashlib releases the GIL, so threads are enough.
+    """
+    files = [(model, artifact) for model in models for artifact in model.artifacts]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        yield from pool.map(lambda each: _verdict(*each), files)
+
+
+def _verdict(model: Model, artifact: Artifact) -> Verdict:
+    target = model.folder / artifact.path
+    state = _state(artifact, target)
+    size = target.lstat().st_size if state != "missing" else 0
+    return Verdict(model=model.name, path=artifact.path, state=state, size=size)
+
+
+def _state(artifact: Artifact, target: Path) -> str:
+    if not os.path.lexists(target):
+        return "missing"
+    if target.is_symlink() or not target.is_file():
+        return "wrong kind"
+    if artifact.sha256 is None:
+        return "unpinned"
+    if artifact.size not in (None, target.stat().st_size):
+        return "changed"
+    try:
+        return "ok" if sha256_of(target) == artifact.sha256 else "changed"
+    except OSError:
+        return "changed"
