@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from doit.exceptions import TaskFailed
 
@@ -17,6 +17,9 @@ from downloader.errors import LockError, ModelmakeError
 from downloader.project import Model
 from downloader.reporter import Heartbeat
 from downloader.runtime import current
+
+if TYPE_CHECKING:
+    from downloader.verify import Verdict
 
 P = ParamSpec("P")
 Values = dict[str, object]
@@ -35,8 +38,15 @@ def _failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
     return wrapped
 
 
+def fetch(name: str, path: str) -> Any:  # noqa: ANN401 - as `_failing`
+    """Bring one target up to date, unless models.lock could not be."""
+    if current().has_lock_failed:  # doit runs a task even when its setup task failed
+        return TaskFailed("models.lock is not up to date", report=False)
+    return _fetch(name, path)
+
+
 @_failing
-def fetch(name: str, path: str) -> Values:
+def _fetch(name: str, path: str) -> Values:
     """Bring one target up to date; what was done is for the reporter."""
     outcome = current().syncer.sync(name, path, Heartbeat(f"{name}/{path}"))
     return {
@@ -59,14 +69,23 @@ def refuse(name: str) -> None:
 @_failing
 def lock(*, check: bool = False, upgrade: bool = False) -> None:
     """Bring models.lock up to date, or only look whether it is."""
+    try:
+        lines = _lock(check=check, upgrade=upgrade)
+    except ModelmakeError:
+        current().has_lock_failed = True
+        raise
+    for line in lines or ["models.lock is up to date."]:
+        sys.stdout.write(f"{line}\n")
+
+
+def _lock(*, check: bool, upgrade: bool) -> list[str]:
     from downloader import locking  # noqa: PLC0415 - imports requests
 
     project = current().project
     if check:
         locking.check(project)
-        return
-    for line in locking.lock(project, upgrade=upgrade):
-        sys.stdout.write(f"{line}\n")
+        return []
+    return locking.lock(project, upgrade=upgrade)
 
 
 @_failing
@@ -80,13 +99,23 @@ def verify(names: list[str], *, repair: bool = False) -> None:
         if verdict.is_bad:
             bad.append(verdict)
             sys.stdout.write(f"{verdict.state}: {verdict.model}/{verdict.path}\n")
-    repaired = [current().syncer.repair(each.model, each.path) for each in bad] if repair else []
-    sys.stdout.write(f"verified {good} files, {len(bad)} bad, {len(repaired)} repaired\n")
-    if len(bad) > len(repaired):
+    repaired = sum(map(_is_repaired, bad)) if repair else 0
+    sys.stdout.write(f"verified {good} files, {len(bad)} bad, {repaired} repaired\n")
+    if len(bad) > repaired:
         raise LockError(
-            f"{len(bad)} files are not what models.lock says.",
-            hint="Run `doit verify --repair`, or `doit`, to fetch them again.",
+            f"{len(bad) - repaired} files are not what models.lock says.",
+            hint="" if repair else "Run `doit verify --repair`, or `doit`, to fetch them again.",
         )
+
+
+def _is_repaired(bad: "Verdict") -> bool:
+    """Fetch what is bad, and return whether that went well; one failure stops no other."""
+    try:
+        current().syncer.repair(bad.model, bad.path)
+    except ModelmakeError as error:
+        sys.stderr.write(f"not repaired: {bad.model}/{bad.path}: {error.report()}\n")
+        return False
+    return True
 
 
 def _to_verify(names: Iterable[str]) -> list[Model]:

@@ -26,8 +26,9 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
     def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:  # noqa: ANN401
         self._forgotten: set[str] = set()
         self._db: dict[str, Any] = {}
+        self._is_damaged = False
         super().__init__(name, codec, module_name=module_name)
-        self._was_empty = not self._db
+        self._is_on_disk = bool(self._db) or self._is_damaged
 
     def _load(self) -> dict[str, Any]:
         """Return what the file holds, nothing when it is damaged or another backend's."""
@@ -36,6 +37,7 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
         except (DatabaseException, OSError):
             found = None
         if not isinstance(found, dict):
+            self._is_damaged = True
             sys.stderr.write(f"{self.name} is damaged or of another kind: it is begun anew.\n")
             return {}
         return found
@@ -59,7 +61,7 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
         """Write what is to be kept, and drop the receipts of what was forgotten."""
         try:
             self._drop_receipts()
-            if self._db or not self._was_empty:
+            if self._db or self._is_on_disk:
                 write_file(Path(self.name), self.codec.encode(self._db).encode())
         except ModelmakeError as error:
             sys.stderr.write(f"{error.report()}\n")

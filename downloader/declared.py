@@ -70,7 +70,7 @@ def _binding(text: bytes) -> str:
 def _cached(cache: Path, binding: str) -> list[Declared] | None:
     try:
         found = msgspec.json.decode(cache.read_bytes(), type=_Compiled)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):  # gone, torn, or not even text
         return None
     return found.models if found.binding == binding else None
 

@@ -76,7 +76,8 @@ def write_file(path: Path, content: bytes) -> None:
         StoreError: The disk refused; the old content is still there.
     """
     make_folder(path.parent)
-    unfinished = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.new")
+    readable = path.name.encode("utf-8", "replace")[:200].decode("utf-8", "ignore")
+    unfinished = path.with_name(f".{readable}.{secrets.token_hex(4)}.new")
     with naming(path, "write"):
         try:
             _write_synced(unfinished, content)

@@ -2,7 +2,7 @@
 
 from downloader.artifact import Artifact
 from downloader.errors import LockError
-from downloader.lockfile import LockedModel
+from downloader.lockfile import RESTORE_HINT, LockedModel
 
 
 def check_follows(name: str, locked: LockedModel, outlined: LockedModel) -> None:
@@ -13,7 +13,8 @@ def check_follows(name: str, locked: LockedModel, outlined: LockedModel) -> None
     """
     files = {artifact.path: artifact for artifact in locked.files}
     same_model = (locked.source, locked.revision) == (outlined.source, outlined.revision)
-    if not same_model or files.keys() != {artifact.path for artifact in outlined.files}:
+    has_same_files = files.keys() == {artifact.path for artifact in outlined.files}
+    if not (same_model and has_same_files and len(locked.files) == len(files)):
         raise _tampered(name, "its source, revision or list of files")
     for declared in outlined.files:
         if not agree(declared, files[declared.path]):
@@ -21,7 +22,10 @@ def check_follows(name: str, locked: LockedModel, outlined: LockedModel) -> None
 
 
 def _tampered(what: str, part: str) -> LockError:
-    return LockError(f"models.lock does not follow from models.yaml for {what}: {part} differs.")
+    return LockError(
+        f"models.lock does not follow from models.yaml for {what}: {part} differs.",
+        hint=RESTORE_HINT,
+    )
 
 
 def agree(declared: Artifact, locked: Artifact) -> bool:

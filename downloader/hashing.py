@@ -1,8 +1,8 @@
 """Digests of bytes on disk, in one pass over a reused buffer."""
 
 import hashlib
-import os
 from collections.abc import Iterable
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -43,13 +43,11 @@ def feed(descriptor: int, length: int, hashes: Iterable[Hash]) -> int:
     buffer = memoryview(bytearray(min(BUFFER_BYTES, max(length, 1))))
     hashes = tuple(hashes)
     done = 0
-    while done < length:
-        count = os.readv(descriptor, [buffer[: length - done]])
-        if not count:
-            break
-        for each in hashes:
-            each.update(buffer[:count])
-        done += count
+    with FileIO(descriptor, closefd=False) as file:  # os.readv would be for POSIX only
+        while done < length and (count := file.readinto(buffer[: length - done])):
+            for each in hashes:
+                each.update(buffer[:count])
+            done += count
     return done
 
 

@@ -5,6 +5,7 @@ load in milliseconds.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -14,8 +15,10 @@ from downloader.artifact import Artifact
 from downloader.errors import LockError
 
 VERSION = 1
+HEX_DIGITS = b"0123456789abcdef"
 CONFLICT_MARKERS = (b"<<<<<<<", b"=======", b">>>>>>>")
-Sha256Digest = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+RESTORE_HINT = "Take it back from version control, or delete it and run `doit lock`."
+Sha256Digest = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
 
 
 class LockedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,8 +65,9 @@ def load(text: bytes, name: str = "models.lock") -> Lockfile:
                 hint="Update modelmake: `pip install --upgrade modelmake`.",
             )
         lockfile = msgspec.json.decode(text, type=Lockfile)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # msgspec's own, and what its text made of it
         raise _unreadable(text, name, error) from None
+    _check_digits(lockfile, name)
     if dump(lockfile) != text:  # written by hand or merged: only then the slow look for doublets
         _check_no_double_keys(text, name)
     return lockfile
@@ -94,21 +98,31 @@ def _encode(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _unreadable(text: bytes, name: str, error: msgspec.DecodeError) -> LockError:
+def _check_digits(lockfile: Lockfile, name: str) -> None:
+    files = [artifact for model in lockfile.models.values() for artifact in model.files]
+    digests = "".join(f"{each.sha256 or ''}{each.md5 or ''}" for each in files)
+    if digests.encode().translate(None, HEX_DIGITS):
+        raise LockError(
+            f"{name} holds a digest that is not written in lower-case hex digits.",
+            hint=RESTORE_HINT,
+        )
+
+
+def _unreadable(text: bytes, name: str, error: Exception) -> LockError:
     if any(line.startswith(CONFLICT_MARKERS) for line in text.splitlines()):
         return LockError(
             f"{name} holds conflict markers of a merge.",
             hint="Take either side of it, then run `doit lock`.",
         )
-    return LockError(f"{name} cannot be read: {error}.")
+    return LockError(f"{name} cannot be read: {error}.", hint=RESTORE_HINT)
 
 
 def _check_no_double_keys(text: bytes, name: str) -> None:
     def pairs(found: list[tuple[str, object]]) -> dict[str, object]:
-        keys = [key for key, _ in found]
-        double = next((key for key in keys if keys.count(key) > 1), None) if keys else None
-        if double is not None:
-            raise LockError(f"{name} has the key {double!r} twice in one place.")
+        counts = Counter(key for key, _ in found)
+        if len(counts) < len(found):
+            double = counts.most_common(1)[0][0]
+            raise LockError(f"{name} has the key {double!r} twice in one place.", hint=RESTORE_HINT)
         return dict(found)
 
     json.loads(text, object_pairs_hook=pairs)

@@ -7,7 +7,7 @@ said, and their fetch will tell. So one lock serves offline machines and half-de
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from downloader.artifact import Artifact
+from downloader.artifact import Artifact, Location
 from downloader.declared import Declared
 from downloader.errors import ConnectionLost, LockError, ModelmakeError, TimedOut
 from downloader.lockfile import LockedModel, Lockfile
@@ -21,13 +21,16 @@ from downloader.urls import origin
 
 PROBES_AT_ONCE = 8
 
+Dead = dict[tuple[str, str, int], ModelmakeError]
+"""Origins that did not answer in this run, each with how they failed."""
+
 
 class Prober:
     """Asks servers about artifacts, several at once, and no more once a host proved dead."""
 
-    def __init__(self, transport: Transport, name: str, source: Source) -> None:
+    def __init__(self, transport: Transport, name: str, source: Source, dead: Dead) -> None:
         self._transport, self._name, self._source = transport, name, source
-        self._dead: dict[tuple[str, str, int], ModelmakeError] = {}
+        self._dead = dead
         self._unasked: list[tuple[str, ModelmakeError]] = []
 
     @property
@@ -47,19 +50,22 @@ class Prober:
             return list(pool.map(self._probe, artifacts))
 
     def _probe(self, artifact: Artifact) -> Artifact:
-        try:
-            return self._asked(artifact)
-        except ModelmakeError as error:
-            self._unasked.append((artifact.path, error))
-            return artifact
+        failure: ModelmakeError | None = None
+        for location in self._source.locate(artifact):
+            try:
+                return self._asked(artifact, location)
+            except ModelmakeError as error:
+                failure = failure or error
+        if failure:
+            self._unasked.append((artifact.path, failure))
+        return artifact
 
-    def _asked(self, artifact: Artifact) -> Artifact:
-        locations = self._source.locate(artifact)
-        place = origin(locations[0].url)
+    def _asked(self, artifact: Artifact, location: Location) -> Artifact:
+        place = origin(location.url)
         if place in self._dead:
             raise self._dead[place]
         try:
-            return probe(self._transport, artifact, locations)
+            return probe(self._transport, artifact, (location,))
         except (ConnectionLost, TimedOut) as error:
             self._dead[place] = error
             raise
@@ -77,6 +83,7 @@ def lock(project: Project, *, upgrade: bool = False) -> list[str]:
 
     Raises:
         LockError: It would change, and may not be written.
+        SettingError: An environment variable has an unusable value.
         StoreError: The disk refused.
     """
     transport = Transport(project.settings)
@@ -91,6 +98,7 @@ def _lock(project: Project, transport: Transport, *, upgrade: bool) -> list[str]
         check(project)
     models: dict[str, LockedModel] = {}
     lines: list[str] = []
+    dead: Dead = {}
     for each in project.declared:
         before = project.lockfile.models.get(each.name)
         if each.outlined is None:
@@ -99,7 +107,7 @@ def _lock(project: Project, transport: Transport, *, upgrade: bool) -> list[str]
         if before is not None and before.entry == each.digest and not upgrade:
             models[each.name] = before
             continue
-        prober = Prober(transport, each.name, source_for(each.entry))
+        prober = Prober(transport, each.name, source_for(each.entry), dead)
         models[each.name] = lock_model(each.outlined, before, prober, upgrade=upgrade)
         lines += [_line(each.name, before, models[each.name]), *prober.notices]
     project.replace_lock(Lockfile(models=models))

@@ -128,11 +128,8 @@ def _check_query(query: str) -> None:
 
 def _shown(url: str) -> str:
     """Return the URL for a message, or nothing where a password may stand at an odd place in it."""
-    try:
-        shown = redact(url)
-    except ValueError:
-        return ""
-    is_clear = "@" not in shown and re.match(r"(?i)https?://[^/]", url)
+    shown = redact(url)
+    is_clear = "@" not in shown and re.match(r"https?://[^/]", shown)
     return f"{_escaped(shown)}: " if is_clear else ""
 
 

@@ -85,8 +85,9 @@ class Project:
         Raises:
             SettingError: An environment variable has an unusable value.
         """
-        named = os.environ.get(MANIFEST_VARIABLE) or MANIFEST_NAME
-        return cls((folder or Path()) / named, Settings.from_environment())
+        named = Path(os.environ.get(MANIFEST_VARIABLE) or MANIFEST_NAME)
+        manifest = named if folder is None else folder / MANIFEST_NAME
+        return cls(manifest, Settings.from_environment())
 
     @cached_property
     def lockfile(self) -> Lockfile:
@@ -99,6 +100,10 @@ class Project:
             text = self.lock_path.read_bytes()
         except FileNotFoundError:
             return lockfile.EMPTY
+        except OSError as error:
+            raise LockError(
+                f"{self.lock_path} cannot be read: {error.strerror}.", hint=lockfile.RESTORE_HINT
+            ) from None
         return lockfile.load(text, self.lock_path.name)
 
     @cached_property
@@ -119,8 +124,9 @@ class Project:
     @property
     def is_stale(self) -> bool:
         """Whether models.lock says other than models.yaml asks for."""
-        names = {each.name for each in self.declared if each.outlined}
-        return names != self.lockfile.models.keys() or any(map(self._is_stale, self.declared))
+        known = [each for each in self.declared if each.outlined]
+        names = {each.name for each in known}
+        return names != self.lockfile.models.keys() or any(map(self._is_stale, known))
 
     def models(self) -> list[Model]:
         """Return every model.
@@ -165,16 +171,22 @@ class Project:
             StoreError: The disk refused.
         """
         text = lockfile.dump(changed)
-        if self.lock_path.exists() and self.lock_path.read_bytes() == text:
-            return False
+        is_same = self.lock_path.exists() and self.lock_path.read_bytes() == text
+        if not is_same:
+            self._write_lock(text)
+        self.__dict__["lockfile"] = changed  # somebody else may have written the very same
+        self.__dict__.pop("_index", None)
+        return not is_same
+
+    def _write_lock(self, text: bytes) -> None:
         if self.is_read_only:
-            raise LockError(f"{self.lock_path.name} would change, and MODELMAKE_LOCKED forbids it.")
+            raise LockError(
+                f"{self.lock_path.name} would change, and MODELMAKE_LOCKED forbids it.",
+                hint="Run the same command without MODELMAKE_LOCKED, and commit models.lock.",
+            )
         from downloader.durable import write_file  # noqa: PLC0415 - not needed when nothing is
 
         write_file(self.lock_path, text)
-        self.__dict__["lockfile"] = changed
-        self.__dict__.pop("_index", None)
-        return True
 
     def artifact(self, name: str, path: str) -> Artifact:
         """Return one file of the lock, with what was pinned in this run.
@@ -215,9 +227,10 @@ class Project:
 
     def _model(self, each: Declared) -> Model:
         is_stale = self._is_stale(each)
-        locked = each.outlined if is_stale else self.lockfile.models[each.name]
-        if not is_stale and each.outlined:
-            check_follows(each.name, self.lockfile.models[each.name], each.outlined)
+        locked = each.outlined
+        if locked and not is_stale:
+            check_follows(each.name, self.lockfile.models[each.name], locked)
+            locked = self.lockfile.models[each.name]
         return Model(declared=each, locked=locked, is_stale=is_stale, folder=self.folder(each.name))
 
 

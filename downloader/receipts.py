@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -19,10 +20,10 @@ from downloader.durable import make_folder, naming, write_file
 PRIVATE_FOLDER = ".modelmake"
 FILE_NAME = "receipts"
 
-_appending = threading.Lock()
+_writing = threading.Lock()
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was verified, and how the target looked then."""
 
     path: str
@@ -31,6 +32,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     verified: int
     """When, in seconds since 1970."""
+    asked: str | None = None
+    """What was asked for, as a digest, where the lock named no SHA-256 then."""
 
     def matches(self, status: os.stat_result) -> bool:
         """Whether the target still looks as it did."""
@@ -48,34 +51,37 @@ def load(folder: Path) -> dict[str, Receipt]:
         return {}
     try:
         found: Iterable[Receipt] = _decoder.decode_lines(text)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         found = _readable_lines(text)
     return {receipt.path: receipt for receipt in found}
 
 
-def append(folder: Path, path: str, sha256: str) -> Receipt:
+def append(folder: Path, path: str, sha256: str, *, asked: str | None = None) -> Receipt:
     """Note that the target was verified just now, and return what was noted.
 
     Args:
         folder: The model's folder.
         path: The artifact's path below it.
         sha256: What it was verified to be.
+        asked: As in Receipt.
 
     Raises:
         StoreError: The disk refused.
     """
-    status = (folder / path).stat()
+    with naming(folder / path, "look at"):
+        status = (folder / path).stat()
     receipt = Receipt(
         path=path,
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
         sha256=sha256,
         verified=int(time.time()),
+        asked=asked,
     )
     file = folder / PRIVATE_FOLDER / FILE_NAME
     make_folder(file.parent)
-    with naming(file, "write"), _appending, file.open("ab") as lines:
-        lines.write(msgspec.json.encode(receipt) + b"\n")
+    with naming(file, "write"), _writing, file.open("a+b") as lines:
+        lines.write(_line_break(lines) + msgspec.json.encode(receipt) + b"\n")
     return receipt
 
 
@@ -86,15 +92,24 @@ def forget(folder: Path, paths: Iterable[str]) -> None:
         StoreError: The disk refused.
     """
     forgotten = frozenset(paths)
-    kept = [receipt for path, receipt in load(folder).items() if path not in forgotten]
     file = folder / PRIVATE_FOLDER / FILE_NAME
-    if file.exists():
-        write_file(file, b"".join(msgspec.json.encode(receipt) + b"\n" for receipt in kept))
+    with _writing:
+        kept = [receipt for path, receipt in load(folder).items() if path not in forgotten]
+        if file.exists():
+            write_file(file, b"".join(msgspec.json.encode(receipt) + b"\n" for receipt in kept))
+
+
+def _line_break(lines: BinaryIO) -> bytes:
+    """Return what a line has to begin with: a line break where a kill tore the one before."""
+    if not lines.seek(0, os.SEEK_END):
+        return b""
+    lines.seek(-1, os.SEEK_END)
+    return b"" if lines.read(1) == b"\n" else b"\n"
 
 
 def _readable_lines(text: bytes) -> Iterable[Receipt]:
     for line in text.splitlines():
         try:
             yield _decoder.decode(line)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             continue

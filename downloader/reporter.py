@@ -33,14 +33,15 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         super().__init__(outstream, options)
         self._began = time.monotonic()
         self._made: list[dict[str, Any]] = []
-        self._failed = 0
+        self._failed = self._not_begun = 0
         self._is_fetching = False
 
     def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:
         """Called before the first task."""
         super().initialize(tasks, selected_tasks)
+        if not selected_tasks:  # by a wildcard; doit itself refuses a name that is not there
+            sys.stderr.write("No task matches; `doit list --all` shows them.\n")
         self._is_fetching = any(name.partition(":")[0] == "fetch" for name in selected_tasks)
-        current().stop_on_signals()
 
     def execute_task(self, task: Task) -> None:
         """Called when a task begins."""
@@ -57,6 +58,9 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         """Called when a task failed."""
         if not is_ours(task):
             super().add_failure(task, fail)
+            return
+        if not fail.report:
+            self._not_begun += 1
             return
         self._failed += 1
         sys.stderr.write(f"failed {task.name}: {_failure_text(fail)}\n")
@@ -78,6 +82,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
             f"{len(self._made) - fetched} verified in place",
             f"{self._failed} failed",
         ]
+        parts += [f"{self._not_begun} not begun"] * bool(self._not_begun)
         return f"{', '.join(parts)}, in {seconds:.1f} s."
 
 
@@ -93,8 +98,13 @@ def _failure_text(fail: BaseFail) -> str:
         return f"{fail.message} failed before it"
     if isinstance(fail, TaskError) and not current().project.settings.is_debug:
         last = fail.traceback[-1].strip() if fail.traceback else fail.message
-        return f"an error in modelmake itself: {last}\n  Set MODELMAKE_DEBUG=1 to see where."
+        return internal_error(last)
     return str(fail.get_msg()).rstrip()
+
+
+def internal_error(what: str) -> str:
+    """Return what is said of an error that nobody foresaw, in place of its traceback."""
+    return f"an error in modelmake itself: {what}\n  Set MODELMAKE_DEBUG=1 to see where."
 
 
 class Heartbeat:

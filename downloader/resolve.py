@@ -100,7 +100,8 @@ def _is_known(artifact: Artifact) -> bool:
 
 def _is_unchanged(before: Artifact, found: Artifact) -> bool:
     """Whether the server still shows what the pin was made from; silence counts as a yes."""
-    return found.size in (None, before.size) and found.md5 in (None, before.md5)
+    is_same_md5 = None in (found.md5, before.md5) or found.md5 == before.md5
+    return found.size in (None, before.size) and is_same_md5
 
 
 def pinned(artifact: Artifact, size: int, sha256: str) -> Artifact:

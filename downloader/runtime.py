@@ -7,6 +7,7 @@ The engine is imported when the first file has to move, so that a run with nothi
 import atexit
 import contextlib
 import functools
+import os
 import signal
 import sys
 import threading
@@ -17,7 +18,7 @@ from downloader.errors import ModelmakeError
 from downloader.project import Project
 
 if TYPE_CHECKING:
-    from downloader.sync import Syncer
+    from downloader.syncing import Syncer
 
 INTERRUPTED_STATUS = 128  # plus the signal's number, as shells report it
 
@@ -27,13 +28,14 @@ class Runtime:
 
     def __init__(self, project: Project) -> None:
         self.project = project
+        self.has_lock_failed = False
         self._making = threading.Lock()
         self._syncer: Syncer | None = None
 
     @property
     def syncer(self) -> "Syncer":
         """The engine, made when it is first needed."""
-        from downloader.sync import Syncer  # noqa: PLC0415 - imports requests
+        from downloader.syncing import Syncer  # noqa: PLC0415 - imports requests
 
         with self._making:
             if self._syncer is None:
@@ -66,11 +68,16 @@ class Runtime:
         raise SystemExit(INTERRUPTED_STATUS + number)
 
 
-@functools.cache
 def current() -> Runtime:
     """Return this process's runtime, for the project of the working directory.
 
     Raises:
         SettingError: An environment variable has an unusable value.
     """
+    return _of_process(os.getpid())
+
+
+@functools.cache
+def _of_process(_id: int) -> Runtime:
+    """Make the runtime: a forked worker (`doit -P process`) must see what was locked since."""
     return Runtime(Project.of_environment())

@@ -14,6 +14,7 @@ makes exit status 1, where a failed task_dep would make 2 of it (UnmetDependency
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from downloader.artifact import Artifact
 from downloader.errors import ModelmakeError
 from downloader.progress import bytes_text
 from downloader.project import Model
-from downloader.reporter import Reporter
+from downloader.reporter import Reporter, internal_error
 from downloader.runtime import current
 
 __all__ = ["DOIT_CONFIG", "task_fetch", "task_lock", "task_verify"]
@@ -61,6 +62,7 @@ class Stale:
 def task_fetch() -> Iterator[Task]:
     """Make every task of `fetch`."""
     with _usage_errors():
+        current().stop_on_signals()
         project = current().project
         needs_lock = ["lock"] if project.is_stale else []
         default: list[Task] = []
@@ -121,7 +123,8 @@ def _file_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
 def _model_task(model: Model, files: list[Task], needs_lock: list[str]) -> Task:
     stale = [task.name for task in files if task.uptodate[0][0] is not True]
     is_unknown = model.locked is None
-    reasons = [f"{len(stale)} of {len(files)} files are stale"] * bool(stale or is_unknown)
+    reasons = [_unknown(model)] * is_unknown
+    reasons += [f"{len(stale)} of {len(files)} files are stale"] * bool(stale)
     return Task(
         f"fetch:{model.name}",
         [(actions.refuse, [model.name])] if is_unknown else None,
@@ -160,12 +163,23 @@ def _file_doc(artifact: Artifact) -> str:
 
 def _model_doc(model: Model, stale: int) -> str:
     if model.locked is None:
-        return f"the source {model.source_name!r} is not there yet"
+        return _unknown(model)
     sizes = [artifact.size for artifact in model.artifacts]
-    total = bytes_text(sum(size or 0 for size in sizes)) + ("+" if None in sizes else "")
-    state = f"{stale} of {len(sizes)} files to fetch" if stale else "up to date"
+    state = f"{stale} of {len(sizes)} to fetch" if stale else "up to date"
     optional = ", optional" if model.declared.entry.optional else ""
-    return f"{len(sizes)} files, {total}, {state}{optional}"
+    files = f"{len(sizes)} file" + "s" * (len(sizes) > 1)
+    return f"{files}, {_total(sizes)}, {state}{optional}"
+
+
+def _total(sizes: list[int | None]) -> str:
+    known = [size for size in sizes if size is not None]
+    if not known:
+        return "size unknown"
+    return bytes_text(sum(known)) + "+" * (len(known) < len(sizes))
+
+
+def _unknown(model: Model) -> str:
+    return f"the source {model.source_name!r} is not there yet"
 
 
 def _shown(path: Path) -> str:
@@ -180,4 +194,10 @@ def _usage_errors() -> Iterator[None]:
         yield
     except ModelmakeError as error:
         sys.stderr.write(f"ERROR: {error.report()}\n")
+        raise SystemExit(USAGE_STATUS) from None
+    except Exception as error:
+        if current().project.settings.is_debug:
+            raise
+        last = traceback.format_exception_only(error)[-1].strip()
+        sys.stderr.write(f"ERROR: {internal_error(last)}\n")
         raise SystemExit(USAGE_STATUS) from None

@@ -16,15 +16,21 @@ def origin(url: str) -> tuple[str, str, int]:
 
 def host(url: str) -> str:
     """Return the host in lower case, without port, user or brackets; empty when there is none."""
-    return (urlsplit(url).hostname or "").lower()
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""
 
 
 def redact(url: str) -> str:
     """Return the URL as it may be shown: without user, password, query and fragment."""
-    parts = urlsplit(url)
-    name = parts.hostname or ""
+    try:
+        parts = urlsplit(url)
+        name, number = parts.hostname or "", parts.port
+    except ValueError:
+        return "a broken URL"
     bracketed = f"[{name}]" if ":" in name else name
-    port = f":{parts.port}" if parts.port else ""
+    port = f":{number}" if number else ""
     return f"{parts.scheme}://{bracketed}{port}{parts.path}"
 
 

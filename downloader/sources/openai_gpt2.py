@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from downloader.artifact import Artifact, Location
 from downloader.entries import OpenAIGPT2Entry
-from downloader.errors import SettingError
+from downloader.errors import SettingError, SourceError
 from downloader.sources.interface import Resolution
 from downloader.urls import host
 
@@ -69,6 +69,8 @@ class OpenAIGPT2:
 
     def locate(self, artifact: Artifact) -> tuple[Location, ...]:
         """See Source."""
+        if artifact.path not in FILES:
+            raise SourceError(f"OpenAI's GPT-2 has no file {artifact.path}.")
         bases = (self._base_url(), *self._entry.mirrors)
         named = frozenset(map(host, bases))
         return tuple(

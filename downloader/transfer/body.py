@@ -5,12 +5,14 @@ a cut trailer passes for an end. Here each framing ends in one way only, and all
 """
 
 import re
+from http import HTTPStatus
 from typing import Protocol
 
 from downloader.errors import BadResponse, ConnectionLost
 from downloader.transfer.head import Head
 from downloader.transfer.refusals import cut_short
 
+BODILESS = frozenset({*range(100, 200), HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\x00\r\n]*)?\r\n")
 FIELD_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*\r\n")
 LONGEST_LINE_BYTES = 8192
@@ -45,6 +47,8 @@ def body_of(head: Head, stream: Stream) -> Body:
     Raises:
         BadResponse: The head's framing headers contradict each other.
     """
+    if head.status in BODILESS:  # whatever the head says, or a kept-alive one would never end
+        return SizedBody(head.place, stream, 0)
     length = head.length
     if head.is_chunked:
         return ChunkedBody(head.place, stream)

@@ -7,7 +7,8 @@ transient failure go on from there; then verify, and commit. One state machine:
     have some        -> GET with Range and If-Match
                           206 of the same version   -> append
                           200                       -> start over with this very reply
-                          412, 416, another version -> start over, once
+                          412, 416, another version,
+                          a 206 not asked for       -> start over, once
     have none        -> GET
 """
 
@@ -30,6 +31,7 @@ from downloader.progress import Observer, Silent
 from downloader.settings import Settings
 from downloader.transfer.partial import Partial
 from downloader.transfer.receive import Receiver, binding_for
+from downloader.transfer.resuming import UnusableRange
 from downloader.transfer.retry import RetryPolicy
 from downloader.transfer.transport import Transport
 from downloader.urls import redact
@@ -104,14 +106,15 @@ class Fetcher:
 
         Raises:
             IntegrityError: A whole, unmixed download has the wrong bytes.
+            TransferError: The bytes did not arrive.
         """
         may_start_over = True
         while True:
             try:
                 self._receive_all(receiver, partial)
                 receiver.verify(partial)
-            except IntegrityError as error:
-                is_mixed = partial.is_joined or isinstance(error, RemoteChanged)
+            except (IntegrityError, UnusableRange) as error:
+                is_mixed = partial.is_joined or isinstance(error, (RemoteChanged, UnusableRange))
                 if not (may_start_over and is_mixed):
                     raise
                 partial.reset()
@@ -126,13 +129,15 @@ class Fetcher:
             ModelmakeError: It failed for good, or too often without progress.
         """
         policy = RetryPolicy(self.settings.retries, self.settings.max_wait_seconds)
-        failures = 0
+        failures, furthest = 0, partial.have
         while True:
-            before = receiver.moved_bytes
             try:
                 receiver.receive(partial)
             except TransferError as error:
-                failures = 0 if receiver.moved_bytes > before else failures + 1
+                # Bytes that came before and were thrown away are no progress, else a server
+                # without ranges that always breaks off would be asked for ever.
+                failures = 0 if partial.have > furthest else failures + 1
+                furthest = max(furthest, partial.have)
                 delay = policy.delay_seconds(error, failures, random.random())  # noqa: S311
                 if delay is None:
                     raise

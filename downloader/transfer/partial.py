@@ -156,6 +156,9 @@ class Partial:
             self.reset()
             return
         vouched = min(prefix(found[1]), os.fstat(self._descriptor).st_size)
+        if not vouched:
+            self.reset()  # a journal of no bytes would name its version for other bytes to come
+            return
         with naming(self._path, "read"):
             os.ftruncate(self._descriptor, vouched)
             hashes = (self._sha256,) if self.binding.sha256 else (self._sha256, self._md5)

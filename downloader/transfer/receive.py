@@ -10,15 +10,13 @@ from downloader.errors import (
     DigestMismatch,
     Interrupted,
     ModelmakeError,
-    RemoteChanged,
     SizeMismatch,
 )
 from downloader.hashing import BUFFER_BYTES
 from downloader.progress import Observer
-from downloader.transfer.head import Head, is_strong
+from downloader.transfer.head import is_strong
 from downloader.transfer.journal import Binding
 from downloader.transfer.partial import Partial
-from downloader.transfer.ranges import parse_unsatisfied, range_header
 from downloader.transfer.refusals import (
     check_body_start,
     cut_short,
@@ -27,6 +25,13 @@ from downloader.transfer.refusals import (
     refusal,
 )
 from downloader.transfer.reply import Reply
+from downloader.transfer.resuming import (
+    accepted_range,
+    changed,
+    conditions,
+    is_whole_by_416,
+    refuse_coding,
+)
 from downloader.transfer.transport import Transport
 from downloader.urls import redact
 
@@ -101,112 +106,115 @@ class Receiver:
         return redact(self._location.url)
 
     def _is_complete_after_one_reply(self, partial: Partial) -> bool:
+        wanted = conditions(partial.have, partial.binding)
         with self._transport.open(
-            self._location, _conditions(partial), is_pinned=self._artifact.is_pinned
+            self._location, wanted, is_pinned=self._artifact.is_pinned
         ) as reply:
-            if reply.head.status == HTTPStatus.OK:
-                self._begin_file(reply, partial)
-            elif reply.head.status == HTTPStatus.PARTIAL_CONTENT and partial.have:
-                self._check_same_version(reply.head, partial)
-            elif _is_whole_by_416(reply.head, partial):
+            status = reply.head.status
+            if status == HTTPStatus.OK:
+                stop = self._begin_file(reply, partial)
+            elif status == HTTPStatus.PARTIAL_CONTENT and partial.have:
+                stop = self._continue_file(reply, partial)
+            elif is_whole_by_416(reply.head, partial.have, partial.binding.size):
                 return True
             else:
                 raise self._refused(reply, partial)
             self.observer.started(partial.have, partial.binding.size)
-            self._append_body(reply, partial)
-        return partial.binding.size is None or partial.is_complete
+            self._append_body(reply, partial, stop)
+        return status == HTTPStatus.OK or partial.is_complete
 
-    def _begin_file(self, reply: Reply, partial: Partial) -> None:
+    def _begin_file(self, reply: Reply, partial: Partial) -> int | None:
         """Take a 200: the whole file from its first byte on, whatever was asked for.
+
+        Returns:
+            The file's size in bytes; None when nobody told.
 
         Raises:
             SizeMismatch: It announces another length than the lock has.
-            BadResponse: It is coded, or nothing could tell its end from a broken connection.
+            BadResponse: It is coded, an error page, or nothing could tell its end from a broken
+                connection.
         """
-        head = reply.head
-        _refuse_coding(head)
-        if partial.have:
-            partial.reset()
-        self._start = b""
-        length, wanted = head.length, self._artifact.size
-        if wanted is not None and length is not None and length != wanted:
-            self._start = reply.read_start(REFUSAL_BYTES)
-            raise self._wrong_size(length, wanted)
+        head, wanted = reply.head, self._artifact.size
+        refuse_coding(head)
+        self._look_at_start(reply)
         self._md5 = self._artifact.md5 or head.md5
-        if not (head.has_known_end or wanted or self._artifact.sha256 or self._md5):
+        is_judged = wanted is not None or self._artifact.is_pinned or self._md5
+        if not (head.has_known_end or is_judged):
             raise BadResponse(
                 f"{head.place} tells neither length nor digest: a broken connection would pass "
                 "for the end of the file.",
                 hint="Give the file's sha256 in models.yaml.",
             )
-        partial.bind(head.etag if is_strong(head.etag) else None, wanted or length)
+        if partial.have:
+            partial.reset()
+        size = head.length if wanted is None else wanted
+        partial.bind(head.etag if is_strong(head.etag) else None, size)
+        return size
 
-    def _check_same_version(self, head: Head, partial: Partial) -> None:
-        """Take a 206 only when it is exactly what was asked for, of the version we have.
-
-        Several stores ignore If-Range, and some If-Match; so the reply's own words decide.
+    def _look_at_start(self, reply: Reply) -> None:
+        """Look at the first bytes before any is written, and before any older one is dropped.
 
         Raises:
-            BadResponse: It is another range, or several.
+            SizeMismatch: The announced length is another than the lock's.
+            BadResponse: An error page stands in the file's place: it leaves no trace.
+        """
+        length, wanted = reply.head.length, self._artifact.size
+        wrong_length = None if wanted is None or length == wanted else length
+        self._start = reply.read_some(START_BYTES)
+        if wrong_length is not None or not self._artifact.is_pinned:
+            check_body_start(reply.head, self._artifact.path, self._start)
+        if wanted is not None and wrong_length is not None:
+            raise self._wrong_size(wrong_length, wanted)
+
+    def _continue_file(self, reply: Reply, partial: Partial) -> int:
+        """Take a 206, and return where the range it carries ends.
+
+        Raises:
+            BadResponse: It is not what was asked for.
             RemoteChanged: It is of another version.
         """
-        _refuse_coding(head)
-        if head.first("Content-Type").lower().startswith("multipart/"):
-            raise BadResponse(f"{head.place} answered one range with several.")
-        span, total = head.content_range
-        validator, size = partial.binding.validator, partial.binding.size
-        has_wrong_end = size is not None and span.stop > size
-        if span.start != partial.have or has_wrong_end or head.length not in (None, span.length):
-            raise BadResponse(
-                f"{head.place} answered bytes {span.start}-{span.stop - 1} of {total} "
-                f"when those from {partial.have} on were asked for."
-            )
-        is_other_etag = None not in (validator, head.etag) and validator != head.etag
-        if is_other_etag or (None not in (size, total) and size != total):
-            raise _changed(head)
-        partial.bind(validator, size or total)
+        span, total = accepted_range(reply.head, partial.have, partial.binding)
+        size = partial.binding.size
+        partial.bind(partial.binding.validator, total if size is None else size)
         partial.is_joined = True
-        self._md5 = self._md5 or head.md5
+        self._md5 = self._md5 or reply.head.md5
+        return span.stop
 
     def _refused(self, reply: Reply, partial: Partial) -> ModelmakeError:
         """Return the error for a reply that is no file; its body's start may say why."""
         is_replan = reply.head.status in REPLAN and partial.have > 0
         if is_replan:
-            return _changed(reply.head)
+            return changed(reply.head)
         return refusal(reply.head, reply.read_start(REFUSAL_BYTES))
 
-    def _append_body(self, reply: Reply, partial: Partial) -> None:
+    def _append_body(self, reply: Reply, partial: Partial, stop: int | None) -> None:
+        """Append the whole body, which ends at byte `stop` of the file where that is known."""
         buffer = memoryview(bytearray(min(BUFFER_BYTES, max(reply.head.length or BUFFER_BYTES, 1))))
         if partial.have == 0:
-            self._append_start(reply, partial)
+            self._append(partial, memoryview(self._start), stop)
         while count := reply.readinto(buffer):
-            self._append(partial, buffer[:count])
-        size = partial.binding.size
-        if size is not None and not reply.head.has_known_end and partial.have < size:
-            raise cut_short(self._place, partial.have, size)
+            self._append(partial, buffer[:count], stop)
+        if stop is None or partial.have == stop:
+            return
+        if reply.head.is_chunked and reply.head.status == HTTPStatus.OK:
+            raise self._wrong_size(partial.have, stop)
+        raise cut_short(self._place, partial.have, stop)
 
-    def _append_start(self, reply: Reply, partial: Partial) -> None:
-        """Look at the first bytes before any is written: an error page must leave no trace."""
-        start = reply.read_some(START_BYTES)
-        self._start = start
-        if not self._artifact.is_pinned:
-            check_body_start(reply.head, self._artifact.path, start)
-        if start:
-            self._append(partial, memoryview(start))
-
-    def _append(self, partial: Partial, data: memoryview) -> None:
+    def _append(self, partial: Partial, data: memoryview, stop: int | None) -> None:
         if self._stop.is_set():
             raise Interrupted(f"{self._artifact.path} was interrupted.")
-        size = partial.binding.size
-        if size is not None and partial.have + len(data) > size:
-            raise self._wrong_size(partial.have + len(data), size)
+        if stop is not None and partial.have + len(data) > stop:
+            raise self._wrong_size(partial.have + len(data), stop)
+        if not data:
+            return
         partial.write(data)
         self.moved_bytes += len(data)
         self.observer.moved(len(data))
 
     def _wrong_size(self, got: int, wanted: int) -> SizeMismatch:
+        or_more = " or more" if got > wanted else ""
         return SizeMismatch(
-            f"{self._place} gives {got:,} bytes or more, and {wanted:,} are wanted for "
+            f"{self._place} gives {got:,} bytes{or_more}, and {wanted:,} are wanted for "
             f"{self._artifact.path}{self._what_it_looks_like()}."
         )
 
@@ -216,33 +224,3 @@ class Receiver:
         page = page_in_place_of(self._artifact.path, self._start)
         looks = f"it looks like {page}, " if page else ""
         return f"; {looks}it begins {excerpt(self._start)[:80]!r}"
-
-
-def _conditions(partial: Partial) -> dict[str, str]:
-    """Return the headers that ask for what is missing, of the version that is there."""
-    if not partial.have:
-        return {}
-    conditions = {"Range": range_header(partial.have, partial.binding.size)}
-    if partial.binding.validator:
-        conditions["If-Match"] = partial.binding.validator
-    return conditions
-
-
-def _is_whole_by_416(head: Head, partial: Partial) -> bool:
-    """Whether a 416 says that the partial, of unknown size so far, is the whole file."""
-    if head.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not partial.have:
-        return False
-    total = parse_unsatisfied(head.first("Content-Range"))
-    return total == partial.have and partial.binding.size in (None, total)
-
-
-def _changed(head: Head) -> RemoteChanged:
-    return RemoteChanged(f"{head.place} changed while it was fetched.")
-
-
-def _refuse_coding(head: Head) -> None:
-    if head.coding:
-        raise BadResponse(
-            f"{head.place} sent the file coded as {head.coding[:40]!r}, unasked: its length "
-            "and digest would not be the file's."
-        )

@@ -74,13 +74,20 @@ def next_hop(hop: Hop, target: str) -> Hop:
         raise BadResponse(f"{place} answered with a redirect that says not where to.")
     if hop.number >= MOST_HOPS:
         raise BadResponse(f"{place} is the end of more than {MOST_HOPS} redirects: a loop?")
-    url = urljoin(hop.url, target)
+    url = _joined(hop.url, target)
     stays = _has_same_origin(hop.url, url)
     following = replace(hop, url=url, headers=hop.headers if stays else {}, number=hop.number + 1)
     if urlsplit(hop.url).scheme == "https" and urlsplit(url).scheme == "http":
         raise BadResponse(f"{place} redirects from https to http, which is never followed.")
     _check_scheme(following)
     return following
+
+
+def _joined(base: str, target: str) -> str:
+    try:
+        return urljoin(base, target)
+    except ValueError:
+        raise BadResponse(f"{redact(base)} redirects to a broken URL.") from None
 
 
 def _has_same_origin(one: str, other: str) -> bool:

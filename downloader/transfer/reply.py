@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
@@ -43,7 +44,8 @@ class Reply:
             if self._body is None:
                 self._body = body_of(self.head, self._stream())
             count = self._body.readinto(buffer)
-        self._is_complete = count == 0
+        # After an interim status, which http.client takes for the last, the real reply follows.
+        self._is_complete = count == 0 and self.head.status >= HTTPStatus.OK
         return count
 
     def read_some(self, most_bytes: int) -> bytes:

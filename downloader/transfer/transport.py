@@ -109,6 +109,6 @@ def is_inside(name: str) -> bool:
         return True
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # the latter for a name that IDNA cannot write
         return False
     return any(not is_public_address(str(entry[4][0])) for entry in found)

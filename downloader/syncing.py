@@ -1,13 +1,15 @@
 """One file of the lock brought up to date: looked at, hashed or fetched, noted, pinned."""
 
+import hashlib
 import stat
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+
+import msgspec
 
 from downloader import locking, receipts
 from downloader.artifact import Artifact
@@ -16,6 +18,7 @@ from downloader.hashing import sha256_of
 from downloader.progress import Observer
 from downloader.project import Model, Project
 from downloader.resolve import pinned
+from downloader.sources.interface import Source
 from downloader.sources.registry import source_for
 from downloader.transfer.fetch import Fetcher, Job
 from downloader.transfer.transport import Transport
@@ -54,11 +57,9 @@ class Syncer:
         self._active = 0
         self._pins_written = time.monotonic()
         self._receipts: dict[Path, _Known] = {}
-
-    @cached_property
-    def _fetcher(self) -> Fetcher:
-        settings = self._project.settings
-        return Fetcher(Transport(settings), settings, self.stop)
+        self._sources: dict[str, Source] = {}
+        self._transport = Transport(project.settings)
+        self._fetcher = Fetcher(self._transport, project.settings, self.stop)
 
     def sync(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Bring one target up to date: hash it when it is there, fetch it when it is not right.
@@ -92,7 +93,7 @@ class Syncer:
         return self.sync(name, path)
 
     def close(self) -> None:
-        """Write the last pins; after `stop`, let running transfers note where they are.
+        """Write the last pins and hang up; after `stop`, let running transfers note where they are.
 
         Raises:
             ModelmakeError: models.lock could not be written.
@@ -100,19 +101,23 @@ class Syncer:
         if self.stop.is_set():
             with self._idle:
                 self._idle.wait_for(lambda: not self._active, STOP_SECONDS)
-        self._project.write_pins()
+        try:
+            self._project.write_pins()
+        finally:
+            self._transport.close()
 
     def _sync(self, name: str, path: str, observer: Observer | None) -> Outcome:
         began = time.monotonic()
         folder = self._project.folder(name)
         artifact = self._project.artifact(name, path)
         self._check_pinned(artifact, name)
-        sha256, moved_bytes = self._known(folder).present(artifact, folder / path), 0
+        asked = None if artifact.is_pinned else _asked(self._project.named(name).digest, artifact)
+        sha256, moved_bytes = self._known(folder).present(artifact, folder / path, asked), 0
         verb = "verified" if sha256 else "fetched"
         if sha256 is None:
             fetched = self._fetcher.fetch(self._job(name, artifact, folder), observer)
             sha256, moved_bytes = fetched.sha256, fetched.moved_bytes
-        size = receipts.append(folder, path, sha256).size
+        size = receipts.append(folder, path, sha256, asked=asked).size
         self._pin(name, artifact, size, sha256)
         return Outcome(
             verb=verb,
@@ -125,10 +130,16 @@ class Syncer:
     def _job(self, name: str, artifact: Artifact, folder: Path) -> Job:
         return Job(
             artifact=artifact,
-            locations=source_for(self._project.named(name).entry).locate(artifact),
+            locations=self._source(name).locate(artifact),
             target=folder / artifact.path,
             workspace=folder / receipts.PRIVATE_FOLDER,
         )
+
+    def _source(self, name: str) -> Source:
+        with self._idle:
+            if name not in self._sources:
+                self._sources[name] = source_for(self._project.named(name).entry)
+            return self._sources[name]
 
     def _known(self, folder: Path) -> "_Known":
         with self._idle:
@@ -145,7 +156,8 @@ class Syncer:
             )
 
     def _pin(self, name: str, artifact: Artifact, size: int, sha256: str) -> None:
-        if artifact.is_pinned and artifact.size is not None:
+        is_known = artifact.is_pinned and artifact.size is not None
+        if is_known or self._project.is_read_only:
             return
         self._project.pin(name, pinned(artifact, size, sha256))
         if time.monotonic() - self._pins_written > PIN_EVERY_SECONDS:
@@ -159,10 +171,11 @@ class _Known:
 
     receipts: dict[str, receipts.Receipt]
 
-    def present(self, artifact: Artifact, target: Path) -> str | None:
+    def present(self, artifact: Artifact, target: Path, asked: str | None) -> str | None:
         """Return the SHA-256 of a target that is right already; None when it has to be fetched.
 
-        One that is not pinned is right when it still is what an earlier run fetched for it.
+        One that is not pinned is right when it still is what an earlier run fetched for the very
+        same wish (`asked`); so a run that was killed before its pins were written is made good.
         """
         try:
             status = target.lstat()
@@ -171,10 +184,17 @@ class _Known:
         if not stat.S_ISREG(status.st_mode) or artifact.size not in (None, status.st_size):
             return None
         receipt = self.receipts.get(artifact.path)
-        wanted = artifact.sha256 or (receipt.sha256 if receipt else None)
+        is_answer = receipt is not None and asked is not None and receipt.asked == asked
+        wanted = receipt.sha256 if receipt and is_answer else artifact.sha256
         if receipt is not None and receipt.matches(status) and receipt.sha256 == wanted:
             return wanted
         return wanted if wanted is not None and sha256_of(target) == wanted else None
+
+
+def _asked(entry: str, artifact: Artifact) -> str:
+    """Return a digest of all that says which bytes an unpinned artifact means."""
+    wish = msgspec.json.encode((entry, artifact))
+    return hashlib.sha256(wish, usedforsecurity=False).hexdigest()
 
 
 def sync_models(names: Sequence[str] | None, folder: Path | None) -> dict[str, Path]:
@@ -191,13 +211,27 @@ def sync_models(names: Sequence[str] | None, folder: Path | None) -> dict[str, P
     ]
     syncer = Syncer(project)
     try:
-        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-            running = [pool.submit(syncer.sync, *each) for each in stale]
+        running = _run(syncer, stale)
     finally:
         syncer.close()
     for each in running:
         each.result()
+    for model in models:
+        source_for(model.declared.entry)  # says why nothing is known of a model's files
     return {model.name: model.folder for model in models}
+
+
+def _run(syncer: Syncer, files: Iterable[tuple[str, str]]) -> list[Future[Outcome]]:
+    """Bring the files up to date, and return how each went; Ctrl-C stops them all."""
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        try:
+            running = [pool.submit(syncer.sync, *each) for each in files]
+            wait(running)
+        except BaseException:
+            syncer.stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return running
 
 
 def _chosen(project: Project, names: Sequence[str] | None) -> list[Model]:
