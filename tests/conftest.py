@@ -1,0 +1,136 @@
+"""What every test gets: servers, a clean environment, and a check that no thread is left."""
+
+import os
+import shutil
+import site
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import settings
+
+from tests.servers.azurite import Azurite
+from tests.servers.faulty import FaultyServer
+from tests.servers.nginx import Nginx
+from tests.servers.process import NotInstalled
+
+IN_CI = "MODELMAKE_CI"
+KEPT = {IN_CI, "MODELMAKE_AZURITE"}
+CLEARED = {"CI", "NETRC", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "REQUESTS_CA_BUNDLE"}
+CLEARED |= {"CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENAI_GPT2_BASE_URL"}
+CLEARED_BEGINNINGS = ("MODELMAKE_", "HF_", "HUGGING", "TOGETHER_", "AWS_", "XDG_", "DOIT_")
+THREAD_SECONDS = 5.0
+
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, max_examples=500, print_blob=True)
+settings.load_profile("ci" if os.environ.get(IN_CI) else "default")
+
+
+def changes_results(variable: str) -> bool:
+    """Return whether an environment variable of a developer could change what a test sees."""
+    if variable in KEPT:
+        return False
+    is_proxy = variable.lower().endswith("_proxy")
+    return is_proxy or variable in CLEARED or variable.startswith(CLEARED_BEGINNINGS)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Take away the developer's settings, and give an empty home (netrc, caches, tokens)."""
+    for variable in filter(changes_results, list(os.environ)):
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("PYTHONUSERBASE", site.getuserbase())  # found by way of the home otherwise
+    home = str(tmp_path_factory.mktemp("home"))
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.setenv("USERPROFILE", home)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left(clean_environment: None) -> Iterator[None]:
+    """Fail a test that leaves a thread it started, daemon or not."""
+    before = set(threading.enumerate())
+    yield
+    give_up = time.monotonic() + THREAD_SECONDS
+    for thread in set(threading.enumerate()) - before:
+        thread.join(max(0.0, give_up - time.monotonic()))
+    left = [thread.name for thread in set(threading.enumerate()) - before]
+    assert not left, f"threads left behind: {left}"
+
+
+@pytest.fixture
+def no_sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Refuse every internet socket and name look-up of this process, and fail the test for it.
+
+    It fails also when the code under test swallows the error. Child processes are not covered.
+    """
+    opened: list[str] = []
+    create = socket.socket.__init__
+
+    def refuse(what: str) -> NoReturn:
+        opened.append(what)
+        raise AssertionError(f"this must not open a socket: {what}")
+
+    def guarded(self: socket.socket, family: int = -1, *rest: Any, **named: Any) -> None:
+        if family in (-1, socket.AF_INET, socket.AF_INET6):
+            refuse(f"socket family {family}")
+        create(self, family, *rest, **named)
+
+    monkeypatch.setattr(socket.socket, "__init__", guarded)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_, **__: refuse(f"look-up of {host}"))
+    yield
+    assert not opened, f"sockets opened: {opened}"
+
+
+@pytest.fixture
+def server() -> Iterator[FaultyServer]:
+    """Give a FaultyServer that holds nothing yet."""
+    with FaultyServer() as running:
+        yield running
+
+
+def missing(reason: NotInstalled) -> NoReturn:
+    """Skip for a program that is not installed; in CI all of them must be."""
+    if os.environ.get(IN_CI):
+        pytest.fail(str(reason))
+    pytest.skip(str(reason))
+
+
+@pytest.fixture
+def nginx() -> Iterator[Callable[..., Nginx]]:
+    """Give a function that starts an nginx with the arguments of `Nginx`, ended with the test."""
+    with ExitStack() as running:
+
+        def start(root: Path, extra: str = "", *, http: str = "", main: str = "") -> Nginx:
+            try:
+                return running.enter_context(Nginx(root, extra, http=http, main=main))
+            except NotInstalled as reason:
+                missing(reason)
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """Give the one Azurite of this session; every test uploads under a name of its own."""
+    with ExitStack() as running:
+        try:
+            started = running.enter_context(Azurite())
+        except NotInstalled as reason:
+            missing(reason)
+        yield started
+
+
+@pytest.fixture(scope="session")
+def curl() -> str:
+    """Give the path of curl."""
+    found = shutil.which("curl")
+    if found is None:
+        missing(NotInstalled("curl is not installed"))
+    return found

@@ -1,0 +1,214 @@
+"""What goes wrong is told in lines for people, and stops nothing else."""
+
+import pytest
+
+from tests.e2e.content import gpt2, toy, toy_content
+from tests.e2e.project import Project, Run
+from tests.servers.faults import pages, statuses
+from tests.servers.faulty import FaultyServer
+
+DEAD = "http://127.0.0.1:9/dead.bin"
+
+
+def failure_of(run: Run, task: str) -> list[str]:
+    """Return the lines about one failed task: the one that names it, and what is indented below."""
+    lines = run.error_lines
+    start = next(n for n, line in enumerate(lines) if line.startswith(f"failed {task}: "))
+    told = [lines[start]]
+    for line in lines[start + 1 :]:
+        if not line.startswith("  "):
+            break
+        told.append(line)
+    return told
+
+
+def declare_with_others(project: Project, server: FaultyServer, **changes: str) -> None:
+    """Declare a model of bad.bin (changed as told) and good.bin, and another model."""
+    one = toy(server, ["bad.bin", "good.bin"])
+    one["files"][0].update(changes)
+    project.declare({"one": one, "two": toy(server, ["other.bin"])})
+
+
+def assert_only_bad_failed(project: Project, run: Run, *words: str) -> None:
+    """Check status, sum and messages where bad.bin failed and the rest was fetched."""
+    assert run.status == 1
+    assert "2 fetched (2.0 kB), 0 verified in place, 1 failed, in " in run.stdout
+    told = failure_of(run, "fetch:one/bad.bin")
+    assert 2 <= len(told) <= 3, "what, why, and what to do next"
+    for word in words:
+        assert word in "\n".join(told)
+    assert "Traceback" not in run.text
+    assert not project.target("one", "bad.bin").exists()
+    assert project.target("one", "good.bin").read_bytes() == toy_content("good.bin")
+    assert project.target("two", "other.bin").read_bytes() == toy_content("other.bin")
+
+
+def test_a_file_that_is_not_there(project: Project, server: FaultyServer) -> None:
+    """A 404 names the URL and points to models.yaml."""
+    declare_with_others(project, server)
+    server.always("/toy/bad.bin", statuses.status(404, b"<Error>NoSuchKey</Error>"))
+    words = (server.url("/toy/bad.bin"), "404", "models.yaml")
+    assert_only_bad_failed(project, project.doit(), *words)
+
+
+def test_a_dead_server(project: Project, server: FaultyServer) -> None:
+    """A refused connection is told as such."""
+    declare_with_others(project, server, url=DEAD)
+    run = project.doit(MODELMAKE_RETRIES="1")
+    assert_only_bad_failed(project, run, DEAD, "Connection refused", "network")
+
+
+def test_a_page_in_place_of_the_file(project: Project, server: FaultyServer) -> None:
+    """A login page with status 200 is recognised, and shown in part."""
+    declare_with_others(project, server)
+    server.always("/toy/bad.bin", pages.captive_portal())
+    assert_only_bad_failed(project, project.doit(), "HTML", "Please log in", "captive portal")
+
+
+def test_wrong_bytes(project: Project, server: FaultyServer) -> None:
+    """Both digests are named, and where the bytes were set aside."""
+    declare_with_others(project, server, sha256="0" * 64)
+    run = project.doit()
+    assert_only_bad_failed(project, run, "0" * 64, "set aside as models/one/.modelmake/quarantine")
+    (aside,) = project.target("one", ".modelmake/quarantine").iterdir()
+    assert aside.read_bytes() == toy_content("bad.bin")
+    assert str(aside.relative_to(project.folder)) in run.stderr
+
+
+def test_a_server_that_is_busy(project: Project, server: FaultyServer) -> None:
+    """A 503 that stays is told with the advice to come back later."""
+    declare_with_others(project, server)
+    server.always("/toy/bad.bin", statuses.busy())
+    run = project.doit(MODELMAKE_RETRIES="1")
+    assert_only_bad_failed(project, run, "503", "later")
+
+
+def test_a_refusal(project: Project, server: FaultyServer) -> None:
+    """A 403 is no matter of trying again: it is asked for twice, to lock and to fetch."""
+    declare_with_others(project, server)
+    server.always("/toy/bad.bin", statuses.status(403))
+    assert_only_bad_failed(project, project.doit(), "403", "credential")
+    assert len([seen for seen in server.requests if seen.path == "/toy/bad.bin"]) == 2
+
+
+def test_a_failed_file_is_fetched_when_it_can_be(project: Project, server: FaultyServer) -> None:
+    """After the cause is gone the next run fetches that file, and it alone."""
+    declare_with_others(project, server)
+    server.always("/toy/bad.bin", statuses.status(404))
+    assert project.doit().status == 1
+    server.always("/toy/bad.bin", lambda _, reply: reply)
+    before = len(server.requests)
+    run = project.doit()
+    assert run.status == 0, run.text
+    assert [seen.path for seen in server.requests[before:]] == ["/toy/bad.bin"]
+
+
+def test_offline_says_so(project: Project, server: FaultyServer) -> None:
+    """With MODELMAKE_OFFLINE nothing is dialled, and the message names the variable."""
+    declare_with_others(project, server)
+    run = project.doit(MODELMAKE_OFFLINE="1")
+    assert run.status == 1
+    assert "3 failed" in run.stdout
+    assert "Unset MODELMAKE_OFFLINE" in run.stderr
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("words", [[], ["list"], ["verify"], ["lock"], ["fetch:one"]])
+def test_a_mistake_in_the_manifest(project: Project, words: list[str]) -> None:
+    """Every command ends with 2 and names file, line and key."""
+    project.write("version: 1\nmodels:\n  one:\n    source: http\n    fils: []\n")
+    run = project.doit(*words)
+    assert run.status == 2
+    assert (
+        run.stderr
+        == "ERROR: models.yaml:5: models.one.fils: unknown key\n  Did you mean `files`?\n"
+    )
+    assert run.stdout == ""
+
+
+def test_no_manifest(project: Project) -> None:
+    """A folder without models.yaml is told how to get one."""
+    run = project.doit()
+    assert run.status == 2
+    assert run.stderr.startswith("ERROR: models.yaml cannot be read: No such file or directory.\n")
+    assert "Traceback" not in run.text
+
+
+def test_a_variable_with_an_unusable_value(project: Project, server: FaultyServer) -> None:
+    """The variable and its value are named."""
+    project.declare({"one": toy(server, ["a.bin"])})
+    run = project.doit(MODELMAKE_TIMEOUT="soon")
+    assert run.status == 2
+    assert "MODELMAKE_TIMEOUT is 'soon'" in run.stderr
+    assert "Traceback" not in run.text
+
+
+def test_a_base_url_that_is_none(project: Project) -> None:
+    """OPENAI_GPT2_BASE_URL with another scheme fails the files, and names the variable."""
+    project.declare({"g": gpt2("124M", "http://127.0.0.1:9/m", include=["hparams.json"])})
+    run = project.doit(OPENAI_GPT2_BASE_URL="ftp://127.0.0.1/m")
+    assert run.status == 1
+    assert "OPENAI_GPT2_BASE_URL" in "\n".join(failure_of(run, "fetch:g/hparams.json"))
+    assert "Traceback" not in run.text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"version": 1, "models": {', "<<<<<<< HEAD\n", "\x00\x01"]
+)
+def test_a_damaged_lock(project: Project, server: FaultyServer, text: str) -> None:
+    """It is told with status 2, and its advice does not lead back to the same error."""
+    project.declare({"one": toy(server, ["a.bin"])})
+    assert project.doit().status == 0
+    project.lock.write_text(text)
+    run = project.doit()
+    assert run.status == 2
+    assert "models.lock" in run.stderr
+    assert "delete it and run `doit lock`" in run.stderr or "Take either side" in run.stderr
+    assert "Traceback" not in run.text
+    project.lock.unlink()
+    assert project.doit("lock").status == 0
+    assert project.doit().status == 0
+
+
+class TestASourceThatIsNotThereYet:
+    """models.yaml may name a source that this version has no code for."""
+
+    @pytest.fixture
+    def mixed(self, project: Project, server: FaultyServer) -> Project:
+        """Give a project with such a model and one that can be fetched."""
+        bot = {"source": "together", "job": "ft-0123abcd-0123"}
+        project.declare({"support-bot": bot, "one": toy(server, ["a.bin"])})
+        return project
+
+    def test_it_fails_alone_when_it_is_asked_for(self, mixed: Project) -> None:
+        """By name it is a failure that says which sources there are."""
+        run = mixed.doit("fetch:support-bot")
+        assert run.status == 1
+        assert failure_of(run, "fetch:support-bot") == [
+            "failed fetch:support-bot: The source 'together' is not there yet.",
+            "  This version fetches from: http, openai-gpt2.",
+        ]
+        assert "Traceback" not in run.text
+
+    def test_the_rest_is_fetched(self, mixed: Project) -> None:
+        """Bare `doit` fetches all others and ends with 1, each time."""
+        run = mixed.doit()
+        assert run.status == 1
+        assert "1 fetched (1.0 kB), 0 verified in place, 1 failed" in run.stdout
+        assert mixed.target("one", "a.bin").exists()
+        again = mixed.doit()
+        assert again.status == 1
+        assert "0 fetched (0 B), 0 verified in place, 1 failed" in again.stdout
+
+    def test_it_is_listed(self, mixed: Project) -> None:
+        """`list` and `info` say why nothing is known of it."""
+        assert "the source 'together' is not there yet" in mixed.doit("list").stdout
+        info = mixed.doit("info", "fetch:support-bot")
+        assert "- the source 'together' is not there yet" in info.stdout
+
+    def test_optional_it_disturbs_nothing(self, project: Project, server: FaultyServer) -> None:
+        """When it is optional, a second bare `doit` has nothing to do and nothing to say of it."""
+        bot = {"source": "together", "job": "ft-0123abcd-0123", "optional": True}
+        project.declare({"support-bot": bot, "one": toy(server, ["a.bin"])})
+        assert project.doit().status == 0
+        assert project.doit() == Run(0, "Nothing to do.\n", "")

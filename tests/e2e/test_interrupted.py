@@ -1,0 +1,118 @@
+"""A run that is ended in the middle, by force or politely, and the one after it."""
+
+import signal
+import subprocess
+
+import pytest
+
+from tests.e2e.content import bytes_of, sha256, toy
+from tests.e2e.project import Project, finish
+from tests.e2e.watching import wait_until
+from tests.servers.exchange import Exchange
+from tests.servers.faults import timing
+from tests.servers.faulty import FaultyServer
+from tests.servers.reply import Reply
+
+MIB = 1 << 20
+SIZE = 24 * MIB + 7
+STALL_AT = 18 * MIB
+BIG = bytes_of("big", MIB) * (SIZE // MIB) + b"the end"
+"""Repeated, to be quick; one byte out of place changes the digest all the same."""
+GOES_ON = "Interrupted; run the same command again to go on."
+
+
+def stall_in_body(exchange: Exchange, reply: Reply) -> Reply:
+    """Stop in the middle of the whole file; the question for its first byte is answered."""
+    is_whole = "Range" not in exchange.request.headers
+    return timing.stall_after(STALL_AT)(exchange, reply) if is_whole else reply
+
+
+@pytest.fixture
+def stalled(project: Project, server: FaultyServer) -> subprocess.Popen[str]:
+    """Give a doit that has 18 of 24 MiB of a file on disk, and a small one; no more come."""
+    assert len(BIG) == SIZE
+    entry = toy(server, ["small.bin", "big.bin"])
+    server.put("/toy/big.bin", BIG)
+    server.always("/toy/big.bin", stall_in_body)
+    project.declare({"one": entry})
+    process = project.start()
+    partials = project.target("one", ".modelmake/partials")
+    wait_until(lambda: [file.stat().st_size for file in partials.glob("*.part")] == [STALL_AT])
+    wait_until(lambda: project.target("one", "small.bin").exists())
+    return process
+
+
+def assert_goes_on(project: Project, server: FaultyServer) -> None:
+    """Check that the next run asks for the rest only, of the very same version."""
+    before = len(server.requests)
+    run = project.doit()
+    assert run.status == 0, run.text
+    assert sha256(project.target("one", "big.bin").read_bytes()) == sha256(BIG)
+    (request,) = [seen for seen in server.requests[before:] if seen.path == "/toy/big.bin"]
+    start = int(request.headers["Range"].removeprefix("bytes=").partition("-")[0])
+    assert STALL_AT - MIB <= start <= STALL_AT, "what was there is not asked for again"
+    assert request.headers["If-Match"].startswith('"')
+    assert "goes on at" in run.stderr
+    assert project.locked("one")["big.bin"]["sha256"] == sha256(BIG)
+    assert list(project.target("one", ".modelmake/partials").iterdir()) == []
+    assert project.doit().stdout == "Nothing to do.\n"
+
+
+def test_after_sigkill_the_next_run_goes_on(
+    project: Project, server: FaultyServer, stalled: subprocess.Popen[str]
+) -> None:
+    """Of what had arrived at most the last step is moved twice; lock and database are whole."""
+    stalled.kill()
+    assert finish(stalled).status == -signal.SIGKILL
+    assert not project.target("one", "big.bin").exists()
+    assert_goes_on(project, server)
+    assert "sha256" in project.locked("one")["small.bin"]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
+)
+def test_a_polite_end_is_told_in_one_line(
+    project: Project,
+    server: FaultyServer,
+    stalled: subprocess.Popen[str],
+    number: signal.Signals,
+    status: int,
+) -> None:
+    """Ctrl-C and `kill` end the run at once, with the status of shells, and it goes on later."""
+    stalled.send_signal(number)
+    run = finish(stalled)
+    assert run.status == status
+    assert [line for line in run.error_lines if not line.startswith("fetched ")] == [GOES_ON]
+    assert "sha256" in project.locked("one")["small.bin"], "its pin is not lost"
+    assert_goes_on(project, server)
+
+
+@pytest.mark.parametrize("reporter", ["console", "zero"])
+def test_a_polite_end_with_another_reporter(
+    project: Project, server: FaultyServer, reporter: str
+) -> None:
+    """Ctrl-C is the same one line whichever reporter was chosen."""
+    project.declare({"one": toy(server, ["big.bin"])})
+    server.always("/toy/big.bin", timing.stall_before_headers())
+    process = project.start("-r", reporter)
+    wait_until(lambda: bool(server.requests))
+    process.send_signal(signal.SIGINT)
+    run = finish(process)
+    assert run.status == 130
+    assert run.stderr == f"{GOES_ON}\n"
+
+
+def test_ctrl_c_with_one_task_at_a_time(project: Project, server: FaultyServer) -> None:
+    """Also where doit runs its tasks in the main thread, it is one line."""
+    project.declare({"one": toy(server, ["big.bin"])})
+    assert project.doit("lock").status == 0
+    server.always("/toy/big.bin", timing.stall_after(500))
+    before = len(server.requests)
+    process = project.start("-n", "0")
+    wait_until(lambda: len(server.requests) > before)
+    process.send_signal(signal.SIGINT)
+    run = finish(process)
+    assert run.status == 130
+    assert run.stderr == f"{GOES_ON}\n"
+    assert "Traceback" not in run.text

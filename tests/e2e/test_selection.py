@@ -1,0 +1,157 @@
+"""Which files a command line means."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.content import pinned_toy, toy, toy_content
+from tests.e2e.project import Project
+from tests.servers.faulty import FaultyServer
+
+ALL = ["one/a.bin", "one/sub/b.bin", "two/c.bin"]
+
+
+def declare_three(project: Project, server: FaultyServer) -> None:
+    """Declare the models one, two, and spare, which is optional."""
+    project.declare(
+        {
+            "one": toy(server, ["a.bin", "sub/b.bin"]),
+            "two": toy(server, ["c.bin"]),
+            "spare": toy(server, ["d.bin"], optional=True),
+        }
+    )
+
+
+def present(project: Project) -> list[str]:
+    """Return the targets that are there, below models/."""
+    models = project.folder / "models"
+    return sorted(
+        path.relative_to(models).as_posix()
+        for path in models.rglob("*.bin")
+        if ".modelmake" not in path.parts
+    )
+
+
+@pytest.mark.parametrize("lock", ["none", "stale", "current"])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ALL),
+        (["fetch"], ALL),
+        (["fetch:one"], ["one/a.bin", "one/sub/b.bin"]),
+        (["fetch:one/sub/b.bin"], ["one/sub/b.bin"]),
+        (["models/one/a.bin"], ["one/a.bin"]),
+        (["fetch:one/*"], ["one/a.bin", "one/sub/b.bin"]),
+        (["fetch:*/c.bin"], ["two/c.bin"]),
+        (["fetch:spare"], ["spare/d.bin"]),
+        (["fetch:spare/d.bin"], ["spare/d.bin"]),
+        (["models/spare/d.bin", "models/two/c.bin"], ["spare/d.bin", "two/c.bin"]),
+    ],
+    ids=lambda each: " ".join(each) or "bare",
+)
+def test_exactly_what_is_named_is_fetched(
+    project: Project, server: FaultyServer, lock: str, words: list[str], expected: list[str]
+) -> None:
+    """A name, a path or a wildcard means the same with no lock, a stale and a current one."""
+    if lock == "stale":
+        project.declare({"one": toy(server, ["a.bin"]), "left": toy(server, ["e.bin"])})
+        assert project.doit("lock").status == 0
+    declare_three(project, server)
+    if lock == "current":
+        assert project.doit("lock").status == 0
+    run = project.doit(*words)
+    assert run.status == 0, run.text
+    assert present(project) == expected
+    for path in expected:
+        name = path.partition("/")[2]
+        assert (project.folder / "models" / path).read_bytes() == toy_content(name)
+    assert f"{len(expected)} fetched" in run.stdout
+
+
+def test_a_wildcard_that_matches_nothing_is_told(project: Project, server: FaultyServer) -> None:
+    """A mistyped wildcard does not look like success: doit itself says nothing of it."""
+    declare_three(project, server)
+    run = project.doit("fetch:on3*")
+    assert "No task matches" in run.stderr
+    assert present(project) == []
+
+
+@pytest.mark.parametrize("word", ["nope", "fetch:nope", "models/one/nope.bin"])
+def test_an_unknown_name_is_doits_own_error(
+    project: Project, server: FaultyServer, word: str
+) -> None:
+    """The word is named by doit, which moves nothing and ends with its own status for that."""
+    declare_three(project, server)
+    run = project.doit(word)
+    assert run.status == 3
+    assert f'Invalid parameter: "{word}". Must be a command, task, or a target.' in run.stderr
+    assert "Traceback" not in run.text
+    assert server.requests == []
+
+
+def test_one_at_a_time_is_possible(project: Project, server: FaultyServer) -> None:
+    """`doit -n 1` fetches the same, over fewer connections than files."""
+    declare_three(project, server)
+    assert project.doit("lock").status == 0
+    before = server.connections
+    run = project.doit("-n", "1")
+    assert run.status == 0, run.text
+    assert present(project) == ALL
+    assert server.connections - before == 1
+
+
+def test_processes_in_place_of_threads_fetch_the_same(
+    project: Project, server: FaultyServer
+) -> None:
+    """`doit -P process` works too; the run after it pins what its workers fetched, unmoved."""
+    declare_three(project, server)
+    run = project.doit("-n", "2", "-P", "process")
+    assert run.status == 0, run.text
+    assert present(project) == ALL
+    moved = len(server.requests)
+    assert project.doit().status == 0
+    assert all("sha256" in file for file in project.locked("one").values())
+    assert len(server.requests) == moved
+
+
+def test_doit_runs_from_a_subfolder(project: Project, server: FaultyServer) -> None:
+    """With `-f ../dodo.py` the files go where they always go."""
+    declare_three(project, server)
+    elsewhere = project.folder / "notebooks"
+    elsewhere.mkdir()
+    project.cwd = elsewhere
+    run = project.doit("-f", "../dodo.py", "fetch:two")
+    assert run.status == 0, run.text
+    assert present(project) == ["two/c.bin"]
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_absolute", [True, False])
+def test_the_manifest_may_lie_elsewhere(
+    project: Project, server: FaultyServer, tmp_path: Path, is_absolute: bool
+) -> None:
+    """MODELMAKE_MANIFEST names it; the lock and the files lie beside it."""
+    declare_three(project, server)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.move(project.manifest, other / "wanted.yaml")
+    named = other / "wanted.yaml" if is_absolute else Path("../other/wanted.yaml")
+    run = project.doit("fetch:two", MODELMAKE_MANIFEST=str(named))
+    assert run.status == 0, run.text
+    assert (other / "models/two/c.bin").read_bytes() == toy_content("c.bin")
+    assert (other / "wanted.lock").exists()
+    assert [each.name for each in project.folder.iterdir()] == ["dodo.py"]
+    again = project.doit("fetch:two", MODELMAKE_MANIFEST=str(named))
+    assert (again.status, again.stdout) == (0, "Nothing to do.\n")
+
+
+def test_always_execute_verifies_and_moves_nothing(project: Project, server: FaultyServer) -> None:
+    """`doit -a` takes each file in hand, finds it right, and sends no request."""
+    project.declare({"one": pinned_toy(server, ["a.bin", "b.bin"])})
+    assert project.doit().status == 0
+    before = len(server.requests)
+    run = project.doit("-a")
+    assert run.status == 0, run.text
+    assert "0 fetched (0 B), 2 verified in place, 0 failed" in run.stdout
+    assert len(server.requests) == before

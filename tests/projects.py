@@ -1,0 +1,88 @@
+"""Small projects in process, for the tests of everything between the manifest and the transfer."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from downloader import locking
+from downloader.lockfile import LockedModel
+from downloader.project import Project
+from downloader.settings import Settings
+from downloader.sources.openai_gpt2 import FILES
+from downloader.syncing import sync_models
+from tests.servers.faulty import FaultyServer
+
+Entry = dict[str, Any]
+TOGETHER: Entry = {"source": "together", "job": "ft-0123abcd-0123"}
+"""A source that this version does not have."""
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def gpt2(size: str, base: str | None = None, **keys: Any) -> Entry:
+    """Return an openai-gpt2 entry; `base` is where its provider is."""
+    return {"source": "openai-gpt2", "size": size, **({"base_url": base} if base else {}), **keys}
+
+
+def http(*files: Entry | str, **keys: Any) -> Entry:
+    """Return an http entry; a file may be its URL alone."""
+    listed = [{"url": each} if isinstance(each, str) else each for each in files]
+    return {"source": "http", "files": listed, **keys}
+
+
+def declare(folder: Path, models: dict[str, Entry]) -> None:
+    """Write models.yaml (JSON is YAML too)."""
+    text = json.dumps({"version": 1, "models": models}, indent=1)
+    (folder / "models.yaml").write_text(text, encoding="utf-8")
+
+
+def project(folder: Path, models: dict[str, Entry] | None = None, **settings: Any) -> Project:
+    """Return the project of a folder as a new process sees it, with impatient settings.
+
+    Args:
+        folder: Where models.yaml lies.
+        models: What it is to declare from now on; None: what it declares already.
+        settings: In place of the defaults.
+    """
+    if models is not None:
+        declare(folder, models)
+    impatient = {"timeout_seconds": 5.0, "retries": 1, **settings}
+    return Project(folder / "models.yaml", Settings(**impatient))
+
+
+def lock(
+    folder: Path, models: dict[str, Entry] | None = None, *, upgrade: bool = False, **settings: Any
+) -> list[str]:
+    """Lock as a process of its own would, and return what it said."""
+    return locking.lock(project(folder, models, **settings), upgrade=upgrade)
+
+
+def sync(folder: Path, models: dict[str, Entry] | None = None) -> None:
+    """Bring every model up to date, as a process of its own would."""
+    if models is not None:
+        declare(folder, models)
+    sync_models(None, folder)
+
+
+def locked(folder: Path, name: str = "m") -> LockedModel:
+    """Return what models.lock holds of a model now."""
+    return project(folder).lockfile.models[name]
+
+
+def serve_gpt2(server: FaultyServer, size: str, names: Iterable[str] = FILES) -> str:
+    """Put a small GPT-2 on the server, and return its base URL."""
+    for name in names:
+        server.put(f"/gpt-2/{size}/{name}", f"{size} {name}\n".encode())
+    return server.url("/gpt-2")
+
+
+def edit_lock(folder: Path, old: str, new: str) -> None:
+    """Change models.lock by hand; fails when there is nothing to change."""
+    path = folder / "models.lock"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The tests of the sources; every source passes the suite of `contract`."""

@@ -1,0 +1,60 @@
+"""Which source serves which entry: the table is whole, and each source keeps the contract."""
+
+from typing import get_args
+
+import pytest
+
+from downloader.entries import (
+    AnyEntry,
+    HttpEntry,
+    HttpFile,
+    HuggingFaceEntry,
+    OpenAIGPT2Entry,
+    TogetherEntry,
+)
+from downloader.errors import SourceError
+from downloader.sources.http import Http
+from downloader.sources.openai_gpt2 import OpenAIGPT2
+from downloader.sources.registry import SOURCES, source_for, source_name
+from tests.sources.contract import SourceContract
+from tests.sources.test_http import TestHttp as HttpSuite
+from tests.sources.test_openai_gpt2 import TestOpenAIGPT2 as OpenAIGPT2Suite
+
+SUITES: tuple[type[SourceContract], ...] = (HttpSuite, OpenAIGPT2Suite)
+
+
+def test_each_entry_has_its_source() -> None:
+    """The type of an entry decides, and nothing else."""
+    assert isinstance(source_for(OpenAIGPT2Entry(size="124M")), OpenAIGPT2)
+    assert isinstance(source_for(HttpEntry(files=(HttpFile(url="https://e.org/f"),))), Http)
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        (TogetherEntry(job="ft-0123abcd"), "together"),
+        (HuggingFaceEntry(repo="gpt2"), "huggingface"),
+    ],
+)
+def test_a_source_that_is_not_there_yet_says_which_are(entry: AnyEntry, name: str) -> None:
+    """models.yaml may name it; the error names it too, and lists what this version can do."""
+    with pytest.raises(SourceError, match=f"'{name}' is not there yet") as caught:
+        source_for(entry)
+    assert caught.value.hint == "This version fetches from: http, openai-gpt2."
+
+
+def test_the_table_holds_only_entries_that_a_manifest_may_have() -> None:
+    """A source without a type in models.yaml could never be asked for."""
+    assert set(SOURCES) <= set(get_args(AnyEntry))
+
+
+def test_the_name_of_a_source_is_what_models_yaml_calls_it() -> None:
+    """Names are the tags of the entries' types."""
+    assert source_name(OpenAIGPT2Entry(size="124M")) == "openai-gpt2"
+    assert source_name(HuggingFaceEntry(repo="gpt2")) == "huggingface"
+
+
+def test_every_source_keeps_the_contract() -> None:
+    """A source in the table without the suite of `contract` is a source without tests."""
+    tried = {type(entry) for suite in SUITES for entry in suite.entries}
+    assert tried == set(SOURCES)

@@ -1,0 +1,142 @@
+"""Receipts: what is known of targets, and how little it takes to lose none of it."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from downloader import receipts
+from downloader.errors import StoreError
+
+SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+OTHER_SHA = SHA[::-1]
+
+
+def lines(folder: Path) -> Path:
+    return folder / ".modelmake" / "receipts"
+
+
+def put(folder: Path, path: str, content: bytes = b"bytes") -> Path:
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+    return target
+
+
+def test_a_folder_without_receipts_knows_nothing(tmp_path: Path) -> None:
+    """No file and no folder is the same as no receipt."""
+    assert receipts.load(tmp_path / "nowhere") == {}
+
+
+def test_what_is_appended_is_loaded(tmp_path: Path) -> None:
+    """A receipt notes size, mtime and digest, and matches the target until it is touched."""
+    target = put(tmp_path, "deep/er/file")
+    noted = receipts.append(tmp_path, "deep/er/file", SHA)
+    assert receipts.load(tmp_path) == {"deep/er/file": noted}
+    assert (noted.size, noted.sha256) == (5, SHA)
+    assert noted.matches(target.stat())
+    os.utime(target, ns=(noted.mtime_ns + 1, noted.mtime_ns + 1))
+    assert not noted.matches(target.stat())
+
+
+def test_a_target_of_another_size_does_not_match(tmp_path: Path) -> None:
+    """The size counts also where the mtime was put back."""
+    target = put(tmp_path, "file")
+    noted = receipts.append(tmp_path, "file", SHA)
+    target.write_bytes(b"longer bytes")
+    os.utime(target, ns=(noted.mtime_ns, noted.mtime_ns))
+    assert not noted.matches(target.stat())
+
+
+def test_the_last_line_of_a_path_counts(tmp_path: Path) -> None:
+    """A path noted twice has its last receipt, and others keep theirs."""
+    for path, digest in (("a", OTHER_SHA), ("b", SHA), ("a", SHA)):
+        put(tmp_path, path)
+        receipts.append(tmp_path, path, digest)
+    assert {path: each.sha256 for path, each in receipts.load(tmp_path).items()} == {
+        "a": SHA,
+        "b": SHA,
+    }
+    assert lines(tmp_path).read_bytes().count(b"\n") == 3
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b"not json\n",
+        b"\xff\xfe\x00\n",
+        b'{"path": "a", "size": "large"}\n',
+        b'{"path": "\xff", "size": 1, "mtime_ns": 1, "sha256": "", "verified": 1}\n',
+        b'{"path": "a", "more": ' + b"[" * 100_000 + b"\n",
+        b"\n\n",
+        b"\0" * 4096 + b"\n",
+    ],
+)
+def test_a_foreign_line_is_passed_over(tmp_path: Path, foreign: bytes) -> None:
+    """Lines that are no receipts hide none of those before and after them."""
+    for path in ("a", "b"):
+        put(tmp_path, path)
+        receipts.append(tmp_path, path, SHA)
+        with lines(tmp_path).open("ab") as file:
+            file.write(foreign)
+    assert receipts.load(tmp_path).keys() == {"a", "b"}
+
+
+def test_a_line_torn_by_a_kill_costs_only_itself(tmp_path: Path) -> None:
+    """Cut at any byte, the file keeps the receipts before, and takes the next one."""
+    for path in ("a", "b"):
+        put(tmp_path, path)
+        receipts.append(tmp_path, path, SHA)
+    whole = lines(tmp_path).read_bytes()
+    first_line = whole.index(b"\n") + 1
+    for length in range(first_line, len(whole) - 1):
+        lines(tmp_path).write_bytes(whole[:length])
+        assert receipts.load(tmp_path).keys() - {"b"} == {"a"}
+        receipts.append(tmp_path, "b", SHA)
+        assert receipts.load(tmp_path).keys() == {"a", "b"}, length
+
+
+def test_what_is_forgotten_is_gone_and_the_rest_stays(tmp_path: Path) -> None:
+    """Only the named receipts are dropped; the targets are not touched."""
+    for path in ("a", "b", "c"):
+        put(tmp_path, path)
+        receipts.append(tmp_path, path, SHA)
+    receipts.forget(tmp_path, ["a", "c", "never noted"])
+    assert receipts.load(tmp_path).keys() == {"b"}
+    assert (tmp_path / "a").read_bytes() == b"bytes"
+
+
+def test_forgetting_where_nothing_is_known_makes_no_file(tmp_path: Path) -> None:
+    """A folder without receipts stays as it is."""
+    receipts.forget(tmp_path, ["a"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_threads_note_and_forget_at_once(tmp_path: Path) -> None:
+    """No receipt is lost or torn when threads append while others forget."""
+    paths = [f"file-{number}" for number in range(100)]
+    for path in (*paths, "gone"):
+        put(tmp_path, path)
+
+    def note(path: str) -> None:
+        receipts.append(tmp_path, path, SHA)
+        receipts.forget(tmp_path, ["gone"])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(note, paths))
+    assert receipts.load(tmp_path).keys() == set(paths)
+
+
+def test_a_target_that_vanished_is_a_store_error(tmp_path: Path) -> None:
+    """Noting a file that is not there names the file, without a traceback."""
+    with pytest.raises(StoreError, match="file"):
+        receipts.append(tmp_path, "file", SHA)
+
+
+def test_a_file_in_the_way_is_a_store_error(tmp_path: Path) -> None:
+    """Where `.modelmake` cannot be a folder, that is said in one line."""
+    put(tmp_path, "file")
+    put(tmp_path, ".modelmake")
+    with pytest.raises(StoreError, match=r"\.modelmake"):
+        receipts.append(tmp_path, "file", SHA)

@@ -1,0 +1,83 @@
+"""The environment: what each variable means, and what is said of a bad value."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from downloader.errors import SettingError
+from downloader.settings import Settings
+
+MEANINGS: list[tuple[dict[str, str], dict[str, Any]]] = [
+    ({}, {}),
+    ({"MODELMAKE_TIMEOUT": "2.5"}, {"timeout_seconds": 2.5}),
+    ({"MODELMAKE_TIMEOUT": ""}, {}),
+    ({"MODELMAKE_RETRIES": "9"}, {"retries": 9}),
+    ({"MODELMAKE_RETRIES": ""}, {}),
+    ({"MODELMAKE_MAX_WAIT": "600"}, {"max_wait_seconds": 600.0}),
+    ({"MODELMAKE_LOCKED": "1"}, {"is_locked": True}),
+    ({"MODELMAKE_LOCKED": "0"}, {}),
+    ({"CI": "true"}, {"is_ci": True}),
+    ({"CI": "true", "MODELMAKE_LOCKED": "0"}, {}),
+    ({"CI": "true", "MODELMAKE_LOCKED": "yes"}, {"is_locked": True}),
+    ({"MODELMAKE_OFFLINE": "1"}, {"is_offline": True}),
+    ({"MODELMAKE_DEBUG": "1"}, {"is_debug": True}),
+    ({"SOMETHING_ELSE": "1"}, {}),
+]
+
+
+@pytest.mark.parametrize(("environment", "expected"), MEANINGS)
+def test_what_each_variable_sets(environment: dict[str, str], expected: dict[str, Any]) -> None:
+    """A variable sets its own field, and silence leaves the default."""
+    assert Settings.from_environment(environment) == Settings(**expected)
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    """30 s of patience, 5 attempts, 120 s of waiting, and nothing forbidden."""
+    assert dataclasses.astuple(Settings()) == (30.0, 5, 120.0, False, False, False, False)
+
+
+SWITCHES = {
+    "MODELMAKE_LOCKED": "is_locked",
+    "MODELMAKE_OFFLINE": "is_offline",
+    "MODELMAKE_DEBUG": "is_debug",
+    "CI": "is_ci",
+}
+
+
+@pytest.mark.parametrize("variable", SWITCHES)
+@pytest.mark.parametrize(
+    ("value", "is_on"),
+    [(value, True) for value in ("1", "true", "YES", "on", "anything")]
+    + [(value, False) for value in ("", " ", "0", "false", "FALSE", " no ", "off")],
+)
+def test_the_words_for_on_and_off(variable: str, value: str, is_on: bool) -> None:
+    """A switch is off for the usual words, in any case, and on for everything else."""
+    assert getattr(Settings.from_environment({variable: value}), SWITCHES[variable]) is is_on
+
+
+@pytest.mark.parametrize(
+    "variable", ["MODELMAKE_TIMEOUT", "MODELMAKE_RETRIES", "MODELMAKE_MAX_WAIT"]
+)
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "nan", "inf", "-inf", "1e99", "10 s", " "])
+def test_a_bad_number_names_its_variable(variable: str, value: str) -> None:
+    """Zero, negative, endless and unreadable values are refused, with the default in the hint."""
+    with pytest.raises(SettingError, match=variable) as caught:
+        Settings.from_environment({variable: value})
+    assert repr(value) in str(caught.value)
+    assert caught.value.hint.startswith(f"Unset {variable} for the default, ")
+    assert len(caught.value.report().splitlines()) == 2
+
+
+def test_half_an_attempt_is_refused() -> None:
+    """Attempts are counted in whole numbers; seconds need not be."""
+    with pytest.raises(SettingError, match="MODELMAKE_RETRIES"):
+        Settings.from_environment({"MODELMAKE_RETRIES": "2.5"})
+
+
+def test_the_process_environment_is_read_when_none_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without an argument the variables of this process count."""
+    monkeypatch.setenv("MODELMAKE_RETRIES", "7")
+    assert Settings.from_environment().retries == 7

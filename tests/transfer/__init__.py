@@ -1,0 +1,1 @@
+"""Tests of the transfer; they mirror downloader/transfer/."""

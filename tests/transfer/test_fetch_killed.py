@@ -1,0 +1,126 @@
+"""Killed in the middle, and two processes on one target (rows B10, D5; invariant I8)."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+
+import pytest
+
+from downloader.artifact import Artifact
+from downloader.transfer import journal
+from downloader.transfer.partial import SMALLEST_STEP_BYTES
+from downloader.transfer.ranges import prefix
+from tests.servers.faults import timing
+from tests.transfer.desk import BODY, PATH, Desk, pinned, sha256, unpinned
+
+LARGE = BODY * 30
+SENT = 7_000_000
+WAIT_SECONDS = 30.0
+ARTIFACTS = {"pinned": pinned(LARGE, sized=False), "unpinned": unpinned()}
+both = pytest.mark.parametrize("artifact", ARTIFACTS.values(), ids=ARTIFACTS.keys())
+
+
+@contextmanager
+def child(desk: Desk, artifact: Artifact) -> Iterator["subprocess.Popen[bytes]"]:
+    """Give a process that fetches, killed at the end."""
+    arguments = {
+        "url": desk.location().url,
+        "sha256": artifact.sha256 or "",
+        "target": str(desk.target),
+        "workspace": str(desk.workspace),
+    }
+    command = [sys.executable, "-m", "tests.transfer.child", json.dumps(arguments)]
+    process = subprocess.Popen(command)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(WAIT_SECONDS)
+
+
+def wait_for_bytes(desk: Desk, count: int) -> None:
+    """Wait until the child has written so many bytes, and noted all but less than a step."""
+    give_up = time.monotonic() + WAIT_SECONDS
+    while written(desk) < count or noted(desk) <= count - SMALLEST_STEP_BYTES:
+        assert time.monotonic() < give_up, "the bytes did not come"
+        time.sleep(0.005)
+
+
+def written(desk: Desk) -> int:
+    return max((file.stat().st_size for file in desk.workspace.glob("partials/*.part")), default=0)
+
+
+def noted(desk: Desk) -> int:
+    """Return how many bytes the journal vouches for."""
+    journals = desk.workspace.glob("partials/*.journal")
+    found = [journal.load(file.read_bytes()) for file in journals]
+    return max((prefix(one[1]) for one in found if one), default=0)
+
+
+@both
+def test_a_killed_run_is_gone_on_with(desk: Desk, artifact: Artifact) -> None:
+    """After SIGKILL the next run asks for the rest, and moves at most one step twice."""
+    desk.server.put(PATH, LARGE)
+    desk.server.script(PATH, timing.stall_after(SENT))
+    with child(desk, artifact) as process:
+        wait_for_bytes(desk, SENT)
+        process.send_signal(signal.SIGKILL)
+        process.wait(WAIT_SECONDS)
+        assert not desk.target.exists()
+    fetched = desk.fetch(artifact)
+    assert desk.target.read_bytes() == LARGE
+    second = desk.seen[1]
+    assert second.headers["Range"] == f"bytes={len(LARGE) - fetched.moved_bytes}-{len(LARGE) - 1}"
+    assert "If-Match" in second.headers
+    moved_twice = SENT + fetched.moved_bytes - len(LARGE)
+    assert 0 <= moved_twice <= 0.02 * len(LARGE) + SMALLEST_STEP_BYTES
+    assert desk.partials == []
+
+
+@both
+def test_killed_before_the_first_checkpoint_it_starts_over(desk: Desk, artifact: Artifact) -> None:
+    """What no journal vouches for is asked for again."""
+    desk.server.put(PATH, LARGE)
+    desk.server.script(PATH, timing.stall_after(600_000))
+    with child(desk, artifact) as process:
+        wait_for_bytes(desk, 600_000)
+        process.send_signal(signal.SIGKILL)
+        process.wait(WAIT_SECONDS)
+    desk.fetch(artifact)
+    assert desk.asked == [None, None]
+
+
+@both
+def test_two_processes_on_one_target_cost_duplicate_bytes(desk: Desk, artifact: Artifact) -> None:
+    """Whoever finds the partial taken fetches into one of its own; both end with the file."""
+    go_on = Event()
+    desk.server.put(PATH, LARGE)
+    desk.server.script(PATH, timing.stall_after(SENT, go_on))
+    with child(desk, artifact) as process:
+        wait_for_bytes(desk, SENT)
+        fetched = desk.fetch(artifact)
+        assert fetched.moved_bytes == len(LARGE)
+        go_on.set()
+        assert process.wait(WAIT_SECONDS) == 0
+    assert sha256(desk.target.read_bytes()) == sha256(LARGE)
+    assert desk.asked == [None, None]
+    assert desk.partials == []
+
+
+def test_the_lock_of_a_killed_process_is_free(desk: Desk) -> None:
+    """A lock dies with its holder: no second name is needed after a kill."""
+    desk.server.put(PATH, LARGE)
+    desk.server.script(PATH, timing.stall_after(SENT), timing.drop_after(0))
+    artifact = pinned(LARGE, sized=False)
+    with child(desk, artifact) as process:
+        wait_for_bytes(desk, SENT)
+        process.send_signal(signal.SIGKILL)
+        process.wait(WAIT_SECONDS)
+    before = desk.partial
+    desk.fetch(artifact)
+    assert not before.exists()

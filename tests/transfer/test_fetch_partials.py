@@ -1,0 +1,170 @@
+"""What an earlier run left, whole, damaged or of another file (rows B8, B9, B11)."""
+
+import os
+
+import pytest
+
+from downloader.artifact import Artifact
+from downloader.errors import DigestMismatch
+from downloader.transfer import journal
+from downloader.transfer.ranges import Range
+from tests.servers.body import BytesBody
+from tests.servers.faults import timing
+from tests.servers.faulty import strong_etag
+from tests.transfer.desk import BODY, PATH, Desk, however_known, pinned, sha256, unpinned
+
+SIZE = len(BODY)
+HAVE = 100_000
+REST = f"bytes={HAVE}-{SIZE - 1}"
+OTHER = bytes(reversed(BODY))
+pins = pytest.mark.parametrize(
+    "artifact", [pinned(), pinned(sized=False)], ids=["sized", "unsized"]
+)
+
+
+@pins
+def test_a_flipped_bit_in_the_partial_does_not_survive(desk: Desk, artifact: Artifact) -> None:
+    """A pin finds damage done to the partial between two runs."""
+    desk.leave_partial(HAVE, artifact)
+    damaged = bytearray(desk.partial.read_bytes())
+    damaged[HAVE // 2] ^= 1
+    desk.partial.write_bytes(damaged)
+    desk.fetch(artifact)
+    assert desk.asked == [None, REST, None]
+
+
+def test_a_published_md5_is_compared(desk: Desk) -> None:
+    """Where the server publishes an MD5 of the whole file, an unpinned file must have it."""
+    md5 = {"x-ms-blob-content-md5": "XUFAKrxLKna5cZ2REBfFkg=="}
+    desk.server.put(PATH, BODY, headers=md5)
+    error = desk.refuses(DigestMismatch, unpinned())
+    assert "md5:5d41402abc4b2a76b9719d911017c592 is wanted" in str(error)
+
+
+def journal_of(desk: Desk) -> journal.Binding:
+    found = journal.load(desk.partial.with_suffix(".journal").read_bytes())
+    assert found is not None
+    return found[0]
+
+
+@however_known
+def test_bytes_beyond_the_journal_are_cut_off(desk: Desk, artifact: Artifact) -> None:
+    """What the journal does not vouch for is not data: a partial longer than that is truncated."""
+    desk.leave_partial(HAVE, artifact)
+    with desk.partial.open("ab") as file:
+        file.write(bytes(2 * SIZE))
+    desk.fetch(artifact)
+    assert desk.asked == [None, REST]
+
+
+@however_known
+def test_a_partial_shorter_than_its_journal_counts_as_it_is(desk: Desk, artifact: Artifact) -> None:
+    """A journal is not trusted beyond the bytes that are there."""
+    desk.leave_partial(HAVE, artifact)
+    os.truncate(desk.partial, 1000)
+    desk.fetch(artifact)
+    assert desk.asked == [None, f"bytes=1000-{SIZE - 1}"]
+
+
+@however_known
+def test_a_complete_partial_is_placed_without_a_request(desk: Desk, artifact: Artifact) -> None:
+    """When only the last step was missing, nothing is asked for."""
+    desk.leave_partial(HAVE, artifact)
+    line = journal.dump_head(journal_of(desk)) + journal.dump_ranges([Range(0, SIZE)])
+    desk.partial.with_suffix(".journal").write_bytes(line)
+    desk.partial.write_bytes(BODY)
+    assert desk.fetch(artifact).moved_bytes == 0
+    assert len(desk.seen) == 1
+
+
+@pins
+def test_a_complete_but_wrong_partial_is_fetched_anew(desk: Desk, artifact: Artifact) -> None:
+    """Complete is not verified: wrong bytes of the right length are replaced."""
+    desk.leave_partial(HAVE, artifact)
+    line = journal.dump_head(journal_of(desk)) + journal.dump_ranges([Range(0, SIZE)])
+    desk.partial.with_suffix(".journal").write_bytes(line)
+    desk.partial.write_bytes(OTHER)
+    desk.fetch(artifact)
+    assert desk.asked == [None, None]
+
+
+@however_known
+@pytest.mark.parametrize(
+    "text", [None, b"", b"garbage\n", bytes(300)], ids=["none", "empty", "garbage", "zeros"]
+)
+def test_a_full_length_hole_is_not_data(desk: Desk, artifact: Artifact, text: bytes | None) -> None:
+    """Without a journal that vouches for them, zeros of the right length are fetched."""
+    desk.leave_partial(HAVE, artifact)
+    desk.partial.write_bytes(bytes(SIZE))
+    book = desk.partial.with_suffix(".journal")
+    book.unlink() if text is None else book.write_bytes(text)
+    desk.fetch(artifact)
+    assert desk.asked == [None, None]
+
+
+@however_known
+def test_a_hole_after_an_older_journal_is_not_data(desk: Desk, artifact: Artifact) -> None:
+    """A journal older than the data vouches for what it names, and for no zero more."""
+    desk.leave_partial(HAVE, artifact)
+    os.truncate(desk.partial, SIZE)
+    desk.fetch(artifact)
+    assert desk.asked == [None, REST]
+
+
+@however_known
+def test_a_journal_without_its_partial_says_nothing(desk: Desk, artifact: Artifact) -> None:
+    """Where the bytes are gone, their version is forgotten too."""
+    desk.leave_partial(HAVE, artifact)
+    desk.partial.unlink()
+    now = BODY if artifact.is_pinned else OTHER
+    desk.server.put(PATH, now)
+    desk.server.script(PATH, timing.drop_after(HAVE))
+    desk.fetch(artifact)
+    assert desk.asked == [None, None, REST]
+    assert desk.seen[-1].headers["If-Match"] == strong_etag(BytesBody(now))
+
+
+@however_known
+@pytest.mark.parametrize("eighths", range(9))
+def test_a_torn_journal_costs_what_it_named(desk: Desk, artifact: Artifact, eighths: int) -> None:
+    """A journal torn at any byte leads to the right file, going on or starting over."""
+    desk.leave_partial(HAVE, artifact)
+    book = desk.partial.with_suffix(".journal")
+    whole = book.read_bytes()
+    book.write_bytes(whole[: len(whole) * eighths // 8])
+    desk.fetch(artifact)
+    assert desk.target.read_bytes() == BODY
+    assert desk.asked == [None, REST if eighths == 8 else None]
+
+
+@pytest.mark.parametrize("change", ["url", "size", "digest", "pin", "path"])
+def test_bytes_of_another_file_are_not_taken_over(desk: Desk, change: str) -> None:
+    """A partial is bound to its path, place, size and digest."""
+    desk.leave_partial(HAVE)
+    desk.server.put("/elsewhere.bin", BODY)
+    desk.server.put("/other.bin", OTHER)
+    places = {
+        "url": (pinned(), desk.location("/elsewhere.bin")),
+        "size": (pinned(BODY[:-1]), desk.location("/shorter.bin")),
+        "digest": (pinned(OTHER), desk.location("/other.bin")),
+        "pin": (unpinned(), desk.location()),
+        "path": (pinned(path="b/model.bin"), desk.location()),
+    }
+    desk.server.put("/shorter.bin", BODY[:-1])
+    artifact, location = places[change]
+    desk.fetch(artifact, location)
+    assert desk.asked == [None, None]
+
+
+def test_wrong_bytes_are_set_aside_and_named(desk: Desk) -> None:
+    """The message gives size, both digests and the first bytes; the bytes are kept apart."""
+    wrong = b"other weights " * 100
+    desk.server.put(PATH, wrong)
+    error = desk.refuses(DigestMismatch, pinned(sized=False))
+    said = error.report()
+    for part in (f"{len(wrong):,} bytes", sha256(wrong), sha256(BODY), "other weights"):
+        assert part in said
+    (aside,) = desk.quarantined
+    assert str(aside) in said
+    assert aside.read_bytes() == wrong
+    assert (desk.partials, len(desk.seen)) == ([], 1)

@@ -1,0 +1,126 @@
+"""The journal: what it holds comes back, and what is torn is not believed."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from downloader.transfer.journal import Binding, dump_head, dump_ranges, load
+from downloader.transfer.ranges import Range, merge
+
+TEXT = st.text(max_size=20)
+SIZES = st.none() | st.integers(0, 2**53)
+BINDINGS = st.builds(
+    Binding, path=TEXT, place=TEXT, size=SIZES, sha256=st.none() | TEXT, validator=st.none() | TEXT
+)
+RANGES = st.lists(
+    st.builds(
+        lambda start, length: Range(start, start + length), SIZES.filter(bool), SIZES.filter(bool)
+    ),
+    max_size=4,
+).map(merge)
+HISTORIES = st.lists(RANGES, max_size=5)
+BINDING = Binding(path="m.bin", place="p", size=9, sha256="d", validator='"v"')
+
+
+def written(binding: Binding, history: list[list[Range]]) -> bytes:
+    return dump_head(binding) + b"".join(map(dump_ranges, history))
+
+
+@given(BINDINGS, HISTORIES)
+def test_the_last_line_comes_back(binding: Binding, history: list[list[Range]]) -> None:
+    """A whole journal gives its binding and the ranges that were written last."""
+    assert load(written(binding, history)) == (binding, history[-1] if history else [])
+
+
+@given(BINDINGS, HISTORIES, st.data())
+def test_any_cut_gives_an_earlier_state_or_nothing(
+    binding: Binding, history: list[list[Range]], data: st.DataObject
+) -> None:
+    """A journal torn at any byte never claims what it did not claim at some moment before."""
+    whole = written(binding, history)
+    found = load(whole[: data.draw(st.integers(0, len(whole)))])
+    assert found is None or (found[0] == binding and found[1] in [[], *history])
+
+
+@given(BINDINGS, HISTORIES.filter(bool), st.data())
+def test_a_torn_last_line_costs_that_line_only(
+    binding: Binding, history: list[list[Range]], data: st.DataObject
+) -> None:
+    """What was whole before a torn line still counts."""
+    last = dump_ranges(history[-1])
+    torn = last[: data.draw(st.integers(0, len(last) - 1))]
+    before = history[-2] if len(history) > 1 else []
+    assert load(written(binding, history[:-1]) + torn) == (binding, before)
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_read_as_nothing(text: bytes) -> None:
+    """No bytes at all make the journal's reader fail."""
+    assert load(text) is None
+
+
+@given(st.binary(max_size=100))
+def test_garbage_after_the_head_claims_only_sound_ranges(text: bytes) -> None:
+    """Whatever follows a sound head, no range runs backwards or begins before the file."""
+    found = load(dump_head(BINDING) + text)
+    assert found is not None
+    assert all(0 <= start < stop for start, stop in found[1])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        bytes(500),
+        dump_head(BINDING)[:-1],
+        dump_head(BINDING).replace(b'"version":1', b'"version":2'),
+        json.dumps({"version": 1, "binding": {"path": "m.bin"}}).encode() + b"\n",
+        b"[" * 5000,
+    ],
+    ids=["empty", "zeros", "torn head", "newer version", "missing fields", "deep"],
+)
+def test_a_foreign_or_torn_head_is_no_journal(text: bytes) -> None:
+    """Without its first line nothing tells what the bytes belong to."""
+    assert load(text) is None
+
+
+@pytest.mark.parametrize(
+    "line", [b"[[5,3]]", b"[[-1,3]]", b"[[0,0]]", b"[[0,1.5]]", b"[[0]]", b"{}"]
+)
+def test_an_impossible_line_ends_belief_in_it(line: bytes) -> None:
+    """A line that is whole and makes no sense vouches for nothing of its own."""
+    found = load(dump_head(BINDING) + dump_ranges([Range(0, 4)]) + line + b"\n")
+    assert found is not None
+    assert found[1] in ([], [Range(0, 4)])
+
+
+def other(**changes: str | int | None) -> Binding:
+    fields = {"path": "m.bin", "place": "p", "size": 9, "sha256": "d", "validator": None}
+    return Binding(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "admitted"),
+    [
+        (other(), True),
+        (other(size=None), True),
+        (other(path="n.bin"), False),
+        (other(place="q"), False),
+        (other(size=10), False),
+        (other(sha256="e"), False),
+        (other(sha256=None), False),
+    ],
+)
+def test_bytes_are_taken_over_only_for_the_very_same_file(wanted: Binding, admitted: bool) -> None:
+    """Another path, place, size or digest makes what is there worthless."""
+    assert wanted.admits(BINDING) is admitted
+
+
+def test_bytes_nothing_vouches_for_are_not_taken_over() -> None:
+    """Without digest and without strong validator, later bytes could be of another version."""
+    bare = other(sha256=None)
+    assert not bare.can_resume
+    assert not bare.admits(bare)
+    assert other(sha256=None, validator='"v"').can_resume

@@ -1,0 +1,200 @@
+"""Where bytes wait for their verification: names, locks, modes, and what stands in the way."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from downloader.errors import StoreError
+from downloader.transfer.locked_file import is_same_file, open_locked
+from downloader.transfer.partial import partial_name
+from tests.servers.faults import timing
+from tests.transfer.desk import BODY, OLD, PATH, Desk, pinned
+
+
+@given(st.text(min_size=1, max_size=300).filter(lambda text: "\0" not in text))
+def test_a_partials_name_fits_every_file_system(path: str) -> None:
+    """However long the path, the names of partial and journal stay short, and in one folder."""
+    name = partial_name(path.encode("utf-8", "replace").decode())
+    assert len(name.encode()) < 100
+    assert "/" not in name
+    assert name.endswith(".part")
+
+
+def test_paths_of_one_name_have_partials_of_their_own() -> None:
+    """Two files called alike in two folders do not share a partial."""
+    assert partial_name("a/model.bin") != partial_name("b/model.bin")
+
+
+def test_a_name_of_255_bytes_is_placed(desk: Desk) -> None:
+    """The longest name a file may have leaves room for all that is made beside it."""
+    name = "ü" * 125 + "e.bin"
+    assert len(name.encode()) == 255
+    target = desk.folder / "out" / name
+    desk.server.script(PATH, timing.drop_after(1000))
+    desk.run(desk.job(pinned(path=name), target=target))
+    assert target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o000])
+def test_modes_follow_the_umask(desk: Desk, mask: int) -> None:
+    """The file is as readable as the user's other new files, and never executable."""
+    before = os.umask(mask)
+    try:
+        desk.fetch()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(desk.target.stat().st_mode) == 0o666 & ~mask
+    assert stat.S_IMODE(desk.target.parent.stat().st_mode) == 0o777 & ~mask
+
+
+def test_an_old_file_is_replaced(desk: Desk) -> None:
+    """The new file takes the name of the old one, and no link to the old content changes."""
+    desk.target.parent.mkdir()
+    desk.target.write_bytes(OLD)
+    other_name = desk.folder / "hardlink"
+    other_name.hardlink_to(desk.target)
+    desk.fetch()
+    assert other_name.read_bytes() == OLD
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["live", "broken"])
+def test_a_symlink_at_the_target_is_replaced_not_followed(desk: Desk, there: bool) -> None:
+    """What the link led to stays as it is; nothing is made where it led."""
+    led_to = desk.folder / "precious"
+    if there:
+        led_to.write_bytes(OLD)
+    desk.target.parent.mkdir()
+    desk.target.symlink_to(led_to)
+    desk.fetch()
+    assert not desk.target.is_symlink()
+    assert led_to.read_bytes() == OLD if there else not led_to.exists()
+
+
+def make_folder(path: Path) -> None:
+    (path / "inside").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [(make_folder, "a folder"), (os.mkfifo, "no regular file")],
+    ids=["folder", "FIFO"],
+)
+def test_what_is_no_file_is_not_replaced(desk: Desk, make: object, what: str) -> None:
+    """A folder or FIFO at the target is an error, at once and without opening it."""
+    desk.target.parent.mkdir()
+    assert callable(make)
+    make(desk.target)
+    before = desk.target.lstat()
+    with pytest.raises(StoreError, match=what) as caught:
+        desk.run(desk.job())
+    assert str(desk.target) in str(caught.value)
+    assert os.path.samestat(desk.target.lstat(), before)
+
+
+def test_a_device_is_not_replaced(desk: Desk) -> None:
+    """A device at the target stays one."""
+    with pytest.raises(StoreError, match="no regular file"):
+        desk.run(desk.job(target=Path("/dev/null")))
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_a_file_in_the_folders_place_is_an_error(desk: Desk) -> None:
+    """Where the target's folder cannot be made, the error names it."""
+    (desk.folder / "out").write_bytes(OLD)
+    with pytest.raises(StoreError, match=r"out/model\.bin: Not a directory") as caught:
+        desk.run(desk.job())
+    assert (desk.folder / "out").read_bytes() == OLD
+    assert not isinstance(caught.value, OSError)
+
+
+def test_a_refused_target_keeps_the_bytes(desk: Desk) -> None:
+    """When what is in the way is moved, the complete partial is placed without a request."""
+    make_folder(desk.target)
+    with pytest.raises(StoreError):
+        desk.run(desk.job())
+    desk.target.rename(desk.folder / "away")
+    desk.fetch()
+    assert len(desk.seen) == 1
+
+
+def test_a_symlink_in_the_partials_place_is_not_written_through(desk: Desk) -> None:
+    """Whoever plants a link where the partial will be gets nothing written behind it."""
+    precious = desk.folder / "precious"
+    precious.write_bytes(OLD)
+    partial = desk.workspace / "partials" / partial_name("model.bin")
+    partial.parent.mkdir(parents=True)
+    partial.symlink_to(precious)
+    with pytest.raises(StoreError, match="Cannot open"):
+        desk.run(desk.job())
+    assert precious.read_bytes() == OLD
+    assert not desk.target.exists()
+
+
+def test_a_partial_that_was_swapped_is_not_placed(desk: Desk) -> None:
+    """Bytes that were hashed, and no others, get the final name."""
+    desk.leave_partial(100_000)
+    impostor = desk.folder / "impostor"
+    impostor.write_bytes(bytes(len(BODY)))
+
+    def swap(_: object, reply: object) -> object:
+        impostor.replace(desk.partial)
+        return reply
+
+    desk.server.always(PATH, swap)  # type: ignore[arg-type]
+    error = desk.refuses(StoreError)
+    assert "was replaced by somebody" in str(error)
+
+
+def test_a_held_partial_gives_another_name(tmp_path: Path) -> None:
+    """The second to open a partial gets a file of its own beside it."""
+    path = tmp_path / "m.part"
+    first, first_path = open_locked(path)
+    second, second_path = open_locked(path)
+    os.close(first)
+    os.close(second)
+    assert first_path == path
+    assert second_path != path
+    assert (second_path.parent, second_path.suffix) == (path.parent, ".part")
+
+
+def test_a_freed_partial_is_opened_by_its_name(tmp_path: Path) -> None:
+    """When the holder is gone, its file is taken over with what it holds."""
+    path = tmp_path / "m.part"
+    descriptor, _ = open_locked(path)
+    os.write(descriptor, b"data")
+    os.close(descriptor)
+    descriptor, found = open_locked(path)
+    assert os.read(descriptor, 10) == b"data"
+    os.close(descriptor)
+    assert found == path
+
+
+def test_without_locks_every_opener_has_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that knows no locks, nobody writes where another may."""
+
+    def no_locks(_descriptor: int, _how: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    opened = [open_locked(tmp_path / "m.part") for _ in range(2)]
+    for descriptor, _ in opened:
+        os.close(descriptor)
+    assert len({path for _, path in opened} | {tmp_path / "m.part"}) == 3
+
+
+def test_a_file_is_the_same_until_its_name_is_anothers(tmp_path: Path) -> None:
+    """The path is compared with what is open, not with what was."""
+    path = tmp_path / "m.part"
+    descriptor, _ = open_locked(path)
+    assert is_same_file(descriptor, path)
+    path.rename(tmp_path / "moved")
+    assert not is_same_file(descriptor, path)
+    path.write_bytes(b"")
+    assert not is_same_file(descriptor, path)
+    os.close(descriptor)
