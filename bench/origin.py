@@ -1,0 +1,173 @@
+"""The server of every race: one nginx on loopback, files sent by sendfile from memory.
+
+/NAME            as fast as it goes
+/limited/NAME    LIMITED_RATE bytes per second on each connection
+/delayed/NAME    DELAY_SECONDS before each answer (needs nginx's echo module)
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+from bench.measure import Failed
+
+LIMITED_RATE = 20_000_000
+DELAY_SECONDS = 0.05
+START_SECONDS = 20.0
+END_SECONDS = 10.0
+LOOK_SECONDS = 0.02
+SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/bin"
+MODULE_FOLDERS = (Path("/usr/lib/nginx/modules"), Path("/usr/share/nginx/modules"))
+ECHO_MODULE = "ngx_http_echo_module.so"
+# One process without a master: its CPU time is then the whole server's, and its user is ours.
+CONFIG = """
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+{load}
+events {{ worker_connections 1024; }}
+http {{
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  access_log off;
+  default_type application/octet-stream;
+  sendfile on;
+  server {{
+    listen 127.0.0.1:{port};
+    root "{root}";
+    location = /.ready {{ return 200 {token}; }}
+    location /limited/ {{ alias "{root}/"; limit_rate {rate}; }}
+    {delayed}
+  }}
+}}
+"""
+DELAYED = "location ~ ^/delayed/(.+)$ {{ echo_sleep {seconds}; echo_exec /$1; }}"
+
+
+def program() -> str | None:
+    """Return the path of nginx; Debian puts it where only root looks."""
+    return shutil.which("nginx") or shutil.which("nginx", path=SYSTEM_PATH)
+
+
+def about(nginx: str) -> str:
+    """Return what `nginx -V` says: version and configure arguments."""
+    done = subprocess.run([nginx, "-V"], capture_output=True, text=True, timeout=10, check=False)
+    return done.stderr
+
+
+def echo_module(nginx: str) -> Path | None:
+    """Return the path of the echo module, or None when it is not there."""
+    named = re.search(r"--modules-path=(\S+)", about(nginx))
+    folders = [Path(named[1]), *MODULE_FOLDERS] if named else MODULE_FOLDERS
+    return next((path for each in folders if (path := each / ECHO_MODULE).exists()), None)
+
+
+class Origin:
+    """A context manager around one nginx.
+
+    Args:
+        folder: Where it keeps its own files; what it serves lies in `root` below it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.root = folder / "served"
+
+    def __enter__(self) -> Self:
+        """Start it.
+
+        Raises:
+            Failed: nginx is not installed, or does not start.
+        """
+        nginx = program()
+        if nginx is None:
+            raise Failed("nginx is not installed, and everything is fetched from it")
+        self.root.mkdir(parents=True)
+        self._echo = echo_module(nginx)
+        self._start(nginx)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(END_SECONDS)
+
+    @property
+    def has_delay(self) -> bool:
+        """Whether /delayed/ is served."""
+        return self._echo is not None
+
+    def url(self, name: str, place: str = "") -> str:
+        """Return the URL of a file; `place` is "limited/" or "delayed/"."""
+        return f"http://127.0.0.1:{self._port}/{place}{name}"
+
+    def cpu_seconds(self) -> float:
+        """Return what nginx has spent so far, user and system; NaN where there is no /proc."""
+        try:
+            text = Path(f"/proc/{self._process.pid}/stat").read_text()
+        except OSError:
+            return float("nan")
+        user, system = text.rpartition(")")[2].split()[11:13]  # proc(5): utime, stime
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def _start(self, nginx: str) -> None:
+        self._port, token = _free_port(), uuid4().hex
+        config = self._folder / "nginx.conf"
+        config.write_text(self._config(token))
+        said = self._folder / "said.log"
+        with said.open("wb") as stream:
+            self._process = subprocess.Popen(
+                [nginx, "-e", str(self._folder / "error.log"), "-c", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,  # Ctrl-C is for us; we end it
+            )
+        if not self._is_up(token):
+            self.__exit__(None, None, None)
+            raise Failed(f"nginx does not start: {said.read_text()}")
+
+    def _config(self, token: str) -> str:
+        return CONFIG.format(
+            folder=self._folder,
+            root=self.root,
+            port=self._port,
+            token=token,
+            rate=LIMITED_RATE,
+            load=f"load_module {self._echo};" if self._echo else "",
+            delayed=DELAYED.format(seconds=DELAY_SECONDS) if self._echo else "",
+        )
+
+    def _is_up(self, token: str) -> bool:
+        """Wait for the answer that only our own nginx can give."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        give_up = time.monotonic() + START_SECONDS
+        while time.monotonic() < give_up and self._process.poll() is None:
+            try:
+                with direct.open(self.url(".ready"), timeout=5) as reply:
+                    return bool(reply.read() == token.encode())
+            except OSError:
+                time.sleep(LOOK_SECONDS)
+        return False
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])

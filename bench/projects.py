@@ -1,0 +1,86 @@
+"""Ours: a temporary project with a models.yaml, locked beforehand, and `doit` run in it."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.measure import Command, Contender, run
+from bench.scratch import Arrived, Payload, variables
+from bench.table import OURS
+
+REPOSITORY = Path(__file__).parents[1]
+MODEL = "bench"
+
+
+class Project:
+    """A project with one http model, its lock made.
+
+    Args:
+        scratch: What it is made in, under a name of its own.
+        payloads: The model's files.
+        url: Gives a file's URL by its name.
+        is_pinned: Whether models.yaml says each SHA-256. (It may have 1 MiB: 10,000 do not fit.)
+
+    Raises:
+        Failed: `doit lock` did.
+    """
+
+    def __init__(
+        self,
+        scratch: Path,
+        payloads: Sequence[Payload],
+        url: Callable[[str], str],
+        *,
+        is_pinned: bool = True,
+    ) -> None:
+        self._scratch, self._payloads = scratch, payloads
+        self.folder = scratch / "project"
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        shutil.copy(REPOSITORY / "dodo.py", self.folder)
+        files = [{"url": url(each.name), "path": each.name} for each in payloads]
+        if is_pinned:
+            files = [{**a, "sha256": b.sha256} for a, b in zip(files, payloads, strict=True)]
+        models = {MODEL: {"source": "http", "files": files}}
+        # JSON is YAML too.
+        (self.folder / "models.yaml").write_text(json.dumps({"version": 1, "models": models}))
+        self.doit("lock")
+
+    def target(self, name: str) -> Path:
+        """Return where a file of the model goes."""
+        return self.folder / "models" / MODEL / name
+
+    def targets(self) -> list[str]:
+        """Return where all files of the model go."""
+        return [str(self.target(each.name)) for each in self._payloads]
+
+    def forget(self) -> None:
+        """Remove what was fetched, from the store too; the lock stays."""
+        shutil.rmtree(self.folder / "models", ignore_errors=True)
+        shutil.rmtree(self.folder / "store", ignore_errors=True)
+
+    def command(self, *arguments: str) -> Command:
+        """Return doit's command line, as a user would type it."""
+        own = {"PYTHONPATH": str(REPOSITORY), "MODELMAKE_STORE": str(self.folder / "store")}
+        return Command(
+            words=[sys.executable, "-m", "doit", *arguments],
+            folder=self.folder,
+            variables={**variables(self._scratch), **own},
+        )
+
+    def doit(self, *arguments: str) -> None:
+        """Run doit, untimed.
+
+        Raises:
+            Failed: It ended with another status than 0.
+        """
+        run(self.command(*arguments))
+
+    def fetching(self) -> Contender:
+        """Return our line in a race: everything fetched anew, the whole process timed."""
+        pairs = [(each, self.target(each.name)) for each in self._payloads]
+        return Contender(
+            name=OURS, command=self.command(), before=self.forget, check=Arrived(pairs)
+        )

@@ -1,0 +1,187 @@
+"""The cases that move bytes: one big file, the same with limited connections, many small ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import isnan
+from pathlib import Path
+from statistics import median
+
+from bench import many, peers
+from bench.machine import cores
+from bench.measure import Contender, Race, Usage, race
+from bench.origin import DELAY_SECONDS, LIMITED_RATE, Origin
+from bench.plan import Plan
+from bench.projects import Project
+from bench.scratch import Payload, payload
+from bench.table import MEGA, OURS, Goal, Report, paired, times_as_fast
+
+BIG_PEERS = (
+    peers.CURL_PEER,
+    peers.WGET_PEER,
+    peers.ARIA2C_16_PEER,
+    peers.ARIA2C_PEER,
+    peers.POOCH_PEER,
+    peers.PICOGPT_PEER,
+    peers.PICOGPT_SHA256_PEER,
+    peers.READINTO_PEER,
+    peers.SHA256_PEER,
+)
+FIXED_PEERS = tuple(peers.fixed_peer(number) for number in (8, 16, 32))
+LIMITED_PEERS = (replace(peers.CURL_PEER, is_slow=True), peers.ARIA2C_16_PEER, *FIXED_PEERS)
+PEAK_BYTES = 100 * MEGA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What every case is given: its sizes, the folder of everything, the server."""
+
+    plan: Plan
+    scratch: Path
+    origin: Origin
+
+    def race(self, contenders: Sequence[Contender]) -> Race:
+        """Race them, the server's CPU seconds counted."""
+        return race(contenders, self.plan.pairs, self.origin.cpu_seconds)
+
+
+def big(setting: Setting) -> Report:
+    """Race over one big file with a known SHA-256."""
+    file = payload(setting.origin.root, "big.bin", setting.plan.big_bytes)
+    raced = _one_file(setting, file, "", BIG_PEERS)
+    return Report(
+        title=f"One file of {file.size / MEGA:,.0f} MB, SHA-256 verified",
+        race=raced,
+        amount=file.size / MEGA,
+        unit="MB",
+        goals=_big_goals(raced),
+        notes=["`doit` as a whole process, its lock made beforehand; unverified where it says so."],
+    )
+
+
+def _big_goals(raced: Race) -> list[Goal]:
+    two = f"the faster of `{peers.ARIA2C}` and `{peers.ARIA2C_16}`"
+    return [
+        Goal(text=f"time of {two} / ours", ratios=_best_aria2c(raced), at_least=1.9),
+        Goal(
+            text=f"time of `{peers.CURL}` / ours",
+            ratios=times_as_fast(raced, peers.CURL),
+            at_least=3,
+        ),
+        Goal(
+            text="our CPU / (unverified + SHA-256 alone)", ratios=_over_floors(raced), at_most=1.15
+        ),
+        Goal(text="our time / (all CPU / cores)", ratios=_over_cores(raced), at_most=1.15),
+        _peak_goal(raced),
+    ]
+
+
+def _best_aria2c(raced: Race) -> list[float]:
+    default, sixteen = (times_as_fast(raced, name) for name in (peers.ARIA2C, peers.ARIA2C_16))
+    return [min(pair) for pair in zip(default, sixteen, strict=False)]
+
+
+def _over_floors(raced: Race) -> list[float]:
+    runs = (raced.runs.get(name, []) for name in (OURS, peers.READINTO, peers.SHA256))
+    return [
+        ours.cpu_seconds / (moved.cpu_seconds + hashed.cpu_seconds)
+        for ours, moved, hashed in zip(*runs, strict=False)
+    ]
+
+
+def _over_cores(raced: Race) -> list[float]:
+    ratios = [_over_its_cores(usage) for usage in raced.runs.get(OURS, [])]
+    return [ratio for ratio in ratios if not isnan(ratio)]
+
+
+def _over_its_cores(usage: Usage) -> float:
+    return usage.wall_seconds * cores() / (usage.cpu_seconds + usage.server_cpu_seconds)
+
+
+def _peak_goal(raced: Race) -> Goal:
+    peaks = [usage.peak_bytes / PEAK_BYTES for usage in raced.runs.get(OURS, [])]
+    return Goal(text=f"our peak memory / {PEAK_BYTES / MEGA:.0f} MB", ratios=peaks, at_most=1)
+
+
+def limited(setting: Setting) -> Report:
+    """Race over one file where the server limits each connection."""
+    file = payload(setting.origin.root, "limited.bin", setting.plan.limited_bytes)
+    raced = _one_file(setting, file, "limited/", LIMITED_PEERS)
+    return Report(
+        title=(
+            f"One file of {file.size / MEGA:,.0f} MB, "
+            f"{LIMITED_RATE / MEGA:.0f} MB/s on each connection"
+        ),
+        race=raced,
+        amount=file.size / MEGA,
+        unit="MB",
+        goals=[
+            Goal(
+                text=f"time of `{peers.ARIA2C_16}` / ours",
+                ratios=times_as_fast(raced, peers.ARIA2C_16),
+                at_least=1.5,
+            ),
+            Goal(text="our time / best fixed number", ratios=_over_fixed(raced), at_most=1.1),
+            _peak_goal(raced),
+        ],
+        notes=[
+            "The fixed numbers are plain threads and verify nothing: a floor, not a peer.",
+            "aria2c makes no segment under 20 MiB: a small file gets fewer than 16 connections.",
+        ],
+    )
+
+
+def _over_fixed(raced: Race) -> list[float]:
+    entered = [peer.name for peer in FIXED_PEERS if raced.runs.get(peer.name)]
+    if not entered:
+        return []
+    best = min(entered, key=lambda name: median(each.wall_seconds for each in raced.runs[name]))
+    return paired(raced, OURS, best, lambda usage: usage.wall_seconds)
+
+
+def _one_file(setting: Setting, file: Payload, place: str, entered: Sequence[peers.Peer]) -> Race:
+    project = Project(setting.scratch, [file], lambda name: setting.origin.url(name, place))
+    url = setting.origin.url(file.name, place)
+    job = peers.Job(
+        scratch=setting.scratch, payload=file, url=url, with_slow=setting.plan.with_slow
+    )
+    against = [peer.contender(job) for peer in entered]
+    raced = setting.race([project.fetching(), *against, peers.HUB])
+    file.path.unlink()
+    return raced
+
+
+def many_files(setting: Setting) -> Report:
+    """Race over small files, each answer late."""
+    plan = setting.plan
+    title = f"{plan.many_files:,} files of {plan.small_bytes / 1000:.0f} kB, "
+    title += f"{DELAY_SECONDS * 1000:.0f} ms before each answer"
+    if not setting.origin.has_delay:
+        why = "missing: nginx's echo module is not installed, and no answer can be made late"
+        return Report(title=title, race=Race(absent={OURS: why}))
+    raced = _race_many(setting)
+    return Report(
+        title=title,
+        race=raced,
+        amount=plan.many_files,
+        unit="files",
+        goals=[
+            Goal(
+                text=f"time of `{many.ARIA2C_LIST}` / ours",
+                ratios=times_as_fast(raced, many.ARIA2C_LIST),
+                at_least=1.5,
+            )
+        ],
+    )
+
+
+def _race_many(setting: Setting) -> Race:
+    root, plan = setting.origin.root, setting.plan
+    names = [f"small/{number:05d}.bin" for number in range(plan.many_files)]
+    payloads = [payload(root, name, plan.small_bytes) for name in names]
+
+    def url(name: str) -> str:
+        return setting.origin.url(name, "delayed/")
+
+    project = Project(setting.scratch, payloads, url)
+    files = many.Files(setting.scratch, payloads, url)
+    return setting.race([project.fetching(), files.aria2c(), files.curl(), peers.HUB])
