@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Iterable
-from io import FileIO
 from pathlib import Path
 from typing import Protocol
+
+from downloader.positioned import read_at
 
 BUFFER_BYTES = 1 << 20
 
@@ -29,26 +30,26 @@ def new_md5() -> Hash:
     return hashlib.md5(usedforsecurity=False)
 
 
-def feed(descriptor: int, length: int, hashes: Iterable[Hash]) -> int:
-    """Hash the file's first bytes, from its current position.
+def feed(descriptor: int, start: int, stop: int, hashes: Iterable[Hash]) -> int:
+    """Hash a range of an open file.
 
     Args:
-        descriptor: An open file, at the position to begin from.
-        length: How many bytes to read.
-        hashes: What to feed them to.
+        descriptor: The file.
+        start: The first byte.
+        stop: Where to end.
+        hashes: What to feed the bytes to.
 
     Returns:
-        How many bytes there were, fewer than `length` when the file is shorter.
+        How many bytes there were, fewer than asked for when the file is shorter.
     """
-    buffer = memoryview(bytearray(min(BUFFER_BYTES, max(length, 1))))
+    buffer = memoryview(bytearray(min(BUFFER_BYTES, max(stop - start, 1))))
     hashes = tuple(hashes)
-    done = 0
-    with FileIO(descriptor, closefd=False) as file:  # os.readv would be for POSIX only
-        while done < length and (count := file.readinto(buffer[: length - done])):
-            for each in hashes:
-                each.update(buffer[:count])
-            done += count
-    return done
+    position = start
+    while position < stop and (count := read_at(descriptor, buffer[: stop - position], position)):
+        for each in hashes:
+            each.update(buffer[:count])
+        position += count
+    return position - start
 
 
 def sha256_of(path: Path) -> str:

@@ -68,7 +68,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
     def complete_run(self) -> None:
         """Called after the last task."""
         super().complete_run()
-        if self._is_fetching or self._made:
+        if (self._is_fetching or self._made) and not current().is_interrupted:
             self.write(f"{self._sum()}\n")
 
     def _sum(self) -> str:

@@ -28,7 +28,7 @@ class Runtime:
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.has_lock_failed = False
+        self.has_lock_failed = self.is_interrupted = False
         self._making = threading.Lock()
         self._syncer: Syncer | None = None
 
@@ -62,8 +62,9 @@ class Runtime:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002
         signal.signal(number, signal.SIG_DFL)  # the second one ends at once
+        self.is_interrupted = True
         if self._syncer is not None:
-            self._syncer.stop.set()
+            self._syncer.interrupt()
         print("Interrupted; run the same command again to go on.", file=sys.stderr)  # noqa: T201
         raise SystemExit(INTERRUPTED_STATUS + number)
 

@@ -9,6 +9,9 @@ from downloader.errors import SettingError
 
 N = TypeVar("N", int, float)
 
+FILES_AT_ONCE = 32
+"""How many files are on their way at once; how many connections each has is measured."""
+
 FALSE_WORDS = frozenset({"", "0", "false", "no", "off"})
 
 
@@ -22,6 +25,10 @@ class Settings:
     """MODELMAKE_RETRIES: attempts in a row without progress."""
     max_wait_seconds: float = 120.0
     """MODELMAKE_MAX_WAIT: longest Retry-After that is waited for."""
+    connections: int = 32
+    """MODELMAKE_CONNECTIONS: most connections to one host."""
+    limit_rate: int | None = None
+    """MODELMAKE_LIMIT_RATE: bytes a second over all transfers, such as 20M."""
     is_locked: bool = False
     """MODELMAKE_LOCKED: models.lock must be there, current and pinned, and is never written."""
     is_ci: bool = False
@@ -43,6 +50,8 @@ class Settings:
             timeout_seconds=_number(env, "MODELMAKE_TIMEOUT", float, cls.timeout_seconds),
             retries=_number(env, "MODELMAKE_RETRIES", int, cls.retries),
             max_wait_seconds=_number(env, "MODELMAKE_MAX_WAIT", float, cls.max_wait_seconds),
+            connections=_number(env, "MODELMAKE_CONNECTIONS", int, cls.connections),
+            limit_rate=_number(env, "MODELMAKE_LIMIT_RATE", _bytes, 0) or None,
             is_locked=_is_true(env, "MODELMAKE_LOCKED"),
             is_ci=_is_true(env, "CI") and "MODELMAKE_LOCKED" not in env,
             is_offline=_is_true(env, "MODELMAKE_OFFLINE"),
@@ -62,9 +71,16 @@ def _number(env: Mapping[str, str], name: str, kind: Callable[[str], N], default
         value = kind(text)
     except ValueError:
         value = kind("0")
-    if not 0 < value < 10**9:
+    if not 0 < value < 10**12:
         raise SettingError(
             f"{name} is {text!r}, and a number above 0 is wanted.",
             hint=f"Unset {name} for the default, {default}.",
         )
     return value
+
+
+def _bytes(text: str) -> int:
+    """Return a number of bytes with an optional decimal unit: 500k, 20M, 1.5G."""
+    unit = text[-1:].lower()
+    scale = {"k": 10**3, "m": 10**6, "g": 10**9}.get(unit, 1)
+    return int(float(text[:-1] if scale > 1 else text) * scale)

@@ -18,14 +18,15 @@ from downloader.hashing import sha256_of
 from downloader.progress import Observer
 from downloader.project import Model, Project
 from downloader.resolve import pinned
+from downloader.settings import FILES_AT_ONCE
 from downloader.sources.interface import Source
 from downloader.sources.registry import source_for
 from downloader.transfer.fetch import Fetcher, Job
 from downloader.transfer.transport import Transport
 
-FILES_AT_ONCE = 8
 PIN_EVERY_SECONDS = 2.0
 STOP_SECONDS = 1.5
+SIGNAL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +93,12 @@ class Syncer:
         self._known(folder).receipts.pop(path, None)
         return self.sync(name, path)
 
-    def close(self) -> None:
-        """Write the last pins and hang up; after `stop`, let running transfers note where they are.
+    def interrupt(self) -> None:
+        """Stop every transfer at once; what arrived is kept."""
+        self._fetcher.interrupt()
 
-        Raises:
-            ModelmakeError: models.lock could not be written.
-        """
+    def close(self) -> None:
+        """Write the last pins and hang up; interrupted transfers may first note where they are."""
         if self.stop.is_set():
             with self._idle:
                 self._idle.wait_for(lambda: not self._active, STOP_SECONDS)
@@ -226,9 +227,10 @@ def _run(syncer: Syncer, files: Iterable[tuple[str, str]]) -> list[Future[Outcom
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         try:
             running = [pool.submit(syncer.sync, *each) for each in files]
-            wait(running)
+            while wait(running, SIGNAL_SECONDS).not_done:
+                pass  # Windows, and a signal that another thread took, end no wait without a limit
         except BaseException:
-            syncer.stop.set()
+            syncer.interrupt()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return running

@@ -28,6 +28,7 @@ from downloader.progress import bytes_text
 from downloader.project import Model
 from downloader.reporter import Reporter, internal_error
 from downloader.runtime import current
+from downloader.settings import FILES_AT_ONCE
 
 __all__ = ["DOIT_CONFIG", "task_fetch", "task_lock", "task_verify"]
 
@@ -35,7 +36,7 @@ DOIT_CONFIG = {
     "backend": "modelmake",
     "continue": True,
     "default_tasks": ["fetch"],
-    "num_process": 8,
+    "num_process": FILES_AT_ONCE,
     "par_type": "thread",
     "reporter": Reporter,
 }

@@ -15,10 +15,8 @@ def fed(path: Path, start: int, length: int) -> tuple[int, str, str]:
     """Feed from a position; return the count and both digests."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.lseek(descriptor, start, os.SEEK_SET)
         hashes = new_sha256(), new_md5()
-        count = feed(descriptor, length, hashes)
-        assert os.lseek(descriptor, 0, os.SEEK_CUR) == start + count
+        count = feed(descriptor, start, start + length, hashes)
         return count, hashes[0].hexdigest(), hashes[1].hexdigest()
     finally:
         os.close(descriptor)
@@ -64,11 +62,11 @@ def test_a_file_that_is_shorter_is_hashed_to_its_end(file: tuple[Path, bytes]) -
 
 
 def test_the_descriptor_stays_open(file: tuple[Path, bytes]) -> None:
-    """Whoever opened it closes it."""
+    """Whoever opened it closes it, and finds its position untouched."""
     path, data = file
     with path.open("rb", buffering=0) as opened:
-        feed(opened.fileno(), 10, [new_sha256()])
-        assert opened.read(5) == data[10:15]
+        feed(opened.fileno(), 0, 10, [new_sha256()])
+        assert opened.read(5) == data[:5]
 
 
 def test_a_whole_file_is_hashed(file: tuple[Path, bytes], tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from downloader import syncing as module
 from downloader.errors import (
     ModelmakeError,
     NotFound,
     SourceError,
 )
+from downloader.settings import FILES_AT_ONCE
 from downloader.syncing import sync_models
 from tests.projects import (
     TOGETHER,
@@ -113,7 +113,7 @@ def test_ctrl_c_stops_every_transfer(
     tmp_path: Path, server: FaultyServer, heard_sigint: None
 ) -> None:
     """Ctrl-C in `ensure` ends within seconds, not when the last byte came."""
-    main, paths = os.getpid(), [f"/{number}.bin" for number in range(20)]
+    main, paths = os.getpid(), [f"/{number:03}.bin" for number in range(5 * FILES_AT_ONCE)]
     slow = timing.drip(2000, 0.02)  # 100 kB/s: a minute for a file
 
     def interrupt(exchange: Exchange, reply: Reply) -> Reply:
@@ -124,10 +124,10 @@ def test_ctrl_c_stops_every_transfer(
         server.put(path, bytes(6_000_000))
         server.always(path, slow)
     lock(tmp_path, {"m": http(*map(server.url, paths))}, is_offline=True)
-    server.always(paths[0], interrupt)
+    server.always(paths[FILES_AT_ONCE - 1], interrupt)  # all are submitted by then
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         sync(tmp_path)
     assert time.monotonic() - began < 10
-    assert len(server.requests) <= 2 * module.FILES_AT_ONCE
+    assert len(server.requests) <= 2 * FILES_AT_ONCE
     assert not any(target(tmp_path, path[1:]).exists() for path in paths)

@@ -106,7 +106,8 @@ def test_an_edited_file_is_fetched_again(tmp_path: Path, url: str, content: byte
 
 def test_a_link_in_its_place_is_replaced_and_not_followed(tmp_path: Path, url: str) -> None:
     """A symlink to somebody's file gives way to a file of our own; what it led to stays."""
-    lock_pinned(tmp_path, url)
+    entry = http({"url": url, "sha256": sha256(BYTES)})
+    lock(tmp_path, {"m": entry}, is_offline=True)  # so that no size tells link from file
     other = tmp_path / "other"
     other.write_bytes(BYTES)
     put(tmp_path, b"")

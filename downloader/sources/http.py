@@ -8,6 +8,7 @@ from downloader.errors import SourceError
 from downloader.manifest import file_path
 from downloader.sources.interface import Resolution
 from downloader.urls import host
+from downloader.user_netrc import authorization
 
 
 class Http:
@@ -36,7 +37,9 @@ class Http:
             raise SourceError(f"models.yaml names no file {artifact.path}.")
         urls = (file.url, *file.mirrors, *self._mirrored(artifact.path))
         named = frozenset(map(host, urls))
-        return tuple(Location(url=url, named_hosts=named) for url in urls)
+        return tuple(
+            Location(url=url, headers=authorization(url), named_hosts=named) for url in urls
+        )
 
     def _mirrored(self, path: str) -> tuple[str, ...]:
         """Return the file's place below the entry's base URLs of mirrors."""

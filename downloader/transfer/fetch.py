@@ -14,7 +14,7 @@ transient failure go on from there; then verify, and commit. One state machine:
 
 import random
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from downloader.artifact import Artifact, Location
@@ -29,10 +29,13 @@ from downloader.errors import (
 )
 from downloader.progress import Observer, Silent
 from downloader.settings import Settings
+from downloader.transfer.line import Line
 from downloader.transfer.partial import Partial
+from downloader.transfer.pool import Pool
 from downloader.transfer.receive import Receiver, binding_for
 from downloader.transfer.resuming import UnusableRange
 from downloader.transfer.retry import RetryPolicy
+from downloader.transfer.throttle import Throttle
 from downloader.transfer.transport import Transport
 from downloader.urls import redact
 
@@ -64,13 +67,29 @@ class Fetched:
     """Bytes of this file that came over the wire in this run."""
 
 
-@dataclass(frozen=True, slots=True)
 class Fetcher:
-    """Fetches files with one transport and one policy; safe to share between threads."""
+    """Fetches files with one pool of connections and one policy; safe to share between threads.
 
-    transport: Transport
-    settings: Settings
-    stop: threading.Event = field(default_factory=threading.Event)
+    Args:
+        transport: Opens the connections.
+        settings: The environment's wishes.
+        stop: Set from outside to end every transfer; what arrived is kept.
+    """
+
+    def __init__(
+        self, transport: Transport, settings: Settings, stop: threading.Event | None = None
+    ) -> None:
+        self._settings = settings
+        self._line = Line(
+            transport,
+            Pool(settings.connections),
+            Throttle(settings.limit_rate),
+            stop or threading.Event(),
+        )
+
+    def interrupt(self) -> None:
+        """Stop every transfer at once; what arrived is kept."""
+        self._line.interrupt()
 
     def fetch(self, job: Job, observer: Observer | None = None) -> Fetched:
         """Bring the artifact to its target.
@@ -91,7 +110,7 @@ class Fetcher:
     def _fetch_from(self, job: Job, location: Location, observer: Observer) -> Fetched:
         binding = binding_for(job.artifact, location)
         with Partial(job.workspace / "partials", binding) as partial:
-            receiver = Receiver(self.transport, self.stop, job.artifact, location, observer)
+            receiver = Receiver(self._line, job.artifact, location, observer)
             try:
                 self._receive_verified(receiver, partial)
             except IntegrityError as error:
@@ -128,16 +147,16 @@ class Fetcher:
         Raises:
             ModelmakeError: It failed for good, or too often without progress.
         """
-        policy = RetryPolicy(self.settings.retries, self.settings.max_wait_seconds)
-        failures, furthest = 0, partial.have
+        policy = RetryPolicy(self._settings.retries, self._settings.max_wait_seconds)
+        failures, furthest = 0, partial.present
         while True:
             try:
                 receiver.receive(partial)
             except TransferError as error:
                 # Bytes that came before and were thrown away are no progress, else a server
                 # without ranges that always breaks off would be asked for ever.
-                failures = 0 if partial.have > furthest else failures + 1
-                furthest = max(furthest, partial.have)
+                failures = 0 if partial.present > furthest else failures + 1
+                furthest = max(furthest, partial.present)
                 delay = policy.delay_seconds(error, failures, random.random())  # noqa: S311
                 if delay is None:
                     raise
@@ -147,7 +166,7 @@ class Fetcher:
                 return
 
     def _wait(self, delay_seconds: float) -> None:
-        if self.stop.wait(delay_seconds):
+        if self._line.stop.wait(delay_seconds):
             raise Interrupted("Interrupted while waiting to try again.")
 
 

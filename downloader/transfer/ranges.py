@@ -72,3 +72,18 @@ def prefix(ranges: Iterable[Range]) -> int:
     """Return how many bytes are there from the first byte on without a gap."""
     merged = merge(ranges)
     return merged[0].stop if merged and merged[0].start == 0 else 0
+
+
+def total(ranges: Iterable[Range]) -> int:
+    """Return how many bytes merged ranges hold."""
+    return sum(span.length for span in ranges)
+
+
+def first_gap(merged: Iterable[Range], size: int) -> Range:
+    """Return the first range that merged ranges leave out of the first `size` bytes."""
+    start = 0
+    for span in merged:
+        if span.start > start:
+            return Range(start, span.start)
+        start = span.stop
+    return Range(start, size)

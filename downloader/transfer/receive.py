@@ -1,42 +1,38 @@
-"""One attempt: ask for what is missing, check that the reply is it, and append its bytes."""
+"""One attempt at a file: ask for what is missing, check that the replies are it, and write them.
 
+The first reply decides: a 200 is the whole file, a 206 the first gap. Where it tells the file's
+length and version, further connections may take segments of it meanwhile (crew.py).
+"""
+
+import functools
 import hashlib
-import threading
+import time
 from http import HTTPStatus
 
 from downloader.artifact import Artifact, Location
-from downloader.errors import (
-    BadResponse,
-    DigestMismatch,
-    Interrupted,
-    ModelmakeError,
-    SizeMismatch,
-)
-from downloader.hashing import BUFFER_BYTES
+from downloader.errors import Interrupted, ModelmakeError, ServerBusy, TransferError
 from downloader.progress import Observer
-from downloader.transfer.head import is_strong
+from downloader.transfer.crew import Crew
+from downloader.transfer.draining import Drain
+from downloader.transfer.expectation import Expectation
+from downloader.transfer.head import Head
 from downloader.transfer.journal import Binding
+from downloader.transfer.line import Line
 from downloader.transfer.partial import Partial
-from downloader.transfer.refusals import (
-    check_body_start,
-    cut_short,
-    excerpt,
-    page_in_place_of,
-    refusal,
-)
+from downloader.transfer.ranges import Range
+from downloader.transfer.refusals import refusal
 from downloader.transfer.reply import Reply
 from downloader.transfer.resuming import (
+    UnusableRange,
     accepted_range,
     changed,
     conditions,
     is_whole_by_416,
-    refuse_coding,
 )
-from downloader.transfer.transport import Transport
+from downloader.transfer.segments import Segment
 from downloader.urls import redact
 
 REFUSAL_BYTES = 4096
-START_BYTES = 512
 REPLAN = frozenset({HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
 
 
@@ -49,26 +45,22 @@ def binding_for(artifact: Artifact, location: Location) -> Binding:
 
 
 class Receiver:
-    """Receives one artifact from one location, over as many attempts as it takes.
-
-    Attributes:
-        moved_bytes: Bytes of the file that came over the wire so far.
-    """
+    """Receives one artifact from one location, over as many attempts as it takes."""
 
     def __init__(
-        self,
-        transport: Transport,
-        stop: threading.Event,
-        artifact: Artifact,
-        location: Location,
-        observer: Observer,
+        self, line: Line, artifact: Artifact, location: Location, observer: Observer
     ) -> None:
-        self._transport, self._stop = transport, stop
-        self._artifact, self._location = artifact, location
+        self._line, self._artifact, self._location = line, artifact, location
+        self._host = line.pool.host(location.url)
+        self._expectation = Expectation(artifact, redact(location.url))
         self.observer = observer
-        self.moved_bytes = 0
-        self._md5 = artifact.md5
-        self._start = b""
+        self._live: set[Reply] = set()
+        self._drains: list[Drain] = []
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes of the file that came over the wire so far."""
+        return sum(drain.moved_bytes for drain in self._drains)
 
     def receive(self, partial: Partial) -> None:
         """Bring the partial to its full length.
@@ -76,151 +68,126 @@ class Receiver:
         Raises:
             ModelmakeError: This attempt failed; what it wrote is good as far as it goes.
         """
-        if partial.have and not partial.binding.can_resume:
+        if partial.ranges and not partial.binding.can_resume:
             partial.reset()  # nothing could tell whether more bytes are of the same version
-        while not partial.is_complete and not self._is_complete_after_one_reply(partial):
-            pass  # a 206 may be shorter than was asked for (RFC 9110 §15.3.7)
+        if partial.is_complete:
+            return
+        if not self._host.enter(self._line.stop):
+            self._host.leave()
+            raise Interrupted(f"{self._artifact.path} was interrupted.")
+        try:
+            while not self._is_complete_after_one_reply(partial):
+                pass  # a 206 may be shorter than was asked for (RFC 9110 §15.3.7)
+        except TransferError as error:
+            if self._line.stop.is_set():
+                raise Interrupted(f"{self._artifact.path} was interrupted.") from None
+            if isinstance(error, ServerBusy):
+                self._host.refused()
+            raise
+        finally:
+            self._host.leave()
 
     def verify(self, partial: Partial) -> None:
-        """Compare what came with the lock, or with what the server said of it.
+        """Compare what came with what is expected.
 
         Raises:
-            SizeMismatch: It has another length.
-            DigestMismatch: It has another digest.
+            IntegrityError: It is not the file.
+            StoreError: It could not be read back.
         """
-        size = partial.binding.size
-        if size is not None and partial.have != size:
-            raise self._wrong_size(partial.have, size)
-        wanted, got, kind = self._artifact.sha256, partial.sha256, "sha256"
-        if wanted is None and partial.md5 is not None:
-            wanted, got, kind = self._md5, partial.md5, "md5"
-        if wanted is not None and wanted != got:
-            raise DigestMismatch(
-                f"{self._place} gave {partial.have:,} bytes with {kind}:{got}, "
-                f"and {kind}:{wanted} is wanted{self._what_it_looks_like()}.",
-                hint="Another version may stand there now, or a page in the way.",
-            )
-
-    @property
-    def _place(self) -> str:
-        return redact(self._location.url)
+        partial.settle()
+        self._expectation.verify(partial)
 
     def _is_complete_after_one_reply(self, partial: Partial) -> bool:
-        wanted = conditions(partial.have, partial.binding)
-        with self._transport.open(
-            self._location, wanted, is_pinned=self._artifact.is_pinned
-        ) as reply:
+        gap = partial.first_gap
+        with self._ask(gap, partial.binding) as reply:
             status = reply.head.status
             if status == HTTPStatus.OK:
-                stop = self._begin_file(reply, partial)
-            elif status == HTTPStatus.PARTIAL_CONTENT and partial.have:
-                stop = self._continue_file(reply, partial)
+                self._expectation.begin(reply, partial)
+            elif status == HTTPStatus.PARTIAL_CONTENT and partial.ranges:
+                self._continue(reply.head, partial, gap)
             elif is_whole_by_416(reply.head, partial.have, partial.binding.size):
                 return True
             else:
                 raise self._refused(reply, partial)
-            self.observer.started(partial.have, partial.binding.size)
-            self._append_body(reply, partial, stop)
-        return status == HTTPStatus.OK or partial.is_complete
+            self.observer.started(partial.present, partial.binding.size)
+            return self._receive_from(reply, partial)
 
-    def _begin_file(self, reply: Reply, partial: Partial) -> int | None:
-        """Take a 200: the whole file from its first byte on, whatever was asked for.
+    def _ask(self, gap: Range, binding: Binding) -> Reply:
+        """Ask for the gap, and count the reply to the host as long as it is open."""
+        began = time.monotonic()
+        wanted = conditions(gap, binding)
+        reply = self._line.transport.open(
+            self._location, wanted, is_pinned=self._artifact.is_pinned
+        )
+        for live in (self._line.live, self._live):
+            live.add(reply)
+            reply.when_closed(functools.partial(live.discard, reply))
+        if reply.head.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            self._host.began(time.monotonic() - began)
+            reply.when_closed(self._host.ended)
+        return reply
 
-        Returns:
-            The file's size in bytes; None when nobody told.
-
-        Raises:
-            SizeMismatch: It announces another length than the lock has.
-            BadResponse: It is coded, an error page, or nothing could tell its end from a broken
-                connection.
-        """
-        head, wanted = reply.head, self._artifact.size
-        refuse_coding(head)
-        self._look_at_start(reply)
-        self._md5 = self._artifact.md5 or head.md5
-        is_judged = wanted is not None or self._artifact.is_pinned or self._md5
-        if not (head.has_known_end or is_judged):
-            raise BadResponse(
-                f"{head.place} tells neither length nor digest: a broken connection would pass "
-                "for the end of the file.",
-                hint="Give the file's sha256 in models.yaml.",
-            )
-        if partial.have:
-            partial.reset()
-        size = head.length if wanted is None else wanted
-        partial.bind(head.etag if is_strong(head.etag) else None, size)
-        return size
-
-    def _look_at_start(self, reply: Reply) -> None:
-        """Look at the first bytes before any is written, and before any older one is dropped.
+    def _continue(self, head: Head, partial: Partial, gap: Range) -> None:
+        """Take a 206 for the first gap.
 
         Raises:
-            SizeMismatch: The announced length is another than the lock's.
-            BadResponse: An error page stands in the file's place: it leaves no trace.
-        """
-        length, wanted = reply.head.length, self._artifact.size
-        wrong_length = None if wanted is None or length == wanted else length
-        self._start = reply.read_some(START_BYTES)
-        if wrong_length is not None or not self._artifact.is_pinned:
-            check_body_start(reply.head, self._artifact.path, self._start)
-        if wanted is not None and wrong_length is not None:
-            raise self._wrong_size(wrong_length, wanted)
-
-    def _continue_file(self, reply: Reply, partial: Partial) -> int:
-        """Take a 206, and return where the range it carries ends.
-
-        Raises:
-            BadResponse: It is not what was asked for.
+            UnusableRange: It is not what was asked for.
             RemoteChanged: It is of another version.
         """
-        span, total = accepted_range(reply.head, partial.have, partial.binding)
+        _, total = accepted_range(head, gap, partial.binding)
         size = partial.binding.size
         partial.bind(partial.binding.validator, total if size is None else size)
         partial.is_joined = True
-        self._md5 = self._md5 or reply.head.md5
-        return span.stop
+        self._expectation.learn(head)
 
     def _refused(self, reply: Reply, partial: Partial) -> ModelmakeError:
         """Return the error for a reply that is no file; its body's start may say why."""
-        is_replan = reply.head.status in REPLAN and partial.have > 0
-        if is_replan:
+        if reply.head.status in REPLAN and partial.ranges:
             return changed(reply.head)
         return refusal(reply.head, reply.read_start(REFUSAL_BYTES))
 
-    def _append_body(self, reply: Reply, partial: Partial, stop: int | None) -> None:
-        """Append the whole body, which ends at byte `stop` of the file where that is known."""
-        buffer = memoryview(bytearray(min(BUFFER_BYTES, max(reply.head.length or BUFFER_BYTES, 1))))
-        if partial.have == 0:
-            self._append(partial, memoryview(self._start), stop)
-        while count := reply.readinto(buffer):
-            self._append(partial, buffer[:count], stop)
-        if stop is None or partial.have == stop:
-            return
-        if reply.head.is_chunked and reply.head.status == HTTPStatus.OK:
-            raise self._wrong_size(partial.have, stop)
-        raise cut_short(self._place, partial.have, stop)
+    def _receive_from(self, reply: Reply, partial: Partial) -> bool:
+        """Receive the file from this reply on, and return whether it is all there."""
+        size = partial.binding.size
+        drain = Drain(self._line, self._host, self._expectation, self.observer, partial)
+        self._drains.append(drain)
+        first = drain.segments.take_rest()
+        receive = functools.partial(self._receive_segment, drain)
+        is_open = size is not None and partial.binding.can_resume
+        with Crew(self._host, drain.segments, receive, is_open=is_open) as crew:
+            drain.is_over = crew.is_over
+            try:
+                drain.write(reply, first, _stop_of(reply.head, size))
+                drain.segments.give_back(first)
+                reply.close()
+                if size is not None:
+                    crew.work()
+            except BaseException:
+                crew.is_over.set()
+                for each in tuple(self._live):
+                    each.abort()
+                raise
+        is_whole_reply = reply.head.status == HTTPStatus.OK
+        return is_whole_reply if size is None else partial.have == size
 
-    def _append(self, partial: Partial, data: memoryview, stop: int | None) -> None:
-        if self._stop.is_set():
-            raise Interrupted(f"{self._artifact.path} was interrupted.")
-        if stop is not None and partial.have + len(data) > stop:
-            raise self._wrong_size(partial.have + len(data), stop)
-        if not data:
-            return
-        partial.write(data)
-        self.moved_bytes += len(data)
-        self.observer.moved(len(data))
+    def _receive_segment(self, drain: Drain, segment: Segment) -> None:
+        """Ask for one segment and receive it.
 
-    def _wrong_size(self, got: int, wanted: int) -> SizeMismatch:
-        or_more = " or more" if got > wanted else ""
-        return SizeMismatch(
-            f"{self._place} gives {got:,} bytes{or_more}, and {wanted:,} are wanted for "
-            f"{self._artifact.path}{self._what_it_looks_like()}."
-        )
+        Raises:
+            ModelmakeError: It did not come, or not as it was asked for.
+        """
+        partial = drain.partial
+        gap = Range(segment.position, segment.stop)
+        with self._ask(gap, partial.binding) as reply:
+            if reply.head.status == HTTPStatus.OK:
+                raise UnusableRange(f"{reply.head.place} answers a range with the whole file.")
+            if reply.head.status != HTTPStatus.PARTIAL_CONTENT:
+                raise self._refused(reply, partial)
+            span, _ = accepted_range(reply.head, gap, partial.binding)
+            partial.is_joined = True
+            drain.write(reply, segment, span.stop)
 
-    def _what_it_looks_like(self) -> str:
-        if not self._start:
-            return ""
-        page = page_in_place_of(self._artifact.path, self._start)
-        looks = f"it looks like {page}, " if page else ""
-        return f"; {looks}it begins {excerpt(self._start)[:80]!r}"
+
+def _stop_of(head: Head, size: int | None) -> int | None:
+    """Return where the first reply's body ends in the file, as far as it tells."""
+    return head.content_range[0].stop if head.status == HTTPStatus.PARTIAL_CONTENT else size

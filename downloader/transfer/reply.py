@@ -2,6 +2,9 @@
 
 import contextlib
 import http.client
+import socket
+import time
+from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -13,6 +16,9 @@ from downloader.transfer.body import Body, Stream, body_of
 from downloader.transfer.head import Head
 from downloader.transfer.wire_errors import translated
 from downloader.urls import redact
+
+FILL_BYTES = 256 << 10
+FILL_SECONDS = 0.02
 
 
 class Reply:
@@ -31,6 +37,7 @@ class Reply:
             status=response.status_code, place=redact(url), values=self._raw.headers.getlist
         )
         self._body: Body | None = None
+        self._on_close: list[Callable[[], None]] = []
 
     def readinto(self, buffer: memoryview) -> int:
         """Read body bytes as they came over the wire, never decoded; 0 at the complete end.
@@ -46,6 +53,22 @@ class Reply:
             count = self._body.readinto(buffer)
         # After an interim status, which http.client takes for the last, the real reply follows.
         self._is_complete = count == 0 and self.head.status >= HTTPStatus.OK
+        return count
+
+    def fill(self, buffer: memoryview) -> int:
+        """Read as readinto, and more as long as it keeps coming: TLS gives 16 KiB at a time.
+
+        Raises:
+            TransferError: As readinto, when there was nothing before.
+        """
+        count = self.readinto(buffer)
+        until = time.monotonic() + FILL_SECONDS
+        with contextlib.suppress(TransferError):  # it comes again when nothing is left to lose
+            while 0 < count < min(len(buffer), FILL_BYTES) and time.monotonic() < until:
+                more = self.readinto(buffer[count:])
+                if not more:
+                    break
+                count += more
         return count
 
     def read_some(self, most_bytes: int) -> bytes:
@@ -84,8 +107,28 @@ class Reply:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def when_closed(self, call: Callable[[], None]) -> None:
+        """Have something called once, when the reply is closed."""
+        self._on_close.append(call)
+
+    def close(self) -> None:
+        """Give the connection back when the body was read to its end, else close it."""
+        calls, self._on_close = self._on_close, []
+        for call in calls:
+            call()
         if self._is_complete and self._raw._fp is not None:  # noqa: SLF001
             self._raw._fp.close()  # noqa: SLF001 - tells http.client that the reply is read
             self._raw.release_conn()
         else:
             self._raw.close()
+
+    def abort(self) -> None:
+        """Wake whoever waits for bytes of this reply, from another thread; it fails there."""
+        # http.client gives up its own socket where the server said that it will close.
+        stream = getattr(self._raw._fp, "fp", None)  # noqa: SLF001
+        sock = getattr(getattr(stream, "raw", None), "_sock", None)
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)

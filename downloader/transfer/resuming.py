@@ -15,17 +15,20 @@ class UnusableRange(BadResponse):
     """A 206 is not what was asked for; the whole file may still be had from its first byte on."""
 
 
-def conditions(have: int, binding: Binding) -> dict[str, str]:
-    """Return the headers that ask for what follows the first `have` bytes, of this version."""
-    if not have:
+def conditions(gap: Range, binding: Binding) -> dict[str, str]:
+    """Return the headers that ask for the gap, of the version that is bound; none for a whole file.
+
+    A gap that ends nowhere, at 0, is the rest of a file of unknown length.
+    """
+    if not gap.start and gap.stop in (0, binding.size):
         return {}
-    wanted = {"Range": range_header(have, binding.size)}
+    wanted = {"Range": range_header(gap.start, gap.stop or None)}
     if binding.validator:
         wanted["If-Match"] = binding.validator
     return wanted
 
 
-def accepted_range(head: Head, have: int, binding: Binding) -> tuple[Range, int | None]:
+def accepted_range(head: Head, gap: Range, binding: Binding) -> tuple[Range, int | None]:
     """Take a 206 only when it is what `conditions` asked for.
 
     Returns:
@@ -37,7 +40,7 @@ def accepted_range(head: Head, have: int, binding: Binding) -> tuple[Range, int 
         RemoteChanged: It is of another version.
     """
     try:
-        span, total = _wanted_range(head, have, binding.size)
+        span, total = _wanted_range(head, gap)
     except BadResponse as error:
         raise UnusableRange(str(error), hint=error.hint) from None
     is_other_etag = None not in (binding.validator, head.etag) and binding.validator != head.etag
@@ -72,15 +75,15 @@ def refuse_coding(head: Head) -> None:
         )
 
 
-def _wanted_range(head: Head, have: int, size: int | None) -> tuple[Range, int | None]:
+def _wanted_range(head: Head, gap: Range) -> tuple[Range, int | None]:
     refuse_coding(head)
     if head.first("Content-Type").lower().startswith("multipart/"):
         raise BadResponse(f"{head.place} answered one range with several.")
     span, total = head.content_range
-    has_wrong_end = size is not None and span.stop > size
-    if span.start != have or has_wrong_end or head.length not in (None, span.length):
+    has_wrong_end = 0 < gap.stop < span.stop
+    if span.start != gap.start or has_wrong_end or head.length not in (None, span.length):
         raise BadResponse(
             f"{head.place} answered bytes {span.start}-{span.stop - 1} of {total} "
-            f"when those from {have} on were asked for."
+            f"when those from {gap.start} on were asked for."
         )
     return span, total

@@ -35,7 +35,7 @@ def stalled(project: Project, server: FaultyServer) -> subprocess.Popen[str]:
     server.put("/toy/big.bin", BIG)
     server.always("/toy/big.bin", stall_in_body)
     project.declare({"one": entry})
-    process = project.start()
+    process = project.start(MODELMAKE_CONNECTIONS="1")  # more would go around the stall
     partials = project.target("one", ".modelmake/partials")
     wait_until(lambda: [file.stat().st_size for file in partials.glob("*.part")] == [STALL_AT])
     wait_until(lambda: project.target("one", "small.bin").exists())

@@ -12,7 +12,7 @@ from downloader.transfer.transport import Transport
 
 def main(arguments: dict[str, str]) -> None:
     """Fetch one file, pinned where a digest is given."""
-    settings = Settings()
+    settings = Settings(connections=1)  # more of them would go around a server that stalls
     artifact = Artifact(path="model.bin", sha256=arguments["sha256"] or None)
     job = Job(
         artifact=artifact,

@@ -1,5 +1,6 @@
 """Killed in the middle, and two processes on one target (rows B10, D5; invariant I8)."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -23,6 +24,12 @@ SENT = 7_000_000
 WAIT_SECONDS = 30.0
 ARTIFACTS = {"pinned": pinned(LARGE, sized=False), "unpinned": unpinned()}
 both = pytest.mark.parametrize("artifact", ARTIFACTS.values(), ids=ARTIFACTS.keys())
+
+
+@pytest.fixture(autouse=True)
+def one_connection(desk: Desk) -> None:
+    """Further connections would go around a server that stalls, and leave nothing to go on with."""
+    desk.settings = dataclasses.replace(desk.settings, connections=1)
 
 
 @contextmanager

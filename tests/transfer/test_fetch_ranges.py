@@ -29,7 +29,10 @@ WRONG: dict[str, Fault] = {
     "another length": ranges.length_differs(1),
     "no numbers": ranges.claims("bytes a-b/c"),
     "multipart": ranges.multipart,
-    "coded": faults.combined(ranges.unsolicited, framing.content_encoding("gzip")),
+    "coded": faults.combined(ranges.unsolicited, framing.content_encoding("br")),
+    "beyond the known size": faults.combined(
+        ranges.claims("bytes {start}-{size}/*"), chunks.chunked()
+    ),
 }
 wrong = pytest.mark.parametrize("fault", WRONG.values(), ids=WRONG.keys())
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from downloader.artifact import Artifact, Location
-from downloader.errors import Interrupted, NotFound
+from downloader.errors import NotFound
 from downloader.transfer import journal
 from downloader.transfer.partial import partial_name
 from downloader.transfer.ranges import Range
@@ -30,13 +31,13 @@ def web(nginx: StartNginx, tmp_path: Path) -> Nginx:
     return nginx(root)
 
 
-def leave_bytes(desk: Desk, artifact: Artifact, location: Location) -> None:
-    """Leave a partial of the first HAVE bytes with its journal; the pin alone vouches for it."""
-    partial = desk.workspace / "partials" / partial_name(artifact.path)
+def leave_bytes(desk: Desk, binding: journal.Binding) -> None:
+    """Leave a partial of the first HAVE bytes with a journal that says what they belong to."""
+    partial = desk.workspace / "partials" / partial_name(binding.path)
     partial.parent.mkdir(parents=True)
     partial.write_bytes(BODY[:HAVE])
-    head = journal.dump_head(binding_for(artifact, location))
-    partial.with_suffix(".journal").write_bytes(head + journal.dump_ranges([Range(0, HAVE)]))
+    text = journal.dump_head(binding) + journal.dump_ranges([Range(0, HAVE)])
+    partial.with_suffix(".journal").write_bytes(text)
 
 
 @however_known
@@ -49,30 +50,18 @@ def test_nginx_gives_a_file(desk: Desk, web: Nginx, artifact: Artifact) -> None:
 def test_nginx_gives_the_rest_of_a_file(desk: Desk, web: Nginx) -> None:
     """The bytes that are there are not sent again."""
     place = Location(url=web.url("/model.bin"))
-    leave_bytes(desk, pinned(), place)
+    leave_bytes(desk, binding_for(pinned(), place))
     assert desk.fetch(pinned(), place).moved_bytes == len(BODY) - HAVE
     (line,) = web.log_of(1)
     assert line == (f'GET /model.bin 206 {len(BODY) - HAVE} "bytes={HAVE}-{len(BODY) - 1}"')
 
 
-def test_nginx_heeds_if_match(desk: Desk, web: Nginx, tmp_path: Path) -> None:
+def test_nginx_heeds_if_match(desk: Desk, web: Nginx) -> None:
     """A file that changed between two runs is fetched anew, after a 412."""
     place = Location(url=web.url("/model.bin"))
-    desk.waits.set()
-    with pytest.raises(Interrupted):
-        desk.run(desk.job(unpinned(), place))
-    desk.waits.clear()
-    binding = binding_for(unpinned(), place)
-    partial = desk.workspace / "partials" / partial_name("model.bin")
-    partial.write_bytes(BODY[:HAVE])
-    old = journal.Binding(
-        path=binding.path, place=binding.place, size=len(BODY), sha256=None, validator='"old-1"'
-    )
-    line = journal.dump_head(old) + journal.dump_ranges([Range(0, HAVE)])
-    partial.with_suffix(".journal").write_bytes(line)
-    before = len(web.log_of(1))
+    leave_bytes(desk, replace(binding_for(unpinned(), place), validator='"an-older-one"'))
     desk.fetch(unpinned(), place)
-    assert [entry.split()[2] for entry in web.log_of(before + 2)[before:]] == ["412", "200"]
+    assert [line.split()[2] for line in web.log_of(2)] == ["412", "200"]
 
 
 def test_nginxs_404_page_is_no_file(desk: Desk, web: Nginx) -> None:
@@ -96,5 +85,5 @@ def test_azurite_gives_a_blob(desk: Desk, blob: Location, artifact: Artifact) ->
 
 def test_azurite_gives_the_rest_of_a_blob(desk: Desk, blob: Location) -> None:
     """Ranges work there too."""
-    leave_bytes(desk, pinned(), blob)
+    leave_bytes(desk, binding_for(pinned(), blob))
     assert desk.fetch(pinned(), blob).moved_bytes == len(BODY) - HAVE

@@ -8,9 +8,10 @@ from downloader.artifact import Artifact
 from downloader.errors import SizeMismatch
 from downloader.hashing import BUFFER_BYTES
 from downloader.transfer import journal
+from downloader.transfer.expectation import START_BYTES
 from downloader.transfer.partial import partial_name
 from downloader.transfer.ranges import Range
-from downloader.transfer.receive import START_BYTES, binding_for
+from downloader.transfer.receive import binding_for
 from tests.conftest import IN_CI
 from tests.servers import faults
 from tests.servers.body import ZeroBody

@@ -188,6 +188,19 @@ def test_without_locks_every_opener_has_a_file_of_its_own(
     assert len({path for _, path in opened} | {tmp_path / "m.part"}) == 3
 
 
+def test_a_partial_committed_while_it_is_opened_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between opening and locking, another process may have made it the final file."""
+    path, final = tmp_path / "m.part", tmp_path / "final"
+    monkeypatch.setattr("fcntl.flock", lambda *_: path.rename(final))
+    descriptor, found = open_locked(path)
+    os.write(descriptor, b"data")
+    os.close(descriptor)
+    assert found not in (path, final)
+    assert final.read_bytes() == b""
+
+
 def test_a_file_is_the_same_until_its_name_is_anothers(tmp_path: Path) -> None:
     """The path is compared with what is open, not with what was."""
     path = tmp_path / "m.part"

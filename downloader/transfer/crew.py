@@ -1,0 +1,102 @@
+"""The further connections of one file: opened while they pay off, gone when the file is there."""
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from downloader.errors import ModelmakeError, TransferError
+from downloader.transfer.pool import Host
+from downloader.transfer.segments import Segment, Segments
+
+
+class Crew:
+    """Receives a file's segments on several connections; a context manager that ends them all.
+
+    Args:
+        host: Whose connections they are.
+        segments: The file's work.
+        receive: Receives one segment, or raises; called from several threads.
+        is_open: Whether others may take part at all.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        segments: Segments,
+        receive: Callable[[Segment], None],
+        *,
+        is_open: bool,
+    ) -> None:
+        self._host, self._segments, self._receive = host, segments, receive
+        self._is_open = is_open and segments.is_shareable
+        self._is_offered = self._is_open
+        self._helpers: list[threading.Thread] = []
+        self._failure: ModelmakeError | None = None
+        self.is_over = threading.Event()
+
+    def work(self) -> None:
+        """Receive segments in this thread until no more is to be had, then wait for the others.
+
+        Raises:
+            ModelmakeError: This thread's connection failed, or another's failed for the file.
+        """
+        while not self.is_over.is_set() and (segment := self._segments.take()):
+            self._one(segment)
+        for helper in self._helpers:
+            helper.join()
+        if self._failure:
+            raise self._failure
+
+    def grow(self) -> bool:
+        """Open a further connection, where there is work for it and the host allows it."""
+        is_useful = self._is_open and not self.is_over.is_set() and self._segments.is_shareable
+        if not (is_useful and self._host.try_enter()):
+            return False
+        helper = threading.Thread(target=self._help, name="modelmake-range", daemon=True)
+        self._helpers.append(helper)
+        helper.start()
+        return True
+
+    def _help(self) -> None:
+        """Receive segments; a failure here is the file's only where it says the file changed."""
+        try:
+            while not (self.is_over.is_set() or self._host.is_surplus()):
+                segment = self._segments.take()
+                if segment is None:
+                    break
+                self._one(segment)
+        except TransferError as error:
+            # The segment is wanted again, and the file's first connection has the patience.
+            if error.retryable:
+                self._host.refused()
+            else:
+                self._is_open = False  # no ranges of this file, for others
+        except ModelmakeError as error:
+            self._failure = error
+            self.is_over.set()
+        finally:
+            self._host.leave()
+
+    def _one(self, segment: Segment) -> None:
+        try:
+            self._receive(segment)
+        finally:
+            self._segments.give_back(segment)
+
+    def __enter__(self) -> Self:
+        if self._is_offered:
+            self._host.offers(self.grow)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._is_offered:
+            self._host.withdraws(self.grow)
+        self.is_over.set()
+        for helper in self._helpers:
+            helper.join()

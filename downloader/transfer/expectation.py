@@ -1,0 +1,102 @@
+"""What a file must turn out to be: by the lock, or else by what the server says of it."""
+
+from downloader.artifact import Artifact
+from downloader.errors import BadResponse, DigestMismatch, SizeMismatch
+from downloader.transfer.head import Head, is_strong
+from downloader.transfer.partial import Partial
+from downloader.transfer.refusals import check_body_start, excerpt, page_in_place_of
+from downloader.transfer.reply import Reply
+from downloader.transfer.resuming import refuse_coding
+
+START_BYTES = 512
+
+
+class Expectation:
+    """Judges replies and the whole file against one artifact.
+
+    Attributes:
+        start: The file's first bytes as they came, for messages.
+    """
+
+    def __init__(self, artifact: Artifact, place: str) -> None:
+        self._artifact, self._place = artifact, place
+        self._md5 = artifact.md5
+        self.start = b""
+
+    def begin(self, reply: Reply, partial: Partial) -> None:
+        """Take a 200, the whole file from its first byte on, and bind the partial to it.
+
+        Raises:
+            SizeMismatch: It announces another length than the lock has.
+            BadResponse: It is coded, an error page, or nothing could tell its end from a broken
+                connection.
+        """
+        head, wanted = reply.head, self._artifact.size
+        refuse_coding(head)
+        self._look_at_start(reply)
+        self._md5 = self._artifact.md5 or head.md5
+        is_judged = wanted is not None or self._artifact.is_pinned or self._md5
+        if not (head.has_known_end or is_judged):
+            raise BadResponse(
+                f"{head.place} tells neither length nor digest: a broken connection would pass "
+                "for the end of the file.",
+                hint="Give the file's sha256 in models.yaml.",
+            )
+        if partial.ranges:
+            partial.reset()
+        size = head.length if wanted is None else wanted
+        partial.bind(head.etag if is_strong(head.etag) else None, size)
+
+    def learn(self, head: Head) -> None:
+        """Take in what a 206 says of the whole file."""
+        self._md5 = self._md5 or head.md5
+
+    def verify(self, partial: Partial) -> None:
+        """Compare the whole file with the lock, or with what the server said of it.
+
+        Raises:
+            SizeMismatch: It has another length.
+            DigestMismatch: It has another digest.
+        """
+        size = partial.binding.size
+        if size is not None and partial.have != size:
+            raise self.wrong_size(partial.have, size)
+        wanted, got, kind = self._artifact.sha256, partial.sha256, "sha256"
+        if wanted is None and partial.md5 is not None:
+            wanted, got, kind = self._md5, partial.md5, "md5"
+        if wanted is not None and wanted != got:
+            raise DigestMismatch(
+                f"{self._place} gave {partial.have:,} bytes with {kind}:{got}, "
+                f"and {kind}:{wanted} is wanted{self._what_it_looks_like()}.",
+                hint="Another version may stand there now, or a page in the way.",
+            )
+
+    def wrong_size(self, got: int, wanted: int) -> SizeMismatch:
+        """Return the error for a file of another length; both in bytes."""
+        or_more = " or more" if got > wanted else ""
+        return SizeMismatch(
+            f"{self._place} gives {got:,} bytes{or_more}, and {wanted:,} are wanted for "
+            f"{self._artifact.path}{self._what_it_looks_like()}."
+        )
+
+    def _look_at_start(self, reply: Reply) -> None:
+        """Look at the first bytes before any is written, and before any older one is dropped.
+
+        Raises:
+            SizeMismatch: The announced length is another than the lock's.
+            BadResponse: An error page stands in the file's place: it leaves no trace.
+        """
+        length, wanted = reply.head.length, self._artifact.size
+        wrong_length = None if wanted is None or length == wanted else length
+        self.start = reply.read_some(START_BYTES)
+        if wrong_length is not None or not self._artifact.is_pinned:
+            check_body_start(reply.head, self._artifact.path, self.start)
+        if wanted is not None and wrong_length is not None:
+            raise self.wrong_size(wrong_length, wanted)
+
+    def _what_it_looks_like(self) -> str:
+        if not self.start:
+            return ""
+        page = page_in_place_of(self._artifact.path, self.start)
+        looks = f"it looks like {page}, " if page else ""
+        return f"; {looks}it begins {excerpt(self.start)[:80]!r}"
