@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from downloader.errors import ModelmakeError, TransferError
+from downloader.errors import TransferError
 from downloader.transfer.pool import Host
 from downloader.transfer.segments import Segment, Segments
 
@@ -32,7 +32,7 @@ class Crew:
         self._is_open = is_open and segments.is_shareable
         self._is_offered = self._is_open
         self._helpers: list[threading.Thread] = []
-        self._failure: ModelmakeError | None = None
+        self._failure: Exception | None = None
         self.is_over = threading.Event()
 
     def work(self) -> None:
@@ -72,7 +72,7 @@ class Crew:
                 self._host.refused()
             else:
                 self._is_open = False  # no ranges of this file, for others
-        except ModelmakeError as error:
+        except Exception as error:  # noqa: BLE001 - told by the file's own thread, whatever it is
             self._failure = error
             self.is_over.set()
         finally:

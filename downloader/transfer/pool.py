@@ -32,6 +32,7 @@ class Host:
         self._streaming = 0
         self._climb = Climb(highest=most)
         self._growers: list[Grow] = []
+        self._is_watched = False
         self._first_byte_seconds = 0.0
         self._refused_at = 0.0
         self._begin_window()
@@ -88,7 +89,8 @@ class Host:
         with self._changed:
             self._growers.append(grow)
             self._begin_window()
-            if len(self._growers) == 1:
+            if not self._is_watched:
+                self._is_watched = True
                 threading.Thread(target=self._watch, name="modelmake-pool", daemon=True).start()
 
     def withdraws(self, grow: Grow) -> None:
@@ -106,6 +108,7 @@ class Host:
         while True:
             with self._changed:
                 if self._changed.wait_for(lambda: not self._growers, self._window_seconds):
+                    self._is_watched = False
                     return
                 missing = self._measured()
                 growers = list(self._growers)

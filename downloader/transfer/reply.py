@@ -3,13 +3,14 @@
 import contextlib
 import http.client
 import socket
-import time
+import ssl
 from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
 import requests
+from urllib3.util import wait_for_read
 
 from downloader.errors import ModelmakeError, TransferError
 from downloader.transfer.body import Body, Stream, body_of
@@ -18,7 +19,6 @@ from downloader.transfer.wire_errors import translated
 from downloader.urls import redact
 
 FILL_BYTES = 256 << 10
-FILL_SECONDS = 0.02
 
 
 class Reply:
@@ -56,20 +56,26 @@ class Reply:
         return count
 
     def fill(self, buffer: memoryview) -> int:
-        """Read as readinto, and more as long as it keeps coming: TLS gives 16 KiB at a time.
+        """Read as readinto, and more while it is there already: TLS gives 16 KiB at a time.
 
         Raises:
             TransferError: As readinto, when there was nothing before.
         """
         count = self.readinto(buffer)
-        until = time.monotonic() + FILL_SECONDS
         with contextlib.suppress(TransferError):  # it comes again when nothing is left to lose
-            while 0 < count < min(len(buffer), FILL_BYTES) and time.monotonic() < until:
+            while 0 < count < min(len(buffer), FILL_BYTES) and self._has_more_now():
                 more = self.readinto(buffer[count:])
                 if not more:
                     break
                 count += more
         return count
+
+    def _has_more_now(self) -> bool:
+        sock = self._socket()
+        if sock is None:
+            return False
+        is_decrypted = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        return is_decrypted or wait_for_read(sock, timeout=0)
 
     def read_some(self, most_bytes: int) -> bytes:
         """Return the first bytes of the body: `most_bytes`, or all of a shorter one.
@@ -126,9 +132,13 @@ class Reply:
 
     def abort(self) -> None:
         """Wake whoever waits for bytes of this reply, from another thread; it fails there."""
-        # http.client gives up its own socket where the server said that it will close.
-        stream = getattr(self._raw._fp, "fp", None)  # noqa: SLF001
-        sock = getattr(getattr(stream, "raw", None), "_sock", None)
+        sock = self._socket()
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def _socket(self) -> socket.socket | None:
+        """Return the socket itself; http.client lets go of it where the server will close."""
+        stream = getattr(self._raw._fp, "fp", None)  # noqa: SLF001
+        found = getattr(getattr(stream, "raw", None), "_sock", None)
+        return found if isinstance(found, socket.socket) else None
