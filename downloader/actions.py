@@ -100,12 +100,16 @@ def verify(names: list[str], *, repair: bool = False) -> None:
             bad.append(verdict)
             sys.stdout.write(f"{verdict.state}: {verdict.model}/{verdict.path}\n")
     repaired = sum(map(_is_repaired, bad)) if repair else 0
-    sys.stdout.write(f"verified {good} files, {len(bad)} bad, {repaired} repaired\n")
+    sys.stdout.write(_verified(good, len(bad), repaired))
     if len(bad) > repaired:
         raise LockError(
-            f"{len(bad) - repaired} files are not what models.lock says.",
+            f"What models.lock says is not here: {len(bad) - repaired} of {good + len(bad)}.",
             hint="" if repair else "Run `doit verify --repair`, or `doit`, to fetch them again.",
         )
+
+
+def _verified(good: int, bad: int, repaired: int) -> str:
+    return f"verified {good + bad} files: {good} right, {bad} not, {repaired} repaired\n"
 
 
 def _is_repaired(bad: "Verdict") -> bool:

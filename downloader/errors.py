@@ -130,6 +130,8 @@ class IntegrityError(ModelmakeError):
 class SizeMismatch(IntegrityError):  # noqa: N818
     """The file has another number of bytes than the lock, or the server, says."""
 
+    advice = "If it changed upstream and you want the new one, run `doit lock --upgrade`."
+
 
 class DigestMismatch(IntegrityError):  # noqa: N818
     """The file has the right size and the wrong content."""

@@ -40,7 +40,7 @@ class Prober:
             return []
         path, error = min(self._unasked, key=lambda each: each[0])
         others = f" and {len(self._unasked) - 1} more" * (len(self._unasked) > 1)
-        return [f"  {self._name}/{path}{others}: locked unasked, since {error}"]
+        return [f"  {self._name}/{path}{others}: not known yet: {error}"]
 
     def __call__(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
         """Return the artifacts, in order, with what the servers say of them."""
@@ -120,16 +120,19 @@ def check(project: Project) -> None:
     Raises:
         LockError: Names the models that models.lock does not know as they are declared.
     """
+    name = project.lock_path.name
+    wish = " without MODELMAKE_LOCKED" if project.settings.is_locked else ""
+    hint = f"Run `doit lock`{wish}, and commit {name}."
+    if not project.lock_path.exists():
+        raise LockError(f"{name} is missing.", hint=hint)
     stale = [model.name for model in project.models() if model.is_stale and model.locked]
     gone = sorted(project.lockfile.models.keys() - {each.name for each in project.declared})
-    if stale or gone:
-        said = [f"{', '.join(stale)} changed"] * bool(stale) + [f"{', '.join(gone)} left"] * bool(
-            gone
-        )
-        raise LockError(
-            f"{project.lock_path.name} is stale: {'; '.join(said)}.",
-            hint="Run `doit lock` without MODELMAKE_LOCKED, and commit models.lock.",
-        )
+    said = [
+        *(f"{each} changed" for each in stale),
+        *(f"{each} is declared no more" for each in gone),
+    ]
+    if said:
+        raise LockError(f"{name} is stale: {', '.join(said)}.", hint=hint)
 
 
 def _why_unknown(each: Declared) -> str:

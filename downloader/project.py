@@ -212,9 +212,9 @@ class Project:
             StoreError: The disk refused.
         """
         with self._writing:
-            pins, self._pins = self._pins, {}
-            if pins:
-                self.replace_lock(_with_pins(self.lockfile, pins))
+            if self._pins:
+                self.replace_lock(_with_pins(self.lockfile, self._pins))
+            self._pins = {}
 
     @cached_property
     def _index(self) -> dict[tuple[str, str], Artifact]:

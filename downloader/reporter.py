@@ -88,7 +88,8 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
 
 def _file_line(target: str, made: dict[str, Any]) -> str:
     size, seconds = made["size"], made["seconds"]
-    rate = f", {bytes_text(int(made['moved_bytes'] / seconds))}/s" if made["moved_bytes"] else ""
+    per_second = int(made["moved_bytes"] / max(seconds, 0.001))
+    rate = f", {bytes_text(per_second)}/s" if per_second else ""
     first = ", SHA-256 pinned on first use" if made["is_first_use"] else ""
     return f"{made['verb']} {target} ({bytes_text(size)}{rate}{first})"
 

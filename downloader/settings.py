@@ -74,7 +74,7 @@ def _number(env: Mapping[str, str], name: str, kind: Callable[[str], N], default
     if not 0 < value < 10**12:
         raise SettingError(
             f"{name} is {text!r}, and a number above 0 is wanted.",
-            hint=f"Unset {name} for the default, {default}.",
+            hint=f"Unset {name} for the default{f', {default}' if default else ''}.",
         )
     return value
 

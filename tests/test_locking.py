@@ -109,7 +109,7 @@ def test_servers_that_cannot_be_reached_stop_nothing(tmp_path: Path) -> None:
     said = lock(tmp_path, {"m": gpt2("355M", closed_base())})
     assert said[0] == "locked m: 7 files, 0 bytes or more, 7 to be pinned on first use"
     assert len(said) == 2
-    assert said[1].startswith("  m/checkpoint and 6 more: locked unasked, since The connection to ")
+    assert said[1].startswith("  m/checkpoint and 6 more: not known yet: The connection to ")
     assert [(each.path, each.size) for each in locked(tmp_path).files] == [(n, None) for n in FILES]
 
 
@@ -117,7 +117,7 @@ def test_a_file_that_is_not_there_stops_nothing(tmp_path: Path, server: FaultySe
     """One 404 is one notice, and the other files have their answers."""
     base = serve_gpt2(server, "355M", names=FILES[1:])
     _, notice = lock(tmp_path, {"m": gpt2("355M", base)})
-    assert notice.startswith("  m/checkpoint: locked unasked, since ")
+    assert notice.startswith("  m/checkpoint: not known yet: ")
     assert "is not there (404)" in notice
     assert [each.size is None for each in locked(tmp_path).files] == [True, *[False] * 6]
 
@@ -138,7 +138,7 @@ def test_a_dead_host_is_asked_once(
     urls = [server.url(f"/{number}") for number in range(20)]
     said = lock(tmp_path, {"a": http(*urls[:10]), "b": http(*urls[10:])})
     assert asked_paths(server) == ["/0"]
-    assert sum("and 9 more: locked unasked" in line for line in said) == 2
+    assert sum("and 9 more: not known yet" in line for line in said) == 2
 
 
 def test_a_dead_host_is_asked_at_most_once_a_thread(tmp_path: Path, server: FaultyServer) -> None:
@@ -156,7 +156,7 @@ def test_a_dead_mirror_does_not_make_the_provider_dead(
     monkeypatch.setattr(locking, "PROBES_AT_ONCE", 1)
     base = serve_gpt2(server, "355M", names=FILES[1:])
     _, notice = lock(tmp_path, {"m": gpt2("355M", base, mirrors=[closed_base()])})
-    assert "m/checkpoint: locked unasked" in notice
+    assert "m/checkpoint: not known yet" in notice
     assert "is not there (404)" in notice
     assert [each.size is None for each in locked(tmp_path).files] == [True, *[False] * 6]
 

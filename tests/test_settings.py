@@ -15,6 +15,13 @@ MEANINGS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"MODELMAKE_RETRIES": "9"}, {"retries": 9}),
     ({"MODELMAKE_RETRIES": ""}, {}),
     ({"MODELMAKE_MAX_WAIT": "600"}, {"max_wait_seconds": 600.0}),
+    ({"MODELMAKE_CONNECTIONS": "1"}, {"connections": 1}),
+    ({"MODELMAKE_CONNECTIONS": ""}, {}),
+    ({"MODELMAKE_LIMIT_RATE": "500"}, {"limit_rate": 500}),
+    ({"MODELMAKE_LIMIT_RATE": "500k"}, {"limit_rate": 500_000}),
+    ({"MODELMAKE_LIMIT_RATE": "20M"}, {"limit_rate": 20_000_000}),
+    ({"MODELMAKE_LIMIT_RATE": "1.5g"}, {"limit_rate": 1_500_000_000}),
+    ({"MODELMAKE_LIMIT_RATE": ""}, {}),
     ({"MODELMAKE_LOCKED": "1"}, {"is_locked": True}),
     ({"MODELMAKE_LOCKED": "0"}, {}),
     ({"CI": "true"}, {"is_ci": True}),
@@ -84,3 +91,25 @@ def test_the_process_environment_is_read_when_none_is_given(
     """Without an argument the variables of this process count."""
     monkeypatch.setenv("MODELMAKE_RETRIES", "7")
     assert Settings.from_environment().retries == 7
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "2.5", "many", "nan", " "])
+def test_a_bad_number_of_connections_is_refused(value: str) -> None:
+    """There is one connection at least, and no half one."""
+    with pytest.raises(SettingError, match="MODELMAKE_CONNECTIONS"):
+        Settings.from_environment({"MODELMAKE_CONNECTIONS": value})
+
+
+@pytest.mark.parametrize("value", ["0", "0k", "0.1", "-5M", "M", "fast", "nan", "20 MB", "5T", "-"])
+def test_a_bad_rate_is_refused(value: str) -> None:
+    """A rate is a number of bytes above 0, with one of three units or none."""
+    with pytest.raises(SettingError, match="MODELMAKE_LIMIT_RATE"):
+        Settings.from_environment({"MODELMAKE_LIMIT_RATE": value})
+
+
+@pytest.mark.parametrize("value", ["inf", "1e999", "1e999k"])
+@pytest.mark.xfail(raises=OverflowError, reason="int() of an endless rate is not caught")
+def test_an_endless_rate_is_refused(value: str) -> None:
+    """What is beyond every number is refused like any other bad value."""
+    with pytest.raises(SettingError, match="MODELMAKE_LIMIT_RATE"):
+        Settings.from_environment({"MODELMAKE_LIMIT_RATE": value})

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 LEAST_GAIN = 1.15
 """What a doubling must bring: less than this is noise, or another's bandwidth."""
+FAST_BYTES_PER_SECOND = 400e6
+"""A connection that gives this is limited by a machine, not by a server's rule: more of them only
+cost, since both ends have to work for them."""
 FIRST_REST = 16
 LONGEST_REST = 512
 """How many measurements to rest before the next try."""
@@ -40,7 +43,7 @@ class Climb:
             self._judge(rate)
         elif self._rest:
             self._rest -= 1
-        elif self.level < self.highest:
+        elif self.level < self.highest and rate < FAST_BYTES_PER_SECOND * self.level:
             self._step(rate)
 
     def limit(self, highest: int) -> None:

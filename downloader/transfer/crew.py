@@ -33,6 +33,7 @@ class Crew:
         self._is_offered = self._is_open
         self._helpers: list[threading.Thread] = []
         self._failure: Exception | None = None
+        self._growing = threading.Lock()
         self.is_over = threading.Event()
 
     def work(self) -> None:
@@ -43,20 +44,31 @@ class Crew:
         """
         while not self.is_over.is_set() and (segment := self._segments.take()):
             self._one(segment)
-        for helper in self._helpers:
-            helper.join()
+        self._join()
         if self._failure:
             raise self._failure
 
     def grow(self) -> bool:
         """Open a further connection, where there is work for it and the host allows it."""
-        is_useful = self._is_open and not self.is_over.is_set() and self._segments.is_shareable
-        if not (is_useful and self._host.try_enter()):
-            return False
-        helper = threading.Thread(target=self._help, name="modelmake-range", daemon=True)
-        self._helpers.append(helper)
-        helper.start()
-        return True
+        with self._growing:
+            is_useful = self._is_open and not self.is_over.is_set()
+            if not (is_useful and self._segments.is_shareable and self._host.try_enter()):
+                return False
+            helper = threading.Thread(target=self._help, name="modelmake-range", daemon=True)
+            try:
+                helper.start()
+            except RuntimeError:  # the system has no thread left
+                self._is_open = False
+                self._host.leave()
+                return False
+            self._helpers.append(helper)
+            return True
+
+    def _join(self) -> None:
+        with self._growing:
+            helpers = tuple(self._helpers)
+        for helper in helpers:
+            helper.join()
 
     def _help(self) -> None:
         """Receive segments; a failure here is the file's only where it says the file changed."""
@@ -65,18 +77,25 @@ class Crew:
                 segment = self._segments.take()
                 if segment is None:
                     break
-                self._one(segment)
-        except TransferError as error:
-            # The segment is wanted again, and the file's first connection has the patience.
-            if error.retryable:
-                self._host.refused()
-            else:
-                self._is_open = False  # no ranges of this file, for others
+                self._helped(segment)
+        except _GivenUp:
+            pass
         except Exception as error:  # noqa: BLE001 - told by the file's own thread, whatever it is
             self._failure = error
             self.is_over.set()
         finally:
             self._host.leave()
+
+    def _helped(self, segment: Segment) -> None:
+        """Receive one segment, or give it back: the file's first connection has the patience."""
+        start = segment.position
+        try:
+            self._one(segment)
+        except TransferError as error:
+            self._is_open = error.retryable  # else: no ranges of this file, for others
+            if error.retryable and segment.position == start:
+                self._host.refused()
+            raise _GivenUp from error
 
     def _one(self, segment: Segment) -> None:
         try:
@@ -97,6 +116,10 @@ class Crew:
     ) -> None:
         if self._is_offered:
             self._host.withdraws(self.grow)
-        self.is_over.set()
-        for helper in self._helpers:
-            helper.join()
+        with self._growing:
+            self.is_over.set()
+        self._join()
+
+
+class _GivenUp(Exception):  # noqa: N818
+    """A helper ends, and its segment is wanted again."""

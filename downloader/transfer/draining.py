@@ -66,9 +66,11 @@ class Drain:
             if left <= 0:
                 break
             count = reply.fill(buffer[: min(left, self._line.throttle.slice_bytes)])
-            if not count:
+            if not count or self.is_over.is_set():  # what came after an abort is not believed
                 break
             buffer = self._put(buffer, count, segment)
+        if self._line.stop.is_set():
+            raise Interrupted(f"{self.partial.binding.path} was interrupted.")
         if stop is not None and not self.is_over.is_set():
             self._check_end(reply, segment, stop, buffer)
 
@@ -83,10 +85,10 @@ class Drain:
         if self._line.stop.is_set():
             raise Interrupted(f"{self.partial.binding.path} was interrupted.")
         spare = self.partial.put(segment.position, buffer, count)
-        self.segments.advance(segment, count)
+        wanted = self.segments.advance(segment, count)
         with self._counting:
             self.moved_bytes += count
-        self._observer.moved(count)
+        self._observer.moved(wanted)
         self._host.moved(count)
         self._line.throttle.pay(count, self._line.stop)
         return spare

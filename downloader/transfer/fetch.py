@@ -31,6 +31,7 @@ from downloader.progress import Observer, Silent
 from downloader.settings import Settings
 from downloader.transfer.line import Line
 from downloader.transfer.partial import Partial
+from downloader.transfer.placing import check_target
 from downloader.transfer.pool import Pool
 from downloader.transfer.receive import Receiver, binding_for
 from downloader.transfer.resuming import UnusableRange
@@ -97,6 +98,7 @@ class Fetcher:
         Raises:
             ModelmakeError: No location could give the right bytes; the target is as it was.
         """
+        check_target(job.target)
         failures: list[tuple[Location, ModelmakeError]] = []
         for location in job.locations:
             try:

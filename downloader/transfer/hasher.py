@@ -50,6 +50,7 @@ class InlineHasher:
 
     def __init__(self, descriptor: int, hashes: tuple[Hash, ...], start: int) -> None:
         self._descriptor, self._hashes, self._hashed = descriptor, hashes, start
+        self._hashing = threading.Lock()
 
     def buffer(self) -> memoryview:
         """See Follower."""
@@ -57,16 +58,18 @@ class InlineHasher:
 
     def hand_over(self, offset: int, buffer: memoryview, count: int) -> bool:
         """See Follower."""
-        if offset == self._hashed:
-            for each in self._hashes:
-                each.update(buffer[:count])
-            self._hashed += count
+        with self._hashing:
+            if offset == self._hashed:
+                for each in self._hashes:
+                    each.update(buffer[:count])
+                self._hashed += count
         return False
 
     def reach(self, prefix: int) -> None:
         """See Follower."""
-        if prefix > self._hashed:
-            self._hashed += feed(self._descriptor, self._hashed, prefix, self._hashes)
+        with self._hashing:
+            if prefix > self._hashed:
+                self._hashed += feed(self._descriptor, self._hashed, prefix, self._hashes)
 
     def finish(self) -> None:
         """See Follower."""
@@ -90,15 +93,10 @@ class PrefixHasher:
         self._waiting: deque[tuple[memoryview, int]] = deque()
         self._spare: list[memoryview] = []
         self._is_closed = False
-        self._error: OSError | None = None
+        self._error: Exception | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="modelmake-hash", daemon=True)
         self._thread.start()
-
-    @property
-    def behind_bytes(self) -> int:
-        """How far the digest is behind what is there."""
-        return self._there - self._hashed
 
     def buffer(self) -> memoryview:
         """Return an empty buffer to receive into."""
@@ -149,6 +147,12 @@ class PrefixHasher:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
+            self._fail(error)
+
+    def _follow(self) -> None:
         own = memoryview(bytearray(BUFFER_BYTES))
         while (work := self._next(own)) is not None:
             buffer, count = work
@@ -187,7 +191,7 @@ class PrefixHasher:
             self._fail(error)
         return None
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: Exception) -> None:
         with self._changed:
             self._error, self._is_closed = error, True
             self._changed.notify_all()

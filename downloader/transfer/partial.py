@@ -49,8 +49,11 @@ class Partial:
         self._noted = 0
         self.is_joined = False
         self._changing, self._noting = threading.Lock(), threading.Lock()
-        self._follow(0)
-        self._take_over()
+        try:
+            self._take_over()
+        except BaseException:
+            self._close()
+            raise
 
     @property
     def _journal_path(self) -> Path:
@@ -200,7 +203,8 @@ class Partial:
     def _take_over(self) -> None:
         """Go on from what an earlier run left, as far as its journal vouches for it."""
         with naming(self._journal_path, "read"):
-            found = _read_journal(self._journal_path)
+            path = self._journal_path
+            found = journal.load(path.read_bytes()) if path.is_file() else None
         if found is None or not self.binding.admits(found[0]):
             self.reset()
             return
@@ -223,7 +227,7 @@ class Partial:
 
     def _checkpoint(self) -> None:
         with self._noting:
-            ranges, present = self.ranges, self.present
+            present = total(ranges := self.ranges)
             if not self.binding.can_resume or present == self._noted:
                 return
             getattr(os, "fdatasync", os.fsync)(self._descriptor)
@@ -235,6 +239,7 @@ class Partial:
             self._noted = present
 
     def _close(self) -> None:
+        self._follower.close()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -244,7 +249,3 @@ def partial_name(path: str) -> str:
     """Return the partial's file name: readable, unique for the path, and short enough anywhere."""
     readable = path.rpartition("/")[2].encode()[:40].decode("utf-8", "ignore")
     return f"{readable}-{hashlib.sha256(path.encode()).hexdigest()[:12]}.part"
-
-
-def _read_journal(path: Path) -> tuple[Binding, list[Range]] | None:
-    return journal.load(path.read_bytes()) if path.is_file() else None

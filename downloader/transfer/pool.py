@@ -28,7 +28,7 @@ class Host:
         self._most = most
         self._changed = threading.Condition()
         self._budget = most
-        self._active = 0
+        self._active = self._waiting = 0
         self._streaming = 0
         self._climb = Climb(highest=most)
         self._growers: list[Grow] = []
@@ -40,15 +40,17 @@ class Host:
     def enter(self, stop: threading.Event) -> bool:
         """Wait for a file's first connection; False when the run was stopped instead."""
         with self._changed:
+            self._waiting += 1
             while self._active >= self._allowed() and not stop.is_set():
                 self._changed.wait(0.2)  # the budget also recovers with time
+            self._waiting -= 1
             self._active += 1
         return not stop.is_set()
 
     def try_enter(self) -> bool:
         """Take a further connection when one more is wanted now."""
         with self._changed:
-            is_wanted = self._active < min(self._climb.level, self._allowed())
+            is_wanted = self._wanted < min(self._climb.level, self._allowed())
             self._active += is_wanted
             return is_wanted
 
@@ -75,7 +77,7 @@ class Host:
     def is_surplus(self) -> bool:
         """Whether a further connection should end now."""
         with self._changed:
-            return self._active > min(self._climb.level, self._allowed())
+            return self._wanted > min(self._climb.level, self._allowed())
 
     def refused(self) -> None:
         """Take in that the server wants fewer connections: as many as it is serving now."""
@@ -124,6 +126,11 @@ class Host:
         self._climb.measured(self._window_bytes / elapsed)
         self._begin_window()
         return min(self._climb.level, self._allowed()) - self._active
+
+    @property
+    def _wanted(self) -> int:
+        """Connections that are there, and those that files wait for: theirs come first."""
+        return self._active + self._waiting
 
     @property
     def _window_seconds(self) -> float:

@@ -56,6 +56,7 @@ class Receiver:
         self.observer = observer
         self._live: set[Reply] = set()
         self._drains: list[Drain] = []
+        self._may_share = True
 
     @property
     def moved_bytes(self) -> int:
@@ -122,6 +123,9 @@ class Receiver:
         for live in (self._line.live, self._live):
             live.add(reply)
             reply.when_closed(functools.partial(live.discard, reply))
+        if self._line.stop.is_set():  # the interrupt may have gone round before
+            reply.close()
+            raise Interrupted(f"{self._artifact.path} was interrupted.")
         if reply.head.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             self._host.began(time.monotonic() - began)
             reply.when_closed(self._host.ended)
@@ -153,7 +157,7 @@ class Receiver:
         self._drains.append(drain)
         first = drain.segments.take_rest()
         receive = functools.partial(self._receive_segment, drain)
-        is_open = size is not None and partial.binding.can_resume
+        is_open = size is not None and partial.binding.can_resume and self._gives_ranges(reply.head)
         with Crew(self._host, drain.segments, receive, is_open=is_open) as crew:
             drain.is_over = crew.is_over
             try:
@@ -170,6 +174,16 @@ class Receiver:
         is_whole_reply = reply.head.status == HTTPStatus.OK
         return is_whole_reply if size is None else partial.have == size
 
+    def _gives_ranges(self, head: Head) -> bool:
+        """Whether further connections may be tried: promised, and not yet found to be untrue.
+
+        Azure's oldest dialect promises nothing, and keeps more; Azure names itself in its headers.
+        """
+        is_promised = head.status == HTTPStatus.PARTIAL_CONTENT or (
+            head.first("Accept-Ranges").lower() == "bytes" or bool(head.first("x-ms-version"))
+        )
+        return is_promised and self._may_share
+
     def _receive_segment(self, drain: Drain, segment: Segment) -> None:
         """Ask for one segment and receive it.
 
@@ -180,10 +194,15 @@ class Receiver:
         gap = Range(segment.position, segment.stop)
         with self._ask(gap, partial.binding) as reply:
             if reply.head.status == HTTPStatus.OK:
+                self._may_share = False
                 raise UnusableRange(f"{reply.head.place} answers a range with the whole file.")
             if reply.head.status != HTTPStatus.PARTIAL_CONTENT:
                 raise self._refused(reply, partial)
-            span, _ = accepted_range(reply.head, gap, partial.binding)
+            try:
+                span, _ = accepted_range(reply.head, gap, partial.binding)
+            except UnusableRange:
+                self._may_share = False
+                raise
             partial.is_joined = True
             drain.write(reply, segment, span.stop)
 

@@ -135,7 +135,8 @@ class Reply:
         sock = self._socket()
         if sock is not None:
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                # SSLSocket's own would drop TLS first, and pass raw records off as the body.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def _socket(self) -> socket.socket | None:
         """Return the socket itself; http.client lets go of it where the server will close."""

@@ -43,7 +43,10 @@ def accepted_range(head: Head, gap: Range, binding: Binding) -> tuple[Range, int
         span, total = _wanted_range(head, gap)
     except BadResponse as error:
         raise UnusableRange(str(error), hint=error.hint) from None
-    is_other_etag = None not in (binding.validator, head.etag) and binding.validator != head.etag
+    # RFC 9110 §15.3.7: a 206 carries the ETag that the 200 had. Where no SHA-256 will judge the
+    # bytes it must; where one will, a store that leaves it out may go on.
+    may_be_silent = head.etag is None and binding.sha256 is not None
+    is_other_etag = binding.validator not in (None, head.etag) and not may_be_silent
     if is_other_etag or (None not in (binding.size, total) and binding.size != total):
         raise changed(head)
     return span, total

@@ -72,7 +72,7 @@ class Segments:
                 self._free = merge([*self._free, Range(segment.position, segment.stop)])
 
     def advance(self, segment: Segment, count: int) -> int:
-        """Note bytes that arrived, and return how many of them the segment still wanted."""
+        """Note bytes that arrived, and return how many of them no cut has given to another."""
         with self._changing:
             wanted = max(min(count, segment.left), 0)
             segment.position += wanted

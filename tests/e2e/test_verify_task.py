@@ -32,7 +32,11 @@ def damage(project: Project) -> None:
 def test_all_is_well(fetched: Project) -> None:
     """It ends with 0 and counts; an optional model that was never asked for is not missed."""
     run = fetched.doit("verify")
-    assert (run.status, run.stdout, run.stderr) == (0, "verified 4 files, 0 bad, 0 repaired\n", "")
+    assert (run.status, run.stdout, run.stderr) == (
+        0,
+        "verified 4 files: 4 right, 0 not, 0 repaired\n",
+        "",
+    )
 
 
 def test_what_is_bad_is_named(fetched: Project, server: FaultyServer) -> None:
@@ -44,7 +48,7 @@ def test_what_is_bad_is_named(fetched: Project, server: FaultyServer) -> None:
     assert run.stdout.splitlines() == [
         "missing: one/a.bin",
         "changed: one/b.bin",
-        "verified 2 files, 2 bad, 0 repaired",
+        "verified 4 files: 2 right, 2 not, 0 repaired",
     ]
     assert "--repair" in run.stderr
     assert not fetched.target("one", "a.bin").exists()
@@ -57,7 +61,7 @@ def test_repair_fetches_what_is_bad(fetched: Project, server: FaultyServer) -> N
     before = len(server.requests)
     run = fetched.doit("verify", "--repair")
     assert run.status == 0, run.text
-    assert "verified 2 files, 2 bad, 2 repaired" in run.stdout
+    assert "verified 4 files: 2 right, 2 not, 2 repaired" in run.stdout
     assert {seen.path for seen in server.requests[before:]} == {"/toy/a.bin", "/toy/b.bin"}
     for name in ("a.bin", "b.bin"):
         assert fetched.target("one", name).read_bytes() == toy_content(name)
@@ -78,7 +82,7 @@ def test_a_repair_that_fails_stops_no_other(fetched: Project, server: FaultyServ
 def test_one_model_by_name(fetched: Project) -> None:
     """`verify NAME` reads that model only."""
     damage(fetched)
-    assert fetched.doit("verify", "two").stdout == "verified 1 files, 0 bad, 0 repaired\n"
+    assert fetched.doit("verify", "two").stdout == "verified 1 files: 1 right, 0 not, 0 repaired\n"
     assert fetched.doit("verify", "one", "two").status == 1
 
 
@@ -100,4 +104,6 @@ def test_an_unknown_name(fetched: Project) -> None:
 def test_it_needs_no_receipts_and_no_network(fetched: Project) -> None:
     """The lock and the bytes decide, whatever was noted."""
     fetched.receipts("one").unlink()
-    assert "verified 4 files, 0 bad" in fetched.doit("verify", MODELMAKE_OFFLINE="1").stdout
+    assert (
+        "verified 4 files: 4 right, 0 not" in fetched.doit("verify", MODELMAKE_OFFLINE="1").stdout
+    )

@@ -1,0 +1,209 @@
+"""Digests that follow a file's first bytes, in whatever order its bytes come."""
+
+import hashlib
+import os
+import random
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from downloader.hashing import BUFFER_BYTES, new_md5, new_sha256
+from downloader.positioned import write_at
+from downloader.transfer import hasher
+from downloader.transfer.hasher import (
+    MOST_WAITING,
+    THREADED_BYTES,
+    InlineHasher,
+    PrefixHasher,
+    follower_for,
+)
+from downloader.transfer.ranges import Range, merge, prefix
+
+BODY = random.Random(3).randbytes(3 * BUFFER_BYTES + 17)
+KINDS = [InlineHasher, PrefixHasher]
+Kind = type[InlineHasher] | type[PrefixHasher]
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(scope="module")
+def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Give an open file, empty at first."""
+    path = tmp_path_factory.mktemp("hasher") / "file"
+    opened = os.open(path, os.O_RDWR | os.O_CREAT)
+    yield opened
+    os.close(opened)
+
+
+cuts = st.lists(st.integers(1, len(BODY) - 1), max_size=12, unique=True)
+
+
+@each_kind
+@given(cuts=cuts, order=st.randoms(use_true_random=False), data=st.data())
+def test_any_order_gives_the_digests(
+    descriptor: int, kind: Kind, cuts: list[int], order: random.Random, data: st.DataObject
+) -> None:
+    """Pieces written in any order, handed over or not, give the digests of the whole."""
+    os.ftruncate(descriptor, 0)
+    edges = [0, *sorted(cuts), len(BODY)]
+    pieces = [Range(*pair) for pair in pairwise(edges)]
+    order.shuffle(pieces)
+    written: list[Range] = []
+    sha256, md5 = new_sha256(), new_md5()
+    follower = kind(descriptor, (sha256, md5), 0)
+    try:
+        for piece in pieces:
+            give(follower, descriptor, piece)
+            written = merge([*written, piece])
+            if data.draw(st.booleans()):
+                follower.reach(prefix(written))
+        follower.reach(len(BODY))
+        follower.finish()
+    finally:
+        follower.close()
+    assert sha256.hexdigest() == hashlib.sha256(BODY).hexdigest()
+    assert md5.hexdigest() == hashlib.md5(BODY).hexdigest()
+
+
+def give(follower: InlineHasher | PrefixHasher, descriptor: int, piece: Range) -> None:
+    """Write a piece a buffer at a time, and hand each one over."""
+    for start in range(piece.start, piece.stop, BUFFER_BYTES):
+        buffer = follower.buffer()
+        count = min(len(buffer), piece.stop - start, BUFFER_BYTES)
+        for at in range(start, min(start + BUFFER_BYTES, piece.stop), count):
+            size = min(count, piece.stop - at)
+            buffer[:size] = BODY[at : at + size]
+            write_at(descriptor, buffer[:size], at)
+            if follower.hand_over(at, buffer, size):
+                buffer = follower.buffer()
+
+
+@each_kind
+def test_it_goes_on_from_what_was_hashed(descriptor: int, kind: Kind) -> None:
+    """Digests that took in a beginning are not given it again."""
+    os.ftruncate(descriptor, 0)
+    write_at(descriptor, memoryview(BODY), 0)
+    sha256 = new_sha256()
+    sha256.update(memoryview(BODY)[:1000])
+    follower = kind(descriptor, (sha256,), 1000)
+    follower.reach(len(BODY))
+    follower.finish()
+    assert sha256.hexdigest() == hashlib.sha256(BODY).hexdigest()
+
+
+def test_a_file_that_cannot_be_read_is_told_at_the_end(
+    descriptor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reading thread's error is raised where the digest is wanted."""
+
+    def broken(*_: object) -> int:
+        raise OSError(5, "the disk is broken")
+
+    monkeypatch.setattr(hasher, "read_at", broken)
+    follower = PrefixHasher(descriptor, (new_sha256(),), 0)
+    follower.reach(1000)
+    with pytest.raises(OSError, match="the disk is broken"):
+        follower.finish()
+
+
+def test_a_file_that_became_shorter_is_told_at_the_end(descriptor: int) -> None:
+    """A file that somebody cut has no digest of what was there."""
+    os.ftruncate(descriptor, 10)
+    follower = PrefixHasher(descriptor, (new_sha256(),), 0)
+    follower.reach(1000)
+    with pytest.raises(OSError, match="became shorter"):
+        follower.finish()
+
+
+class Held:
+    """A digest that takes in nothing until it is let go.
+
+    Attributes:
+        begun: Set when the first bytes came.
+    """
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def update(self, data: memoryview, /) -> None:  # noqa: ARG002
+        """Wait."""
+        self.begun.set()
+        self.go_on.wait(10)
+
+    def hexdigest(self) -> str:
+        """Return nothing of worth."""
+        return ""
+
+
+def hand_over_many(follower: PrefixHasher, count: int) -> None:
+    for index in range(count):
+        assert follower.hand_over(index, memoryview(bytearray(1)), 1)
+
+
+def test_the_sender_waits_for_a_slow_digest(descriptor: int) -> None:
+    """So many buffers wait and no more: then whoever hands over waits, until there is room."""
+    slow = Held()
+    follower = PrefixHasher(descriptor, (slow,), 0)
+    hand_over_many(follower, 1)
+    assert slow.begun.wait(10)
+    sender = threading.Thread(target=hand_over_rest, args=(follower,))
+    sender.start()
+    with follower._changed:
+        is_full = follower._changed.wait_for(lambda: len(follower._waiting) == MOST_WAITING, 10)
+    assert is_full
+    sender.join(0.05)
+    assert sender.is_alive()
+    assert len(follower._waiting) == MOST_WAITING
+    slow.go_on.set()
+    sender.join(10)
+    follower.finish()
+    assert follower._hashed == MOST_WAITING + 2
+    assert len(follower._spare) <= MOST_WAITING
+
+
+def hand_over_rest(follower: PrefixHasher) -> None:
+    for index in range(1, MOST_WAITING + 2):
+        follower.hand_over(index, memoryview(bytearray(1)), 1)
+
+
+def test_closing_lets_a_waiting_sender_go(descriptor: int) -> None:
+    """Who waits for room is told that the buffer was not taken, when all ends."""
+    slow = Held()
+    follower = PrefixHasher(descriptor, (slow,), 0)
+    hand_over_many(follower, 1)
+    assert slow.begun.wait(10)
+    sender = threading.Thread(target=hand_over_rest, args=(follower,))
+    sender.start()
+    closer = threading.Thread(target=follower.close)
+    closer.start()
+    sender.join(10)
+    assert not sender.is_alive()
+    slow.go_on.set()
+    closer.join(10)
+    assert not follower.hand_over(MOST_WAITING + 1, memoryview(bytearray(1)), 1)
+
+
+def test_bytes_out_of_turn_are_not_kept(descriptor: int) -> None:
+    """A buffer that comes before its turn stays with the sender: it is read back later."""
+    follower = PrefixHasher(descriptor, (new_sha256(),), 0)
+    assert not follower.hand_over(5, follower.buffer(), 1)
+    follower.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "kind"),
+    [
+        (None, InlineHasher),
+        (0, InlineHasher),
+        (THREADED_BYTES - 1, InlineHasher),
+        (THREADED_BYTES, PrefixHasher),
+    ],
+)
+def test_only_large_files_get_a_thread(descriptor: int, size: int | None, kind: Kind) -> None:
+    """A small file, or one of unknown length, is hashed by who receives it."""
+    follower = follower_for(descriptor, (new_sha256(),), size)
+    follower.close()
+    assert type(follower) is kind

@@ -1,0 +1,182 @@
+"""Which ranges of a file are given to which connection: all of them, and none twice."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from downloader.transfer.ranges import Range, merge, total
+from downloader.transfer.segments import (
+    FIRST_LENGTH_BYTES,
+    SMALLEST_SHARE_BYTES,
+    Segment,
+    Segments,
+)
+
+MIB = 1 << 20
+SIZE = 40 * MIB
+sizes = st.integers(1, SIZE)
+presents = st.lists(
+    st.tuples(st.integers(0, SIZE), st.integers(1, 9 * MIB)).map(lambda it: Range(it[0], sum(it))),
+    max_size=5,
+)
+
+
+def missing(size: int, present: list[Range]) -> int:
+    """Return how many bytes of the file are not present."""
+    return size - total(merge(present))
+
+
+def spans(segments: list[Segment]) -> list[tuple[int, int]]:
+    return [(each.position, each.stop) for each in segments]
+
+
+class Transfer:
+    """Connections that receive a file, one step at a time; each byte that is wanted is noted."""
+
+    def __init__(self, size: int, present: list[Range]) -> None:
+        self.segments = Segments(size, present)
+        self.held: list[Segment] = []
+        self.received: list[Range] = []
+
+    def take(self, index: int, count: int) -> None:  # noqa: ARG002
+        """Open a connection, or let the first one take all that is left."""
+        taken = self.segments.take_rest() if index == 0 else self.segments.take()
+        if taken is not None:
+            self.held.append(taken)
+
+    def advance(self, index: int, count: int) -> None:
+        """Receive some bytes, perhaps more than are still wanted."""
+        if self.held:
+            segment = self.held[index % len(self.held)]
+            start = segment.position
+            wanted = self.segments.advance(segment, count)
+            assert 0 <= wanted <= count
+            self.received.append(Range(start, start + wanted))
+
+    def give_back(self, index: int, count: int) -> None:  # noqa: ARG002
+        """End a connection, finished or not."""
+        if self.held:
+            self.segments.give_back(self.held.pop(index % len(self.held)))
+
+    def finish(self) -> None:
+        """Let one connection receive all that is left."""
+        while self.held:
+            self.give_back(0, 0)
+        while segment := self.segments.take():
+            self.held.append(segment)
+            self.advance(0, segment.left)
+            self.give_back(0, 0)
+
+
+STEPS = (Transfer.take, Transfer.advance, Transfer.give_back)
+steps = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.integers(1, 9 * MIB)))
+
+
+@given(sizes, presents, steps)
+def test_all_that_is_missing_is_received_once(
+    size: int, present: list[Range], steps: list[tuple[object, int, int]]
+) -> None:
+    """In whatever order connections come, receive and go, each missing byte is wanted once."""
+    present = [Range(start, min(stop, size)) for start, stop in present if start < size]
+    transfer = Transfer(size, present)
+    for step, index, count in steps:
+        step(transfer, index, count)  # type: ignore[operator]
+        assert_disjoint(transfer.held)
+    transfer.finish()
+    lengths = sum(each.length for each in transfer.received)
+    assert lengths == missing(size, present)
+    assert merge([*transfer.received, *present]) == [Range(0, size)]
+
+
+def assert_disjoint(held: list[Segment]) -> None:
+    """Check that no byte is wanted of two connections."""
+    wanted = sorted(span for span in spans(held) if span[0] < span[1])
+    assert all(one[1] <= two[0] for one, two in pairwise(wanted))
+
+
+def test_segments_come_from_the_front() -> None:
+    """The first wanted bytes are given out first, a length at a time."""
+    segments = Segments(SIZE, [Range(0, MIB)])
+    taken = [segments.take(), segments.take()]
+    assert spans([each for each in taken if each]) == [
+        (MIB, MIB + FIRST_LENGTH_BYTES),
+        (MIB + FIRST_LENGTH_BYTES, MIB + 2 * FIRST_LENGTH_BYTES),
+    ]
+
+
+def test_a_short_tail_is_not_left_over() -> None:
+    """What would be less than the smallest share goes with the segment before it."""
+    size = FIRST_LENGTH_BYTES + SMALLEST_SHARE_BYTES - 1
+    first = Segments(size, []).take()
+    assert first is not None
+    assert spans([first]) == [(0, size)]
+
+
+def test_the_rest_of_the_first_reply_is_shared_behind_one_length() -> None:
+    """A first reply of the whole file keeps one length, and others get what follows."""
+    segments = Segments(SIZE, [])
+    first = segments.take_rest()
+    second = segments.take()
+    assert second is not None
+    assert spans([first, second]) == [
+        (0, FIRST_LENGTH_BYTES),
+        (FIRST_LENGTH_BYTES, 2 * FIRST_LENGTH_BYTES),
+    ]
+
+
+def test_near_the_end_the_longest_is_halved() -> None:
+    """When nothing is free, the connection with the most to come gives half of it away."""
+    segments = Segments(4 * MIB, [])
+    first = segments.take_rest()
+    second = segments.take()
+    assert second is not None
+    assert spans([first, second]) == [(0, 2 * MIB), (2 * MIB, 4 * MIB)]
+
+
+def test_bytes_behind_a_cut_are_not_wanted() -> None:
+    """Who was cut short while more came is told how much of it counts."""
+    segments = Segments(4 * MIB, [])
+    first = segments.take_rest()
+    segments.take()
+    assert segments.advance(first, 3 * MIB) == 2 * MIB
+    assert segments.advance(first, 1) == 0
+
+
+@pytest.mark.parametrize("left", [2 * SMALLEST_SHARE_BYTES - 1, 1, 0])
+def test_too_little_is_not_shared(left: int) -> None:
+    """A connection's start costs more than so few bytes."""
+    segments = Segments(SIZE, [Range(0, SIZE - left)])
+    segments.take_rest()
+    assert not segments.is_shareable
+    assert segments.take() is None
+
+
+def test_enough_is_shared() -> None:
+    """Two smallest shares are work for two."""
+    segments = Segments(2 * SMALLEST_SHARE_BYTES, [])
+    segments.take_rest()
+    assert segments.is_shareable
+    assert segments.take() is not None
+
+
+def test_what_is_given_back_is_wanted_again() -> None:
+    """A broken connection's rest is given to the next, at once."""
+    segments = Segments(MIB, [])
+    first = segments.take_rest()
+    segments.advance(first, 1000)
+    segments.give_back(first)
+    assert segments.is_shareable
+    again = segments.take()
+    assert again is not None
+    assert spans([again]) == [(1000, MIB)]
+
+
+def test_an_empty_file_has_an_empty_rest() -> None:
+    """The first reply of an empty file has a place to go as well."""
+    segments = Segments(0, [])
+    first = segments.take_rest()
+    assert (first.left, segments.is_shareable) == (0, False)
+    segments.give_back(first)
+    assert segments.take() is None

@@ -1,0 +1,106 @@
+"""The bound on all transfers' rate, by a clock of its own: no test waits."""
+
+import threading
+from collections.abc import Iterable
+
+import pytest
+
+from downloader.hashing import BUFFER_BYTES
+from downloader.transfer import throttle
+from downloader.transfer.throttle import SMALLEST_SLICE_BYTES, Throttle
+
+RATE = 1000
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+class Sleeps(threading.Event):
+    """A stop event; who waits for it wakes later by the clock, at once by ours."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self.until: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Note until when the wait would be."""
+        self.until.append(self._clock.now + (timeout or 0.0))
+        return False
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Give the clock that the throttle reads."""
+    made = Clock()
+    monkeypatch.setattr(throttle, "time", made)
+    return made
+
+
+def pay_all(bound: Throttle, stop: threading.Event, counts: Iterable[int]) -> None:
+    for count in counts:
+        bound.pay(count, stop)
+
+
+def test_the_sum_over_all_threads_is_within_the_bound(clock: Clock) -> None:
+    """Eight threads that pay at one moment are let go one after the other, at the rate."""
+    bound, stop = Throttle(RATE), Sleeps(clock)
+    threads = [threading.Thread(target=pay_all, args=(bound, stop, [100] * 50)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    expected = [50.0 + 100 * (index + 1) / RATE for index in range(400)]
+    assert sorted(stop.until) == pytest.approx(expected)
+
+
+def test_one_transfer_waits_as_long_as_its_bytes_take(clock: Clock) -> None:
+    """Bytes that came at once are paid for before the next are read."""
+    bound, stop = Throttle(RATE), Sleeps(clock)
+    bound.pay(500, stop)
+    assert stop.until == pytest.approx([50.5])
+    clock.now = 50.5
+    bound.pay(500, stop)
+    assert stop.until[1:] == pytest.approx([51.0])
+
+
+def test_time_that_was_not_used_is_not_saved_up(clock: Clock) -> None:
+    """After a silence the rate is the same, and no burst."""
+    bound, stop = Throttle(RATE), Sleeps(clock)
+    clock.now += 1000
+    bound.pay(500, stop)
+    assert stop.until == pytest.approx([clock.now + 0.5])
+
+
+def test_no_bound_is_no_wait(clock: Clock) -> None:
+    """Without the setting nothing waits, and buffers are whole."""
+    bound, stop = Throttle(None), Sleeps(clock)
+    bound.pay(10**12, stop)
+    assert (stop.until, bound.slice_bytes) == ([], BUFFER_BYTES)
+
+
+def test_a_stopped_run_does_not_wait() -> None:
+    """Who waits for a day's worth of bytes is let go when the run is stopped."""
+    stop = threading.Event()
+    stop.set()
+    waiting = threading.Thread(target=Throttle(1).pay, args=(86_400, stop))
+    waiting.start()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("rate", "size"),
+    [(1, SMALLEST_SLICE_BYTES), (1_000_000, 50_000), (10**12, BUFFER_BYTES)],
+)
+def test_slices_make_the_rate_even(rate: int, size: int) -> None:
+    """A twentieth of a second's bytes are read at once, within bounds."""
+    assert Throttle(rate).slice_bytes == size
