@@ -69,7 +69,7 @@ def _number(env: Mapping[str, str], name: str, kind: Callable[[str], N], default
         return default
     try:
         value = kind(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         value = kind("0")
     if not 0 < value < 10**12:
         raise SettingError(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from downloader.errors import TransferError
+from downloader.errors import SourceError, TransferError
 from downloader.transfer.pool import Host
 from downloader.transfer.segments import Segment, Segments
 
@@ -91,9 +91,11 @@ class Crew:
         start = segment.position
         try:
             self._one(segment)
-        except TransferError as error:
-            self._is_open = error.retryable  # else: no ranges of this file, for others
-            if error.retryable and segment.position == start:
+        except (SourceError, TransferError) as error:
+            if not error.retryable:  # no ranges of this file, for others
+                self._is_open = False
+                self._segments.rejoin()
+            elif segment.position == start:
                 self._host.refused()
             raise _GivenUp from error
 

@@ -46,8 +46,7 @@ class Partial:
         self._wanted = self.binding = binding
         self._follower: Follower = InlineHasher(-1, (), 0)
         self.ranges: list[Range] = []
-        self._noted = 0
-        self.is_joined = False
+        self._noted, self.is_joined = 0, False
         self._changing, self._noting = threading.Lock(), threading.Lock()
         try:
             self._take_over()
@@ -203,8 +202,8 @@ class Partial:
     def _take_over(self) -> None:
         """Go on from what an earlier run left, as far as its journal vouches for it."""
         with naming(self._journal_path, "read"):
-            path = self._journal_path
-            found = journal.load(path.read_bytes()) if path.is_file() else None
+            is_there = self._journal_path.is_file()
+            found = journal.load(self._journal_path.read_bytes()) if is_there else None
         if found is None or not self.binding.admits(found[0]):
             self.reset()
             return

@@ -71,6 +71,14 @@ class Segments:
             if segment.left > 0:
                 self._free = merge([*self._free, Range(segment.position, segment.stop)])
 
+    def rejoin(self) -> None:
+        """Undo cuts: what is free goes to the segment before it, since no other will take it."""
+        with self._changing:
+            for segment in self._held:
+                for span in [span for span in self._free if span.start == segment.stop]:
+                    segment.stop = span.stop
+                    self._free.remove(span)
+
     def advance(self, segment: Segment, count: int) -> int:
         """Note bytes that arrived, and return how many of them no cut has given to another."""
         with self._changing:
