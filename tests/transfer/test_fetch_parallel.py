@@ -84,7 +84,7 @@ def spans(asked: Iterable[str | None]) -> list[tuple[int, int]]:
 
 @both
 def test_a_slow_first_connection_gets_help(desk: Desk, artifact: Artifact) -> None:
-    """Further connections ask for the rest, of the version that was begun, and little of it twice."""
+    """Further connections ask for the rest of the version that was begun, little of it twice."""
     desk.server.script(PATH, SLOW)
     fetched = desk.fetch(artifact)
     assert desk.target.read_bytes() == BODY
