@@ -33,11 +33,7 @@ class Segment:
 
 
 class Segments:
-    """The wanted ranges of a file of known size; safe to share between its connections.
-
-    Attributes:
-        length_bytes: How long a segment is made; who measures rates may change it.
-    """
+    """The wanted ranges of a file of known size; safe to share between its connections."""
 
     def __init__(self, size: int, present: Iterable[Range]) -> None:
         self._changing = threading.Lock()
