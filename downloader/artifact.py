@@ -51,3 +51,5 @@ class Location:
     headers: Mapping[str, str] = field(default_factory=dict)
     named_hosts: frozenset[str] = frozenset()
     """Hosts models.yaml names: a redirect may lead to them even where they are private."""
+    credential_hint: str = ""
+    """What to do when this URL's own origin answers 401 or 403; the usual advice when empty."""

@@ -14,6 +14,14 @@ def origin(url: str) -> tuple[str, str, int]:
     return scheme, host(url), parts.port or DEFAULT_PORTS.get(scheme, 0)
 
 
+def has_same_origin(one: str, other: str) -> bool:
+    """Whether a credential for the one URL may be shown to the other; never for a broken one."""
+    try:
+        return origin(one) == origin(other)
+    except ValueError:
+        return False
+
+
 def host(url: str) -> str:
     """Return the host in lower case, without port, user or brackets; empty when there is none."""
     try:

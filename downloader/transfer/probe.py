@@ -12,11 +12,9 @@ from downloader.artifact import Artifact, Location
 from downloader.errors import ModelmakeError
 from downloader.transfer.head import Head
 from downloader.transfer.ranges import parse_unsatisfied, range_header
-from downloader.transfer.refusals import refusal
 from downloader.transfer.transport import Transport
 
 FIRST_BYTE = {"Range": range_header(0, 1)}
-REFUSAL_BYTES = 4096
 
 
 def probe(transport: Transport, artifact: Artifact, locations: tuple[Location, ...]) -> Artifact:
@@ -38,7 +36,7 @@ def _asked(transport: Transport, artifact: Artifact, location: Location) -> Arti
     with transport.open(location, FIRST_BYTE, is_pinned=artifact.is_pinned) as reply:
         size = _size(reply.head)
         if size is None and reply.head.status != HTTPStatus.OK:
-            raise refusal(reply.head, reply.read_start(REFUSAL_BYTES))
+            raise reply.refusal(location)
         return msgspec.structs.replace(
             artifact,
             size=artifact.size if size is None else size,

@@ -20,7 +20,6 @@ from downloader.transfer.journal import Binding
 from downloader.transfer.line import Line
 from downloader.transfer.partial import Partial
 from downloader.transfer.ranges import Range
-from downloader.transfer.refusals import refusal
 from downloader.transfer.reply import Reply
 from downloader.transfer.resuming import (
     UnusableRange,
@@ -32,7 +31,6 @@ from downloader.transfer.resuming import (
 from downloader.transfer.segments import Segment
 from downloader.urls import redact
 
-REFUSAL_BYTES = 4096
 REPLAN = frozenset({HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
 
 
@@ -145,10 +143,10 @@ class Receiver:
         self._expectation.learn(head)
 
     def _refused(self, reply: Reply, partial: Partial) -> ModelmakeError:
-        """Return the error for a reply that is no file; its body's start may say why."""
+        """Return the error for a reply that is no file."""
         if reply.head.status in REPLAN and partial.ranges:
             return changed(reply.head)
-        return refusal(reply.head, reply.read_start(REFUSAL_BYTES))
+        return reply.refusal(self._location)
 
     def _receive_from(self, reply: Reply, partial: Partial) -> bool:
         """Receive the file from this reply on, and return whether it is all there."""

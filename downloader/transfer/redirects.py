@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 from downloader.artifact import Location
 from downloader.errors import BadResponse
-from downloader.urls import host, is_loopback, origin, redact
+from downloader.urls import has_same_origin, host, is_loopback, origin, redact
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_HOPS = 10
@@ -75,7 +75,7 @@ def next_hop(hop: Hop, target: str) -> Hop:
     if hop.number >= MOST_HOPS:
         raise BadResponse(f"{place} is the end of more than {MOST_HOPS} redirects: a loop?")
     url = _joined(hop.url, target)
-    stays = _has_same_origin(hop.url, url)
+    stays = has_same_origin(hop.url, url)
     following = replace(hop, url=url, headers=hop.headers if stays else {}, number=hop.number + 1)
     if urlsplit(hop.url).scheme == "https" and urlsplit(url).scheme == "http":
         raise BadResponse(f"{place} redirects from https to http, which is never followed.")
@@ -88,13 +88,6 @@ def _joined(base: str, target: str) -> str:
         return urljoin(base, target)
     except ValueError:
         raise BadResponse(f"{redact(base)} redirects to a broken URL.") from None
-
-
-def _has_same_origin(one: str, other: str) -> bool:
-    try:
-        return origin(one) == origin(other)
-    except ValueError:
-        return False
 
 
 def _check_scheme(hop: Hop) -> None:

@@ -13,6 +13,7 @@ from downloader.errors import (
 from downloader.transfer.head import Head
 
 DENIED = frozenset({401, 403, 407, 451})
+WANTS_CREDENTIAL = frozenset({401, 403})
 GONE = frozenset({404, 410})
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 BUSY_CODES = frozenset({"SlowDown", "RequestTimeout", "InternalError", "ServerBusy"})
@@ -29,12 +30,13 @@ MARKUP_SUFFIXES = (".html", ".htm", ".xhtml", ".xml", ".svg", ".md", ".txt")
 EXCERPT_BYTES = 200
 
 
-def refusal(head: Head, body_start: bytes) -> ModelmakeError:
+def refusal(head: Head, body_start: bytes, credential_hint: str = "") -> ModelmakeError:
     """Return the error for a reply whose status means no file.
 
     Args:
         head: Its head; any status but 200 and 206.
         body_start: The first bytes of its body, where object stores say the cause.
+        credential_hint: What to do where it wants a credential, or another one.
     """
     code = error_code(body_start)
     said = f"{head.status}{f' {code}' if code else ''}"
@@ -43,7 +45,8 @@ def refusal(head: Head, body_start: bytes) -> ModelmakeError:
     if head.status in GONE:
         return NotFound(f"{head.place} is not there ({said}).")
     if head.status in DENIED or code == "PublicAccessNotPermitted":
-        return AccessDenied(f"{head.place} refused us ({said}).")
+        hint = credential_hint if head.status in WANTS_CREDENTIAL else ""
+        return AccessDenied(f"{head.place} refused us ({said}).", hint=hint or None)
     return BadResponse(f"{head.place} answered {said}, which is no file.")
 
 

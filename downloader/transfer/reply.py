@@ -12,13 +12,17 @@ from typing import Self
 import requests
 from urllib3.util import wait_for_read
 
+from downloader.artifact import Location
 from downloader.errors import ModelmakeError, TransferError
 from downloader.transfer.body import Body, Stream, body_of
 from downloader.transfer.head import Head
+from downloader.transfer.refusals import refusal
 from downloader.transfer.wire_errors import translated
-from downloader.urls import redact
+from downloader.urls import has_same_origin, redact
 
 FILL_BYTES = 256 << 10
+REFUSAL_BYTES = 4096
+"""How much of an error's body is read for its cause."""
 
 
 class Reply:
@@ -89,10 +93,18 @@ class Reply:
             filled += count
         return bytes(buffer[:filled])
 
-    def read_start(self, most_bytes: int) -> bytes:
-        """Return the start of a body that is not wanted, or nothing when it breaks off."""
-        with contextlib.suppress(ModelmakeError):
-            return self.read_some(most_bytes)
+    def refusal(self, location: Location) -> ModelmakeError:
+        """Return the error for a reply that is no file; its body's start may say why.
+
+        Args:
+            location: What was asked; its hint is for a refusal by its own origin.
+        """
+        hint = location.credential_hint if has_same_origin(self.url, location.url) else ""
+        return refusal(self.head, self._read_start(), hint)
+
+    def _read_start(self) -> bytes:
+        with contextlib.suppress(ModelmakeError):  # it breaks off, and is not wanted anyway
+            return self.read_some(REFUSAL_BYTES)
         return b""
 
     def _stream(self) -> Stream:

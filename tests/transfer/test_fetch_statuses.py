@@ -1,12 +1,15 @@
 """Statuses, interim replies, codings and heads that are no file (rows A5, A7, A8, A9, C2)."""
 
+from dataclasses import replace
+
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.errors import BadResponse, ConnectionLost
+from downloader.errors import AccessDenied, BadResponse, ConnectionLost
 from tests.servers import faults
 from tests.servers.exchange import Fault
 from tests.servers.faults import framing, heads, statuses
+from tests.servers.faulty import FaultyServer
 from tests.transfer.desk import BODY, PATH, Desk, pinned, unpinned
 from tests.transfer.test_refusals import KINDS
 
@@ -122,3 +125,27 @@ def test_a_method_other_than_get_is_never_used(desk: Desk) -> None:
     desk.server.script(PATH, framing.short(1))
     desk.fetch(unpinned())
     assert {seen.method for seen in desk.seen} == {"GET"}
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_locations_hint_says_which_credential_to_set(desk: Desk, code: int) -> None:
+    """Refused by the location's own origin, the user reads what its source advises."""
+    desk.server.always(PATH, statuses.status(code, b""))
+    asked = replace(desk.location(), credential_hint="Set TOY_API_KEY.")
+    assert desk.refuses(AccessDenied, None, asked).hint == "Set TOY_API_KEY."
+
+
+def test_a_locations_hint_is_not_for_another_origin(desk: Desk, elsewhere: FaultyServer) -> None:
+    """A storage server that refuses its signed URL wants no API key."""
+    desk.server.always(PATH, statuses.redirect(elsewhere.url(PATH)))
+    elsewhere.always(PATH, statuses.status(403, b""))
+    asked = replace(desk.location(), credential_hint="Set TOY_API_KEY.")
+    assert desk.refuses(AccessDenied, None, asked).hint == AccessDenied.advice
+
+
+@pytest.mark.parametrize("code", [407, 451])
+def test_a_locations_hint_is_for_credentials_only(desk: Desk, code: int) -> None:
+    """A proxy that wants its own, or a law, is not helped by a key."""
+    desk.server.always(PATH, statuses.status(code, b""))
+    asked = replace(desk.location(), credential_hint="Set TOY_API_KEY.")
+    assert desk.refuses(AccessDenied, None, asked).hint == AccessDenied.advice
