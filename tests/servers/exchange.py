@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from urllib.parse import parse_qsl
 
 from tests.servers.body import Body
 from tests.servers.reply import Reply
@@ -49,6 +50,11 @@ class SeenRequest:
     """The status answered; None while nothing of the answer was sent."""
     body_bytes_sent: int = 0
     """Bytes after the header section that were handed to the system, chunk framing included."""
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The names and values of the query, decoded, in the order sent."""
+        return parse_qsl(self.target.partition("?")[2], keep_blank_values=True)
 
     @property
     def wants_close(self) -> bool:
