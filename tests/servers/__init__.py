@@ -3,6 +3,7 @@
     faulty       our own HTTP/1.1 server: it obeys RFC 9110 until a test scripts a fault
     faults       what it can be told to do wrong, one module a family
     azure_2009   the same server in the dialect Azure speaks to anonymous clients
+    together     Together AI's fine-tuning API and the storage behind it
     nginx        the real nginx, where it is installed
     azurite      the real Azurite (Azure's storage emulator), where it is installed
 
