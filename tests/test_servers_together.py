@@ -108,13 +108,16 @@ class TestLookUp:
         listed = data(together, f"/v1/fine-tunes/{JOB}/checkpoints")
         assert {each["checkpoint_type"] for each in listed} == {"Intermediate"}
         events = data(together, f"/v1/fine-tunes/{JOB}/events")
-        assert [each["type"] for each in events] == ["job_pending", *["checkpoint_save"] * 2]
+        assert [each["type"] for each in events] == ["JOB_PENDING", *["CHECKPOINT_SAVE"] * 2]
 
     def test_full_training_has_one_final_model(self, together: TogetherServer) -> None:
-        """Neither merged nor adapter; the events end with job_complete."""
+        """Neither merged nor adapter; the events end with job_complete, in either case."""
         (item,) = data(together, f"/v1/fine-tunes/{FULL}/checkpoints")
         assert (item["checkpoint_type"], item["checkpoint"]) == ("Final", "model")
-        assert data(together, f"/v1/fine-tunes/{FULL}/events")[-1]["type"] == "job_complete"
+        path = f"/v1/fine-tunes/{FULL}/events"
+        assert data(together, path)[-1]["type"] == "JOB_COMPLETE"
+        together.job(FULL).upper_events = False
+        assert data(together, path)[-1]["type"] == "job_complete"
 
     def test_look_ups_can_fail_as_scripted(self, together: TogetherServer) -> None:
         """A fault on a path of the API is used once."""

@@ -29,6 +29,7 @@ class JobFields(TypedDict, total=False):
     final_step: int | None
     created_at: str
     step_kind: Kind
+    upper_events: bool
     events: list[Item] | None
 
 
@@ -48,6 +49,8 @@ class Job:
         created_at: ISO 8601. The checkpoint of step N was saved N seconds later.
         step_kind: Which archive of a LoRA job an intermediate step gives. The documents say only
             that `checkpoint` is ignored there; the adapter is our guess.
+        upper_events: Whether types of events are written `JOB_COMPLETE`, which both SDKs read, or
+            `job_complete` as in the OpenAPI file, at which SDK 1.5 refuses the whole job.
         events: In place of those that follow from status and checkpoints.
     """
 
@@ -61,6 +64,7 @@ class Job:
     final_step: int | None = None
     created_at: str = "2025-09-24T23:14:12Z"
     step_kind: Kind = "adapter"
+    upper_events: bool = True
     events: list[Item] | None = None
 
     @property
@@ -151,7 +155,7 @@ class Job:
         }
 
     def shown_events(self) -> list[Item]:
-        """Return what happened so far, oldest first; types as the OpenAPI description has them."""
+        """Return what happened so far, oldest first."""
         if self.events is not None:
             return self.events
         saved = [("checkpoint_save", step) for step in sorted(self.checkpoints)]
@@ -164,7 +168,7 @@ class Job:
             "created_at": later(self.created_at, step),
             "level": "info",
             "message": f"{kind} at step {step}",
-            "type": kind,
+            "type": kind.upper() if self.upper_events else kind,
             "hash": "",
         }
 
