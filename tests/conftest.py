@@ -14,13 +14,14 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import settings
 
+from tests.sdk.together import VARIABLES
 from tests.servers.azurite import Azurite
 from tests.servers.faulty import FaultyServer
 from tests.servers.nginx import Nginx
 from tests.servers.process import NotInstalled
 
 IN_CI = "MODELMAKE_CI"
-KEPT = {IN_CI, "MODELMAKE_AZURITE"}
+KEPT = {IN_CI, "MODELMAKE_AZURITE", *VARIABLES.values()}
 CLEARED = {"CI", "NETRC", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "REQUESTS_CA_BUNDLE"}
 CLEARED |= {"CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENAI_GPT2_BASE_URL"}
 CLEARED_BEGINNINGS = ("MODELMAKE_", "HF_", "HUGGING", "TOGETHER_", "AWS_", "XDG_", "DOIT_")
