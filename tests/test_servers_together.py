@@ -1,4 +1,4 @@
-"""The fake of Together AI, asked by requests; test_servers_together_sdk.py has the real SDKs."""
+"""The fake of Together AI, asked by requests; tests/sdk has the real SDKs."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.servers.faults import framing, ranges, statuses
+from tests.servers.faults import statuses
 from tests.servers.together.jobs import Checkpoints, Job
 from tests.servers.together.server import TogetherServer
 
@@ -38,14 +38,6 @@ def get(together: TogetherServer, path: str, **headers: str) -> requests.Respons
 def download(together: TogetherServer, query: str, **headers: str) -> requests.Response:
     """Ask for an archive."""
     return get(together, f"{DOWNLOAD}?{query}", **headers)
-
-
-def link_to(together: TogetherServer, query: str) -> str:
-    """Return the presigned link the API redirects to, without using it."""
-    headers = {"Authorization": f"Bearer {together.key}"}
-    url = f"{together.url}{DOWNLOAD}?{query}"
-    reply = requests.get(url, headers=headers, timeout=10, allow_redirects=False)
-    return reply.headers["Location"]
 
 
 def data(together: TogetherServer, path: str) -> list[dict[str, Any]]:
@@ -214,71 +206,6 @@ class TestDownload:
         assert (seen.method, seen.path) == ("GET", DOWNLOAD)
         assert seen.query == [("ft_id", JOB), ("checkpoint", "merged")]
         assert (seen.headers["Range"], seen.status) == ("bytes=0-1", 206)
-
-
-@pytest.fixture(params=[302, 307])
-def redirected(together: TogetherServer, request: pytest.FixtureRequest) -> TogetherServer:
-    """Give the server with links to the storage."""
-    together.options.redirect = request.param
-    return together
-
-
-class TestStorage:
-    """The second origin and its presigned links."""
-
-    def test_redirect_leads_to_the_bytes(self, redirected: TogetherServer) -> None:
-        """The link is on another port, is served ranges, and requests brings it no credential."""
-        reply = download(redirected, f"ft_id={JOB}&checkpoint=merged", Range="bytes=0-1")
-        assert (reply.status_code, reply.content) == (206, b"me")
-        assert [seen.status for seen in redirected.requests] == [redirected.options.redirect]
-        assert redirected.storage.port != redirected.api.port
-        assert redirected.storage.with_credentials == []
-
-    def test_credential_is_refused_and_recorded(self, redirected: TogetherServer) -> None:
-        """400, and the request is in `with_credentials`; the link is not used up by it."""
-        redirected.options.link_uses = 1
-        url = link_to(redirected, f"ft_id={JOB}&checkpoint_step=10")
-        refused = requests.get(url, headers={"Authorization": "Bearer k"}, timeout=10)
-        assert (refused.status_code, "Only one auth mechanism" in refused.text) == (400, True)
-        assert len(redirected.storage.with_credentials) == 1
-        assert requests.get(url, timeout=10).content == b"adapter at 10"
-
-    def test_link_expires_after_its_uses(self, redirected: TogetherServer) -> None:
-        """Then it is 403 with S3's words; the API gives another that works."""
-        redirected.options.link_uses = 2
-        url = download(redirected, f"ft_id={JOB}&checkpoint=merged").url
-        codes = [requests.get(url, timeout=10) for _ in range(2)]
-        assert [reply.status_code for reply in codes] == [200, 403]
-        assert "<Message>Request has expired</Message>" in codes[1].text
-        assert download(redirected, f"ft_id={JOB}&checkpoint=merged").status_code == 200
-
-    def test_links_expire_on_demand(self, redirected: TogetherServer) -> None:
-        """All that were given out so far, and no later one."""
-        url = download(redirected, f"ft_id={JOB}&checkpoint=merged").url
-        assert requests.get(url, timeout=10).status_code == 200
-        redirected.expire_links()
-        assert requests.get(url, timeout=10).status_code == 403
-        assert download(redirected, f"ft_id={JOB}&checkpoint=merged").status_code == 200
-
-    def test_link_is_bound_to_method_and_path(self, redirected: TogetherServer) -> None:
-        """HEAD, another path or no signature is 403, as a presigned URL of S3 has it."""
-        url = download(redirected, f"ft_id={JOB}&checkpoint=merged").url
-        assert requests.head(url, timeout=10).status_code == 403
-        assert requests.get(url.replace(".tar", ".tgz"), timeout=10).status_code == 403
-        assert requests.get(url.partition("?")[0], timeout=10).status_code == 403
-
-
-@pytest.mark.parametrize("redirect", [None, 302])
-def test_faults_of_bodies_are_used_wherever_they_are_served(
-    together: TogetherServer, redirect: int | None
-) -> None:
-    """One fault a request for bytes; a range fault knows the archive."""
-    together.options.redirect = redirect
-    together.script_bodies(statuses.status(500), framing.endless(), ranges.ignored)
-    query = f"ft_id={JOB}&checkpoint=merged"
-    replies = [download(together, query, Range="bytes=0-1") for _ in range(4)]
-    assert [reply.status_code for reply in replies] == [500, 206, 200, 206]
-    assert replies[2].content == b"merged at 20"
 
 
 def test_step_may_give_a_merged_model() -> None:

@@ -8,5 +8,5 @@
     archives   real archives of an adapter or a model, as .tar.zst or .tar.gz
 
 The protocol is that of Together's OpenAPI description and of the two SDKs, 1.5.34 and 3.1.1, which
-download from this server in tests/test_servers_together_sdk.py. What neither tells is marked so.
+download from this server in tests/sdk. What neither tells is marked so.
 """

@@ -1,63 +1,12 @@
 """Together's own two SDKs, 1.5.34 and 3.x, download from our fake: it speaks what they expect."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import missing
+from tests.sdk.jobs import DOWNLOAD, FINAL, FULL, JOB, LORA, StartSDK, targets
 from tests.sdk.together import SDK, Call
-from tests.servers.process import NotInstalled
-from tests.servers.together.archives import lora_archive, merged_archive
-from tests.servers.together.jobs import Checkpoints
 from tests.servers.together.server import TogetherServer
-
-JOB = "ft-0123abcd-0123"
-FULL = "ft-0123abcd-ffff"
-LORA: Checkpoints = {
-    10: {"adapter": lora_archive(10)},
-    20: {"adapter": lora_archive(20), "merged": merged_archive(20)},
-}
-FINAL: Checkpoints = {7: {"model": merged_archive(7)}}
-DOWNLOAD = "/v1/finetune/download?ft_id="
-
-StartSDK = Callable[..., SDK]
-
-
-@pytest.fixture
-def together() -> Iterator[TogetherServer]:
-    """Give a server with a LoRA job and a fully trained one."""
-    with TogetherServer() as running:
-        running.add_job(JOB, checkpoints=LORA, output_name="acct/My_Model")
-        running.add_job(FULL, training="Full", checkpoints=FINAL, output_name="acct/Full")
-        yield running
-
-
-@pytest.fixture
-def installed(tmp_path: Path) -> StartSDK:
-    """Give a function of a version and further variables, to the SDK in an empty folder."""
-
-    def start(version: int, **variables: str) -> SDK:
-        sdk = SDK(version=version, folder=tmp_path, variables=variables)
-        try:
-            assert sdk.python
-        except NotInstalled as reason:
-            missing(reason)
-        return sdk
-
-    return start
-
-
-@pytest.fixture(params=[1, 3], ids=["1.5", "3.x"])
-def sdk(request: pytest.FixtureRequest, installed: StartSDK) -> SDK:
-    """Give each of the two SDKs."""
-    return installed(request.param)
-
-
-def targets(server: TogetherServer) -> list[str]:
-    """Return path and query of every request of the API, in order."""
-    return [seen.target for seen in server.requests]
 
 
 def test_look_ups(sdk: SDK, together: TogetherServer) -> None:
