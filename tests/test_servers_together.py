@@ -94,11 +94,13 @@ class TestLookUp:
         assert listed[0]["created_at"] == "2025-09-24T23:14:22Z"
         assert [each["checkpoint"] for each in listed] == ["adapter", "model", "adapter"]
 
-    def test_running_job_lists_no_final_checkpoint(self, together: TogetherServer) -> None:
+    def test_job_that_goes_on_lists_no_final_checkpoint(self, together: TogetherServer) -> None:
         """What was saved so far is listed and events tell of it; nothing says it is complete."""
-        together.add_job(JOB, checkpoints=LORA, final_step=30, status="running")
+        together.add_job(JOB, checkpoints=LORA, status="uploading")
         listed = data(together, f"/v1/fine-tunes/{JOB}/checkpoints")
-        assert {each["checkpoint_type"] for each in listed} == {"Intermediate"}
+        assert [(each["step"], each["checkpoint_type"]) for each in listed] == [
+            (10, "Intermediate")
+        ]
         events = data(together, f"/v1/fine-tunes/{JOB}/events")
         assert [each["type"] for each in events] == ["JOB_PENDING", *["CHECKPOINT_SAVE"] * 2]
 
