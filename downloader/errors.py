@@ -16,7 +16,8 @@
     |- IntegrityError              bytes arrived, but not the right ones
     |   |- SizeMismatch
     |   |- DigestMismatch
-    |   `- RemoteChanged           the file changed upstream while it was fetched
+    |   |- RemoteChanged           the file changed upstream while it was fetched
+    |   `- BadArchive              a .tar.zst or .tar.gz that is damaged, or is not safe to unpack
     `- StoreError                  the disk refused: full, read-only, a folder in the way
 
 Families are made by whose fault it is. `*` marks what is transient: trying again may help.
@@ -139,6 +140,12 @@ class DigestMismatch(IntegrityError):  # noqa: N818
 
 class RemoteChanged(IntegrityError):  # noqa: N818
     """The file changed upstream between two requests for it."""
+
+
+class BadArchive(IntegrityError):  # noqa: N818
+    """An archive is damaged or cut short, or holds what may not be unpacked; nothing of it was."""
+
+    advice = "To keep the archive as it is, leave `extract` out of its entry in models.yaml."
 
 
 class StoreError(ModelmakeError):
