@@ -1,0 +1,1 @@
+"""Safe unpacking: what writers make, and what attackers make."""
