@@ -85,7 +85,7 @@ def _lock(*, check: bool, upgrade: bool) -> list[str]:
     if check:
         locking.check(project)
         return []
-    return locking.lock(project, upgrade=upgrade)
+    return locking.lock(project, current().syncer.transport, upgrade=upgrade)
 
 
 @_failing

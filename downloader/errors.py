@@ -9,7 +9,8 @@
     |   `- AccessDenied            it is there, but not for us (401, 403, 451)
     |- TransferError               the bytes did not arrive
     |   |- ConnectionLost *        refused, reset, name not resolved, body cut short
-    |   |- TimedOut *              no byte for the patience set
+    |   |- TimedOut *              no byte, or next to none, for the patience set
+    |   |- LinkExpired *           a redirect led to a signed URL that holds no longer
     |   |- ServerBusy *            408, 425, 429, 5xx; may carry `wait_seconds`
     |   |- BadResponse             the reply breaks HTTP, or is not what was asked for
     |   `- Interrupted             the user stopped the run
@@ -89,10 +90,17 @@ class ConnectionLost(TransferError):  # noqa: N818
 
 
 class TimedOut(TransferError):  # noqa: N818
-    """No byte came for MODELMAKE_TIMEOUT seconds."""
+    """No byte came for MODELMAKE_TIMEOUT seconds, or less than 1 KiB for each of them."""
 
     retryable = True
     advice = "Run the same command again to go on, or give it more patience with MODELMAKE_TIMEOUT."
+
+
+class LinkExpired(TransferError):  # noqa: N818
+    """A redirect led to a signed URL that holds no longer; a new one may be had."""
+
+    retryable = True
+    advice = "Run the same command again: it goes on from what is there."
 
 
 class ServerBusy(TransferError):  # noqa: N818

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from downloader.artifact import Artifact, Location
 from downloader.declared import Declared
-from downloader.errors import ConnectionLost, LockError, ModelmakeError, TimedOut
+from downloader.errors import ConnectionLost, Interrupted, LockError, ModelmakeError, TimedOut
 from downloader.lockfile import LockedModel, Lockfile
 from downloader.project import Project
 from downloader.resolve import lock_model
@@ -54,6 +54,8 @@ class Prober:
         for location in self._source.locate(artifact):
             try:
                 return self._asked(artifact, location)
+            except Interrupted:
+                raise
             except ModelmakeError as error:
                 failure = failure or error
         if failure:
@@ -71,11 +73,14 @@ class Prober:
             raise
 
 
-def lock(project: Project, *, upgrade: bool = False) -> list[str]:
+def lock(
+    project: Project, transport: Transport | None = None, *, upgrade: bool = False
+) -> list[str]:
     """Bring models.lock up to date with models.yaml; moves no bodies.
 
     Args:
         project: Whose lock.
+        transport: What asks the servers, so that another can interrupt it; its own when None.
         upgrade: Ask also for what was pinned on first use.
 
     Returns:
@@ -86,11 +91,11 @@ def lock(project: Project, *, upgrade: bool = False) -> list[str]:
         SettingError: An environment variable has an unusable value.
         StoreError: The disk refused.
     """
-    transport = Transport(project.settings)
+    own = Transport(project.settings)
     try:
-        return _lock(project, transport, upgrade=upgrade)
+        return _lock(project, transport or own, upgrade=upgrade)
     finally:
-        transport.close()
+        own.close()
 
 
 def _lock(project: Project, transport: Transport, *, upgrade: bool) -> list[str]:

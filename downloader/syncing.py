@@ -59,8 +59,8 @@ class Syncer:
         self._pins_written = time.monotonic()
         self._receipts: dict[Path, _Known] = {}
         self._sources: dict[str, Source] = {}
-        self._transport = Transport(project.settings)
-        self._fetcher = Fetcher(self._transport, project.settings, self.stop)
+        self.transport = Transport(project.settings)
+        self._fetcher = Fetcher(self.transport, project.settings, self.stop)
 
     def sync(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Bring one target up to date: hash it when it is there, fetch it when it is not right.
@@ -105,7 +105,7 @@ class Syncer:
         try:
             self._project.write_pins()
         finally:
-            self._transport.close()
+            self.transport.close()
 
     def _sync(self, name: str, path: str, observer: Observer | None) -> Outcome:
         began = time.monotonic()

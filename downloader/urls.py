@@ -1,9 +1,11 @@
 """What can be said of an URL without dialling it. Pure; no name is resolved here."""
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
+NAT64 = IPv6Network("64:ff9b::/96")
+"""IPv4 by way of a translator (RFC 6052)."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -59,5 +61,13 @@ def is_public_address(address: str) -> bool:
         ValueError: It is not an IP address.
     """
     parsed = ip_address(address.partition("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return (mapped or parsed).is_global
+    if isinstance(parsed, IPv6Address):
+        return parsed.is_global if (inner := _inner(parsed)) is None else inner.is_global
+    return parsed.is_global
+
+
+def _inner(address: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address that is reached by way of an IPv6 one, if any."""
+    if address in NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour

@@ -99,6 +99,9 @@ def test_public_addresses_are_public(address: str) -> None:
         "fe80::1%eth0",
         "::ffff:127.0.0.1",
         "::ffff:10.0.0.1",
+        "64:ff9b::a00:1",
+        "2002:a00:1::",
+        "fd00:ec2::254",
     ],
 )
 def test_private_addresses_are_not_public(address: str) -> None:

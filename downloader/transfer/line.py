@@ -3,7 +3,6 @@
 import threading
 
 from downloader.transfer.pool import Pool
-from downloader.transfer.reply import Reply
 from downloader.transfer.throttle import Throttle
 from downloader.transfer.transport import Transport
 
@@ -13,17 +12,14 @@ class Line:
 
     Attributes:
         stop: Set when every transfer is to end.
-        live: The replies that are being read.
     """
 
     def __init__(
         self, transport: Transport, pool: Pool, throttle: Throttle, stop: threading.Event
     ) -> None:
         self.transport, self.pool, self.throttle, self.stop = transport, pool, throttle, stop
-        self.live = set[Reply]()
 
     def interrupt(self) -> None:
         """Stop every transfer now; each keeps what it has."""
         self.stop.set()
-        for reply in tuple(self.live):
-            reply.abort()
+        self.transport.interrupt()

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from downloader.artifact import Artifact, Location
 from downloader.errors import Interrupted, ModelmakeError, ServerBusy, TransferError
 from downloader.progress import Observer
+from downloader.transfer.call import Calls
 from downloader.transfer.crew import Crew
 from downloader.transfer.draining import Drain
 from downloader.transfer.expectation import Expectation
@@ -52,9 +53,9 @@ class Receiver:
         self._host = line.pool.host(location.url)
         self._expectation = Expectation(artifact, redact(location.url))
         self.observer = observer
-        self._live: set[Reply] = set()
         self._drains: list[Drain] = []
         self._may_share = True
+        self._calls = Calls()
 
     @property
     def moved_bytes(self) -> int:
@@ -98,12 +99,13 @@ class Receiver:
 
     def _is_complete_after_one_reply(self, partial: Partial) -> bool:
         gap = partial.first_gap
+        self._calls = Calls()
         with self._ask(gap, partial.binding) as reply:
             status = reply.head.status
             if status == HTTPStatus.OK:
                 self._expectation.begin(reply, partial)
             elif status == HTTPStatus.PARTIAL_CONTENT and partial.ranges:
-                self._continue(reply.head, partial, gap)
+                self._take_range(reply.head, partial, gap)
             elif is_whole_by_416(reply.head, partial.have, partial.binding.size):
                 return True
             else:
@@ -116,20 +118,14 @@ class Receiver:
         began = time.monotonic()
         wanted = conditions(gap, binding)
         reply = self._line.transport.open(
-            self._location, wanted, is_pinned=self._artifact.is_pinned
+            self._location, wanted, is_pinned=self._artifact.is_pinned, calls=self._calls
         )
-        for live in (self._line.live, self._live):
-            live.add(reply)
-            reply.when_closed(functools.partial(live.discard, reply))
-        if self._line.stop.is_set():  # the interrupt may have gone round before
-            reply.close()
-            raise Interrupted(f"{self._artifact.path} was interrupted.")
         if reply.head.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             self._host.began(time.monotonic() - began)
             reply.when_closed(self._host.ended)
         return reply
 
-    def _continue(self, head: Head, partial: Partial, gap: Range) -> None:
+    def _take_range(self, head: Head, partial: Partial, gap: Range) -> None:
         """Take a 206 for the first gap.
 
         Raises:
@@ -166,8 +162,7 @@ class Receiver:
                     crew.work()
             except BaseException:
                 crew.is_over.set()
-                for each in tuple(self._live):
-                    each.abort()
+                self._calls.hang_up()
                 raise
         is_whole_reply = reply.head.status == HTTPStatus.OK
         return is_whole_reply if size is None else partial.have == size

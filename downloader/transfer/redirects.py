@@ -26,6 +26,8 @@ class Hop:
         is_pinned: Whether a SHA-256 will judge the bytes, so that plain http may carry them.
         named_hosts: As in Location.
         number: How many redirects led here.
+        outside: The public URL that led here, as it may be shown; empty where this hop may go to
+            a private address.
     """
 
     url: str
@@ -33,11 +35,22 @@ class Hop:
     is_pinned: bool
     named_hosts: frozenset[str] = frozenset()
     number: int = 0
+    outside: str = ""
 
     @property
     def is_named(self) -> bool:
         """Whether models.yaml itself names this hop's host."""
         return host(self.url) in self.named_hosts
+
+    @property
+    def inside(self) -> BadResponse | None:
+        """What to raise where this hop leads to a private address; None where it may (SSRF)."""
+        if not self.outside:
+            return None
+        return BadResponse(
+            f"{self.outside} redirects to {host(self.url)}, a private address.",
+            hint="If that is meant, name that host in models.yaml, as a mirror.",
+        )
 
 
 def first_hop(location: Location, *, is_pinned: bool) -> Hop:
@@ -58,12 +71,13 @@ def first_hop(location: Location, *, is_pinned: bool) -> Hop:
     return hop
 
 
-def next_hop(hop: Hop, target: str) -> Hop:
+def next_hop(hop: Hop, target: str, *, is_inside: bool = False) -> Hop:
     """Return where the redirect's Location leads (RFC 9110 §10.2.2).
 
     Args:
         hop: The URL that answered with a redirect.
         target: Its Location header; empty when there was none.
+        is_inside: Whether it stands in a private network itself, so that it may lead there.
 
     Raises:
         BadResponse: There is no Location, the way is too long, goes from https to http, or leaves
@@ -80,7 +94,8 @@ def next_hop(hop: Hop, target: str) -> Hop:
     if urlsplit(hop.url).scheme == "https" and urlsplit(url).scheme == "http":
         raise BadResponse(f"{place} redirects from https to http, which is never followed.")
     _check_scheme(following)
-    return following
+    is_free = is_inside or following.is_named
+    return replace(following, outside="" if is_free else place)
 
 
 def _joined(base: str, target: str) -> str:

@@ -14,10 +14,17 @@ from downloader.transfer.head import Head
 
 DENIED = frozenset({401, 403, 407, 451})
 WANTS_CREDENTIAL = frozenset({401, 403})
+MAY_BE_EXPIRED = frozenset({400, 401, 403})
 GONE = frozenset({404, 410})
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 BUSY_CODES = frozenset({"SlowDown", "RequestTimeout", "InternalError", "ServerBusy"})
 """Error codes of object stores that mean "later" whatever the status (Nix: s3RetryableErrors)."""
+EXPIRED = re.compile(
+    rb"<Code>(ExpiredToken|ExpiredRequest|RequestExpired)</Code>|request has expired|"
+    rb"signature (has )?expired|not valid in the specified time frame",
+    re.IGNORECASE,
+)
+"""What S3, R2, Google's and Azure's storage say to a signed URL whose time is over."""
 ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,60})</Code>")
 
 PAGES = (
@@ -60,6 +67,11 @@ def error_code(body_start: bytes) -> str:
     """Return the <Code> of an object store's XML error, or an empty text."""
     match = ERROR_CODE.search(body_start)
     return match[1].decode("ascii") if match else ""
+
+
+def is_expired(status: int, body_start: bytes) -> bool:
+    """Whether a storage server refuses a signed URL for its age alone."""
+    return status in MAY_BE_EXPIRED and EXPIRED.search(body_start) is not None
 
 
 def page_in_place_of(path: str, body_start: bytes) -> str | None:

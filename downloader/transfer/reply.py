@@ -13,10 +13,11 @@ import requests
 from urllib3.util import wait_for_read
 
 from downloader.artifact import Location
-from downloader.errors import ModelmakeError, TransferError
+from downloader.errors import LinkExpired, ModelmakeError, TransferError
 from downloader.transfer.body import Body, Stream, body_of
+from downloader.transfer.call import Call
 from downloader.transfer.head import Head
-from downloader.transfer.refusals import refusal
+from downloader.transfer.refusals import is_expired, refusal
 from downloader.transfer.wire_errors import translated
 from downloader.urls import has_same_origin, redact
 
@@ -32,10 +33,12 @@ class Reply:
     this one's tail (curl test 1479).
     """
 
-    def __init__(self, url: str, response: requests.Response, timeout_seconds: float) -> None:
+    def __init__(
+        self, url: str, response: requests.Response, call: Call, *, is_redirected: bool
+    ) -> None:
         self.url = url
         self._raw = response.raw
-        self._timeout_seconds = timeout_seconds
+        self._call, self._is_redirected = call, is_redirected
         self._is_complete = False
         self.head = Head(
             status=response.status_code, place=redact(url), values=self._raw.headers.getlist
@@ -48,10 +51,10 @@ class Reply:
 
         Raises:
             ConnectionLost: The body ended before it was complete.
-            TimedOut: No byte came for the patience set.
+            TimedOut: No byte, or too few, came for the patience set.
             BadResponse: The framing is broken.
         """
-        with translated(self.url, self._timeout_seconds):
+        with translated(self.url, self._call.patience.seconds):
             if self._body is None:
                 self._body = body_of(self.head, self._stream())
             count = self._body.readinto(buffer)
@@ -99,8 +102,16 @@ class Reply:
         Args:
             location: What was asked; its hint is for a refusal by its own origin.
         """
+        start = self._read_start()
+        if self._is_redirected and is_expired(self.head.status, start):
+            return LinkExpired(f"{self.head.place} says that its signed URL has expired.")
         hint = location.credential_hint if has_same_origin(self.url, location.url) else ""
-        return refusal(self.head, self._read_start(), hint)
+        return refusal(self.head, start, hint)
+
+    @property
+    def peer(self) -> str:
+        """The address that was dialled; empty where a proxy dialled."""
+        return self._call.peer
 
     def _read_start(self) -> bytes:
         with contextlib.suppress(ModelmakeError):  # it breaks off, and is not wanted anyway
@@ -141,17 +152,10 @@ class Reply:
             self._raw.release_conn()
         else:
             self._raw.close()
-
-    def abort(self) -> None:
-        """Wake whoever waits for bytes of this reply, from another thread; it fails there."""
-        sock = self._socket()
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                # SSLSocket's own would drop TLS first, and pass raw records off as the body.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        self._call.end()
 
     def _socket(self) -> socket.socket | None:
         """Return the socket itself; http.client lets go of it where the server will close."""
         stream = getattr(self._raw._fp, "fp", None)  # noqa: SLF001
-        found = getattr(getattr(stream, "raw", None), "_sock", None)
+        found = getattr(getattr(stream, "raw", None), "sock", None)
         return found if isinstance(found, socket.socket) else None

@@ -1,23 +1,27 @@
 """One conditional GET -> a reply whose body can be read.
 
 requests brings connection pools, TLS and proxies. What it would decide for us is decided here
-instead: redirects hop by hop, no netrc, no cookies, no decoding, no environment look-up per call.
-The body is read from http.client's buffered socket (see body.py and docs/decisions/0003).
+instead: redirects hop by hop, no netrc, no cookies, no decoding, no environment look-up per call;
+and how a connection is dialled (dialling.py). The body is read from http.client's buffered socket
+(see body.py and docs/decisions/0003).
 """
 
 import os
-import socket
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from downloader.artifact import Location
-from downloader.errors import BadResponse, TransferError
+from downloader.errors import ConnectionLost, Interrupted, TransferError
 from downloader.settings import Settings
+from downloader.transfer.call import Call, Calls, current_call
+from downloader.transfer.dialling import HeldAdapter
+from downloader.transfer.patience import Patience
 from downloader.transfer.redirects import REDIRECTS, Hop, first_hop, next_hop
 from downloader.transfer.reply import Reply
+from downloader.transfer.shortcuts import WORN, Shortcuts
 from downloader.transfer.wire_errors import translated
 from downloader.urls import host, is_loopback, is_public_address, origin, redact
 from downloader.version import __version__
@@ -32,54 +36,126 @@ class Transport:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._adapter = HTTPAdapter(POOL_SIZE, POOL_SIZE, max_retries=0)
+        self._adapter = HeldAdapter(POOL_SIZE, POOL_SIZE, max_retries=0)
         self._proxies: dict[tuple[str, str, int], Mapping[str, str]] = {}
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         self._verify: bool | str = bundle or True
+        self._shortcuts = Shortcuts()
+        self._calls = Calls()
 
-    def open(self, location: Location, conditions: Mapping[str, str], *, is_pinned: bool) -> Reply:
+    def open(
+        self,
+        location: Location,
+        conditions: Mapping[str, str],
+        *,
+        is_pinned: bool,
+        calls: Calls | None = None,
+    ) -> Reply:
         """Send one GET, follow its redirects, and return the first reply that is none.
+
+        Where redirects led before is asked directly as long as that works: a hub that leads each
+        request to a storage server is asked once, not once a segment.
 
         Args:
             location: The URL, and the headers meant for its origin alone.
             conditions: Headers for every hop: Range and If-Match.
             is_pinned: Whether a SHA-256 will judge the bytes.
+            calls: What else may end the request, beside `interrupt`.
 
         Raises:
+            Interrupted: `interrupt` was called.
             TransferError: No reply came, or a redirect leads where it may not.
         """
-        hop = first_hop(location, is_pinned=is_pinned)
-        while True:
-            reply = self._get(hop, conditions)
-            if reply.head.status not in REDIRECTS:
+        start = first_hop(location, is_pinned=is_pinned)
+        groups = (self._calls,) if calls is None else (self._calls, calls)
+        known = self._shortcuts.find(start)
+        if known is not None:
+            reply = self._still_there(start, known, conditions, groups)
+            if reply is not None:
                 return reply
-            with reply:
-                following = next_hop(hop, reply.head.first("Location"))
-            self._check_reach(hop, following)
-            hop = following
+        end, reply = self._follow(start, conditions, groups)
+        if reply.head.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            self._shortcuts.learn(start, end)
+        return reply
+
+    def interrupt(self) -> None:
+        """End every request in flight, and every one to come."""
+        self._calls.hang_up()
 
     def close(self) -> None:
         """Close every pooled connection."""
         self._adapter.close()
 
-    def _get(self, hop: Hop, conditions: Mapping[str, str]) -> Reply:
+    def _still_there(
+        self, start: Hop, known: Hop, conditions: Mapping[str, str], groups: tuple[Calls, ...]
+    ) -> Reply | None:
+        """Ask where the way led before; None where that has worn out.
+
+        Raises:
+            TransferError: No reply came; the next attempt asks the way anew.
+        """
+        try:
+            _, reply = self._follow(known, conditions, groups)
+        except ConnectionLost:
+            self._shortcuts.forget(start)
+            return None
+        except TransferError:
+            self._shortcuts.forget(start)
+            raise
+        if reply.head.status >= HTTPStatus.BAD_REQUEST:
+            self._shortcuts.forget(start)
+        if reply.head.status not in WORN:
+            return reply
+        reply.close()
+        return None
+
+    def _follow(
+        self, hop: Hop, conditions: Mapping[str, str], groups: tuple[Calls, ...]
+    ) -> tuple[Hop, Reply]:
+        """Return the way's last hop and its reply."""
+        while True:
+            reply = self._get(hop, conditions, groups)
+            if reply.head.status not in REDIRECTS:
+                return hop, reply
+            with reply:
+                target = reply.head.first("Location")
+                hop = next_hop(hop, target, is_inside=is_inside(reply.url, reply.peer))
+
+    def _get(self, hop: Hop, conditions: Mapping[str, str], groups: tuple[Calls, ...]) -> Reply:
         if self._settings.is_offline:
             raise TransferError(
                 f"{redact(hop.url)} is not dialled: MODELMAKE_OFFLINE is set.",
                 hint="Unset MODELMAKE_OFFLINE to fetch what is missing.",
             )
-        patience = self._settings.timeout_seconds
+        patience = Patience(self._settings.timeout_seconds, self._calls.__len__)
+        call = Call(patience, *groups)
+        call.inside = hop.inside
+        try:
+            with translated(hop.url, patience.seconds):
+                response = self._send(hop, conditions, call)
+        except BaseException as error:
+            call.end()
+            if self._calls.is_over and isinstance(error, TransferError):
+                raise Interrupted("The run was interrupted.") from None
+            raise
+        patience.begin_body()
+        return Reply(hop.url, response, call, is_redirected=hop.number > 0)
+
+    def _send(self, hop: Hop, conditions: Mapping[str, str], call: Call) -> requests.Response:
         request = requests.PreparedRequest()
-        with translated(hop.url, patience):
-            request.prepare("GET", hop.url, headers={**IDENTITY, **hop.headers, **conditions})
-            response = self._adapter.send(
+        request.prepare("GET", hop.url, headers={**IDENTITY, **hop.headers, **conditions})
+        patience = call.patience.seconds
+        before = current_call.set(call)
+        try:
+            return self._adapter.send(
                 request,
                 stream=True,
                 timeout=(patience, patience),
                 verify=self._verify,
                 proxies=self._proxies_for(hop.url),
             )
-        return Reply(hop.url, response, patience)
+        finally:
+            current_call.reset(before)
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         place = origin(url)
@@ -87,28 +163,12 @@ class Transport:
             self._proxies[place] = get_environ_proxies(url)
         return dict(self._proxies[place])
 
-    def _check_reach(self, hop: Hop, following: Hop) -> None:
-        """Refuse a redirect from a public host into somebody's own network (SSRF).
 
-        Raises:
-            BadResponse: The target resolves to a private address that models.yaml does not name.
-        """
-        is_other = host(following.url) != host(hop.url)
-        if not is_other or following.is_named or self._proxies_for(following.url):
-            return
-        if not is_inside(host(hop.url)) and is_inside(host(following.url)):
-            raise BadResponse(
-                f"{redact(hop.url)} redirects to {host(following.url)}, a private address.",
-                hint="If that is meant, name that host in models.yaml, as a mirror.",
-            )
+def is_inside(url: str, peer: str) -> bool:
+    """Whether a reply came from this machine or from somebody's own network.
 
-
-def is_inside(name: str) -> bool:
-    """Whether any address of the host is loopback, private or link-local; dials the resolver."""
-    if is_loopback(name):
-        return True
-    try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # the latter for a name that IDNA cannot write
-        return False
-    return any(not is_public_address(str(entry[4][0])) for entry in found)
+    Args:
+        url: What was asked.
+        peer: The address that was dialled; empty where a proxy dialled.
+    """
+    return is_loopback(host(url)) or (bool(peer) and not is_public_address(peer))

@@ -5,13 +5,25 @@ Their texts hold the whole URL, query and all; so only the kind of the error is 
 
 import contextlib
 import http.client
+import re
+import ssl
 from collections.abc import Iterator
 
 import requests
 import urllib3
 
 from downloader.errors import BadResponse, ConnectionLost, TimedOut, TransferError
+from downloader.transfer.patience import LEAST_BYTES_A_SECOND, TooSlow
 from downloader.urls import redact
+
+PROXY_FAILURES = (
+    requests.exceptions.ProxyError,
+    requests.exceptions.InvalidProxyURL,
+    requests.exceptions.InvalidSchema,  # SOCKS without its package
+    urllib3.exceptions.LocationValueError,  # of a proxy: `prepare` has read the URL itself
+)
+REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
+MOST_CAUSES = 20
 
 
 @contextlib.contextmanager
@@ -32,14 +44,14 @@ def translated(url: str, timeout_seconds: float) -> Iterator[None]:
     try:
         yield
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
-        raise TimedOut(f"{place} sent nothing for {timeout_seconds:g} s.") from error
+        raise TimedOut(f"{place} {_missed(error)} {timeout_seconds:g} s.") from error
     except requests.exceptions.SSLError as error:
+        raise _tls_failure(place, error) from error
+    except PROXY_FAILURES as error:
         raise TransferError(
-            f"{place} has no TLS certificate that can be trusted: {_reason(error)}.",
-            hint="If your network has its own authority, name its file in REQUESTS_CA_BUNDLE.",
+            f"The proxy for {place} failed: {_reason(error)}.",
+            hint="See HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY in the environment.",
         ) from error
-    except requests.exceptions.ProxyError as error:
-        raise TransferError(f"The proxy for {place} failed: {_reason(error)}.") from error
     except (requests.ConnectionError, urllib3.exceptions.HTTPError, OSError) as error:
         if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader)):
             raise BadResponse(f"{place} cannot be asked: {_reason(error)}.") from error
@@ -48,16 +60,52 @@ def translated(url: str, timeout_seconds: float) -> Iterator[None]:
         raise ConnectionLost(f"{place} broke off: {type(error).__name__}.") from error
 
 
+def _missed(error: BaseException) -> str:
+    """Return what did not happen in time."""
+    if isinstance(error, requests.ConnectTimeout):
+        return "took no connection in"
+    if any(isinstance(cause, TooSlow) for cause in _causes(error)):
+        return f"sent less than {LEAST_BYTES_A_SECOND} bytes a second, or an endless head, for"
+    return "sent nothing for"
+
+
+def _tls_failure(place: str, error: BaseException) -> TransferError:
+    """Return the error for a handshake or a connection that TLS gave up."""
+    causes = list(_causes(error))
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return TransferError(
+            f"{place} has no TLS certificate that can be trusted: {_reason(error)}.",
+            hint="If your network has its own authority, name its file in REQUESTS_CA_BUNDLE.",
+        )
+    if any(isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) for cause in causes):
+        return ConnectionLost(f"{place} broke off TLS.")
+    return TransferError(
+        f"TLS with {place} failed: {_reason(error)}.",
+        hint="A proxy in between, or a server that is too old, may be the cause.",
+    )
+
+
 def _reason(error: BaseException) -> str:
     """Return the innermost cause in the system's words, without any URL."""
     reason = type(error).__name__
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
+        tunnel = REFUSED_TUNNEL.match(str(cause)) if isinstance(cause, OSError) else None
+        if tunnel:
+            return f"it answered {tunnel[1]}"
         if isinstance(cause, OSError) and cause.strerror and not _is_wrapper(cause):
             return cause.strerror
         reason = type(cause).__name__
-        cause = _inner(cause)
     return reason
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, what it wraps, and so on."""
+    cause: BaseException | None = error
+    for _ in range(MOST_CAUSES):
+        if cause is None:
+            return
+        yield cause
+        cause = _inner(cause)
 
 
 def _is_wrapper(error: OSError) -> bool:

@@ -9,7 +9,9 @@ import pytest
 
 from downloader.artifact import Location
 from downloader.errors import BadResponse, ConnectionLost
-from tests.servers.faults import statuses
+from downloader.transfer.fetch import Fetcher
+from downloader.urls import is_public_address
+from tests.servers.faults import framing, statuses
 from tests.servers.faulty import FaultyServer
 from tests.transfer.desk import CANARY, PATH, SECRETS, Desk, pinned
 
@@ -18,17 +20,26 @@ Resolver = Callable[[dict[str, str]], None]
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Resolver:
-    """Give a function that makes names resolve to addresses, while dialling stays on loopback."""
-    real = socket.getaddrinfo
+    """Give a function that makes names resolve to addresses; public ones are this machine's.
+
+    Several addresses, separated by spaces, are those of as many look-ups: the last one stays.
+    """
+    look_up, dial = socket.getaddrinfo, socket.socket.connect_ex
+
+    def connect(self: socket.socket, place: Any) -> int:
+        is_public = is_public_address(place[0])
+        return dial(self, ("127.0.0.1", place[1]) if is_public else place)
 
     def resolve(known: dict[str, str]) -> None:
+        answers = {name: addresses.split() for name, addresses in known.items()}
+
         def getaddrinfo(host: Any, port: Any, *rest: Any, **named: Any) -> Any:
-            if host not in known:
-                return real(host, port, *rest, **named)
-            address = "127.0.0.1" if port else known[host]
-            return real(address, port, *rest, **named)
+            left = answers.get(host, [host])
+            address = left.pop(0) if len(left) > 1 else left[0]
+            return look_up(address, port, *rest, **named)
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(socket.socket, "connect_ex", connect)
 
     return resolve
 
@@ -47,8 +58,11 @@ PUBLIC = "8.8.8.8"
         "100.64.0.1",
         "::1",
         "fc00::1",
+        "fd12:3456::1",
         "fe80::1",
         "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
     ],
 )
 def test_a_public_host_may_not_lead_into_the_private_network(
@@ -65,7 +79,20 @@ def test_a_public_host_may_not_lead_into_the_private_network(
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0.0.0.0", "a.localhost"],
+    [
+        "127.0.0.1",
+        "localhost",
+        "localhost.",
+        "a.localhost",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "017700000001",
+        "0.0.0.0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::]",
+    ],
 )
 def test_a_public_host_may_not_lead_to_this_machine(
     desk: Desk, names: Resolver, elsewhere: FaultyServer, host: str
@@ -77,11 +104,65 @@ def test_a_public_host_may_not_lead_to_this_machine(
     assert elsewhere.requests == []
 
 
+def test_what_is_judged_is_what_is_dialled(
+    desk: Desk, names: Resolver, elsewhere: FaultyServer
+) -> None:
+    """A name that is public when it is looked at and private when it is dialled gains nothing."""
+    names({"public.example": PUBLIC, "rebound.example": f"{PUBLIC} 127.0.0.1"})
+    target = f"http://rebound.example:{elsewhere.port}{PATH}"
+    desk.server.always(PATH, statuses.redirect(target))
+    elsewhere.script(PATH, framing.short(1))
+    desk.refuses(BadResponse, None, public(desk))
+    assert len(elsewhere.requests) == 1
+
+
+def test_one_private_address_among_several_is_enough(
+    desk: Desk, names: Resolver, elsewhere: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which of a name's addresses answers is not left to chance."""
+    names({"public.example": PUBLIC})
+    look_up = socket.getaddrinfo
+
+    def both(host: Any, *rest: Any, **named: Any) -> Any:
+        found = [PUBLIC, "127.0.0.1"] if host == "both.example" else [host]
+        return [entry for each in found for entry in look_up(each, *rest, **named)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    desk.server.always(PATH, statuses.redirect(f"http://both.example:{elsewhere.port}{PATH}"))
+    desk.refuses(BadResponse, None, public(desk))
+    assert elsewhere.requests == []
+
+
+def test_a_private_host_may_lead_to_another(
+    desk: Desk, names: Resolver, elsewhere: FaultyServer
+) -> None:
+    """Within the network that the user named, redirects are the network's own business."""
+    names({})
+    desk.server.always(PATH, statuses.redirect(f"http://localhost:{elsewhere.port}{PATH}"))
+    desk.fetch()
+    assert len(elsewhere.requests) == 1
+
+
+def test_a_connection_of_one_who_may_is_not_used_by_one_who_may_not(
+    desk: Desk, names: Resolver, elsewhere: FaultyServer
+) -> None:
+    """A kept-alive connection into the network is judged as a new one is."""
+    names({"public.example": PUBLIC})
+    inside = f"http://127.0.0.1:{elsewhere.port}{PATH}"
+    desk.server.always(PATH, statuses.redirect(inside))
+    with desk.transport() as transport:
+        fetcher = Fetcher(transport, desk.settings, desk.waits)
+        fetcher.fetch(desk.job(None, Location(url=inside)))
+        with pytest.raises(BadResponse, match="a private address"):
+            fetcher.fetch(desk.job(None, public(desk), target=desk.folder / "other.bin"))
+    assert (len(elsewhere.requests), elsewhere.connections) == (1, 1)
+
+
 def test_a_named_private_host_may_be_led_to(
     desk: Desk, names: Resolver, elsewhere: FaultyServer
 ) -> None:
     """What models.yaml names is meant."""
-    names({"public.example": PUBLIC, "inside.example": "10.0.0.1"})
+    names({"public.example": PUBLIC, "inside.example": "127.0.0.1"})
     desk.server.always(PATH, statuses.redirect(f"http://inside.example:{elsewhere.port}{PATH}"))
     named = replace(public(desk), named_hosts=frozenset({"inside.example"}))
     desk.fetch(None, named)

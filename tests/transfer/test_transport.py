@@ -9,7 +9,7 @@ from downloader.artifact import Artifact
 from downloader.errors import ConnectionLost, ModelmakeError, TransferError
 from downloader.settings import Settings
 from downloader.transfer.fetch import Fetcher
-from downloader.transfer.transport import Transport, is_inside
+from downloader.transfer.transport import Transport
 from tests.servers import faults
 from tests.servers.exchange import Fault
 from tests.servers.faults import chunks, framing, heads, pages, statuses
@@ -143,18 +143,6 @@ def test_a_proxy_is_used(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     place = desk.location()
     desk.fetch(pinned(), type(place)(url=f"http://proxied.example{PATH}"))
     assert [seen.target for seen in desk.seen] == [f"http://proxied.example{PATH}"]
-
-
-@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1", "10.0.0.1", "169.254.169.254"])
-def test_private_addresses_are_inside(name: str) -> None:
-    """Loopback, private and link-local addresses are nobody else's business."""
-    assert is_inside(name)
-
-
-@pytest.mark.parametrize("name", ["8.8.8.8", "2606:4700::1111", "nowhere.invalid", "a" * 64 + ".b"])
-def test_other_names_are_not_inside(name: str) -> None:
-    """A public address, and a name nobody knows, are not."""
-    assert not is_inside(name)
 
 
 def test_closing_ends_every_connection(desk: Desk) -> None:

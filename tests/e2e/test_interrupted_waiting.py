@@ -1,0 +1,138 @@
+"""Ctrl-C while nothing has come yet: no wait of a connection outlives it (row D10)."""
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.content import sha256
+from tests.e2e.project import Project, finish
+from tests.e2e.test_interrupted import GOES_ON
+from tests.e2e.watching import wait_until
+
+CONNECTIONS = Path("/proc/net/tcp")
+SYN_SENT = "02"
+STOP_SECONDS = 5.0
+"""Two are promised; a machine that does much else is given more."""
+
+
+class Mute:
+    """A port of this machine that takes connections, or not even those, and says nothing.
+
+    Args:
+        is_full: Whether its backlog is full, so that a connection is never made.
+    """
+
+    def __init__(self, *, is_full: bool) -> None:
+        self.is_full = is_full
+        self._sockets = ExitStack()
+        self._listener = self._sockets.enter_context(socket.socket())
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(0 if is_full else 16)
+        self.port: int = self._listener.getsockname()[1]
+        if is_full:
+            self._fill()
+
+    def _fill(self) -> None:
+        """Connect until nobody answers any more."""
+        for _ in range(8):
+            sock = self._sockets.enter_context(socket.socket())
+            sock.settimeout(0.2)
+            try:
+                sock.connect(("127.0.0.1", self.port))
+            except TimeoutError:
+                sock.close()
+                return
+        raise AssertionError("the backlog is never full")
+
+    def is_dialled(self) -> bool:
+        """Whether somebody waits here: for the connection, or for its first byte."""
+        if self.is_full:
+            wanted = f":{self.port:04X} {SYN_SENT} "
+            return wanted in CONNECTIONS.read_text()
+        self._listener.settimeout(0.01)
+        try:
+            self._sockets.enter_context(self._listener.accept()[0]).settimeout(5)
+        except TimeoutError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close all sockets."""
+        self._sockets.close()
+
+
+@pytest.fixture
+def mute() -> Iterator[Callable[[bool], Mute]]:
+    """Give a function that makes a mute port."""
+    with ExitStack() as made:
+
+        def make(is_full: bool) -> Mute:
+            port = Mute(is_full=is_full)
+            made.callback(port.close)
+            return port
+
+        yield make
+
+
+WAYS = {
+    "before the head": ("http", False),
+    "in the handshake": ("https", False),
+    "while dialling": ("http", True),
+    "while dialling for TLS": ("https", True),
+}
+
+
+def entry(url: str) -> dict[str, object]:
+    """Return an entry of one pinned file."""
+    return {"source": "http", "files": [{"url": url, "path": "a.bin", "sha256": sha256(b"a")}]}
+
+
+def assert_ends(process: subprocess.Popen[str], number: signal.Signals, status: int) -> None:
+    """Send the signal; check that the process ends soon, with one line and that status."""
+    began = time.monotonic()
+    process.send_signal(number)
+    run = finish(process)
+    assert time.monotonic() - began < STOP_SECONDS
+    assert (run.status, run.stderr) == (status, f"{GOES_ON}\n")
+
+
+each_way = pytest.mark.parametrize(("scheme", "is_full"), WAYS.values(), ids=WAYS.keys())
+
+
+@each_way
+def test_ctrl_c_ends_a_silent_look_up(
+    project: Project, mute: Callable[[bool], Mute], scheme: str, is_full: bool
+) -> None:
+    """Where a server is asked for sizes only, whatever it waits for, a signal ends the run."""
+    port = mute(is_full)
+    project.declare({"one": entry(f"{scheme}://127.0.0.1:{port.port}/a.bin")})
+    process = project.start("lock")
+    wait_until(port.is_dialled)
+    assert_ends(process, signal.SIGINT, 130)
+    assert not project.lock.exists(), "half of a lock is none"
+
+
+@each_way
+@pytest.mark.parametrize("threads", [(), ("-n", "0")], ids=["threads", "one thread"])
+def test_ctrl_c_ends_a_silent_fetch(
+    project: Project,
+    mute: Callable[[bool], Mute],
+    scheme: str,
+    is_full: bool,
+    threads: tuple[str, ...],
+) -> None:
+    """Whatever a connection for a file waits for, a signal ends the run in one line."""
+    port = mute(is_full)
+    project.declare({"one": entry(f"{scheme}://127.0.0.1:{port.port}/a.bin")})
+    assert project.doit("lock", MODELMAKE_TIMEOUT="0.2").status == 0
+    while not is_full and port.is_dialled():
+        pass  # the question for its size
+    process = project.start(*threads, "fetch")
+    wait_until(port.is_dialled)
+    assert_ends(process, signal.SIGTERM, 143)
