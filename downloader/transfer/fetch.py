@@ -31,11 +31,12 @@ from downloader.progress import Observer, Silent
 from downloader.settings import Settings
 from downloader.transfer.line import Line
 from downloader.transfer.partial import Partial
+from downloader.transfer.patience import least_bytes
 from downloader.transfer.placing import check_target
 from downloader.transfer.pool import Pool
 from downloader.transfer.receive import Receiver, binding_for
 from downloader.transfer.resuming import UnusableRange
-from downloader.transfer.retry import RetryPolicy
+from downloader.transfer.retry import RetryPolicy, Tally
 from downloader.transfer.throttle import Throttle
 from downloader.transfer.transport import Transport
 from downloader.urls import redact
@@ -150,15 +151,12 @@ class Fetcher:
             ModelmakeError: It failed for good, or too often without progress.
         """
         policy = RetryPolicy(self._settings.retries, self._settings.max_wait_seconds)
-        failures, furthest = 0, partial.present
+        tally = Tally(partial.present, least_bytes(self._settings.timeout_seconds))
         while True:
             try:
                 receiver.receive(partial)
             except TransferError as error:
-                # Bytes that came before and were thrown away are no progress, else a server
-                # without ranges that always breaks off would be asked for ever.
-                failures = 0 if partial.present > furthest else failures + 1
-                furthest = max(furthest, partial.present)
+                failures = tally.failed(partial.present)
                 delay = policy.delay_seconds(error, failures, random.random())  # noqa: S311
                 if delay is None:
                     raise

@@ -13,6 +13,11 @@ LEAST_BYTES_A_SECOND = 1024
 """Less, over a whole window, is a server that drips (curl's --speed-limit is the same idea)."""
 
 
+def least_bytes(seconds: float) -> int:
+    """Return how many bytes so much waiting must bring."""
+    return math.ceil(LEAST_BYTES_A_SECOND * seconds)
+
+
 class TooSlow(TimeoutError):  # noqa: N818 - as TimedOut
     """Bytes came, and too few of them."""
 
@@ -77,7 +82,7 @@ class Patience:
 
     @property
     def _enough_bytes(self) -> int:
-        return math.ceil(LEAST_BYTES_A_SECOND * self.seconds / max(self._sharers(), 1))
+        return least_bytes(self.seconds / max(self._sharers(), 1))
 
     def _over(self) -> TimeoutError:
         return TooSlow("too slow") if self._got else TimeoutError("nothing came")

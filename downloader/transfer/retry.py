@@ -38,6 +38,30 @@ class RetryPolicy:
         return max(asked, 0.0) * (1 + 0.1 * jitter)
 
 
+class Tally:
+    """Counts attempts in a row without progress.
+
+    A few bytes are none, else a server that drips would be asked for ever; nor are bytes that came
+    before and were thrown away, else one without ranges that always breaks off would be.
+
+    Args:
+        present: Bytes that are there before the first attempt.
+        least: How many more of them are progress.
+    """
+
+    def __init__(self, present: int, least: int) -> None:
+        self._furthest, self._least = present, least
+        self._failures = 0
+
+    def failed(self, present: int) -> int:
+        """Note an attempt that failed, and return how many did in a row; 0 after progress."""
+        if present >= self._furthest + self._least:
+            self._furthest, self._failures = present, 0
+        else:
+            self._failures += 1
+        return self._failures
+
+
 def backoff_seconds(failures: int, jitter: float) -> float:
     """Return an exponential delay, between half and the whole of its bound."""
     doublings = min(max(failures - 1, 0), 16)

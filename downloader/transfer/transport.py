@@ -121,12 +121,21 @@ class Transport:
                 target = reply.head.first("Location")
                 hop = next_hop(hop, target, is_inside=is_inside(reply.url, reply.peer))
 
-    def _get(self, hop: Hop, conditions: Mapping[str, str], groups: tuple[Calls, ...]) -> Reply:
+    def _check_environment(self, url: str) -> None:
+        """Refuse to dial where the environment says so, or is wrong."""
         if self._settings.is_offline:
             raise TransferError(
-                f"{redact(hop.url)} is not dialled: MODELMAKE_OFFLINE is set.",
+                f"{redact(url)} is not dialled: MODELMAKE_OFFLINE is set.",
                 hint="Unset MODELMAKE_OFFLINE to fetch what is missing.",
             )
+        if isinstance(self._verify, str) and not os.path.exists(self._verify):  # noqa: PTH110
+            raise TransferError(
+                "The certificates that the environment names are not there.",
+                hint="Correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, or unset it.",
+            )
+
+    def _get(self, hop: Hop, conditions: Mapping[str, str], groups: tuple[Calls, ...]) -> Reply:
+        self._check_environment(hop.url)
         patience = Patience(self._settings.timeout_seconds, self._calls.__len__)
         call = Call(patience, *groups)
         call.inside = hop.inside

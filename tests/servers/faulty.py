@@ -9,6 +9,7 @@ with FaultyServer() as server:
 
 import hashlib
 import socket
+import ssl
 from collections import deque
 from collections.abc import Mapping
 from threading import Event, Lock, Thread
@@ -32,10 +33,13 @@ class FaultyServer:
 
     Args:
         answer: The dialect spoken where no fault is scripted.
+        tls: Speak it over TLS, with the certificate that this context has.
     """
 
-    def __init__(self, answer: Answer = honest.answer) -> None:
-        self._answer = answer
+    def __init__(
+        self, answer: Answer = honest.answer, *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._answer, self._tls = answer, tls
         self._lock = Lock()
         self._closing = Event()
         self._resources: dict[str, Resource] = {}
@@ -70,7 +74,8 @@ class FaultyServer:
 
     def url(self, path: str) -> str:
         """Return the URL of a path; a query may follow it."""
-        return f"http://{HOST}:{self.port}{quote(path, safe='/%?&=+:~')}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://{HOST}:{self.port}{quote(path, safe='/%?&=+:~')}"
 
     def put(
         self,
@@ -131,6 +136,8 @@ class FaultyServer:
             if self._closing.is_set():
                 sock.close()
                 return
+            if self._tls:  # the handshake comes with the first read, in the connection's thread
+                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             connection = Connection(sock, self._closing)
             with self._lock:
                 self._accepted += 1
