@@ -20,7 +20,7 @@ class Settings:
     """The environment's wishes; the defaults are what is wished when it is silent."""
 
     timeout_seconds: float = 30.0
-    """MODELMAKE_TIMEOUT: seconds without a byte before an attempt is given up."""
+    """MODELMAKE_TIMEOUT: seconds without a byte (or 1 KiB for each) before an attempt ends."""
     retries: int = 5
     """MODELMAKE_RETRIES: attempts in a row without progress."""
     max_wait_seconds: float = 120.0

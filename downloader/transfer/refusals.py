@@ -1,6 +1,7 @@
 """Which replies are no file: status codes, error pages with status 200, pointers. Pure."""
 
 import re
+from http import HTTPStatus
 
 from downloader.errors import (
     AccessDenied,
@@ -53,6 +54,8 @@ def refusal(head: Head, body_start: bytes, credential_hint: str = "") -> Modelma
         return NotFound(f"{head.place} is not there ({said}).")
     if head.status in DENIED or code == "PublicAccessNotPermitted":
         hint = credential_hint if head.status in WANTS_CREDENTIAL else ""
+        if head.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            hint = "The proxy wants a user and a password, as in HTTPS_PROXY=http://user:password@host."
         return AccessDenied(f"{head.place} refused us ({said}).", hint=hint or None)
     return BadResponse(f"{head.place} answered {said}, which is no file.")
 

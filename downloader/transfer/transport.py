@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 import requests
-from requests.utils import get_environ_proxies
+from requests.utils import get_environ_proxies, select_proxy
 
 from downloader.artifact import Location
 from downloader.errors import ConnectionLost, Interrupted, TransferError
@@ -153,7 +153,7 @@ class Transport:
     def _send(self, hop: Hop, conditions: Mapping[str, str], call: Call) -> requests.Response:
         request = requests.PreparedRequest()
         request.prepare("GET", hop.url, headers={**IDENTITY, **hop.headers, **conditions})
-        patience = call.patience.seconds
+        patience, proxies = call.patience.seconds, self._proxies_for(hop.url)
         before = current_call.set(call)
         try:
             return self._adapter.send(
@@ -161,8 +161,12 @@ class Transport:
                 stream=True,
                 timeout=(patience, patience),
                 verify=self._verify,
-                proxies=self._proxies_for(hop.url),
+                proxies=proxies,
             )
+        except requests.exceptions.InvalidURL as error:
+            if select_proxy(hop.url, proxies):  # its URL it is: the other one could be prepared
+                raise requests.exceptions.InvalidProxyURL from error
+            raise
         finally:
             current_call.reset(before)
 

@@ -113,6 +113,22 @@ def test_a_complete_body_shorter_than_the_lock_is_asked_for_once(desk: Desk, siz
     assert len(desk.seen) == 1
 
 
+KNOWN_SIZE = {"pinned": pinned(), "unpinned": unpinned(SIZE)}
+
+
+@pytest.mark.parametrize("artifact", KNOWN_SIZE.values(), ids=KNOWN_SIZE.keys())
+@pytest.mark.parametrize("count", [0, 100_000, SIZE - 1])
+def test_an_unsized_body_that_is_cut_is_gone_on_with(
+    desk: Desk, artifact: Artifact, count: int
+) -> None:
+    """Where the lock knows the size, the end of the connection is no end of a shorter file."""
+    cut = faults.combined(framing.unsized, timing.drop_after(count))
+    desk.server.script(PATH, cut)
+    desk.fetch(artifact)
+    assert desk.asked == [None, f"bytes={count}-{SIZE - 1}" if count else None]
+    assert (desk.quarantined, len(desk.waits.delays)) == ([], 1)
+
+
 STALLS: dict[str, tuple[Fault, type[ModelmakeError]]] = {
     "before the head": (timing.stall_before_headers(), TimedOut),
     "in the head": (timing.stall_in_headers(), TimedOut),

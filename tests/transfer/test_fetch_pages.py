@@ -3,10 +3,17 @@
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.errors import BadResponse, DigestMismatch, ServerBusy
+from downloader.errors import (
+    AccessDenied,
+    BadResponse,
+    DigestMismatch,
+    ModelmakeError,
+    NotFound,
+    ServerBusy,
+)
 from tests.servers import faults
 from tests.servers.exchange import Fault
-from tests.servers.faults import chunks, pages, statuses, timing
+from tests.servers.faults import chunks, framing, pages, statuses, timing
 from tests.transfer.desk import BODY, PATH, Desk, pinned, unpinned
 
 PAGES: dict[str, tuple[Fault, str]] = {
@@ -115,3 +122,27 @@ def test_a_store_that_always_says_later_is_given_up(desk: Desk) -> None:
     error = desk.refuses(ServerBusy, unpinned())
     assert "SlowDown" in str(error)
     assert len(desk.seen) == desk.settings.retries
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (403, "AccessDenied", AccessDenied),
+        (404, "NoSuchKey", NotFound),
+        (400, "InvalidArgument", BadResponse),
+    ],
+)
+def test_an_object_stores_never_is_asked_once(
+    desk: Desk, status: int, code: str, kind: type[ModelmakeError]
+) -> None:
+    """What will not change is not tried again, and the <Code> is shown."""
+    desk.server.always(PATH, pages.s3_error(code, status))
+    assert f"{status} {code}" in str(desk.refuses(kind))
+    assert len(desk.seen) == 1
+
+
+def test_an_error_that_never_ends_is_read_in_part(desk: Desk) -> None:
+    """A few thousand bytes of a refusal are enough to know its cause."""
+    endless = faults.combined(pages.s3_error("NoSuchKey", 404), framing.endless())
+    desk.server.always(PATH, endless)
+    assert "NoSuchKey" in str(desk.refuses(NotFound))

@@ -143,9 +143,9 @@ def test_a_locations_hint_is_not_for_another_origin(desk: Desk, elsewhere: Fault
     assert desk.refuses(AccessDenied, None, asked).hint == AccessDenied.advice
 
 
-@pytest.mark.parametrize("code", [407, 451])
-def test_a_locations_hint_is_for_credentials_only(desk: Desk, code: int) -> None:
+@pytest.mark.parametrize(("code", "hint"), [(407, "proxy"), (451, "public")])
+def test_a_locations_hint_is_for_credentials_only(desk: Desk, code: int, hint: str) -> None:
     """A proxy that wants its own, or a law, is not helped by a key."""
     desk.server.always(PATH, statuses.status(code, b""))
     asked = replace(desk.location(), credential_hint="Set TOY_API_KEY.")
-    assert desk.refuses(AccessDenied, None, asked).hint == AccessDenied.advice
+    assert hint in desk.refuses(AccessDenied, None, asked).hint
