@@ -6,7 +6,7 @@ The order is restic's (local backend): write, fsync the file, rename, fsync the 
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from downloader.errors import StoreError
@@ -16,12 +16,15 @@ BINARY = getattr(os, "O_BINARY", 0)  # only Windows would translate line ends wi
 
 
 @contextlib.contextmanager
-def naming(path: Path, act: str) -> Iterator[None]:
+def naming(
+    path: Path, act: str, needed_bytes: Callable[[], int | None] | None = None
+) -> Iterator[None]:
     """Turn an OSError of the block into one line that names the file and what was tried.
 
     Args:
         path: The file or folder that is worked on.
         act: The verb for the message: "write", "replace".
+        needed_bytes: Says how many bytes are still to be written there, when the disk is full.
 
     Raises:
         StoreError: In place of OSError.
@@ -29,23 +32,13 @@ def naming(path: Path, act: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        from downloader.disk_advice import advice  # noqa: PLC0415 - only on the way to an error
+
         reason = error.strerror or type(error).__name__
-        raise StoreError(f"Cannot {act} {path}: {reason}.", hint=_advice(error)) from error
-
-
-def _advice(error: OSError) -> str:
-    return {
-        "ENOSPC": "Free some space and run the same command again: it goes on from what is there.",
-        "EDQUOT": "Your disk quota is used up: free some space and run the same command again.",
-        "EROFS": "The file system is read-only: choose another `to` in models.yaml.",
-        "EACCES": "You may not write there: check who owns the folder.",
-    }.get(_errno_name(error), "")
-
-
-def _errno_name(error: OSError) -> str:
-    import errno  # noqa: PLC0415 - only on the way to an error
-
-    return errno.errorcode.get(error.errno or 0, "")
+        needed = needed_bytes() if needed_bytes else None
+        raise StoreError(
+            f"Cannot {act} {path}: {reason}.", hint=advice(error, path, needed)
+        ) from error
 
 
 def make_folder(path: Path) -> None:
@@ -83,7 +76,8 @@ def write_file(path: Path, content: bytes) -> None:
             _write_synced(unfinished, content)
             unfinished.replace(path)
         except BaseException:
-            unfinished.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                unfinished.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
 

@@ -19,7 +19,10 @@ def write_at(descriptor: int, data: memoryview, offset: int) -> None:
     """
     written = 0
     while written < len(data):
-        written += _write_some(descriptor, data[written:], offset + written)
+        count = _write_some(descriptor, data[written:], offset + written)
+        if not count:  # POSIX leaves open what that means; it would be asked for ever
+            raise OSError("it takes no more bytes")
+        written += count
 
 
 def read_at(descriptor: int, buffer: memoryview, offset: int) -> int:

@@ -3,7 +3,9 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -116,8 +118,14 @@ def test_a_folder_that_is_there_is_fine(tmp_path: Path) -> None:
         (errno.ENOSPC, "Free some space"),
         (errno.EDQUOT, "quota"),
         (errno.EROFS, "read-only"),
-        (errno.EACCES, "may not write"),
-        (errno.EIO, ""),
+        (errno.EACCES, "may not"),
+        (errno.EPERM, "may not"),
+        (errno.EIO, "reports a fault"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENAMETOOLONG, "shorter `to`"),
+        (errno.EFBIG, "FAT32"),
+        (errno.ELOOP, "symlink"),
+        (errno.ENXIO, ""),
     ],
 )
 def test_what_the_disk_says_is_told_in_one_line(number: int, advice: str) -> None:
@@ -127,6 +135,33 @@ def test_what_the_disk_says_is_told_in_one_line(number: int, advice: str) -> Non
     assert str(caught.value) == f"Cannot write x/file: {os.strerror(number)}."
     assert advice in caught.value.hint
     assert bool(caught.value.hint) == bool(advice)
+
+
+def test_a_full_disk_is_told_with_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How much is needed and how much is free stand in the hint, for the folder that is there."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=1_500_000))
+    with pytest.raises(StoreError) as caught, naming(tmp_path / "a" / "b", "write", lambda: 8_100):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.hint.startswith(
+        f"8.1 kB more are needed, and 1.5 MB are free in {tmp_path}. Free some space"
+    )
+
+
+def test_the_first_error_is_the_one_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When cleaning up fails too, that hides nothing."""
+
+    def refuse(number: int) -> Callable[..., None]:
+        def call(*_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return call
+
+    monkeypatch.setattr("os.fsync", refuse(errno.ENOSPC))
+    monkeypatch.setattr("pathlib.Path.unlink", refuse(errno.EIO))
+    with pytest.raises(StoreError, match="No space left"):
+        write_file(tmp_path / "file", b"new")
 
 
 def test_an_error_without_words_is_named_by_its_kind() -> None:
