@@ -15,6 +15,9 @@ class Observer(Protocol):
     def waiting(self, reason: str, delay_seconds: float) -> None:
         """An attempt failed; the next one comes after the delay."""
 
+    def notice(self, text: str) -> None:
+        """Something the user should know: what is waited for, or what is not as it should be."""
+
 
 class Silent:
     """An observer that shows nothing."""
@@ -26,6 +29,9 @@ class Silent:
         """See Observer."""
 
     def waiting(self, reason: str, delay_seconds: float) -> None:
+        """See Observer."""
+
+    def notice(self, text: str) -> None:
         """See Observer."""
 
 

@@ -12,6 +12,8 @@ N = TypeVar("N", int, float)
 FILES_AT_ONCE = 32
 """How many files are on their way at once; how many connections each has is measured."""
 
+PREFLIGHT = "MODELMAKE_PREFLIGHT"
+
 FALSE_WORDS = frozenset({"", "0", "false", "no", "off"})
 
 
@@ -35,6 +37,8 @@ class Settings:
     """CI, with MODELMAKE_LOCKED unset: the same, where a lock exists."""
     is_offline: bool = False
     """MODELMAKE_OFFLINE: never dial."""
+    is_preflight: bool = True
+    """MODELMAKE_PREFLIGHT: refuse at once what does not fit on the disk."""
     is_debug: bool = False
     """MODELMAKE_DEBUG: show tracebacks."""
 
@@ -55,6 +59,7 @@ class Settings:
             is_locked=_is_true(env, "MODELMAKE_LOCKED"),
             is_ci=_is_true(env, "CI") and "MODELMAKE_LOCKED" not in env,
             is_offline=_is_true(env, "MODELMAKE_OFFLINE"),
+            is_preflight=_is_true(env, PREFLIGHT) or not env.get(PREFLIGHT),
             is_debug=_is_true(env, "MODELMAKE_DEBUG"),
         )
 

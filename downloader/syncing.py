@@ -1,7 +1,5 @@
 """One file of the lock brought up to date: looked at, hashed or fetched, noted, pinned."""
 
-import hashlib
-import stat
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -9,19 +7,17 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from downloader import locking, receipts
 from downloader.artifact import Artifact
 from downloader.errors import LockError
-from downloader.hashing import sha256_of
 from downloader.progress import Observer
 from downloader.project import Model, Project
 from downloader.resolve import pinned
 from downloader.settings import FILES_AT_ONCE
 from downloader.sources.interface import Source
 from downloader.sources.registry import source_for
-from downloader.transfer.fetch import Fetcher, Job
+from downloader.target import Target
+from downloader.transfer.fetch import Fetched, Fetcher, Job
 from downloader.transfer.transport import Transport
 
 PIN_EVERY_SECONDS = 2.0
@@ -57,10 +53,26 @@ class Syncer:
         self._idle = threading.Condition()
         self._active = 0
         self._pins_written = time.monotonic()
-        self._receipts: dict[Path, _Known] = {}
+        self._receipts: dict[Path, dict[str, receipts.Receipt]] = {}
         self._sources: dict[str, Source] = {}
         self.transport = Transport(project.settings)
         self._fetcher = Fetcher(self.transport, project.settings, self.stop)
+
+    def plan(self, files: Iterable[tuple[str, str]]) -> None:
+        """Claim room on the disk for what is going to be fetched, as far as sizes are known.
+
+        Args:
+            files: Model and path of each; what is right already, or may be, is left out.
+
+        Raises:
+            StoreError: It does not all fit.
+        """
+        wanted = []
+        for name, path in files:
+            folder, artifact = self._project.folder(name), self._project.artifact(name, path)
+            if Target(folder, artifact, "").must_be_fetched:
+                wanted.append((folder / receipts.PRIVATE_FOLDER, artifact))
+        self._fetcher.plan(wanted)
 
     def sync(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Bring one target up to date: hash it when it is there, fetch it when it is not right.
@@ -90,7 +102,7 @@ class Syncer:
         """
         folder = self._project.folder(name)
         receipts.forget(folder, [path])
-        self._known(folder).receipts.pop(path, None)
+        self._known(folder).pop(path, None)
         return self.sync(name, path)
 
     def interrupt(self) -> None:
@@ -112,28 +124,30 @@ class Syncer:
         folder = self._project.folder(name)
         artifact = self._project.artifact(name, path)
         self._check_pinned(artifact, name)
-        asked = None if artifact.is_pinned else _asked(self._project.named(name).digest, artifact)
-        sha256, moved_bytes = self._known(folder).present(artifact, folder / path, asked), 0
-        verb = "verified" if sha256 else "fetched"
-        if sha256 is None:
-            fetched = self._fetcher.fetch(self._job(name, artifact, folder), observer)
-            sha256, moved_bytes = fetched.sha256, fetched.moved_bytes
-        size = receipts.append(folder, path, sha256, asked=asked).size
-        self._pin(name, artifact, size, sha256)
+        target = Target(folder, artifact, self._project.named(name).digest)
+        if sha256 := target.present(self._known(folder)):
+            done = Fetched(
+                size=target.note(sha256).size, sha256=sha256, moved_bytes=0, is_new=False
+            )
+        else:
+            done = self._fetcher.fetch(self._job(name, artifact, target), observer)
+        self._pin(name, artifact, done.size, done.sha256)
         return Outcome(
-            verb=verb,
-            size=size,
-            moved_bytes=moved_bytes,
+            verb="fetched" if done.is_new else "verified",
+            size=done.size,
+            moved_bytes=done.moved_bytes,
             seconds=time.monotonic() - began,
             is_first_use=not artifact.is_pinned,
         )
 
-    def _job(self, name: str, artifact: Artifact, folder: Path) -> Job:
+    def _job(self, name: str, artifact: Artifact, target: Target) -> Job:
         return Job(
             artifact=artifact,
             locations=self._source(name).locate(artifact),
-            target=folder / artifact.path,
-            workspace=folder / receipts.PRIVATE_FOLDER,
+            target=target.path,
+            workspace=self._project.folder(name) / receipts.PRIVATE_FOLDER,
+            found=target.present_now,
+            placed=target.note,
         )
 
     def _source(self, name: str) -> Source:
@@ -142,10 +156,10 @@ class Syncer:
                 self._sources[name] = source_for(self._project.named(name).entry)
             return self._sources[name]
 
-    def _known(self, folder: Path) -> "_Known":
+    def _known(self, folder: Path) -> dict[str, receipts.Receipt]:
         with self._idle:
             if folder not in self._receipts:
-                self._receipts[folder] = _Known(receipts.load(folder))
+                self._receipts[folder] = receipts.load(folder)
             return self._receipts[folder]
 
     def _check_pinned(self, artifact: Artifact, name: str) -> None:
@@ -166,38 +180,6 @@ class Syncer:
             self._project.write_pins()
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """The receipts of one folder, as they were when the run began."""
-
-    receipts: dict[str, receipts.Receipt]
-
-    def present(self, artifact: Artifact, target: Path, asked: str | None) -> str | None:
-        """Return the SHA-256 of a target that is right already; None when it has to be fetched.
-
-        One that is not pinned is right when it still is what an earlier run fetched for the very
-        same wish (`asked`); so a run that was killed before its pins were written is made good.
-        """
-        try:
-            status = target.lstat()
-        except OSError:
-            return None
-        if not stat.S_ISREG(status.st_mode) or artifact.size not in (None, status.st_size):
-            return None
-        receipt = self.receipts.get(artifact.path)
-        is_answer = receipt is not None and asked is not None and receipt.asked == asked
-        wanted = receipt.sha256 if receipt and is_answer else artifact.sha256
-        if receipt is not None and receipt.matches(status) and receipt.sha256 == wanted:
-            return wanted
-        return wanted if wanted is not None and sha256_of(target) == wanted else None
-
-
-def _asked(entry: str, artifact: Artifact) -> str:
-    """Return a digest of all that says which bytes an unpinned artifact means."""
-    wish = msgspec.json.encode((entry, artifact))
-    return hashlib.sha256(wish, usedforsecurity=False).hexdigest()
-
-
 def sync_models(names: Sequence[str] | None, folder: Path | None) -> dict[str, Path]:
     """See `downloader.sync`."""
     project = Project.of_environment(folder)
@@ -212,6 +194,7 @@ def sync_models(names: Sequence[str] | None, folder: Path | None) -> dict[str, P
     ]
     syncer = Syncer(project)
     try:
+        syncer.plan(stale)
         running = _run(syncer, stale)
     finally:
         syncer.close()

@@ -3,6 +3,7 @@
 For each location in order: take over the partial, ask for what is missing, receive it, and on a
 transient failure go on from there; then verify, and commit. One state machine:
 
+    another process has it? wait, look again
     have all bytes?  -> verify -> commit
     have some        -> GET with Range and If-Match
                           206 of the same version   -> append
@@ -14,10 +15,12 @@ transient failure go on from there; then verify, and commit. One state machine:
 
 import random
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from downloader.artifact import Artifact, Location
+from downloader.durable import naming
 from downloader.errors import (
     IntegrityError,
     Interrupted,
@@ -30,16 +33,21 @@ from downloader.errors import (
 from downloader.progress import Observer, Silent
 from downloader.settings import Settings
 from downloader.transfer.line import Line
+from downloader.transfer.locked_file import partial_name, wait_until_free
 from downloader.transfer.partial import Partial
 from downloader.transfer.patience import least_bytes
-from downloader.transfer.placing import check_target
+from downloader.transfer.placing import Place
 from downloader.transfer.pool import Pool
+from downloader.transfer.preflight import Room
 from downloader.transfer.receive import Receiver, binding_for
 from downloader.transfer.resuming import UnusableRange
 from downloader.transfer.retry import RetryPolicy, Tally
 from downloader.transfer.throttle import Throttle
 from downloader.transfer.transport import Transport
+from downloader.transfer.turn import Turn
 from downloader.urls import redact
+
+PARTIALS = "partials"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +58,24 @@ class Job:
         artifact: What is wanted.
         locations: Where it may be had, best first.
         target: The final name.
-        workspace: Private folder on the target's file system, for partials and what is set aside.
+        workspace: Private folder, on the target's file system as a rule, for partials and what is
+            set aside.
+        found: Called when no other process can be at the file any more, before anything is asked
+            for: the SHA-256 of a target that one of them made right meanwhile, else None.
+        placed: Called with the target's SHA-256 once it is in place, while the others wait.
     """
 
     artifact: Artifact
     locations: tuple[Location, ...]
     target: Path
     workspace: Path
+    found: Callable[[], str | None] = lambda: None
+    placed: Callable[[str], object] = lambda _sha256: None
+
+    @property
+    def partials(self) -> Path:
+        """The folder of partials."""
+        return self.workspace / PARTIALS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +86,8 @@ class Fetched:
     sha256: str
     moved_bytes: int
     """Bytes of this file that came over the wire in this run."""
+    is_new: bool = True
+    """Whether it was put there now, and not found there."""
 
 
 class Fetcher:
@@ -82,6 +103,7 @@ class Fetcher:
         self, transport: Transport, settings: Settings, stop: threading.Event | None = None
     ) -> None:
         self._settings = settings
+        self._room = Room(is_watched=settings.is_preflight)
         self._line = Line(
             transport,
             Pool(settings.connections),
@@ -93,32 +115,61 @@ class Fetcher:
         """Stop every transfer at once; what arrived is kept."""
         self._line.interrupt()
 
+    def plan(self, files: Iterable[tuple[Path, Artifact]]) -> None:
+        """Claim room for the files of a run, as far as their sizes are known.
+
+        Args:
+            files: Each one's workspace, and what is wanted.
+
+        Raises:
+            StoreError: They do not all fit on the disk.
+        """
+        self._room.plan(
+            (workspace / PARTIALS / partial_name(artifact.path), artifact.size)
+            for workspace, artifact in files
+            if artifact.size is not None
+        )
+
     def fetch(self, job: Job, observer: Observer | None = None) -> Fetched:
         """Bring the artifact to its target.
 
         Raises:
             ModelmakeError: No location could give the right bytes; the target is as it was.
         """
-        check_target(job.target)
+        place = Place(job.target)
         failures: list[tuple[Location, ModelmakeError]] = []
         for location in job.locations:
             try:
-                return self._fetch_from(job, location, observer or Silent())
+                return self._fetch_from(job, place, location, observer or Silent())
             except (Interrupted, StoreError):
                 raise
             except ModelmakeError as error:
                 failures.append((location, error))
+            finally:
+                self._room.release(job.partials / partial_name(job.artifact.path))
         raise _combined(job.artifact, failures)
 
-    def _fetch_from(self, job: Job, location: Location, observer: Observer) -> Fetched:
+    def _fetch_from(
+        self, job: Job, place: Place, location: Location, observer: Observer
+    ) -> Fetched:
         binding = binding_for(job.artifact, location)
-        with Partial(job.workspace / "partials", binding) as partial:
+        turn = Turn(self._line.stop, observer.notice)
+        with Partial(job.partials, binding, turn, self._room) as partial:
+            wait_until_free(job.target, turn)
+            if sha256 := job.found():
+                partial.reset()
+                job.placed(sha256)
+                with naming(job.target, "look at"):
+                    size = job.target.stat().st_size
+                return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
+            partial.claim_room()
             receiver = Receiver(self._line, job.artifact, location, observer)
             try:
                 self._receive_verified(receiver, partial)
             except IntegrityError as error:
                 raise _set_aside(error, partial, job.workspace) from None
-            partial.commit(job.target)
+            partial.commit(place)
+            job.placed(partial.sha256)
             return Fetched(
                 size=partial.have, sha256=partial.sha256, moved_bytes=receiver.moved_bytes
             )

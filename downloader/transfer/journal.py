@@ -12,9 +12,11 @@ Rejected: a fixed-size bitmap (aria2) - it must be written in place and can tear
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
+from downloader.durable import naming, sync_folder
 from downloader.transfer.ranges import Range, merge
 
 VERSION = 1
@@ -47,6 +49,59 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
 class _Head(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     binding: Binding
+
+
+class Journal:
+    """A journal on disk.
+
+    Args:
+        path: Where it is, or will be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._is_torn = False
+
+    def read(self) -> tuple[Binding, list[Range]] | None:
+        """Return what it says; None where it says nothing.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        with naming(self.path, "read"):
+            if not self.path.is_file():
+                return None
+            text = self.path.read_bytes()
+        self._is_torn = not text.endswith(b"\n")
+        return load(text)
+
+    def note(self, binding: Binding, ranges: Sequence[Range]) -> None:
+        """Add a line; the first one is preceded by the binding.
+
+        Raises:
+            StoreError: The disk refused. The next line then begins on a line of its own.
+        """
+        with naming(self.path, "write"):
+            is_new = not self.path.exists()
+            head = dump_head(binding) if is_new else b"\n" * self._is_torn
+            self._is_torn = True
+            with self.path.open("wb" if is_new else "ab") as file:
+                file.write(head + dump_ranges(ranges))
+            self._is_torn = False
+
+    def remove(self) -> None:
+        """Remove it; one that comes later under its name is never taken for it after a power cut.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        self._is_torn = False
+        with naming(self.path, "remove"):
+            try:
+                self.path.unlink()
+            except FileNotFoundError:
+                return
+            sync_folder(self.path.parent)
 
 
 def dump_head(binding: Binding) -> bytes:

@@ -1,12 +1,14 @@
-"""A file that one process at a time writes; another process gets one of its own.
+"""A file that one process at a time writes; others wait for it, where locks keep them out.
 
-The lock is on the file itself, and is gone with the process however it ends. Where it cannot be
-had - held, or on a file system where locks fail or do nothing - the file gets a name of its own:
-two processes on one target then cost duplicate bytes, and never mix them. The name tells whose it
-is, so that the next process can go on from what a dead one left.
+The lock is on the file itself, and is gone with the process however it ends. Where locks fail or
+do nothing, as on some network file systems, each process writes a file with a name of its own: two
+processes on one target then cost duplicate bytes, and never mix them. The name tells whose it is,
+so that the next process can go on from what a dead one left.
 """
 
 import contextlib
+import enum
+import errno
 import glob
 import hashlib
 import os
@@ -16,8 +18,13 @@ import sys
 from pathlib import Path
 
 from downloader.durable import BINARY, NO_FOLLOW
+from downloader.transfer.turn import Turn
 
 FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
+LOOKING = os.O_RDONLY | NO_FOLLOW | BINARY | getattr(os, "O_NONBLOCK", 0)  # a FIFO would block
+
+HELD = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK})
+"""What a lock says that somebody else has; Windows says one of the last two."""
 
 if sys.platform == "win32":
     import msvcrt
@@ -35,23 +42,77 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def open_locked(path: Path) -> tuple[int, Path]:
+class _Lock(enum.Enum):
+    OURS = enum.auto()
+    HELD = enum.auto()
+    """Somebody else's; or the name led to another file before we had it, which is the same."""
+    USELESS = enum.auto()
+    """It fails, or keeps nobody out."""
+
+
+def partial_name(path: str) -> str:
+    """Return the partial's file name: readable, unique for the path, and short enough anywhere."""
+    readable = path.rpartition("/")[2].encode()[:40].decode("utf-8", "ignore")
+    return f"{readable}-{hashlib.sha256(path.encode()).hexdigest()[:12]}.part"
+
+
+def open_locked(path: Path, turn: Turn) -> tuple[int, Path]:
     """Open the file for this process alone, making it when it is not there.
 
+    Args:
+        path: Its name, the same for every process.
+        turn: Waits while another process has it. The file is not kept open meanwhile: on Windows
+            its holder could not rename it then.
+
     Returns:
-        An open descriptor, and its path: another name beside it when the file is not ours alone.
+        An open descriptor, and its path: another name beside it where locks are of no use.
 
     Raises:
         OSError: It cannot be opened, or is a symlink.
+        Interrupted: The user stopped the run.
     """
-    descriptor = os.open(path, FLAGS, 0o666)
-    # A partial that was committed while we opened it is a final file now: its path tells.
-    if _try_lock(descriptor) and is_same_file(descriptor, path) and _is_held(path):
-        return descriptor, path
-    os.close(descriptor)
+    while True:
+        with contextlib.ExitStack() as closing:
+            descriptor = os.open(path, FLAGS, 0o666)
+            closing.callback(os.close, descriptor)
+            lock = _take_lock(descriptor, path)
+            if lock is _Lock.OURS:
+                closing.pop_all()
+                return descriptor, path
+        if lock is _Lock.USELESS:
+            turn.warn_of_useless_locks(path.parent)
+        if lock is _Lock.USELESS or not turn.wait(path):
+            break
     own = path.with_name(f"{_own_prefix(path, os.getpid())}{secrets.token_hex(4)}{path.suffix}")
     _inherit(path, own)
     return os.open(own, FLAGS, 0o666), own
+
+
+def wait_until_free(target: Path, turn: Turn) -> None:
+    """Wait while another process notes what it has just put there.
+
+    The lock of its partial went along with the rename, and the partial's name was free at once.
+
+    Raises:
+        Interrupted: The user stopped the run.
+    """
+    while _is_held(target) and turn.wait(target):
+        pass
+
+
+def _is_held(target: Path) -> bool:
+    try:
+        descriptor = os.open(target, LOOKING)
+    except OSError:
+        return False
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        return error.errno in HELD
+    else:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def is_same_file(descriptor: int, path: Path) -> bool:
@@ -62,19 +123,26 @@ def is_same_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _try_lock(descriptor: int) -> bool:
+def _take_lock(descriptor: int, path: Path) -> _Lock:
     try:
         _lock(descriptor)
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return _Lock.HELD if error.errno in HELD else _Lock.USELESS
+    # A partial that was committed while we opened it is a final file now: its path tells.
+    if not is_same_file(descriptor, path):
+        return _Lock.HELD
+    return _Lock.OURS if _keeps_others_out(path) else _Lock.USELESS
 
 
-def _is_held(path: Path) -> bool:
-    """Whether our lock keeps others out: on some network file systems locking does nothing."""
+def _keeps_others_out(path: Path) -> bool:
+    """Try our own lock: on some network file systems locking does nothing."""
     second = os.open(path, FLAGS)
     try:
-        return not _try_lock(second)
+        _lock(second)
+    except OSError:
+        return True
+    else:
+        return False
     finally:
         os.close(second)
 

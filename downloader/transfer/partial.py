@@ -5,7 +5,6 @@ power cut costs the bytes since the last checkpoint and can never pass off a hol
 """
 
 import contextlib
-import hashlib
 import os
 import threading
 from pathlib import Path
@@ -15,22 +14,27 @@ from typing import Self
 import msgspec
 
 from downloader.durable import make_folder, naming
+from downloader.errors import StoreError
 from downloader.hashing import new_md5, new_sha256
 from downloader.positioned import write_at
-from downloader.transfer import journal
+from downloader.transfer.checkpoints import Checkpoints
 from downloader.transfer.hasher import Follower, InlineHasher, follower_for
-from downloader.transfer.journal import Binding
-from downloader.transfer.locked_file import is_same_file, open_locked
-from downloader.transfer.placing import check_target, place
+from downloader.transfer.journal import Binding, Journal
+from downloader.transfer.locked_file import is_same_file, open_locked, partial_name
+from downloader.transfer.placing import Place
+from downloader.transfer.preflight import Room
 from downloader.transfer.ranges import Range, first_gap, merge, prefix, total
-
-SMALLEST_STEP_BYTES = 1 << 20
-LARGEST_STEP_BYTES = 32 << 20
-STEPS = 64
+from downloader.transfer.turn import Turn
 
 
 class Partial:
     """An open partial with its running digests; a context manager that keeps what can be resumed.
+
+    Args:
+        folder: Where partials are kept.
+        binding: What is wanted.
+        turn: Waits while another process has the partial.
+        room: Is told what is still to be written.
 
     Attributes:
         ranges: What is written, merged.
@@ -38,25 +42,26 @@ class Partial:
         binding: What they belong to.
     """
 
-    def __init__(self, folder: Path, binding: Binding) -> None:
+    def __init__(
+        self, folder: Path, binding: Binding, turn: Turn | None = None, room: Room | None = None
+    ) -> None:
         make_folder(folder)
-        self._path = folder / partial_name(binding.path)
-        with naming(self._path, "open"):
-            self._descriptor, self._path = open_locked(self._path)
+        self._name = folder / partial_name(binding.path)
+        self._room = room or Room()
+        with naming(self._name, "open"):
+            self._descriptor, self._path = open_locked(self._name, turn or Turn())
+        self._journal = Journal(self._path.with_suffix(".journal"))
+        self._checkpoints = Checkpoints(self._descriptor, self._journal)
         self._wanted = self.binding = binding
         self._follower: Follower = InlineHasher(-1, (), 0)
         self.ranges: list[Range] = []
-        self._noted, self.is_joined = 0, False
-        self._changing, self._noting = threading.Lock(), threading.Lock()
+        self.is_joined = False
+        self._changing = threading.Lock()
         try:
             self._take_over()
         except BaseException:
             self._close()
             raise
-
-    @property
-    def _journal_path(self) -> Path:
-        return self._path.with_suffix(".journal")
 
     @property
     def have(self) -> int:
@@ -106,15 +111,15 @@ class Partial:
         Raises:
             StoreError: The disk refused them.
         """
-        with naming(self._path, "write"):
+        with naming(self._path, "write", self._missing_bytes):
             write_at(self._descriptor, buffer[:count], offset)
             with self._changing:
                 self.ranges = merge([*self.ranges, Range(offset, offset + count)])
                 have, present = self.have, self.present
             is_taken = self._follower.hand_over(offset, buffer, count)
             self._follower.reach(have)
-            if present - self._noted >= self._step_bytes:
-                self._checkpoint()
+            if self._checkpoints.is_due(present, self.binding.size):
+                self._checkpoints.add(self.binding, self.ranges)
         return self._follower.buffer() if is_taken else buffer
 
     def settle(self) -> None:
@@ -126,9 +131,23 @@ class Partial:
         with naming(self._path, "read back"):
             self._follower.finish()
 
+    def claim_room(self) -> None:
+        """See that what is missing fits on the disk, as far as the length is known.
+
+        Raises:
+            StoreError: It does not.
+        """
+        if self.binding.size is not None:
+            self._room.claim(self._name, self._missing_bytes)
+
     def bind(self, validator: str | None, size: int | None) -> None:
-        """Say which version of the file, and of what length, the bytes from now on belong to."""
+        """Say which version of the file, and of what length, the bytes from now on belong to.
+
+        Raises:
+            StoreError: So many bytes do not fit on the disk.
+        """
         self.binding = msgspec.structs.replace(self._wanted, validator=validator, size=size)
+        self.claim_room()
         if not self.ranges:
             self._follow(0)
 
@@ -140,9 +159,9 @@ class Partial:
         """
         with naming(self._path, "empty"):
             os.ftruncate(self._descriptor, 0)
-            self._journal_path.unlink(missing_ok=True)
-        self.ranges, self._noted = [], 0
-        self.is_joined = False
+        self._journal.remove()
+        self.ranges, self.is_joined = [], False
+        self._checkpoints.noted_bytes = 0
         self.binding = self._wanted
         self._follow(0)
 
@@ -152,19 +171,19 @@ class Partial:
         self._sha256, self._md5 = new_sha256(), new_md5()
         hashes = (self._sha256,) if self.binding.sha256 else (self._sha256, self._md5)
         self._follower = follower_for(self._descriptor, hashes, self.binding.size)
-        self._follower.reach(have)
+        with naming(self._path, "read"):
+            self._follower.reach(have)
 
-    def commit(self, target: Path) -> None:
+    def commit(self, place: Place) -> None:
         """Make the verified bytes visible under the final name, durably, in one step.
 
         Raises:
             StoreError: The disk refused, or something that is no file stands at the target.
         """
-        check_target(target)
-        make_folder(target.parent)
-        place(self._descriptor, self._path, target)
-        with naming(self._journal_path, "remove"):
-            self._journal_path.unlink(missing_ok=True)
+        with naming(self._path, "write"):
+            self._checkpoints.sync(os.fsync)
+        place.take(self._descriptor, self._path, self.sha256)
+        self._journal.remove()
 
     def set_aside(self, folder: Path) -> Path:
         """Move bytes that proved wrong out of the way, and return where they are.
@@ -176,7 +195,7 @@ class Partial:
         aside = folder / f"{self._path.stem}-{self.sha256[:12]}"
         with naming(aside, "set aside"):
             self._path.replace(aside)
-            self._journal_path.unlink(missing_ok=True)
+        self._journal.remove()
         return aside
 
     def __enter__(self) -> Self:
@@ -190,24 +209,24 @@ class Partial:
     ) -> None:
         """Keep what can be resumed, remove what cannot; never hide the block's own error."""
         self._follower.close()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StoreError):
             if self._descriptor >= 0 and is_same_file(self._descriptor, self._path):
                 if self.ranges and self.binding.can_resume:
-                    self._checkpoint()
+                    self._checkpoints.add(self.binding, self.ranges)
                 else:
                     self._path.unlink()
-                    self._journal_path.unlink(missing_ok=True)
-        self._close()
+                    self._journal.remove()
+        with contextlib.suppress(*(StoreError,) if error else ()):
+            self._close()
 
     def _take_over(self) -> None:
         """Go on from what an earlier run left, as far as its journal vouches for it."""
-        with naming(self._journal_path, "read"):
-            is_there = self._journal_path.is_file()
-            found = journal.load(self._journal_path.read_bytes()) if is_there else None
+        found = self._journal.read()
         if found is None or not self.binding.admits(found[0]):
             self.reset()
             return
-        length = os.fstat(self._descriptor).st_size
+        with naming(self._path, "look at"):
+            length = os.fstat(self._descriptor).st_size
         vouched = [Range(start, min(stop, length)) for start, stop in found[1] if start < length]
         if not vouched:
             self.reset()  # a journal of no bytes would name its version for other bytes to come
@@ -215,36 +234,17 @@ class Partial:
         with naming(self._path, "read"):
             os.ftruncate(self._descriptor, vouched[-1].stop)
         self.binding, self.ranges = found[0], vouched
-        self._noted = self.present
+        self._checkpoints.noted_bytes = self.present
         self.is_joined = True
         self._follow(self.have)
 
-    @property
-    def _step_bytes(self) -> int:
-        share = (self.binding.size or 0) // STEPS
-        return min(max(share, SMALLEST_STEP_BYTES), LARGEST_STEP_BYTES)
-
-    def _checkpoint(self) -> None:
-        with self._noting:
-            present = total(ranges := self.ranges)
-            if not self.binding.can_resume or present == self._noted:
-                return
-            getattr(os, "fdatasync", os.fsync)(self._descriptor)
-            is_new = not self._journal_path.exists()
-            with self._journal_path.open("wb" if is_new else "ab") as file:
-                if is_new:
-                    file.write(journal.dump_head(self.binding))
-                file.write(journal.dump_ranges(ranges))
-            self._noted = present
+    def _missing_bytes(self) -> int:
+        return max(0, (self.binding.size or 0) - self.present)
 
     def _close(self) -> None:
         self._follower.close()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def partial_name(path: str) -> str:
-    """Return the partial's file name: readable, unique for the path, and short enough anywhere."""
-    readable = path.rpartition("/")[2].encode()[:40].decode("utf-8", "ignore")
-    return f"{readable}-{hashlib.sha256(path.encode()).hexdigest()[:12]}.part"
+        self._room.release(self._name)
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with naming(self._path, "close"):
+                os.close(descriptor)

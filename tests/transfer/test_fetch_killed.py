@@ -1,6 +1,7 @@
 """Killed in the middle, and two processes on one target (rows B10, D5; invariant I8)."""
 
 import dataclasses
+import errno
 import json
 import signal
 import subprocess
@@ -14,7 +15,8 @@ import pytest
 
 from downloader.artifact import Artifact
 from downloader.transfer import journal
-from downloader.transfer.partial import SMALLEST_STEP_BYTES
+from downloader.transfer.checkpoints import SMALLEST_STEP_BYTES
+from downloader.transfer.fetch import Fetcher
 from downloader.transfer.ranges import prefix
 from tests.servers.faults import timing
 from tests.transfer.desk import BODY, PATH, Desk, pinned, sha256, unpinned
@@ -102,16 +104,70 @@ def test_killed_before_the_first_checkpoint_it_starts_over(desk: Desk, artifact:
     assert desk.asked == [None, None]
 
 
-@both
-def test_two_processes_on_one_target_cost_duplicate_bytes(desk: Desk, artifact: Artifact) -> None:
-    """Whoever finds the partial taken fetches into one of its own; both end with the file."""
-    go_on = Event()
+class FreesTheOther(Event):
+    """A stop event whose first wait lets the server go on with the other process."""
+
+    def __init__(self, go_on: Event) -> None:
+        super().__init__()
+        self._go_on = go_on
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Let it go on, and wait."""
+        self._go_on.set()
+        return super().wait(timeout)
+
+
+def test_the_second_process_waits_and_takes_what_is_there(desk: Desk) -> None:
+    """Whoever finds the partial taken waits, looks again, and asks the server for nothing."""
+    artifact = pinned(LARGE, sized=False)
     desk.server.put(PATH, LARGE)
-    desk.server.script(PATH, timing.stall_after(SENT, go_on))
+    desk.server.script(PATH, timing.stall_after(SENT, go_on := Event()))
+
+    def found() -> str | None:
+        return sha256(desk.target.read_bytes()) if desk.target.exists() else None
+
+    job = dataclasses.replace(desk.job(artifact), found=found)
+    with child(desk, artifact) as process, desk.transport() as transport:
+        wait_for_bytes(desk, SENT)
+        fetched = Fetcher(transport, desk.settings, FreesTheOther(go_on)).fetch(job)
+        assert process.wait(WAIT_SECONDS) == 0
+    assert (fetched.sha256, fetched.moved_bytes) == (sha256(LARGE), 0)
+    assert not fetched.is_new
+    assert desk.asked == [None]
+    assert desk.partials == []
+
+
+@both
+def test_a_killed_process_is_followed_at_once(desk: Desk, artifact: Artifact) -> None:
+    """Who waits for it goes on from what it left."""
+    desk.server.put(PATH, LARGE)
+    desk.server.script(PATH, timing.stall_after(SENT))
+    with child(desk, artifact) as process, desk.transport() as transport:
+        wait_for_bytes(desk, SENT)
+        stop = Event()
+        stop.wait = lambda _timeout=None: bool(process.kill())  # type: ignore[method-assign, assignment, func-returns-value]
+        fetched = Fetcher(transport, desk.settings, stop).fetch(desk.job(artifact))
+    assert desk.target.read_bytes() == LARGE
+    assert 0 < fetched.moved_bytes <= len(LARGE) - SENT + SMALLEST_STEP_BYTES
+    assert len(desk.asked) == 2
+
+
+@pytest.mark.parametrize("number", ["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
+def test_without_locks_two_processes_cost_duplicate_bytes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    """Where locks fail each fetches into a file of its own; both end with the right one."""
+
+    def no_locks(_descriptor: int, _how: int) -> None:
+        raise OSError(getattr(errno, number), number)
+
+    artifact = pinned(LARGE, sized=False)
+    desk.server.put(PATH, LARGE)
+    desk.server.script(PATH, timing.stall_after(SENT, go_on := Event()))
     with child(desk, artifact) as process:
         wait_for_bytes(desk, SENT)
-        fetched = desk.fetch(artifact)
-        assert fetched.moved_bytes == len(LARGE)
+        monkeypatch.setattr("fcntl.flock", no_locks)
+        assert desk.fetch(artifact).moved_bytes == len(LARGE)
         go_on.set()
         assert process.wait(WAIT_SECONDS) == 0
     assert sha256(desk.target.read_bytes()) == sha256(LARGE)

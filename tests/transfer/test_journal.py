@@ -1,12 +1,13 @@
 """The journal: what it holds comes back, and what is torn is not believed."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.transfer.journal import Binding, dump_head, dump_ranges, load
+from downloader.transfer.journal import Binding, Journal, dump_head, dump_ranges, load
 from downloader.transfer.ranges import Range, merge
 
 TEXT = st.text(max_size=20)
@@ -124,3 +125,25 @@ def test_bytes_nothing_vouches_for_are_not_taken_over() -> None:
     assert not bare.can_resume
     assert not bare.admits(bare)
     assert other(sha256=None, validator='"v"').can_resume
+
+
+def test_a_line_after_a_torn_one_is_read(tmp_path: Path) -> None:
+    """What a full disk or a kill tore does not spoil the line that is written next."""
+    path = tmp_path / "m.journal"
+    book = Journal(path)
+    book.note(BINDING, [Range(0, 10)])
+    with path.open("ab") as file:
+        file.write(b"[[0,2")
+    again = Journal(path)
+    assert again.read() == (BINDING, [Range(0, 10)])
+    again.note(BINDING, [Range(0, 30)])
+    assert Journal(path).read() == (BINDING, [Range(0, 30)])
+
+
+def test_a_journal_that_is_removed_says_nothing(tmp_path: Path) -> None:
+    """Removing it twice is no error."""
+    book = Journal(tmp_path / "m.journal")
+    book.note(BINDING, [Range(0, 10)])
+    book.remove()
+    book.remove()
+    assert book.read() is None

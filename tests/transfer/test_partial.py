@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downloader.errors import StoreError
-from downloader.transfer.locked_file import is_same_file, open_locked
-from downloader.transfer.partial import partial_name
+from downloader.transfer.locked_file import partial_name
 from tests.servers.faults import timing
 from tests.transfer.desk import BODY, OLD, PATH, Desk, pinned
 
@@ -147,67 +146,3 @@ def test_a_partial_that_was_swapped_is_not_placed(desk: Desk) -> None:
     desk.server.always(PATH, swap)  # type: ignore[arg-type]
     error = desk.refuses(StoreError)
     assert "was replaced by somebody" in str(error)
-
-
-def test_a_held_partial_gives_another_name(tmp_path: Path) -> None:
-    """The second to open a partial gets a file of its own beside it."""
-    path = tmp_path / "m.part"
-    first, first_path = open_locked(path)
-    second, second_path = open_locked(path)
-    os.close(first)
-    os.close(second)
-    assert first_path == path
-    assert second_path != path
-    assert (second_path.parent, second_path.suffix) == (path.parent, ".part")
-
-
-def test_a_freed_partial_is_opened_by_its_name(tmp_path: Path) -> None:
-    """When the holder is gone, its file is taken over with what it holds."""
-    path = tmp_path / "m.part"
-    descriptor, _ = open_locked(path)
-    os.write(descriptor, b"data")
-    os.close(descriptor)
-    descriptor, found = open_locked(path)
-    assert os.read(descriptor, 10) == b"data"
-    os.close(descriptor)
-    assert found == path
-
-
-def test_without_locks_every_opener_has_a_file_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a file system that knows no locks, nobody writes where another may."""
-
-    def no_locks(_descriptor: int, _how: int) -> None:
-        raise OSError(95, "Operation not supported")
-
-    monkeypatch.setattr("fcntl.flock", no_locks)
-    opened = [open_locked(tmp_path / "m.part") for _ in range(2)]
-    for descriptor, _ in opened:
-        os.close(descriptor)
-    assert len({path for _, path in opened} | {tmp_path / "m.part"}) == 3
-
-
-def test_a_partial_committed_while_it_is_opened_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between opening and locking, another process may have made it the final file."""
-    path, final = tmp_path / "m.part", tmp_path / "final"
-    monkeypatch.setattr("fcntl.flock", lambda *_: path.rename(final))
-    descriptor, found = open_locked(path)
-    os.write(descriptor, b"data")
-    os.close(descriptor)
-    assert found not in (path, final)
-    assert final.read_bytes() == b""
-
-
-def test_a_file_is_the_same_until_its_name_is_anothers(tmp_path: Path) -> None:
-    """The path is compared with what is open, not with what was."""
-    path = tmp_path / "m.part"
-    descriptor, _ = open_locked(path)
-    assert is_same_file(descriptor, path)
-    path.rename(tmp_path / "moved")
-    assert not is_same_file(descriptor, path)
-    path.write_bytes(b"")
-    assert not is_same_file(descriptor, path)
-    os.close(descriptor)

@@ -1,0 +1,239 @@
+"""Who may write a partial: one process at a time; the others wait, or take a name of their own."""
+
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from downloader.errors import Interrupted
+from downloader.transfer import turn as turns
+from downloader.transfer.locked_file import is_same_file, open_locked, wait_until_free
+from downloader.transfer.turn import Turn
+from tests.transfer.desk import StopsAtWait
+
+
+class Acts(threading.Event):
+    """A stop event that does something in place of its first wait."""
+
+    def __init__(self, act: object = None) -> None:
+        super().__init__()
+        self.act, self.delays = act, list[float]()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Note the delay, and act once."""
+        self.delays.append(timeout or 0.0)
+        if callable(self.act):
+            self.act()
+            self.act = None
+        return self.is_set()
+
+
+@contextmanager
+def opened(path: Path, turn: Turn | None = None) -> Iterator[tuple[int, Path]]:
+    descriptor, found = open_locked(path, turn or Turn())
+    try:
+        yield descriptor, found
+    finally:
+        os.close(descriptor)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Give a clock of one number; it may be set, and goes on by a second a look."""
+    now = [1000.0]
+
+    def tick() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    monkeypatch.setattr("downloader.transfer.turn.time.monotonic", tick)
+    return now
+
+
+@pytest.fixture(autouse=True)
+def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test be the first to warn."""
+    monkeypatch.setattr(turns, "_warned", threading.Lock())
+
+
+def test_a_held_partial_is_waited_for(tmp_path: Path) -> None:
+    """The second to open it gets the very same file, once the first one is done with it."""
+    path = tmp_path / "m.part"
+    first, _ = open_locked(path, Turn())
+    os.write(first, b"data")
+    stop = Acts(lambda: os.close(first))
+    with opened(path, Turn(stop)) as (second, found):
+        assert found == path
+        assert os.read(second, 10) == b"data"
+    assert stop.delays == [turns.FIRST_DELAY_SECONDS]
+
+
+def test_the_pauses_grow_to_a_second(tmp_path: Path) -> None:
+    """A holder that is soon done is followed at once, a slow one costs a look a second."""
+    turn = Turn(stop := Acts())
+    for _ in range(20):
+        turn.wait(tmp_path / "m.part")
+    assert stop.delays[0] == turns.FIRST_DELAY_SECONDS
+    assert stop.delays == sorted(stop.delays)
+    assert stop.delays[-1] == turns.LONGEST_DELAY_SECONDS == 1.0
+
+
+def test_ctrl_c_ends_the_wait(tmp_path: Path) -> None:
+    """The wait is under the run's stop event."""
+    path = tmp_path / "m.part"
+    with opened(path), pytest.raises(Interrupted):
+        open_locked(path, Turn(StopsAtWait()))
+
+
+def test_what_is_waited_for_is_said_once(tmp_path: Path, clock: list[float]) -> None:
+    """After two seconds a line names the file that is locked; sooner, nothing is worth a line."""
+    said: list[str] = []
+    turn = Turn(Acts(), said.append)
+    path = tmp_path / "m.part"
+    turn.wait(path)
+    assert said == []
+    for _ in range(5):
+        turn.wait(path)
+    assert len(said) == 1
+    assert str(path) in said[0]
+
+
+def test_a_holder_that_does_nothing_is_not_waited_for_ever(
+    tmp_path: Path, clock: list[float]
+) -> None:
+    """A lock that outlives its machine, as on some network disks, costs duplicate bytes only."""
+    path = tmp_path / "m.part"
+    with opened(path) as (descriptor, _):
+        turn = Turn(Acts())
+        turn.wait(path)
+        clock[0] += turns.STILL_SECONDS - 10
+        os.write(descriptor, b"a sign of life")
+        assert turn.wait(path)
+        clock[0] += turns.STILL_SECONDS - 10
+        assert turn.wait(path)
+        clock[0] += 20
+        assert not turn.wait(path)
+        with opened(path, turn) as (_, found):
+            assert found != path
+
+
+def test_a_freed_partial_is_opened_by_its_name(tmp_path: Path) -> None:
+    """When the holder is gone, its file is taken over with what it holds."""
+    path = tmp_path / "m.part"
+    with opened(path) as (descriptor, _):
+        os.write(descriptor, b"data")
+    with opened(path) as (descriptor, found):
+        assert os.read(descriptor, 10) == b"data"
+    assert found == path
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_locks_fail_every_opener_has_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """On a file system without locks nobody writes where another may; that is said once."""
+
+    def no_locks(_descriptor: int, _how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    said: list[str] = []
+    turn = Turn(stop := Acts(), said.append)
+    path = tmp_path / "m.part"
+    with opened(path, turn) as (_, first), opened(path, turn) as (_, second):
+        assert len({first, second, path}) == 3
+        assert (first.parent, first.suffix) == (path.parent, ".part")
+    assert len(said) == 1
+    assert "locks do not work" in said[0]
+    assert stop.delays == [], "nothing is waited for"
+
+
+def test_a_lock_that_keeps_nobody_out_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems grant every lock: that is noticed, and names are made unique."""
+    monkeypatch.setattr("fcntl.flock", lambda *_: None)
+    path = tmp_path / "m.part"
+    with opened(path) as (_, first), opened(path) as (_, second):
+        assert len({first, second, path}) == 3
+
+
+def test_a_partial_committed_while_it_is_opened_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between opening and locking, another process may have made it the final file."""
+    path, final = tmp_path / "m.part", tmp_path / "final"
+    lock = fcntl.flock
+
+    def commit_first(descriptor: int, how: int) -> None:
+        if not final.exists():
+            path.rename(final)
+        lock(descriptor, how)
+
+    monkeypatch.setattr("fcntl.flock", commit_first)
+    with opened(path, Turn(Acts())) as (descriptor, found):
+        os.write(descriptor, b"data")
+        assert found == path
+    assert final.read_bytes() == b""
+
+
+def lowest_free_descriptor() -> int:
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
+
+
+def test_nothing_stays_open_when_locking_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error while the lock is tried gives the descriptor back."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("downloader.transfer.locked_file.is_same_file", refuse)
+    before = lowest_free_descriptor()
+    with pytest.raises(OSError, match="Input/output"):
+        open_locked(tmp_path / "m.part", Turn())
+    assert lowest_free_descriptor() == before
+
+
+def test_a_target_that_is_being_noted_is_waited_for(tmp_path: Path) -> None:
+    """The lock goes along with the rename: it is free when the receipt is written."""
+    path, target = tmp_path / "m.part", tmp_path / "m"
+    descriptor, _ = open_locked(path, Turn())
+    path.rename(target)
+    stop = Acts(lambda: os.close(descriptor))
+    wait_until_free(target, Turn(stop))
+    assert len(stop.delays) == 1
+
+
+@pytest.mark.parametrize("kind", ["nothing", "file", "FIFO", "folder"])
+def test_a_target_that_nobody_holds_is_not_waited_for(tmp_path: Path, kind: str) -> None:
+    """Whatever stands there, looking at it neither blocks nor fails."""
+    target = tmp_path / "m"
+    make = {
+        "nothing": lambda _: None,
+        "file": Path.touch,
+        "FIFO": os.mkfifo,
+        "folder": Path.mkdir,
+    }
+    make[kind](target)
+    wait_until_free(target, Turn(stop := Acts()))
+    assert stop.delays == []
+
+
+def test_a_file_is_the_same_until_its_name_is_anothers(tmp_path: Path) -> None:
+    """The path is compared with what is open, not with what was."""
+    path = tmp_path / "m.part"
+    with opened(path) as (descriptor, _):
+        assert is_same_file(descriptor, path)
+        path.rename(tmp_path / "moved")
+        assert not is_same_file(descriptor, path)
+        path.write_bytes(b"")
+        assert not is_same_file(descriptor, path)
