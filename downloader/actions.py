@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 from doit.exceptions import TaskFailed
 
 from downloader import receipts
+from downloader.durable import naming
 from downloader.errors import LockError, ModelmakeError
 from downloader.project import Model
 from downloader.reporter import Heartbeat
@@ -46,8 +47,10 @@ def fetch(name: str, path: str) -> Any:  # noqa: ANN401 - as `_failing`
 
 
 @_failing
-def _fetch(name: str, path: str) -> Values:
+def _fetch(name: str, path: str) -> Any:  # noqa: ANN401 - as `_failing`
     """Bring one target up to date; what was done is for the reporter."""
+    if not current().has_room():
+        return TaskFailed("the disk has no room for this run", report=False)
     outcome = current().syncer.sync(name, path, Heartbeat(f"{name}/{path}"))
     return {
         "verb": outcome.verb,
@@ -139,15 +142,24 @@ def _is_expected(model: Model) -> bool:
 
 def clean(name: str, *, dryrun: bool) -> None:
     """Remove a model's targets, what is noted of them, and the folders that this leaves empty."""
+    try:
+        _clean(name, dryrun=dryrun)
+    except ModelmakeError as error:
+        sys.stderr.write(f"{error.report()}\n")
+        raise SystemExit(1) from None  # doit itself would say that all went well
+
+
+def _clean(name: str, *, dryrun: bool) -> None:
     project = current().project
     model = next(each for each in project.models() if each.name == name)
     paths = [artifact.path for artifact in model.artifacts]
     targets = [model.folder / path for path in paths]
     for target in targets:
-        if target.is_file():
-            sys.stdout.write(f"fetch:{name} - removing file '{target}'\n")
-            if not dryrun:
-                target.unlink()
+        with naming(target, "remove"):
+            if target.is_file():
+                sys.stdout.write(f"fetch:{name} - removing file '{target}'\n")
+                if not dryrun:
+                    target.unlink()
     if not dryrun and model.folder.is_dir():
         receipts.forget(model.folder, paths)
         if not receipts.load(model.folder):
@@ -158,6 +170,7 @@ def clean(name: str, *, dryrun: bool) -> None:
 def _remove_empty(folders: Iterable[Path], root: Path) -> None:
     for folder in sorted(folders, key=lambda each: len(each.parts), reverse=True):
         for each in (folder, *folder.parents):
-            if each == root or not each.is_dir() or any(each.iterdir()):
-                break
-            each.rmdir()
+            with naming(each, "remove"):
+                if each == root or not each.is_dir() or any(each.iterdir()):
+                    break
+                each.rmdir()

@@ -14,8 +14,8 @@ from doit.dependency import DatabaseException, JsonDB
 from downloader import receipts
 from downloader.durable import write_file
 from downloader.errors import ModelmakeError
-from downloader.reporter import OURS
 from downloader.runtime import current
+from downloader.selection import is_ours
 
 
 class ProjectDatabase(JsonDB):  # type: ignore[misc]
@@ -44,7 +44,7 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
 
     def set(self, task_id: str, dependency: str, value: object) -> None:
         """Store a value; ours only where the user said `doit ignore`."""
-        if task_id.partition(":")[0] not in OURS or dependency == "ignore:":
+        if not is_ours(task_id) or dependency == "ignore:":
             super().set(task_id, dependency, value)
 
     def remove(self, task_id: str) -> None:

@@ -4,6 +4,7 @@ Lines about files and errors go to standard error, the sum to standard output. d
 reporter from several threads, so each line is one write.
 """
 
+import functools
 import sys
 import time
 from typing import Any, TextIO
@@ -14,14 +15,9 @@ from doit.task import Task
 
 from downloader.progress import bytes_text
 from downloader.runtime import current
+from downloader.selection import files_of, is_ours
 
 HEARTBEAT_SECONDS = 30.0
-OURS = ("fetch", "lock", "verify")
-
-
-def is_ours(task: Task) -> bool:
-    """Whether the task is one of this package, not of the user's own dodo.py."""
-    return task.name.partition(":")[0] in OURS
 
 
 class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
@@ -41,11 +37,12 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         super().initialize(tasks, selected_tasks)
         if not selected_tasks:  # by a wildcard; doit itself refuses a name that is not there
             sys.stderr.write("No task matches; `doit list --all` shows them.\n")
+        current().selected = functools.partial(files_of, tasks, selected_tasks)
         self._is_fetching = any(name.partition(":")[0] == "fetch" for name in selected_tasks)
 
     def execute_task(self, task: Task) -> None:
         """Called when a task begins."""
-        if not is_ours(task):
+        if not is_ours(task.name):
             super().execute_task(task)
 
     def add_success(self, task: Task) -> None:
@@ -56,7 +53,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
         """Called when a task failed."""
-        if not is_ours(task):
+        if not is_ours(task.name):
             super().add_failure(task, fail)
             return
         if not fail.report:
@@ -70,6 +67,8 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         super().complete_run()
         if (self._is_fetching or self._made) and not current().is_interrupted:
             self.write(f"{self._sum()}\n")
+        if not current().has_saved():
+            raise SystemExit(1)  # what the tasks did is known only now, and doit would say 0
 
     def _sum(self) -> str:
         if not self._made and not self._failed:
@@ -133,6 +132,10 @@ class Heartbeat:
     def waiting(self, reason: str, delay_seconds: float) -> None:
         """See Observer."""
         self._say(f"tries again in {delay_seconds:.1f} s: {reason}")
+
+    def notice(self, text: str) -> None:
+        """See Observer."""
+        self._say(text)
 
     def _say(self, text: str) -> None:
         self._said = time.monotonic()

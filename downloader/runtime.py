@@ -18,19 +18,30 @@ from downloader.errors import ModelmakeError
 from downloader.project import Project
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from downloader.syncing import Syncer
 
 INTERRUPTED_STATUS = 128  # plus the signal's number, as shells report it
 
 
 class Runtime:
-    """What the tasks of one doit process share."""
+    """What the tasks of one doit process share.
+
+    Attributes:
+        project: As models.yaml and models.lock say.
+        has_lock_failed: Whether models.lock could not be brought up to date.
+        is_interrupted: Whether the user ended the run.
+        selected: Gives model and path of each file the run is about, where the reporter is ours.
+    """
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self.has_lock_failed = self.is_interrupted = False
-        self._making = threading.Lock()
+        self._making, self._planning = threading.Lock(), threading.Lock()
         self._syncer: Syncer | None = None
+        self.selected: Callable[[], Iterable[tuple[str, str]]] = tuple
+        self._has_room: bool | None = None
 
     @property
     def syncer(self) -> "Syncer":
@@ -44,6 +55,30 @@ class Runtime:
                 # reporters too), so the last pins are written when the process ends.
                 atexit.register(self.close)
             return self._syncer
+
+    def has_room(self) -> bool:
+        """Whether the disk has room for what the run is about; looked at once.
+
+        Raises:
+            StoreError: It has not; who asks later gets False.
+        """
+        syncer = self.syncer
+        with self._planning:
+            if self._has_room is None:
+                self._has_room = False
+                syncer.plan(self.selected())
+                self._has_room = True
+            return self._has_room
+
+    def has_saved(self) -> bool:
+        """Write the last pins, and return whether that went well; an error is told."""
+        try:
+            self.project.write_pins()
+        except ModelmakeError as error:
+            print(error.report(), file=sys.stderr)  # noqa: T201
+            atexit.unregister(self.close)  # it would fail, and tell, once more
+            return False
+        return True
 
     def close(self) -> None:
         """Write the last pins; an error here is told and does not hide the run's own."""
