@@ -171,7 +171,10 @@ class Project:
             StoreError: The disk refused.
         """
         text = lockfile.dump(changed)
-        is_same = self.lock_path.exists() and self.lock_path.read_bytes() == text
+        from downloader.durable import naming  # noqa: PLC0415 - not needed when nothing is
+
+        with naming(self.lock_path, "read"):
+            is_same = self.lock_path.exists() and self.lock_path.read_bytes() == text
         if not is_same:
             self._write_lock(text)
         self.__dict__["lockfile"] = changed  # somebody else may have written the very same

@@ -1,6 +1,7 @@
 """Every file read again and compared with the lock, on all cores; no network, nothing changed."""
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -46,19 +47,20 @@ def verify(models: Iterable[Model]) -> Iterator[Verdict]:
 
 def _verdict(model: Model, artifact: Artifact) -> Verdict:
     target = model.folder / artifact.path
-    state = _state(artifact, target)
-    size = target.lstat().st_size if state != "missing" else 0
-    return Verdict(model=model.name, path=artifact.path, state=state, size=size)
+    try:
+        status = target.lstat()
+    except OSError:
+        return Verdict(model=model.name, path=artifact.path, state="missing", size=0)
+    state = _state(artifact, target, status)
+    return Verdict(model=model.name, path=artifact.path, state=state, size=status.st_size)
 
 
-def _state(artifact: Artifact, target: Path) -> str:
-    if not os.path.lexists(target):
-        return "missing"
-    if target.is_symlink() or not target.is_file():
+def _state(artifact: Artifact, target: Path, status: os.stat_result) -> str:
+    if not stat.S_ISREG(status.st_mode):
         return "wrong kind"
     if artifact.sha256 is None:
         return "unpinned"
-    if artifact.size not in (None, target.stat().st_size):
+    if artifact.size not in (None, status.st_size):
         return "changed"
     try:
         return "ok" if sha256_of(target) == artifact.sha256 else "changed"
