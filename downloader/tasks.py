@@ -12,6 +12,7 @@ makes exit status 1, where a failed task_dep would make 2 of it (UnmetDependency
 """
 
 import contextlib
+import inspect
 import os
 import sys
 import traceback
@@ -48,6 +49,9 @@ UNTOUCHED_STREAMS: dict[str, Any] = {"io": {"capture": False}, "verbosity": 0}
 
 class Stale:
     """An `uptodate` that is false, and shows the rule that made it so in `doit info`."""
+
+    __signature__ = inspect.Signature()
+    """doit asks for it once a file, and working it out took a sixth of the time of small files."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
