@@ -48,7 +48,8 @@ def make_folder(path: Path) -> None:
         StoreError: It cannot be made, or something else stands there.
     """
     with naming(path, "make the folder"):
-        path.mkdir(parents=True, exist_ok=True)
+        if not path.is_dir():  # one look is cheaper than a refusal, and this is asked per file
+            path.mkdir(parents=True, exist_ok=True)
 
 
 def sync_folder(path: Path) -> None:

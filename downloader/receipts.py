@@ -21,6 +21,8 @@ PRIVATE_FOLDER = ".modelmake"
 FILE_NAME = "receipts"
 
 _writing = threading.Lock()
+_queues: dict[Path, list[bytes]] = {}
+"""Lines that wait to be written, by file; only who holds `_writing` takes any out."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -78,10 +80,7 @@ def append(folder: Path, path: str, sha256: str, *, asked: str | None = None) ->
         verified=int(time.time()),
         asked=asked,
     )
-    file = folder / PRIVATE_FOLDER / FILE_NAME
-    make_folder(file.parent)
-    with naming(file, "write"), _writing, file.open("a+b") as lines:
-        lines.write(_line_break(lines) + msgspec.json.encode(receipt) + b"\n")
+    _write_line(folder / PRIVATE_FOLDER / FILE_NAME, msgspec.json.encode(receipt) + b"\n")
     return receipt
 
 
@@ -97,6 +96,23 @@ def forget(folder: Path, paths: Iterable[str]) -> None:
         kept = [receipt for path, receipt in load(folder).items() if path not in forgotten]
         if file.exists():
             write_file(file, b"".join(msgspec.json.encode(receipt) + b"\n" for receipt in kept))
+
+
+def _write_line(file: Path, line: bytes) -> None:
+    """Append a line, and with it those that other threads brought while one was writing.
+
+    So a run of many small files writes once for several; each waits until its own line is there.
+    """
+    queue = _queues.setdefault(file, [])
+    queue.append(line)
+    with _writing:
+        lines = tuple(queue)
+        if not lines:
+            return  # whoever was writing took ours along
+        make_folder(file.parent)
+        with naming(file, "write"), file.open("a+b") as stream:
+            stream.write(_line_break(stream) + b"".join(lines))
+        del queue[: len(lines)]  # what could not be written waits for the next one
 
 
 def _line_break(lines: BinaryIO) -> bytes:

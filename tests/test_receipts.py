@@ -1,7 +1,9 @@
 """Receipts: what is known of targets, and how little it takes to lose none of it."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,52 @@ def test_many_threads_note_and_forget_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(note, paths))
     assert receipts.load(tmp_path).keys() == set(paths)
+
+
+def test_lines_that_wait_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits while another writes is taken along by the next one: two writes do for nine."""
+    entered, go_on, writes = threading.Event(), threading.Event(), list[Path]()
+
+    def slow(file: Path) -> None:
+        writes.append(file)
+        entered.set()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr(receipts, "make_folder", slow)
+    (tmp_path / ".modelmake").mkdir()
+    paths = [f"file-{number}" for number in range(9)]
+    for path in paths:
+        put(tmp_path, path)
+    with ThreadPoolExecutor(9) as pool:
+        running = [pool.submit(receipts.append, tmp_path, path, SHA) for path in paths]
+        assert entered.wait(10)
+        queue = receipts._queues[lines(tmp_path)]
+        while len(queue) < len(paths):
+            time.sleep(0.001)
+        go_on.set()
+        wait(running)
+    assert receipts.load(tmp_path).keys() == set(paths)
+    assert len(writes) <= 2
+
+
+def test_a_line_that_could_not_be_written_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failure is told to whoever noted the file; the next one writes both."""
+
+    def full(file: Path) -> None:
+        raise StoreError(f"Cannot write {file}.")
+
+    for path in ("one", "two"):
+        put(tmp_path, path)
+    with monkeypatch.context() as patch:
+        patch.setattr(receipts, "make_folder", full)
+        with pytest.raises(StoreError):
+            receipts.append(tmp_path, "one", SHA)
+    receipts.append(tmp_path, "two", SHA)
+    assert receipts.load(tmp_path).keys() == {"one", "two"}
 
 
 def test_a_target_that_vanished_is_a_store_error(tmp_path: Path) -> None:
