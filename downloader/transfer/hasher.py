@@ -12,10 +12,9 @@ from downloader.hashing import BUFFER_BYTES, Hash, feed
 from downloader.positioned import read_at
 
 INLINE_BUFFER_BYTES = 256 << 10
+SMALLEST_BUFFER_BYTES = 1 << 10
 MOST_WAITING = 8
 """Buffers that wait to be hashed; then the sender waits too, so that memory stays bounded."""
-
-
 THREADED_BYTES = 8 << 20
 """Smaller files are hashed by whoever receives them: a thread would cost more than it gives."""
 
@@ -41,20 +40,29 @@ class Follower(Protocol):
 
 def follower_for(descriptor: int, hashes: tuple[Hash, ...], size: int | None) -> Follower:
     """Return what hashes a file of this size, None when it is not known, from its first byte."""
-    kind = PrefixHasher if (size or 0) >= THREADED_BYTES else InlineHasher
-    return kind(descriptor, hashes, 0)
+    if size is not None and size >= THREADED_BYTES:
+        return PrefixHasher(descriptor, hashes)
+    return InlineHasher(descriptor, hashes, size)
 
 
 class InlineHasher:
-    """Hashes in the thread that hands over."""
+    """Hashes in the thread that hands over.
 
-    def __init__(self, descriptor: int, hashes: tuple[Hash, ...], start: int) -> None:
-        self._descriptor, self._hashes, self._hashed = descriptor, hashes, start
+    Args:
+        descriptor: The open file, which this reads and never moves.
+        hashes: The running digests, which have taken in nothing yet.
+        size: The file's length as far as it is known: a small one gets a small buffer.
+    """
+
+    def __init__(self, descriptor: int, hashes: tuple[Hash, ...], size: int | None = None) -> None:
+        self._descriptor, self._hashes, self._hashed = descriptor, hashes, 0
+        wanted = INLINE_BUFFER_BYTES if size is None else max(size, SMALLEST_BUFFER_BYTES)
+        self._buffer_bytes = min(wanted, INLINE_BUFFER_BYTES)
         self._hashing = threading.Lock()
 
     def buffer(self) -> memoryview:
         """See Follower."""
-        return memoryview(bytearray(INLINE_BUFFER_BYTES))
+        return memoryview(bytearray(self._buffer_bytes))
 
     def hand_over(self, offset: int, buffer: memoryview, count: int) -> bool:
         """See Follower."""
@@ -83,13 +91,12 @@ class PrefixHasher:
 
     Args:
         descriptor: The open file, which this reads and never moves.
-        hashes: The running digests; they have taken in the first `start` bytes.
-        start: Where to begin.
+        hashes: The running digests, which have taken in nothing yet.
     """
 
-    def __init__(self, descriptor: int, hashes: tuple[Hash, ...], start: int) -> None:
+    def __init__(self, descriptor: int, hashes: tuple[Hash, ...]) -> None:
         self._descriptor, self._hashes = descriptor, hashes
-        self._hashed = self._tail = self._there = start  # the tail: where waiting bytes end
+        self._hashed = self._tail = self._there = 0  # the tail: where waiting bytes end
         self._waiting: deque[tuple[memoryview, int]] = deque()
         self._spare: list[memoryview] = []
         self._is_closed = False

@@ -53,7 +53,7 @@ class Partial:
         self._journal = Journal(self._path.with_suffix(".journal"))
         self._checkpoints = Checkpoints(self._descriptor, self._journal)
         self._wanted = self.binding = binding
-        self._follower: Follower = InlineHasher(-1, (), 0)
+        self._follower: Follower = InlineHasher(-1, ())
         self.ranges: list[Range] = []
         self.is_joined = False
         self._changing = threading.Lock()

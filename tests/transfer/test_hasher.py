@@ -15,7 +15,9 @@ from downloader.hashing import BUFFER_BYTES, new_md5, new_sha256
 from downloader.positioned import write_at
 from downloader.transfer import hasher
 from downloader.transfer.hasher import (
+    INLINE_BUFFER_BYTES,
     MOST_WAITING,
+    SMALLEST_BUFFER_BYTES,
     THREADED_BYTES,
     InlineHasher,
     PrefixHasher,
@@ -53,7 +55,7 @@ def test_any_order_gives_the_digests(
     order.shuffle(pieces)
     written: list[Range] = []
     sha256, md5 = new_sha256(), new_md5()
-    follower = kind(descriptor, (sha256, md5), 0)
+    follower = kind(descriptor, (sha256, md5))
     try:
         for piece in pieces:
             give(follower, descriptor, piece)
@@ -81,19 +83,6 @@ def give(follower: InlineHasher | PrefixHasher, descriptor: int, piece: Range) -
                 buffer = follower.buffer()
 
 
-@each_kind
-def test_it_goes_on_from_what_was_hashed(descriptor: int, kind: Kind) -> None:
-    """Digests that took in a beginning are not given it again."""
-    os.ftruncate(descriptor, 0)
-    write_at(descriptor, memoryview(BODY), 0)
-    sha256 = new_sha256()
-    sha256.update(memoryview(BODY)[:1000])
-    follower = kind(descriptor, (sha256,), 1000)
-    follower.reach(len(BODY))
-    follower.finish()
-    assert sha256.hexdigest() == hashlib.sha256(BODY).hexdigest()
-
-
 def test_a_file_that_cannot_be_read_is_told_at_the_end(
     descriptor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,7 +92,7 @@ def test_a_file_that_cannot_be_read_is_told_at_the_end(
         raise OSError(5, "the disk is broken")
 
     monkeypatch.setattr(hasher, "read_at", broken)
-    follower = PrefixHasher(descriptor, (new_sha256(),), 0)
+    follower = PrefixHasher(descriptor, (new_sha256(),))
     follower.reach(1000)
     with pytest.raises(OSError, match="the disk is broken"):
         follower.finish()
@@ -112,7 +101,7 @@ def test_a_file_that_cannot_be_read_is_told_at_the_end(
 def test_a_file_that_became_shorter_is_told_at_the_end(descriptor: int) -> None:
     """A file that somebody cut has no digest of what was there."""
     os.ftruncate(descriptor, 10)
-    follower = PrefixHasher(descriptor, (new_sha256(),), 0)
+    follower = PrefixHasher(descriptor, (new_sha256(),))
     follower.reach(1000)
     with pytest.raises(OSError, match="became shorter"):
         follower.finish()
@@ -146,7 +135,7 @@ def hand_over_many(follower: PrefixHasher, count: int) -> None:
 def test_the_sender_waits_for_a_slow_digest(descriptor: int) -> None:
     """So many buffers wait and no more: then whoever hands over waits, until there is room."""
     slow = Held()
-    follower = PrefixHasher(descriptor, (slow,), 0)
+    follower = PrefixHasher(descriptor, (slow,))
     hand_over_many(follower, 1)
     assert slow.begun.wait(10)
     sender = threading.Thread(target=hand_over_rest, args=(follower,))
@@ -172,7 +161,7 @@ def hand_over_rest(follower: PrefixHasher) -> None:
 def test_closing_lets_a_waiting_sender_go(descriptor: int) -> None:
     """Who waits for room is told that the buffer was not taken, when all ends."""
     slow = Held()
-    follower = PrefixHasher(descriptor, (slow,), 0)
+    follower = PrefixHasher(descriptor, (slow,))
     hand_over_many(follower, 1)
     assert slow.begun.wait(10)
     sender = threading.Thread(target=hand_over_rest, args=(follower,))
@@ -188,7 +177,7 @@ def test_closing_lets_a_waiting_sender_go(descriptor: int) -> None:
 
 def test_bytes_out_of_turn_are_not_kept(descriptor: int) -> None:
     """A buffer that comes before its turn stays with the sender: it is read back later."""
-    follower = PrefixHasher(descriptor, (new_sha256(),), 0)
+    follower = PrefixHasher(descriptor, (new_sha256(),))
     assert not follower.hand_over(5, follower.buffer(), 1)
     follower.close()
 
@@ -207,3 +196,20 @@ def test_only_large_files_get_a_thread(descriptor: int, size: int | None, kind: 
     follower = follower_for(descriptor, (new_sha256(),), size)
     follower.close()
     assert type(follower) is kind
+
+
+@pytest.mark.parametrize(
+    ("size", "buffer_bytes"),
+    [
+        (0, SMALLEST_BUFFER_BYTES),
+        (20_000, 20_000),
+        (THREADED_BYTES - 1, INLINE_BUFFER_BYTES),
+        (None, INLINE_BUFFER_BYTES),
+    ],
+)
+def test_a_small_file_gets_a_small_buffer(
+    descriptor: int, size: int | None, buffer_bytes: int
+) -> None:
+    """Memory that nothing is received into is not even zeroed."""
+    follower = follower_for(descriptor, (new_sha256(),), size)
+    assert len(follower.buffer()) == buffer_bytes
