@@ -17,6 +17,7 @@ class Crew:
         host: Whose connections they are.
         segments: The file's work.
         receive: Receives one segment, or raises; called from several threads.
+        is_over: Set when the attempt is to end; set here when it did.
         is_open: Whether others may take part at all.
     """
 
@@ -25,16 +26,17 @@ class Crew:
         host: Host,
         segments: Segments,
         receive: Callable[[Segment], None],
+        is_over: threading.Event,
         *,
         is_open: bool,
     ) -> None:
         self._host, self._segments, self._receive = host, segments, receive
+        self._is_over = is_over
         self._is_open = is_open and segments.is_shareable
         self._is_offered = self._is_open
         self._helpers: list[threading.Thread] = []
         self._failure: Exception | None = None
         self._growing = threading.Lock()
-        self.is_over = threading.Event()
 
     def work(self) -> None:
         """Receive segments in this thread until no more is to be had, then wait for the others.
@@ -42,7 +44,7 @@ class Crew:
         Raises:
             ModelmakeError: This thread's connection failed, or another's failed for the file.
         """
-        while not self.is_over.is_set() and (segment := self._segments.take()):
+        while not self._is_over.is_set() and (segment := self._segments.take()):
             self._one(segment)
         self._join()
         if self._failure:
@@ -51,7 +53,7 @@ class Crew:
     def grow(self) -> bool:
         """Open a further connection, where there is work for it and the host allows it."""
         with self._growing:
-            is_useful = self._is_open and not self.is_over.is_set()
+            is_useful = self._is_open and not self._is_over.is_set()
             if not (is_useful and self._segments.is_shareable and self._host.try_enter()):
                 return False
             helper = threading.Thread(target=self._help, name="modelmake-range", daemon=True)
@@ -73,7 +75,7 @@ class Crew:
     def _help(self) -> None:
         """Receive segments; a failure here is the file's only where it says the file changed."""
         try:
-            while not (self.is_over.is_set() or self._host.is_surplus()):
+            while not (self._is_over.is_set() or self._host.is_surplus()):
                 segment = self._segments.take()
                 if segment is None:
                     break
@@ -82,7 +84,7 @@ class Crew:
             pass
         except Exception as error:  # noqa: BLE001 - told by the file's own thread, whatever it is
             self._failure = error
-            self.is_over.set()
+            self._is_over.set()
         finally:
             self._host.leave()
 
@@ -119,7 +121,7 @@ class Crew:
         if self._is_offered:
             self._host.withdraws(self.grow)
         with self._growing:
-            self.is_over.set()
+            self._is_over.set()
         self._join()
 
 

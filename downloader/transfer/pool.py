@@ -2,7 +2,8 @@
 
 A file's first connection waits for its turn; further ones are opened only where they pay off
 (climb.py), and closed at the end of their segment when they no longer do. A server that says 429
-or 503, or refuses connections, is believed: the budget falls to what it bore, and recovers slowly.
+or 503, or that gives a further connection nothing, is believed: the budget falls to as many as it
+is serving at that moment, and recovers slowly.
 """
 
 import threading
@@ -15,6 +16,9 @@ from downloader.transfer.climb import Climb
 SHORTEST_WINDOW_SECONDS = 0.06
 LONGEST_WINDOW_SECONDS = 2.0
 WINDOW_ROUND_TRIPS = 8
+MOST_WINDOWS_PUT_OFF = 4
+"""For so many windows' time a change of connections begins the measuring anew; then it counts
+all the same, or many small files, one ending every moment, would never let it come to an end."""
 RECOVERY_SECONDS = 15.0
 """After so long without a refusal the budget grows by one connection."""
 
@@ -26,7 +30,9 @@ class Host:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._changed = threading.Condition()
+        changing = threading.Lock()
+        self._changed = threading.Condition(changing)
+        self._turn = threading.Condition(changing)
         self._budget = most
         self._active = self._waiting = 0
         self._streaming = 0
@@ -35,17 +41,23 @@ class Host:
         self._is_watched = False
         self._first_byte_seconds = 0.0
         self._refused_at = 0.0
+        self._measured_at = 0.0
         self._begin_window()
 
     def enter(self, stop: threading.Event) -> bool:
-        """Wait for a file's first connection; False when the run was stopped instead."""
-        with self._changed:
+        """Wait for a file's first connection.
+
+        Returns:
+            Whether it was taken, and has to be given back; not when the run was stopped instead.
+        """
+        with self._turn:
             self._waiting += 1
             while self._active >= self._allowed() and not stop.is_set():
-                self._changed.wait(0.2)  # the budget also recovers with time
+                self._turn.wait(0.2)  # the budget also recovers with time
             self._waiting -= 1
-            self._active += 1
-        return not stop.is_set()
+            is_taken = not stop.is_set()
+            self._active += is_taken
+        return is_taken
 
     def try_enter(self) -> bool:
         """Take a further connection when one more is wanted now."""
@@ -58,8 +70,8 @@ class Host:
         """Give a connection back."""
         with self._changed:
             self._active -= 1
-            self._begin_window()
-            self._changed.notify_all()
+            self._disturb_window()
+            self._turn.notify()
 
     def began(self, first_byte_seconds: float) -> None:
         """Note that a reply came, and how long after its request."""
@@ -67,7 +79,7 @@ class Host:
             self._streaming += 1
             self._first_byte_seconds = first_byte_seconds
             if self._streaming > self._window_streaming:
-                self._begin_window()  # the rate of fewer connections tells nothing of this many
+                self._disturb_window()  # the rate of fewer tells nothing of this many
 
     def ended(self) -> None:
         """Note that a reply is over."""
@@ -80,7 +92,10 @@ class Host:
             return self._wanted > min(self._climb.level, self._allowed())
 
     def refused(self) -> None:
-        """Take in that the server wants fewer connections: as many as it is serving now."""
+        """Take in that the server wants fewer connections: as many as it is serving now.
+
+        Called for a 429 or 503, and for a further connection that failed before its first byte.
+        """
         with self._changed:
             self._budget = max(self._streaming, 1)
             self._refused_at = time.monotonic()
@@ -90,9 +105,10 @@ class Host:
         """Register a file that could use further connections; `grow` opens one, or says no."""
         with self._changed:
             self._growers.append(grow)
-            self._begin_window()
+            self._disturb_window()
             if not self._is_watched:
                 self._is_watched = True
+                self._measured_at = time.monotonic()
                 threading.Thread(target=self._watch, name="modelmake-pool", daemon=True).start()
 
     def withdraws(self, grow: Grow) -> None:
@@ -124,6 +140,7 @@ class Host:
             return 0
         self._climb.level = max(self._climb.level, self._active)
         self._climb.measured(self._window_bytes / elapsed)
+        self._measured_at = time.monotonic()
         self._begin_window()
         return min(self._climb.level, self._allowed()) - self._active
 
@@ -136,6 +153,11 @@ class Host:
     def _window_seconds(self) -> float:
         wanted = WINDOW_ROUND_TRIPS * self._first_byte_seconds
         return min(max(wanted, SHORTEST_WINDOW_SECONDS), LONGEST_WINDOW_SECONDS)
+
+    def _disturb_window(self) -> None:
+        put_off = time.monotonic() - self._measured_at
+        if put_off < MOST_WINDOWS_PUT_OFF * self._window_seconds or not self._is_watched:
+            self._begin_window()
 
     def _begin_window(self) -> None:
         self._window_began, self._window_bytes = time.monotonic(), 0

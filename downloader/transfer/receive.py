@@ -73,7 +73,6 @@ class Receiver:
         if partial.is_complete:
             return
         if not self._host.enter(self._line.stop):
-            self._host.leave()
             raise Interrupted(f"{self._artifact.path} was interrupted.")
         try:
             while not self._is_complete_after_one_reply(partial):
@@ -152,8 +151,7 @@ class Receiver:
         first = drain.segments.take_rest()
         receive = functools.partial(self._receive_segment, drain)
         is_open = size is not None and partial.binding.can_resume and self._gives_ranges(reply.head)
-        with Crew(self._host, drain.segments, receive, is_open=is_open) as crew:
-            drain.is_over = crew.is_over
+        with Crew(self._host, drain.segments, receive, drain.is_over, is_open=is_open) as crew:
             try:
                 drain.write(reply, first, _stop_of(reply.head, size))
                 drain.segments.give_back(first)
@@ -161,7 +159,7 @@ class Receiver:
                 if size is not None:
                     crew.work()
             except BaseException:
-                crew.is_over.set()
+                drain.is_over.set()
                 self._calls.hang_up()
                 raise
         is_whole_reply = reply.head.status == HTTPStatus.OK

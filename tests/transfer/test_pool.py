@@ -5,7 +5,12 @@ import threading
 import pytest
 
 from downloader.transfer import pool
-from downloader.transfer.pool import RECOVERY_SECONDS, Host, Pool
+from downloader.transfer.pool import (
+    RECOVERY_SECONDS,
+    SHORTEST_WINDOW_SECONDS,
+    Host,
+    Pool,
+)
 
 MOST = 8
 
@@ -69,12 +74,11 @@ def test_files_may_begin_up_to_the_budget(host: Host) -> None:
 
 
 def test_a_stopped_run_does_not_wait_for_its_turn(host: Host) -> None:
-    """When the run ends, who waits is let go with a no; leaving balances it all the same."""
+    """When the run ends, who waits is let go with a no, and holds no connection."""
     enter(host, MOST)
     stop = threading.Event()
     stop.set()
     assert not host.enter(stop)
-    host.leave()
     leave(host, MOST)
     assert free(host) == MOST
 
@@ -163,6 +167,23 @@ def test_a_measured_gain_opens_further_connections(host: Host, clock: Clock) -> 
     assert host._measured() == 0
     clock.now += 1
     assert host._measured() == 1
+
+
+def test_many_small_files_do_not_keep_a_large_one_from_being_measured(
+    host: Host, clock: Clock
+) -> None:
+    """Files that come and go begin the window anew for a while, and then it counts all the same."""
+    enter(host)
+    host._is_watched = True  # as if by the thread, which the clock would race with here
+    host._measured_at = clock.now
+    found = []
+    for _ in range(100):
+        clock.now += SHORTEST_WINDOW_SECONDS / 3
+        enter(host)
+        leave(host)
+        host.moved(1000)
+        found.append(host._measured())
+    assert max(found) >= 1
 
 
 def test_a_growing_file_is_asked_until_it_withdraws(host: Host, clock: Clock) -> None:
