@@ -1,14 +1,18 @@
 """How many connections pay off: a climb that goes on only while the measured rate rises. Pure.
 
-The count doubles as long as that raises the rate; when it does not, the last step is taken back
-and tried again later, each time after a longer rest. So a server that limits each connection is
-met with many, and one that is fast by itself, or limits its clients, with few.
+The count doubles as long as that raises the rate, and goes up fourfold while the rate keeps pace
+with it; when a step brings nothing, it is taken back and tried again later, each time after a
+longer rest. So a server that limits each connection is met with many, and soon, and one that is
+fast by itself, or limits its clients, with few.
 """
 
 from dataclasses import dataclass
 
 LEAST_GAIN = 1.15
 """What a doubling must bring: less than this is noise, or another's bandwidth."""
+KEEPS_PACE = 0.85
+"""What part of a step's proportion the rate must reach for the next step to be a larger one."""
+STEP, LARGE_STEP = 2, 4
 FAST_BYTES_PER_SECOND = 400e6
 """A connection that gives this is limited by a machine, not by a server's rule: more of them only
 cost, since both ends have to work for them."""
@@ -30,6 +34,7 @@ class Climb:
     level: int = 1
     _before: int = 0
     _rate_before: float = 0.0
+    _factor: int = STEP
     _rest: int = 0
     _next_rest: int = FIRST_REST
 
@@ -54,15 +59,17 @@ class Climb:
 
     def _judge(self, rate: float) -> None:
         if rate >= self._rate_before * LEAST_GAIN:
+            keeps_pace = rate >= KEEPS_PACE * self._rate_before * self.level / self._before
+            self._factor = LARGE_STEP if keeps_pace else STEP
             self._next_rest = FIRST_REST
             self._before = 0
             if self.level < self.highest:
                 self._step(rate)
             return
-        self.level, self._before = self._before, 0
+        self.level, self._before, self._factor = self._before, 0, STEP
         self._rest = self._next_rest
         self._next_rest = min(2 * self._next_rest, LONGEST_REST)
 
     def _step(self, rate: float) -> None:
         self._before, self._rate_before = self.level, rate
-        self.level = min(2 * self.level, self.highest)
+        self.level = min(self._factor * self.level, self.highest)

@@ -19,19 +19,20 @@ def levels(climb: Climb, *rates: float) -> list[int]:
 @pytest.mark.parametrize(
     ("highest", "rates", "expected"),
     [
-        (8, (100, 200, 400, 800, 800), [2, 4, 8, 8, 8]),  # each brings its share
-        (6, (100, 200, 400, 600), [2, 4, 6, 6]),  # the last step is a short one
+        (32, (100, 200, 800, 3200), [2, 8, 32, 32]),  # each brings its share
+        (32, (100, 150, 250, 900), [2, 4, 8, 32]),  # large steps where it does, small ones before
+        (6, (100, 200, 600, 600), [2, 6, 6, 6]),  # the last step is a short one
         (8, (100, 100), [2, 1]),  # one connection was enough
-        (8, (100, 200, 200), [2, 4, 2]),  # two were enough
+        (8, (100, 200, 200), [2, 8, 2]),  # two were enough
         (8, (100, 50), [2, 1]),  # a second one does harm
-        (8, (0, 0, 0), [2, 4, 8]),  # a stalled one: nothing is lost by asking on others
+        (8, (0, 0, 0), [2, 8, 8]),  # a stalled one: nothing is lost by asking on others
         (1, (100, 100), [1, 1]),  # no more is allowed
         (8, (100, 100 * LEAST_GAIN), [2, 4]),  # just enough gain
         (8, (100, 100 * LEAST_GAIN - 1), [2, 1]),  # just too little
     ],
 )
 def test_the_climb(highest: int, rates: tuple[float, ...], expected: list[int]) -> None:
-    """It doubles while that brings more, and takes the last step back when it does not."""
+    """It climbs while that brings more, and takes the last step back when it does not."""
     assert levels(Climb(highest=highest), *rates) == expected
 
 
