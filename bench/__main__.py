@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from bench import still, transfers
+from bench import kept, numbers, still, transfers
 from bench.machine import facts
 from bench.measure import Failed, Race, say
 from bench.origin import Origin
@@ -23,8 +23,10 @@ from bench.transfers import Setting
 Case = Callable[[Setting], Report]
 CASES: dict[str, Case] = {
     "big": transfers.big,
+    "https": transfers.https,
     "limited": transfers.limited,
     "many": transfers.many_files,
+    "kept": kept.kept,
     "verify": still.verify,
 }
 
@@ -56,11 +58,13 @@ def cases(setting: Setting) -> Iterator[Report]:
 def chosen(plan: Plan) -> Iterator[tuple[str, Case]]:
     """Yield the chosen cases, each with a short name."""
     for name in plan.cases:
-        if name != "noop":
+        if name == "numbers":
+            yield from numbers.cases()
+        elif name == "noop":
+            for count in plan.noop_files:
+                yield f"{name}, {count:,} files", partial(still.nothing_to_do, count=count)
+        else:
             yield name, CASES[name]
-            continue
-        for count in plan.noop_files:
-            yield f"{name}, {count:,} files", partial(still.nothing_to_do, count=count)
 
 
 def show(plan: Plan, reports: Iterator[Report]) -> int:

@@ -3,6 +3,10 @@
 /NAME            as fast as it goes
 /limited/NAME    LIMITED_RATE bytes per second on each connection
 /delayed/NAME    DELAY_SECONDS before each answer (needs nginx's echo module)
+/whole/NAME      ranges ignored
+/few/NAME        429 above MOST_CONNECTIONS, each of LIMITED_RATE
+/counted/NAME    as /limited/, and what was sent is logged
+https            the same by TLS, where openssl(1) can make a certificate
 """
 
 import os
@@ -21,6 +25,7 @@ from bench.measure import Failed
 
 LIMITED_RATE = 20_000_000
 DELAY_SECONDS = 0.05
+MOST_CONNECTIONS = 4
 START_SECONDS = 20.0
 END_SECONDS = 10.0
 LOOK_SECONDS = 0.02
@@ -44,11 +49,19 @@ http {{
   access_log off;
   default_type application/octet-stream;
   sendfile on;
+  log_format bytes '$body_bytes_sent';
+  limit_conn_zone $server_port zone=all:1m;
   server {{
     listen 127.0.0.1:{port};
+    {tls}
     root "{root}";
     location = /.ready {{ return 200 {token}; }}
     location /limited/ {{ alias "{root}/"; limit_rate {rate}; }}
+    location /counted/ {{ alias "{root}/"; limit_rate {rate}; access_log {folder}/sent.log bytes; }}
+    location /whole/ {{ alias "{root}/"; max_ranges 0; }}
+    location /few/ {{
+      alias "{root}/"; limit_rate {rate}; limit_conn all {most}; limit_conn_status 429;
+    }}
     {delayed}
   }}
 }}
@@ -74,11 +87,36 @@ def echo_module(nginx: str) -> Path | None:
     return next((path for each in folders if (path := each / ECHO_MODULE).exists()), None)
 
 
+def certificate(folder: Path) -> Path | None:
+    """Make a certificate for 127.0.0.1, its key beside it; None where openssl(1) cannot."""
+    made = folder / "origin.pem"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    words += [
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=bench",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    words += ["-keyout", str(made.with_suffix(".key")), "-out", str(made)]
+    try:
+        subprocess.run(words, capture_output=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return made
+
+
 class Origin:
     """A context manager around one nginx.
 
     Args:
         folder: Where it keeps its own files; what it serves lies in `root` below it.
+
+    Attributes:
+        root: What is served.
+        certificate: Its certificate, for those who are to trust it; None where there is no TLS.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,6 +134,7 @@ class Origin:
             raise Failed("nginx is not installed, and everything is fetched from it")
         self.root.mkdir(parents=True)
         self._echo = echo_module(nginx)
+        self.certificate = certificate(self._folder)
         self._start(nginx)
         return self
 
@@ -118,6 +157,17 @@ class Origin:
         """Return the URL of a file; `place` is "limited/" or "delayed/"."""
         return f"http://127.0.0.1:{self._port}/{place}{name}"
 
+    def https_url(self, name: str) -> str:
+        """Return the URL by TLS, for who trusts `certificate`."""
+        return f"https://127.0.0.1:{self._tls_port}/{name}"
+
+    def sent_bytes(self) -> int:
+        """Return how many bytes of bodies were sent from /counted/ so far."""
+        try:
+            return sum(map(int, (self._folder / "sent.log").read_text().split()))
+        except OSError:
+            return 0
+
     def cpu_seconds(self) -> float:
         """Return what nginx has spent so far, user and system; NaN where there is no /proc."""
         try:
@@ -128,7 +178,7 @@ class Origin:
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def _start(self, nginx: str) -> None:
-        self._port, token = _free_port(), uuid4().hex
+        self._port, self._tls_port, token = _free_port(), _free_port(), uuid4().hex
         config = self._folder / "nginx.conf"
         config.write_text(self._config(token))
         said = self._folder / "said.log"
@@ -152,7 +202,18 @@ class Origin:
             token=token,
             rate=LIMITED_RATE,
             load=f"load_module {self._echo};" if self._echo else "",
+            most=MOST_CONNECTIONS,
+            tls=self._tls_lines(),
             delayed=DELAYED.format(seconds=DELAY_SECONDS) if self._echo else "",
+        )
+
+    def _tls_lines(self) -> str:
+        if self.certificate is None:
+            return ""
+        key = self.certificate.with_suffix(".key")
+        return (
+            f"listen 127.0.0.1:{self._tls_port} ssl; "
+            f"ssl_certificate {self.certificate}; ssl_certificate_key {key};"
         )
 
     def _is_up(self, token: str) -> bool:

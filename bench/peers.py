@@ -40,12 +40,14 @@ class Job:
         payload: The file.
         url: Where it is served.
         with_slow: Whether the slow peers race too.
+        certificate: What its server is trusted by.
     """
 
     scratch: Path
     payload: Payload
     url: str
     with_slow: bool
+    certificate: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -120,7 +122,8 @@ def loop(name: str, *arguments: str) -> list[str]:
 
 
 def _curl(job: Job) -> list[str]:
-    return then(["curl", "-q", "-sSfo", str(job.target), job.url], _sum(job))
+    trusted = ["--cacert", str(job.certificate)] if job.certificate else []
+    return then(["curl", "-q", *trusted, "-sSfo", str(job.target), job.url], _sum(job))
 
 
 def _wget(job: Job) -> list[str]:
@@ -137,7 +140,8 @@ def _sum(job: Job) -> list[str]:
 def _aria2c(job: Job, *options: str) -> list[str]:
     checksum = f"--checksum=sha-256={job.payload.sha256}"
     place = [f"--dir={job.folder}", f"--out={job.target.name}"]
-    return ["aria2c", "--no-conf", "-q", *options, checksum, *place, job.url]
+    trusted = [f"--ca-certificate={job.certificate}"] if job.certificate else []
+    return ["aria2c", "--no-conf", "-q", *trusted, *options, checksum, *place, job.url]
 
 
 def _aria2c_16(job: Job) -> list[str]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 KIBI = 1024
 UNITS = {"": 1, "K": KIBI, "M": KIBI**2, "G": KIBI**3}
-CASES = ("big", "limited", "many", "noop", "verify")
+CASES = ("big", "https", "limited", "numbers", "many", "kept", "noop", "verify")
+"""In the order in which they are run; bench/__main__.py has their code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +21,13 @@ class Plan:
         with_slow: Whether peers race that are slow and tell little.
         big_bytes: The one file.
         limited_bytes: The one file, where each connection is limited.
+        numbers_bytes: The one file where numbers of connections are compared.
+        fixed_numbers: Which numbers.
         many_files: How many small files.
         small_bytes: How long each of those is.
         noop_files: How many files there is nothing to do for.
         verify_bytes: Each of the eight files that are read again.
+        kept_seconds: How long the bounded rate is watched.
     """
 
     cases: Sequence[str] = CASES
@@ -31,10 +35,13 @@ class Plan:
     with_slow: bool = True
     big_bytes: int = 2 * KIBI**3
     limited_bytes: int = 512 * KIBI**2
+    numbers_bytes: int = 256 * KIBI**2
+    fixed_numbers: Sequence[int] = (1, 2, 4, 8, 16, 32)
     many_files: int = 2_000
     small_bytes: int = 20_000
     noop_files: Sequence[int] = (10, 1_000, 10_000)
     verify_bytes: int = 256 * KIBI**2
+    kept_seconds: int = 10
 
     @property
     def needed_bytes(self) -> int:
@@ -48,9 +55,12 @@ QUICK = Plan(
     with_slow=False,
     big_bytes=512 * KIBI**2,
     limited_bytes=128 * KIBI**2,
+    numbers_bytes=32 * KIBI**2,
+    fixed_numbers=(1, 4, 32),
     many_files=300,
     noop_files=(10, 1_000),
     verify_bytes=64 * KIBI**2,
+    kept_seconds=4,
 )
 
 

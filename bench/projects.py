@@ -22,6 +22,7 @@ class Project:
         payloads: The model's files.
         url: Gives a file's URL by its name.
         is_pinned: Whether models.yaml says each SHA-256. (It may have 1 MiB: 10,000 do not fit.)
+        certificate: What its server is trusted by.
 
     Raises:
         Failed: `doit lock` did.
@@ -34,8 +35,10 @@ class Project:
         url: Callable[[str], str],
         *,
         is_pinned: bool = True,
+        certificate: Path | None = None,
     ) -> None:
         self._scratch, self._payloads = scratch, payloads
+        self._trusted = {"REQUESTS_CA_BUNDLE": str(certificate)} if certificate else {}
         self.folder = scratch / "project"
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
@@ -61,13 +64,13 @@ class Project:
         shutil.rmtree(self.folder / "models", ignore_errors=True)
         shutil.rmtree(self.folder / "store", ignore_errors=True)
 
-    def command(self, *arguments: str) -> Command:
-        """Return doit's command line, as a user would type it."""
+    def command(self, *arguments: str, **extra: str) -> Command:
+        """Return doit's command line, as a user would type it; `extra` are more variables."""
         own = {"PYTHONPATH": str(REPOSITORY), "MODELMAKE_STORE": str(self.folder / "store")}
         return Command(
             words=[sys.executable, "-m", "doit", *arguments],
             folder=self.folder,
-            variables={**variables(self._scratch), **own},
+            variables={**variables(self._scratch), **own, **self._trusted, **extra},
         )
 
     def doit(self, *arguments: str) -> None:
@@ -78,9 +81,14 @@ class Project:
         """
         run(self.command(*arguments))
 
-    def fetching(self) -> Contender:
-        """Return our line in a race: everything fetched anew, the whole process timed."""
+    def fetching(self, name: str = OURS, **extra: str) -> Contender:
+        """Return our line in a race: everything fetched anew, the whole process timed.
+
+        Args:
+            name: What the table calls it.
+            extra: More variables of its environment.
+        """
         pairs = [(each, self.target(each.name)) for each in self._payloads]
         return Contender(
-            name=OURS, command=self.command(), before=self.forget, check=Arrived(pairs)
+            name=name, command=self.command(**extra), before=self.forget, check=Arrived(pairs)
         )

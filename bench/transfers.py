@@ -28,6 +28,7 @@ BIG_PEERS = (
 )
 FIXED_PEERS = tuple(peers.fixed_peer(number) for number in (8, 16, 32))
 LIMITED_PEERS = (replace(peers.CURL_PEER, is_slow=True), peers.ARIA2C_16_PEER, *FIXED_PEERS)
+HTTPS_PEERS = (peers.CURL_PEER, peers.ARIA2C_16_PEER, peers.ARIA2C_PEER)
 PEAK_BYTES = 100 * MEGA
 
 
@@ -100,6 +101,42 @@ def _over_its_cores(usage: Usage) -> float:
 def _peak_goal(raced: Race) -> Goal:
     peaks = [usage.peak_bytes / PEAK_BYTES for usage in raced.runs.get(OURS, [])]
     return Goal(text=f"our peak memory / {PEAK_BYTES / MEGA:.0f} MB", ratios=peaks, at_most=1)
+
+
+def https(setting: Setting) -> Report:
+    """Race over one big file by TLS."""
+    origin = setting.origin
+    if origin.certificate is None:
+        return Report(
+            title="One file by HTTPS",
+            race=Race(absent={OURS: "missing: openssl(1) makes no certificate here"}),
+        )
+    file = payload(origin.root, "big.bin", setting.plan.big_bytes)
+    project = Project(setting.scratch, [file], origin.https_url, certificate=origin.certificate)
+    job = peers.Job(
+        scratch=setting.scratch,
+        payload=file,
+        url=origin.https_url(file.name),
+        with_slow=setting.plan.with_slow,
+        certificate=origin.certificate,
+    )
+    against = [peer.contender(job) for peer in HTTPS_PEERS]
+    raced = setting.race([project.fetching(), *against])
+    file.path.unlink()
+    return Report(
+        title=f"One file of {file.size / MEGA:,.0f} MB by HTTPS, SHA-256 verified",
+        race=raced,
+        amount=file.size / MEGA,
+        unit="MB",
+        goals=[
+            Goal(
+                text=f"time of `{peers.CURL}` / ours",
+                ratios=times_as_fast(raced, peers.CURL),
+                at_least=2,
+            ),
+            _peak_goal(raced),
+        ],
+    )
 
 
 def limited(setting: Setting) -> Report:
