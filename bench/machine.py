@@ -9,8 +9,8 @@ from importlib import metadata
 
 from bench import origin
 
-PROGRAMS = ("curl", "wget", "aria2c", "sha256sum")
-PACKAGES = ("modelmake", "doit", "requests", "urllib3", "pooch", "huggingface_hub")
+PROGRAMS = ("curl", "wget", "aria2c", "hf", "sha256sum")
+PACKAGES = ("modelmake", "doit", "requests", "urllib3", "pooch")
 CPU_INFO = "/proc/cpuinfo"
 
 

@@ -6,6 +6,7 @@
 /whole/NAME      ranges ignored
 /few/NAME        429 above MOST_CONNECTIONS, each of LIMITED_RATE
 /counted/NAME    as /limited/, and what was sent is logged
+/HUB/resolve/REVISION/NAME    as the hub of huggingface_hub answers: a commit and an ETag
 https            the same by TLS, where openssl(1) can make a certificate
 """
 
@@ -26,6 +27,8 @@ from bench.measure import Failed
 LIMITED_RATE = 20_000_000
 DELAY_SECONDS = 0.05
 MOST_CONNECTIONS = 4
+HUB = "bench/hub"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 START_SECONDS = 20.0
 END_SECONDS = 10.0
 LOOK_SECONDS = 0.02
@@ -58,6 +61,9 @@ http {{
     location = /.ready {{ return 200 {token}; }}
     location /limited/ {{ alias "{root}/"; limit_rate {rate}; }}
     location /counted/ {{ alias "{root}/"; limit_rate {rate}; access_log {folder}/sent.log bytes; }}
+    location ~ ^/{hub}/resolve/[^/]+/(.+)$ {{
+      alias "{root}/$1"; add_header X-Repo-Commit {commit};
+    }}
     location /whole/ {{ alias "{root}/"; max_ranges 0; }}
     location /few/ {{
       alias "{root}/"; limit_rate {rate}; limit_conn all {most}; limit_conn_status 429;
@@ -202,6 +208,8 @@ class Origin:
             token=token,
             rate=LIMITED_RATE,
             load=f"load_module {self._echo};" if self._echo else "",
+            hub=HUB,
+            commit=COMMIT,
             most=MOST_CONNECTIONS,
             tls=self._tls_lines(),
             delayed=DELAYED.format(seconds=DELAY_SECONDS) if self._echo else "",

@@ -12,15 +12,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bench.measure import Command, Contender
+from bench.origin import HUB
 from bench.scratch import Arrived, Payload, emptied, variables
 
 LOOPS = Path(__file__).with_name("loops.py")
-HUB = Contender(
-    name="hf download",
-    absent="missing: it speaks to a hub only, and the benchmark does not run one yet",
+HF = "hf download, sha256sum"
+HF_VARIABLES = (
+    "HF_HUB_DISABLE_TELEMETRY=1",
+    "HF_HUB_DISABLE_UPDATE_CHECK=1",
+    "HF_HUB_DISABLE_XET=1",
+    "HF_HUB_DISABLE_PROGRESS_BARS=1",
 )
+"""It dials nobody but the origin; and the origin has no Xet storage."""
 ARIA2C = "aria2c"
 ARIA2C_16 = "aria2c -x16 -s16"
 CURL = "curl, sha256sum"
@@ -111,9 +117,9 @@ def command(scratch: Path, folder: Path, words: Sequence[str]) -> Command:
     return Command(words=words, folder=folder, variables=variables(scratch))
 
 
-def then(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """Return one command that runs both, the second only when the first went well."""
-    return ["sh", "-c", f"{shlex.join(first)} && {shlex.join(second)}"]
+def then(*commands: Sequence[str]) -> list[str]:
+    """Return one command that runs them all, each only when those before it went well."""
+    return ["sh", "-c", " && ".join(map(shlex.join, commands))]
 
 
 def loop(name: str, *arguments: str) -> list[str]:
@@ -144,6 +150,14 @@ def _aria2c(job: Job, *options: str) -> list[str]:
     return ["aria2c", "--no-conf", "-q", *trusted, *options, checksum, *place, job.url]
 
 
+def _hf(job: Job) -> list[str]:
+    parts = urlsplit(job.url)
+    where = ["env", *HF_VARIABLES, f"HF_ENDPOINT={parts.scheme}://{parts.netloc}"]
+    fetched = job.folder / job.payload.name
+    words = ["hf", "download", HUB, job.payload.name, "--local-dir", str(job.folder)]
+    return then([*where, *words], ["mv", str(fetched), str(job.target)], _sum(job))
+
+
 def _aria2c_16(job: Job) -> list[str]:
     return _aria2c(job, "-x16", "-s16")
 
@@ -163,6 +177,7 @@ PICOGPT_SHA256_PEER = Peer(
     words=lambda job: loop("picogpt-sha256", job.url, str(job.target)),
     is_slow=True,
 )
+HF_PEER = Peer(name=HF, words=_hf, programs=("env", "hf", "sha256sum"))
 READINTO_PEER = Peer(name=READINTO, words=lambda job: loop("readinto", job.url, str(job.target)))
 SHA256_PEER = Peer(
     name=SHA256, words=lambda job: loop("sha256", str(job.payload.path)), leaves_file=False

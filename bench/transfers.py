@@ -21,6 +21,7 @@ BIG_PEERS = (
     peers.ARIA2C_16_PEER,
     peers.ARIA2C_PEER,
     peers.POOCH_PEER,
+    peers.HF_PEER,
     peers.PICOGPT_PEER,
     peers.PICOGPT_SHA256_PEER,
     peers.READINTO_PEER,
@@ -182,7 +183,7 @@ def _one_file(setting: Setting, file: Payload, place: str, entered: Sequence[pee
         scratch=setting.scratch, payload=file, url=url, with_slow=setting.plan.with_slow
     )
     against = [peer.contender(job) for peer in entered]
-    raced = setting.race([project.fetching(), *against, peers.HUB])
+    raced = setting.race([project.fetching(), *against])
     file.path.unlink()
     return raced
 
@@ -221,4 +222,4 @@ def _race_many(setting: Setting) -> Race:
 
     project = Project(setting.scratch, payloads, url)
     files = many.Files(setting.scratch, payloads, url)
-    return setting.race([project.fetching(), files.aria2c(), files.curl(), peers.HUB])
+    return setting.race([project.fetching(), files.aria2c(), files.curl()])

@@ -4,13 +4,19 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import requests
 
 from bench import peers
+from bench.kept import rates
 from bench.measure import Command, Contender, Failed, Race, Usage, race, run
+from bench.numbers import over_best
 from bench.plan import CASES, QUICK, Plan, plan_of
 from bench.scratch import Arrived, payload
+from bench.shared import Bucket, SharedRate
+from bench.summary import BEGIN, END, fill, summary
 from bench.table import OURS, Goal, Report, markdown, times_as_fast, times_as_long
 from bench.transfers import BIG_PEERS
 
@@ -91,7 +97,7 @@ def test_every_peer_is_entered_or_its_absence_explained(
     """With nothing on PATH and --quick, each peer still has a command or a reason."""
     monkeypatch.setenv("PATH", "")
     offered = job(tmp_path, with_slow=False)
-    entered = [*(peer.contender(offered) for peer in BIG_PEERS), peers.HUB]
+    entered = [peer.contender(offered) for peer in BIG_PEERS]
 
     assert all((each.command is None) == bool(each.absent) for each in entered)
     assert "missing: curl, sha256sum not installed" in [each.absent for each in entered]
@@ -177,3 +183,67 @@ def test_every_case_has_its_code() -> None:
 
     names = [title.partition(",")[0] for title, _ in chosen(Plan(noop_files=(1,)))]
     assert list(dict.fromkeys(names)) == list(CASES)
+
+
+def test_readme_gets_what_was_measured_between_its_markers(tmp_path: Path) -> None:
+    """The section is replaced whole, and nothing around it."""
+    file = tmp_path / "README.md"
+    file.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    raced = Race(runs={OURS: usages(1, 2), "peer": usages(3, 4)})
+    report = Report(title="one file", race=raced, goals=[Goal(text="x", ratios=[3], at_least=2)])
+    fill(file, summary(["a machine"], [report]))
+
+    text = file.read_text()
+    assert text.startswith(f"before\n{BEGIN}\n- Measured on ")
+    assert text.endswith(f"\n{END}\nafter\n")
+    assert row_of(text, "one file")[1:] == ["1.50 s", "peer: 2.50"]
+    assert "old" not in text
+
+
+def test_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
+    """Where the section goes is said in the file, or nothing is written."""
+    file = tmp_path / "README.md"
+    file.write_text("text")
+    with pytest.raises(Failed, match="no lines"):
+        fill(file, "figures")
+    assert file.read_text() == "text"
+
+
+def test_rates_are_taken_after_the_first_second() -> None:
+    """The mean is over all; the fullest second is none of those that begin in the first one."""
+    seen = [(0.0, 0), (0.5, 40), (1.0, 45), (1.5, 50), (2.0, 55), (2.5, 75), (3.0, 80), (4.0, 90)]
+    mean, fullest = rates(seen, 10)
+
+    assert mean == pytest.approx(90 / 4 / 10)
+    assert fullest == pytest.approx(25 / 10)
+
+
+def test_best_fixed_number_is_the_one_with_the_least_median() -> None:
+    """Ours is divided by one and the same number in all rounds, not by each round's luckiest."""
+    raced = Race(runs={OURS: usages(2, 2, 2), "4": usages(1, 4, 4), "8": usages(2, 2, 2)})
+    assert over_best(raced) == [1, 1, 1]
+
+
+def test_shared_rate_serves_ranges_and_the_whole_file(tmp_path: Path) -> None:
+    """All connections draw on one bucket, and get exactly what they asked for."""
+    file = payload(tmp_path, "file.bin", 100_000)
+    with SharedRate(tmp_path, 1e9) as shared:
+        whole = requests.get(shared.url("file.bin"), timeout=10)
+        ranged = requests.get(shared.url("file.bin"), headers={"Range": "bytes=5-99"}, timeout=10)
+
+    body = file.path.read_bytes()
+    assert (whole.status_code, whole.content) == (200, body)
+    assert (ranged.status_code, ranged.content) == (206, body[5:100])
+    assert ranged.headers["Content-Range"] == "bytes 5-99/100000"
+
+
+def test_bucket_lets_no_more_pass_than_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws at one moment wait one after the other; the clock is ours, and nothing sleeps."""
+    slept = list[float]()
+    monkeypatch.setattr(
+        "bench.shared.time", SimpleNamespace(monotonic=lambda: 5.0, sleep=slept.append)
+    )
+    bucket = Bucket(1000)
+    for _ in range(3):
+        bucket.draw(500)
+    assert slept == pytest.approx([0.5, 1.0, 1.5])
