@@ -1,4 +1,4 @@
-"""One fetch in a process of its own: python -m tests.transfer.child '<arguments as JSON>'."""
+"""One fetch in a process of its own: `subprocess.run(child.command(job))`."""
 
 import json
 import sys
@@ -10,9 +10,26 @@ from downloader.transfer.fetch import Fetcher, Job
 from downloader.transfer.transport import Transport
 
 
+def command(job: Job, connections: int = 1) -> list[str]:
+    """Return the command that does a job, whose file's size is not told.
+
+    Args:
+        job: Its artifact is pinned or not; of its locations the first counts.
+        connections: More than one of them would go around a server that stalls.
+    """
+    arguments = {
+        "url": job.locations[0].url,
+        "sha256": job.artifact.sha256 or "",
+        "target": str(job.target),
+        "workspace": str(job.workspace),
+        "connections": str(connections),
+    }
+    return [sys.executable, "-m", "tests.transfer.child", json.dumps(arguments)]
+
+
 def main(arguments: dict[str, str]) -> None:
     """Fetch one file, pinned where a digest is given."""
-    settings = Settings(connections=1)  # more of them would go around a server that stalls
+    settings = Settings(connections=int(arguments["connections"]))
     artifact = Artifact(path="model.bin", sha256=arguments["sha256"] or None)
     job = Job(
         artifact=artifact,

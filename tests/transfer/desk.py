@@ -14,7 +14,9 @@ import pytest
 from downloader.artifact import Artifact, Location
 from downloader.errors import Interrupted, ModelmakeError
 from downloader.settings import Settings
+from downloader.transfer import journal
 from downloader.transfer.fetch import Fetched, Fetcher, Job
+from downloader.transfer.ranges import Range
 from downloader.transfer.transport import Transport
 from tests.servers.exchange import SeenRequest
 from tests.servers.faults import timing
@@ -162,6 +164,13 @@ class Desk:
         self.waits = waits
         assert len(self.seen) == before + 1
         assert self.partial.stat().st_size == count
+
+    @property
+    def noted(self) -> list[Range]:
+        """The ranges that the one journal vouches for; none when there is none."""
+        journals = self.workspace.glob("partials/*.journal")
+        found = [journal.load(one.read_bytes()) for one in journals]
+        return found[0][1] if found and found[0] else []
 
     @property
     def partial(self) -> Path:

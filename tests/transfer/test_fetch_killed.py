@@ -5,7 +5,6 @@ import errno
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from downloader.transfer.checkpoints import SMALLEST_STEP_BYTES
 from downloader.transfer.fetch import Fetcher
 from downloader.transfer.ranges import prefix
 from tests.servers.faults import timing
+from tests.transfer.child import command
 from tests.transfer.desk import BODY, PATH, Desk, pinned, sha256, unpinned
 
 LARGE = BODY * 30
@@ -37,14 +37,7 @@ def one_connection(desk: Desk) -> None:
 @contextmanager
 def child(desk: Desk, artifact: Artifact) -> Iterator["subprocess.Popen[bytes]"]:
     """Give a process that fetches, killed at the end."""
-    arguments = {
-        "url": desk.location().url,
-        "sha256": artifact.sha256 or "",
-        "target": str(desk.target),
-        "workspace": str(desk.workspace),
-    }
-    command = [sys.executable, "-m", "tests.transfer.child", json.dumps(arguments)]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command(desk.job(artifact)))
     try:
         yield process
     finally:
@@ -55,20 +48,13 @@ def child(desk: Desk, artifact: Artifact) -> Iterator["subprocess.Popen[bytes]"]
 def wait_for_bytes(desk: Desk, count: int) -> None:
     """Wait until the child has written so many bytes, and noted all but less than a step."""
     give_up = time.monotonic() + WAIT_SECONDS
-    while written(desk) < count or noted(desk) <= count - SMALLEST_STEP_BYTES:
+    while written(desk) < count or prefix(desk.noted) <= count - SMALLEST_STEP_BYTES:
         assert time.monotonic() < give_up, "the bytes did not come"
         time.sleep(0.005)
 
 
 def written(desk: Desk) -> int:
     return max((file.stat().st_size for file in desk.workspace.glob("partials/*.part")), default=0)
-
-
-def noted(desk: Desk) -> int:
-    """Return how many bytes the journal vouches for."""
-    journals = desk.workspace.glob("partials/*.journal")
-    found = [journal.load(file.read_bytes()) for file in journals]
-    return max((prefix(one[1]) for one in found if one), default=0)
 
 
 @both

@@ -1,12 +1,10 @@
 """One file on several connections: opened where they pay off, and never a mix of two versions."""
 
 import dataclasses
-import json
 import random
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +14,12 @@ from msgspec import structs
 
 from downloader.artifact import Artifact
 from downloader.errors import DigestMismatch, Interrupted
-from downloader.transfer import journal
 from downloader.transfer.fetch import Fetcher
 from downloader.transfer.ranges import Range, total
 from tests.servers.exchange import Exchange, Fault
 from tests.servers.faults import combined, ranges, statuses, timing, validators
 from tests.servers.reply import Reply, Step
+from tests.transfer.child import command
 from tests.transfer.desk import PATH, Desk, pinned, unpinned
 
 BODY = random.Random(41).randbytes(40_000_000)
@@ -281,38 +279,17 @@ def test_an_interrupt_ends_every_connection(desk: Desk, silence: Fault) -> None:
     assert desk.partial.stat().st_size >= 1_000_000
 
 
-CHILD = """
-import json, sys
-from downloader.settings import Settings
-from tests.transfer import child
-child.Settings = lambda connections: Settings(connections=8)
-child.main(json.loads(sys.argv[1]))
-"""
-
-
-def noted(desk: Desk) -> list[Range]:
-    """Return the ranges that the journal vouches for."""
-    found = [journal.load(one.read_bytes()) for one in desk.workspace.glob("partials/*.journal")]
-    return found[0][1] if found and found[0] else []
-
-
 def kill_with_several_ranges(desk: Desk, artifact: Artifact) -> list[Range]:
     """Let a process receive the starts of several segments, kill it, and return what it noted."""
     desk.server.always(PATH, timing.stall_after(3_000_000))
-    arguments = {
-        "url": desk.location().url,
-        "sha256": artifact.sha256 or "",
-        "target": str(desk.target),
-        "workspace": str(desk.workspace),
-    }
-    process = subprocess.Popen([sys.executable, "-c", CHILD, json.dumps(arguments)])
+    process = subprocess.Popen(command(desk.job(artifact), connections=8))
     try:
-        wait_until(lambda: len(noted(desk)) >= 3)
+        wait_until(lambda: len(desk.noted) >= 3)
         process.send_signal(signal.SIGKILL)
     finally:
         process.kill()
         process.wait(10)
-    return noted(desk)
+    return desk.noted
 
 
 @both
