@@ -4,6 +4,7 @@ import os
 import shutil
 import site
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from tests.servers.azurite import Azurite
 from tests.servers.faulty import FaultyServer
 from tests.servers.nginx import Nginx
 from tests.servers.process import NotInstalled
+from tests.strace import Strace
 
 IN_CI = "MODELMAKE_CI"
 KEPT = {IN_CI, "MODELMAKE_AZURITE", *VARIABLES.values()}
@@ -135,3 +137,15 @@ def curl() -> str:
     if found is None:
         missing(NotInstalled("curl is not installed"))
     return found
+
+
+@pytest.fixture(scope="session")
+def strace() -> Strace:
+    """Give strace, where it is there and may watch a child (containers may forbid it)."""
+    found = shutil.which("strace")
+    if found is None:
+        missing(NotInstalled("strace is not installed"))
+    tried = subprocess.run([found, "-o", os.devnull, "true"], check=False, capture_output=True)
+    if tried.returncode:
+        missing(NotInstalled(f"strace may not watch: {tried.stderr.decode(errors='replace')}"))
+    return Strace(found)
