@@ -84,7 +84,11 @@ class Transport:
 
     def close(self) -> None:
         """Close every pooled connection."""
-        self._adapter.close()
+        for manager in (self._adapter.poolmanager, *self._adapter.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118 - urllib3's container is not iterable
+                if pool := manager.pools.get(key):
+                    pool.close()
+        self._adapter.close()  # alone, it leaves open sockets to the garbage collector
 
     def _still_there(
         self, start: Hop, known: Hop, conditions: Mapping[str, str], groups: tuple[Calls, ...]
