@@ -90,9 +90,13 @@ class Runtime:
             print(error.report(), file=sys.stderr)  # noqa: T201
 
     def stop_on_signals(self) -> None:
-        """Make SIGINT and SIGTERM end the run in one line, with what arrived kept."""
+        """Make SIGINT, SIGTERM and SIGHUP end the run in one line, with what arrived kept."""
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+        if hangup and signal.getsignal(hangup) is not signal.SIG_IGN:  # as under nohup
+            numbers.append(hangup)
         with contextlib.suppress(ValueError):  # only the main thread may
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in numbers:
                 signal.signal(number, self._interrupt)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002
@@ -100,7 +104,8 @@ class Runtime:
         self.is_interrupted = True
         if self._syncer is not None:
             self._syncer.interrupt()
-        print("Interrupted; run the same command again to go on.", file=sys.stderr)  # noqa: T201
+        with contextlib.suppress(OSError):  # the terminal may be what went away
+            print("Interrupted; run the same command again to go on.", file=sys.stderr)  # noqa: T201
         raise SystemExit(INTERRUPTED_STATUS + number)
 
 

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from threading import Event
 
 import pytest
 
@@ -70,7 +71,9 @@ def test_after_sigkill_the_next_run_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["int", "term", "hup"],
 )
 def test_a_polite_end_is_told_in_one_line(
     project: Project,
@@ -79,13 +82,40 @@ def test_a_polite_end_is_told_in_one_line(
     number: signal.Signals,
     status: int,
 ) -> None:
-    """Ctrl-C and `kill` end the run at once, with the status of shells, and it goes on later."""
+    """Ctrl-C, `kill` and a hangup end the run at once, as shells report it; it goes on later."""
     stalled.send_signal(number)
     run = finish(stalled)
     assert run.status == status
     assert [line for line in run.error_lines if not line.startswith("fetched ")] == [GOES_ON]
     assert "sha256" in project.locked("one")["small.bin"], "its pin is not lost"
     assert_goes_on(project, server)
+
+
+def test_a_second_ctrl_c_says_no_more(
+    project: Project, server: FaultyServer, stalled: subprocess.Popen[str]
+) -> None:
+    """The second one ends what the first still had to do; what is noted is not lost."""
+    stalled.send_signal(signal.SIGINT)
+    stalled.send_signal(signal.SIGINT)
+    run = finish(stalled)
+    assert run.status in (130, -signal.SIGINT)
+    assert run.text.count(GOES_ON) <= 1
+    assert "Traceback" not in run.text
+    assert_goes_on(project, server)
+
+
+def test_a_hangup_that_is_ignored_ends_nothing(project: Project, server: FaultyServer) -> None:
+    """Under nohup the run goes on when its terminal is closed."""
+    go_on = Event()
+    project.before = ["sh", "-c", 'trap "" HUP; exec "$0" "$@"']
+    project.declare({"one": toy(server, ["big.bin"])})
+    server.always("/toy/big.bin", timing.stall_after(1, go_on))
+    process = project.start()
+    wait_until(lambda: len(server.requests) > 1)
+    process.send_signal(signal.SIGHUP)
+    go_on.set()
+    run = finish(process)
+    assert run.status == 0, run.text
 
 
 @pytest.mark.parametrize("reporter", ["console", "zero"])
