@@ -1,8 +1,8 @@
 """strace as a test's tool: in a child, the N-th system call of a kind is a kill, or fails.
 
     blow = Blow(family="fsync", number=2, effect="error=EIO", paths=(partial,))
-    subprocess.run([*strace.command(blow, log), sys.executable, ...])
-    call = struck(log)
+    subprocess.run([*strace.striking(log, blow), sys.executable, ...])
+    call = failed(log)
 
 strace counts the calls of each thread by itself: where several run, the first to make its N-th is
 struck.
@@ -76,12 +76,14 @@ class Blow:
         family: The calls it counts, a key of FAMILIES.
         number: Which of them is struck, from 1 on.
         effect: In strace's words: `signal=KILL`, `error=ENOSPC`.
+        and_later: Whether those after it are struck as well.
         paths: Only calls on these files count, absolute; none: on any file.
     """
 
     family: str
     number: int
     effect: str
+    and_later: bool = False
     paths: tuple[Path, ...] = ()
 
 
@@ -103,7 +105,8 @@ class Strace:
     def striking(self, log: Path, blow: Blow) -> list[str]:
         """Return what stands before a command to have one of its calls struck."""
         calls = ",".join(FAMILIES[blow.family])
-        inject = f"--inject={calls}:{blow.effect}:when={blow.number}"
+        when = f"{blow.number}+" if blow.and_later else f"{blow.number}"
+        inject = f"--inject={calls}:{blow.effect}:when={when}"
         paths = [f"--trace-path={path}" for path in blow.paths]
         return self._before(log, [f"--trace={calls}", inject, *paths])
 
