@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from downloader.transfer import journal
-from downloader.transfer.partial import partial_name
+from downloader.transfer.locked_file import partial_name
 from tests.e2e.content import bytes_of, sha256, toy
 from tests.e2e.project import Project, finish
 from tests.servers.exchange import Exchange

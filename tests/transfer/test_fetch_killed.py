@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import json
 import signal
 import subprocess
 import time
@@ -13,7 +12,6 @@ from threading import Event
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.transfer import journal
 from downloader.transfer.checkpoints import SMALLEST_STEP_BYTES
 from downloader.transfer.fetch import Fetcher
 from downloader.transfer.ranges import prefix

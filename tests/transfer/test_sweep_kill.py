@@ -12,7 +12,8 @@ import pytest
 
 from downloader.artifact import Artifact
 from downloader.settings import Settings
-from downloader.transfer.partial import SMALLEST_STEP_BYTES, partial_name
+from downloader.transfer.checkpoints import SMALLEST_STEP_BYTES
+from downloader.transfer.locked_file import partial_name
 from tests.servers.exchange import Exchange, Fault
 from tests.servers.faults import honest, timing
 from tests.servers.faulty import FaultyServer
