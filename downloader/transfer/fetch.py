@@ -136,17 +136,18 @@ class Fetcher:
         Raises:
             ModelmakeError: No location could give the right bytes; the target is as it was.
         """
-        place = Place(job.target)
         failures: list[tuple[Location, ModelmakeError]] = []
-        for location in job.locations:
-            try:
-                return self._fetch_from(job, place, location, observer or Silent())
-            except (Interrupted, StoreError):
-                raise
-            except ModelmakeError as error:
-                failures.append((location, error))
-            finally:
-                self._room.release(job.partials / partial_name(job.artifact.path))
+        try:
+            place = Place(job.target)
+            for location in job.locations:
+                try:
+                    return self._fetch_from(job, place, location, observer or Silent())
+                except (Interrupted, StoreError):
+                    raise
+                except ModelmakeError as error:
+                    failures.append((location, error))
+        finally:
+            self._room.release(job.partials / partial_name(job.artifact.path))
         raise _combined(job.artifact, failures)
 
     def _fetch_from(

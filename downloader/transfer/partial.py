@@ -38,7 +38,7 @@ class Partial:
 
     Attributes:
         ranges: What is written, merged.
-        is_joined: Whether they came in more than one reply, so that versions could be mixed.
+        is_joined: Whether they came in more replies than one: versions could be mixed.
         binding: What they belong to.
     """
 
@@ -55,7 +55,7 @@ class Partial:
         self._wanted = self.binding = binding
         self._follower: Follower = InlineHasher(-1, ())
         self.ranges: list[Range] = []
-        self.is_joined = False
+        self.is_joined = self._is_placed = False
         self._changing = threading.Lock()
         try:
             self._take_over()
@@ -152,11 +152,7 @@ class Partial:
             self._follow(0)
 
     def reset(self) -> None:
-        """Forget every byte.
-
-        Raises:
-            StoreError: The disk refused.
-        """
+        """Forget every byte; raises StoreError where the disk refuses."""
         with naming(self._path, "empty"):
             os.ftruncate(self._descriptor, 0)
         self._journal.remove()
@@ -183,6 +179,7 @@ class Partial:
         with naming(self._path, "write"):
             self._checkpoints.sync(os.fsync)
         place.take(self._descriptor, self._path, self.sha256)
+        self._is_placed = True  # a copy of it, where the target is on another file system
         self._journal.remove()
 
     def set_aside(self, folder: Path) -> Path:
@@ -211,7 +208,7 @@ class Partial:
         self._follower.close()
         with contextlib.suppress(OSError, StoreError):
             if self._descriptor >= 0 and is_same_file(self._descriptor, self._path):
-                if self.ranges and self.binding.can_resume:
+                if self.ranges and self.binding.can_resume and not self._is_placed:
                     self._checkpoints.add(self.binding, self.ranges)
                 else:
                     self._path.unlink()

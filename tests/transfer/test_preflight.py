@@ -110,6 +110,9 @@ def test_disks_are_counted_apart(
     room.plan([(tmp_path / "a", 600), (tmp_path / "b" / "c", 600)])
     with pytest.raises(StoreError, match="1,200 bytes"):
         room.claim(tmp_path / "b" / "d", lambda: 600)
+    room.release(tmp_path / "b" / "c")
+    room.claim(tmp_path / "e", lambda: 400)
+    room.claim(tmp_path / "b" / "d", lambda: 1000)
 
 
 def test_it_can_be_turned_off(disk: Disk, tmp_path: Path) -> None:
@@ -203,6 +206,9 @@ def test_a_failed_file_leaves_its_room(desk: Desk, disk: Disk) -> None:
             fetcher.fetch(desk.job())
         with pytest.raises(NotFound):
             fetcher.fetch(desk.job(gone, desk.location("/gone.bin")))
+        fetcher.plan([(desk.workspace, gone)])
+        with pytest.raises(StoreError, match="is a folder"):
+            fetcher.fetch(desk.job(gone, target=desk.folder))
         fetcher.fetch(desk.job())
 
 
