@@ -49,7 +49,8 @@ def test_chunks_that_always_break_off_place_nothing(desk: Desk, fault: Fault) ->
     desk.server.put(PATH, BODY, etag=None)
     desk.server.always(PATH, fault)
     desk.refuses(ConnectionLost, unpinned())
-    assert len(desk.seen) == desk.settings.retries + 1
+    # One more where the first attempt brought enough to be progress.
+    assert desk.settings.retries <= len(desk.seen) <= desk.settings.retries + 1
 
 
 @however_known

@@ -83,7 +83,7 @@ def test_a_server_that_always_drips_is_given_up(hasty: Desk) -> None:
 
 def test_a_server_that_brings_little_and_hangs_up_is_given_up(desk: Desk) -> None:
     """Nor is it progress when each connection is closed after a few bytes."""
-    desk.server.always(PATH, timing.drop_after(7))
+    desk.server.always(PATH, timing.drop_after(600))
     desk.refuses(ConnectionLost)
     assert len(desk.seen) == desk.settings.retries
 

@@ -1,0 +1,81 @@
+"""Requests that are ended from another thread."""
+
+import socket
+
+import pytest
+
+from downloader.errors import BadResponse, ConnectionLost, Interrupted
+from downloader.transfer.call import Call, Calls
+from downloader.transfer.patience import Patience
+from tests.servers import faults
+from tests.servers.faults import framing, timing
+from tests.transfer.desk import PATH, Desk
+
+
+def test_a_request_after_the_end_is_not_sent(desk: Desk) -> None:
+    """Who comes too late for the interrupt is interrupted all the same."""
+    with desk.transport() as transport:
+        transport.interrupt()
+        with pytest.raises(Interrupted):
+            transport.open(desk.location(), {}, is_pinned=True)
+    assert desk.seen == []
+
+
+def test_a_request_after_the_end_of_its_file_is_not_sent(desk: Desk) -> None:
+    """A connection that begins when its file has failed already ends at once."""
+    calls = Calls()
+    calls.hang_up()
+    with desk.transport() as transport, pytest.raises(ConnectionLost):
+        transport.open(desk.location(), {}, is_pinned=True, calls=calls)
+    assert desk.seen == []
+
+
+def test_the_end_that_we_make_is_no_end_of_a_body(desk: Desk) -> None:
+    """A body that ends with its connection is not taken for whole when we ended that."""
+    desk.server.always(PATH, faults.combined(framing.unsized, timing.stall_after(100_000)))
+    calls = Calls()
+    with (
+        desk.transport() as transport,
+        transport.open(desk.location(), {}, is_pinned=True, calls=calls) as reply,
+    ):
+        assert len(reply.read_some(100_000)) == 100_000
+        calls.hang_up()
+        with pytest.raises(ConnectionLost):
+            reply.read_some(1)
+
+
+def test_a_call_that_ended_is_forgotten(desk: Desk) -> None:
+    """Hanging up later does no harm to the next request on the same connection."""
+    calls = Calls()
+    with desk.transport() as transport:
+        with transport.open(desk.location(), {}, is_pinned=True, calls=calls) as reply:
+            reply.read_some(1_000_000)
+        assert len(calls) == 0
+        calls.hang_up()
+        with transport.open(desk.location(), {}, is_pinned=True) as reply:
+            assert reply.read_some(10)
+    assert desk.server.connections == 1
+
+
+def test_a_call_lets_go_of_its_socket() -> None:
+    """The duplicate it holds is closed with it, and with the next one it takes."""
+    one, other = socket.socketpair()
+    with one, other:
+        call = Call(Patience(1.0))
+        call.hold(one)
+        call.hold(one)
+        call.end()
+        one.close()
+        assert other.recv(1) == b"", "no duplicate keeps the connection open"
+
+
+def test_a_private_address_may_be_reached_unless_it_may_not() -> None:
+    """The judgement is the caller's; what is refused is raised."""
+    call = Call(Patience(1.0))
+    call.reach("inside.example", "10.0.0.1")
+    call.inside = BadResponse("no")
+    call.reach("outside.example", "8.8.8.8", "2606:4700::1111")
+    with pytest.raises(BadResponse):
+        call.reach("inside.example", "8.8.8.8", "10.0.0.1")
+    with pytest.raises(BadResponse):
+        call.reach("localhost")
