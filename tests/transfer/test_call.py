@@ -4,9 +4,11 @@ import socket
 
 import pytest
 
+from downloader import locking
 from downloader.errors import BadResponse, ConnectionLost, Interrupted
 from downloader.transfer.call import Call, Calls
 from downloader.transfer.patience import Patience
+from tests.projects import http, project
 from tests.servers import faults
 from tests.servers.faults import framing, timing
 from tests.transfer.desk import PATH, Desk
@@ -28,6 +30,17 @@ def test_a_request_after_the_end_of_its_file_is_not_sent(desk: Desk) -> None:
     with desk.transport() as transport, pytest.raises(ConnectionLost):
         transport.open(desk.location(), {}, is_pinned=True, calls=calls)
     assert desk.seen == []
+
+
+def test_an_interrupted_lock_is_none(desk: Desk) -> None:
+    """Nothing is written of what could not be asked any more."""
+    entry = http({"url": desk.server.url(PATH), "path": "a.bin"})
+    declared = project(desk.folder, {"one": entry})
+    with desk.transport() as transport:
+        transport.interrupt()
+        with pytest.raises(Interrupted):
+            locking.lock(declared, transport)
+    assert not declared.lock_path.exists()
 
 
 def test_the_end_that_we_make_is_no_end_of_a_body(desk: Desk) -> None:
