@@ -12,6 +12,8 @@ from bench import origin
 PROGRAMS = ("curl", "wget", "aria2c", "hf", "sha256sum")
 PACKAGES = ("modelmake", "doit", "requests", "urllib3", "pooch")
 CPU_INFO = "/proc/cpuinfo"
+BUSY_LOAD = 0.5
+"""With this load average before it begins, the figures are not those of a quiet machine."""
 
 
 def cores() -> int:
@@ -22,10 +24,13 @@ def cores() -> int:
 
 def facts(place: str) -> list[str]:
     """Return the lines that go above the tables; `place` is where the files lie."""
+    load = os.getloadavg()[0]
+    busy = ": **other work was on the machine**, and more or less of it in each round"
+    busy = busy if load >= BUSY_LOAD else ""
     return [
         f"{platform.platform()}, {_processor()}, {cores()} cores",
         f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION}",
-        f"files on {place}; load average at the start {os.getloadavg()[0]:.1f}",
+        f"files on {place}; load average at the start {load:.1f}{busy}",
         "; ".join(["nginx " + _nginx(), *(f"{name} {_program(name)}" for name in PROGRAMS)]),
         "; ".join(f"{name} {_package(name)}" for name in PACKAGES),
     ]
