@@ -177,6 +177,7 @@ def test_nothing_is_synced_of_what_is_refused(
         ([f"ft/checkpoint-10/{CONFIG}", "ft/config.json"], "model"),
         (["config.json", "model.safetensors"], "model"),
         ([f"{CONFIG}/x"], "model"),
+        ([f"{CONFIG}/", "config.json"], "model"),
         ([f"my_{CONFIG}", "Adapter_config.json"], "model"),
     ],
 )
@@ -184,7 +185,9 @@ def test_an_adapter_is_told_by_its_configuration(
     tmp_path: Path, pack: Callable[[bytes], bytes], names: list[str], kind: str
 ) -> None:
     """adapter_config.json, at the top or one folder down, means an adapter; else a model."""
-    (tmp_path / "x").write_bytes(pack(tar_of(dict.fromkeys(names, b"x" * 2000))))
+    (tmp_path / "x").write_bytes(
+        pack(tar_of({name: b"x" * 2000 * (name[-1] != "/") for name in names}))
+    )
     before = tree(tmp_path)
 
     assert what_came(tmp_path / "x", Looker()) == kind
