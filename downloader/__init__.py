@@ -47,6 +47,6 @@ def sync(names: Sequence[str] | None = None, *, folder: Path | None = None) -> d
         ModelmakeError: Not all could be brought up to date; the first failure, after all others
             had their turn.
     """
-    from downloader.syncing import sync_models  # noqa: PLC0415 - importing us must cost nothing
+    from downloader.python_api import sync_models  # noqa: PLC0415 - importing us must cost nothing
 
     return sync_models(names, folder)

@@ -15,11 +15,13 @@ from doit.exceptions import TaskFailed
 from downloader import receipts
 from downloader.durable import naming
 from downloader.errors import LockError, ModelmakeError
-from downloader.project import Model
+from downloader.model import Model
+from downloader.progress import counted
 from downloader.reporter import Heartbeat
 from downloader.runtime import current
 
 if TYPE_CHECKING:
+    from downloader.syncing import Outcome
     from downloader.verify import Verdict
 
 P = ParamSpec("P")
@@ -34,7 +36,8 @@ def _failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
         try:
             return act(*args, **kwargs)
         except ModelmakeError as error:
-            return TaskFailed(error.report())
+            is_news, error.is_reported = not error.is_reported, True
+            return TaskFailed(error.report(), report=is_news)
 
     return wrapped
 
@@ -51,19 +54,31 @@ def _fetch(name: str, path: str) -> Any:  # noqa: ANN401 - as `_failing`
     """Bring one target up to date; what was done is for the reporter."""
     if not current().has_room():
         return TaskFailed("the disk has no room for this run", report=False)
-    outcome = current().syncer.sync(name, path, Heartbeat(f"{name}/{path}"))
+    return _values(current().syncer.sync(name, path, Heartbeat(f"{name}/{path}")))
+
+
+def _values(outcome: "Outcome") -> Values:
     return {
         "verb": outcome.verb,
         "size": outcome.size,
         "moved_bytes": outcome.moved_bytes,
         "seconds": outcome.seconds,
         "is_first_use": outcome.is_first_use,
+        "note": outcome.note,
     }
+
+
+@_failing
+def unpack(name: str, path: str) -> Values:
+    """Have an archive unpacked aside, so that its files need not wait for it one by one."""
+    return _values(current().syncer.stage(name, path, Heartbeat(f"{name}/{path}")))
 
 
 @_failing
 def refuse(name: str) -> None:
     """Say why nothing is known of a model's files."""
+    if reason := current().not_locked.get(name):
+        raise reason
     from downloader.sources.registry import source_for  # noqa: PLC0415 - on the way to an error
 
     source_for(current().project.named(name).entry)
@@ -78,6 +93,37 @@ def lock(*, check: bool = False, upgrade: bool = False) -> None:
         current().has_lock_failed = True
         raise
     for line in lines or ["models.lock is up to date."]:
+        sys.stdout.write(f"{line}\n")
+
+
+@_failing
+def lock_outlined() -> None:
+    """Bring models.lock up to date before files are fetched, as far as that needs no provider."""
+    from downloader import locking  # noqa: PLC0415 - imports requests
+
+    try:
+        lines = locking.lock_outlined(current().project, current().syncer.transport)
+    except ModelmakeError:
+        current().has_lock_failed = True
+        raise
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+
+
+def lock_asked(name: str) -> None:
+    """Ask a model's provider what it is; a failure is told by the model's own task.
+
+    doit counts a failed task_dep as an error of the build (status 2), and it is one of a model (1).
+    """
+    from downloader import locking  # noqa: PLC0415 - imports requests
+
+    runtime = current()
+    try:
+        lines = locking.lock_asked(runtime.project, runtime.project.named(name), stop=runtime.stop)
+    except ModelmakeError as error:
+        runtime.not_locked[name] = error
+        return
+    for line in lines:
         sys.stdout.write(f"{line}\n")
 
 
@@ -112,7 +158,7 @@ def verify(names: list[str], *, repair: bool = False) -> None:
 
 
 def _verified(good: int, bad: int, repaired: int) -> str:
-    return f"verified {good + bad} files: {good} right, {bad} not, {repaired} repaired\n"
+    return f"verified {counted(good + bad, 'file')}: {good} right, {bad} not, {repaired} repaired\n"
 
 
 def _is_repaired(bad: "Verdict") -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +12,23 @@ Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # `lockfile` looks at the digits of all of them at once.
 Sha256Hex = Annotated[str, Meta(min_length=64, max_length=64)]
 Md5Hex = Annotated[str, Meta(min_length=32, max_length=32)]
+
+
+class Checkpoint(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """Which checkpoint of a fine-tuning job an archive holds."""
+
+    step: int | None = None
+    """The training step; None is the final model, asked for without naming its step."""
+    request: str
+    """What the provider is asked for: `merged`, `adapter` or `model_output_path`."""
+    is_final: bool = False
+    """`step` is the job's last one, which the provider serves as the final model."""
+    came: Literal["adapter", "model"] | None = None
+    """What the archive proved to hold, read from it; None as long as nothing came."""
+    created: str | None = None
+    """When the provider made it, as the provider writes it."""
 
 
 class Artifact(
@@ -36,6 +53,12 @@ class Artifact(
     """The server's validator when it was locked; for people, never a digest."""
     url: str | None = None
     """Where the manifest itself names it; never an URL that expires."""
+    checkpoint: Checkpoint | None = None
+    """Of an archive: what it holds."""
+    into: str | None = None
+    """Of an archive: the folder below the model's where its files go, when not the model's own."""
+    archive: str | None = None
+    """Of an unpacked file: the path of the archive it comes from."""
 
     @property
     def is_pinned(self) -> bool:

@@ -16,7 +16,7 @@ from downloader.errors import ManifestError, SourceError, StoreError
 from downloader.lockfile import LockedModel
 from downloader.version import __version__
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +27,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
         entry: What is said of it.
         digest: The digest of the entry, as models.lock notes it.
         folder: Where its files go, relative to models.yaml, posix.
-        outlined: What follows from the entry; None where this version has no such source.
+        outlined: What follows from the entry; None where only the provider can tell.
+        is_known: Whether this version has such a source.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     folder: str
     outlined: LockedModel | None
+    is_known: bool = True
 
 
 class _Compiled(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,14 +92,17 @@ def _declared(name: str, entry: AnyEntry) -> Declared:
     from downloader import manifest, resolve  # noqa: PLC0415
 
     outlined: LockedModel | None = None
+    is_known = False
     with contextlib.suppress(SourceError):
         outlined = resolve.outline(name, entry)
+        is_known = True
     return Declared(
         name=name,
         entry=entry,
         digest=manifest.entry_digest(entry),
         folder=manifest.folder(name, entry),
         outlined=outlined,
+        is_known=is_known,
     )
 
 

@@ -18,8 +18,8 @@ Steps = Annotated[tuple[Step, ...], Meta(min_length=1)]
 Text = Annotated[str, Meta(min_length=1)]
 
 DEFAULT_TO = "models/{name}"
-NOT_ABOUT_BYTES = frozenset({"to", "optional", "link", "mirrors"})
-"""Common keys that do not change which bytes an entry means: they never make a lock stale."""
+NOT_ABOUT_BYTES = frozenset({"to", "optional", "link", "mirrors", "keep_archive", "wait"})
+"""Keys that do not change which bytes an entry means: they never make a lock stale."""
 
 
 class Entry(

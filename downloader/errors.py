@@ -38,6 +38,8 @@ class ModelmakeError(Exception):
 
     retryable: ClassVar[bool] = False
     advice: ClassVar[str] = ""
+    is_reported = False
+    """Set by whoever showed it: one archive's error ends the tasks of all its files."""
 
     def __init__(self, what: str, *, hint: str | None = None) -> None:
         super().__init__(what)

@@ -3,6 +3,7 @@
 from downloader.artifact import Artifact
 from downloader.errors import LockError
 from downloader.lockfile import RESTORE_HINT, LockedModel
+from downloader.safe_path import check_path, find_collision
 
 
 def check_follows(name: str, locked: LockedModel, outlined: LockedModel) -> None:
@@ -19,6 +20,32 @@ def check_follows(name: str, locked: LockedModel, outlined: LockedModel) -> None
     for declared in outlined.files:
         if not agree(declared, files[declared.path]):
             raise _tampered(f"{name}/{declared.path}", "the size, digest or URL")
+
+
+def check_asked(name: str, locked: LockedModel, difference: str) -> None:
+    """Refuse a lock of a model whose provider tells its files: safe paths, known archives.
+
+    Args:
+        name: The model's name.
+        locked: What models.lock holds of it.
+        difference: What its source says is not as the entry wants it; empty when all is.
+
+    Raises:
+        LockError: It cannot have been written from this entry.
+    """
+    if difference:
+        raise _tampered(name, difference)
+    paths = [each.path for each in (*locked.archives, *locked.files)]
+    for path in paths:
+        try:
+            check_path(path)
+        except ValueError as error:
+            raise _tampered(name, f"a path ({error})") from None
+    if found := find_collision(paths):
+        raise _tampered(f"{name}/{found[0]}", "a path that stands twice, and")
+    archives = {each.path for each in locked.archives}
+    if archives and not {each.archive for each in locked.files} <= archives:
+        raise _tampered(name, "the archive of a file")
 
 
 def _tampered(what: str, part: str) -> LockError:

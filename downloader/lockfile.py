@@ -28,13 +28,27 @@ class LockedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         entry: Digest of the manifest entry it was resolved from.
         source: The source's name.
         revision: The immutable version upstream, where the provider has one.
+        archives: What the files are unpacked from, where they are; sorted by path.
         files: Sorted by path.
     """
 
     entry: Sha256Digest
     source: str
     revision: str | None = None
+    archives: tuple[Artifact, ...] = ()
     files: tuple[Artifact, ...]
+
+    def has_archive(self, path: str) -> bool:
+        """Whether files are to be unpacked from the file at this path."""
+        return any(each.path == path for each in self.archives)
+
+    def out_of(self, archive: str) -> tuple[Artifact, ...]:
+        """Return the files that come out of the archive; none as long as they are not known."""
+        return tuple(each for each in self.files if each.archive == archive)
+
+    def not_from(self, archive: str) -> tuple[Artifact, ...]:
+        """Return the files that do not come out of the archive."""
+        return tuple(each for each in self.files if each.archive != archive)
 
 
 class Lockfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +59,10 @@ class Lockfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 EMPTY = Lockfile(models={})
+
+
+Pins = dict[tuple[str, str], Artifact]
+"""Artifacts by model and path."""
 
 
 class _AnyVersion(msgspec.Struct):
@@ -81,12 +99,25 @@ def dump(lockfile: Lockfile) -> bytes:
     return f'{{\n"version": {lockfile.version},\n"models": {{\n{models}\n}}\n}}\n'.encode()
 
 
+def with_pins(locked: Lockfile, pins: Pins) -> Lockfile:
+    """Return the lockfile with these artifacts in the places of those of the same paths."""
+    models = dict(locked.models)
+    for name in {name for name, _ in pins}:
+        files, archives = (
+            tuple(pins.get((name, each.path), each) for each in found)
+            for found in (models[name].files, models[name].archives)
+        )
+        models[name] = msgspec.structs.replace(models[name], files=files, archives=archives)
+    return Lockfile(models=models)
+
+
 def _dump_model(model: LockedModel) -> str:
     head = {"entry": model.entry, "source": model.source}
     if model.revision is not None:
         head["revision"] = model.revision
     fields = ", ".join(f"{_encode(key)}: {_encode(value)}" for key, value in head.items())
-    return f'{{{fields}, "files": [\n{_dump_files(model.files)}\n]}}'
+    archives = f', "archives": [\n{_dump_files(model.archives)}\n]' * bool(model.archives)
+    return f'{{{fields}{archives}, "files": [\n{_dump_files(model.files)}\n]}}'
 
 
 def _dump_files(files: Iterable[Artifact]) -> str:
@@ -99,7 +130,7 @@ def _encode(value: object) -> str:
 
 
 def _check_digits(lockfile: Lockfile, name: str) -> None:
-    files = [artifact for model in lockfile.models.values() for artifact in model.files]
+    files = [each for model in lockfile.models.values() for each in (*model.archives, *model.files)]
     digests = "".join(f"{each.sha256 or ''}{each.md5 or ''}" for each in files)
     if digests.encode().translate(None, HEX_DIGITS):
         raise LockError(

@@ -1,76 +1,25 @@
-"""The act of locking: ask the servers for what models.yaml leaves open, and write models.lock.
+"""The act of locking: ask for what models.yaml leaves open, and write models.lock.
 
-A server that does not answer stops nothing here: its files are locked without what it would have
-said, and their fetch will tell. So one lock serves offline machines and half-dead mirrors.
+What follows from an entry alone is locked even where no server answers (probing.py). A model whose
+files only its provider can tell is locked when that answers; until then the others are.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
 
-from downloader.artifact import Artifact, Location
+from downloader import resolve
 from downloader.declared import Declared
-from downloader.errors import ConnectionLost, Interrupted, LockError, ModelmakeError, TimedOut
-from downloader.lockfile import LockedModel, Lockfile
+from downloader.errors import LockError, ModelmakeError
+from downloader.lockfile import LockedModel
+from downloader.model import Model
+from downloader.probing import Dead, Prober
+from downloader.progress import counted
 from downloader.project import Project
-from downloader.resolve import lock_model
-from downloader.sources.interface import Source
-from downloader.sources.registry import source_for
-from downloader.transfer.probe import probe
+from downloader.sources.registry import asking_source_for, source_for
+from downloader.transfer.asking import Asker
 from downloader.transfer.transport import Transport
-from downloader.urls import origin
-
-PROBES_AT_ONCE = 8
-
-Dead = dict[tuple[str, str, int], ModelmakeError]
-"""Origins that did not answer in this run, each with how they failed."""
-
-
-class Prober:
-    """Asks servers about artifacts, several at once, and no more once a host proved dead."""
-
-    def __init__(self, transport: Transport, name: str, source: Source, dead: Dead) -> None:
-        self._transport, self._name, self._source = transport, name, source
-        self._dead = dead
-        self._unasked: list[tuple[str, ModelmakeError]] = []
-
-    @property
-    def notices(self) -> list[str]:
-        """What could not be asked: one line with the first reason, none when all went well."""
-        if not self._unasked:
-            return []
-        path, error = min(self._unasked, key=lambda each: each[0])
-        others = f" and {len(self._unasked) - 1} more" * (len(self._unasked) > 1)
-        return [f"  {self._name}/{path}{others}: not known yet: {error}"]
-
-    def __call__(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
-        """Return the artifacts, in order, with what the servers say of them."""
-        if not artifacts:
-            return []
-        with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
-            return list(pool.map(self._probe, artifacts))
-
-    def _probe(self, artifact: Artifact) -> Artifact:
-        failure: ModelmakeError | None = None
-        for location in self._source.locate(artifact):
-            try:
-                return self._asked(artifact, location)
-            except Interrupted:
-                raise
-            except ModelmakeError as error:
-                failure = failure or error
-        if failure:
-            self._unasked.append((artifact.path, failure))
-        return artifact
-
-    def _asked(self, artifact: Artifact, location: Location) -> Artifact:
-        place = origin(location.url)
-        if place in self._dead:
-            raise self._dead[place]
-        try:
-            return probe(self._transport, artifact, (location,))
-        except (ConnectionLost, TimedOut) as error:
-            self._dead[place] = error
-            raise
 
 
 def lock(
@@ -81,7 +30,7 @@ def lock(
     Args:
         project: Whose lock.
         transport: What asks the servers, so that another can interrupt it; its own when None.
-        upgrade: Ask also for what was pinned on first use.
+        upgrade: Ask also for what was pinned on first use, and for what a provider has now.
 
     Returns:
         What was done and what could not be asked, a line each.
@@ -90,33 +39,135 @@ def lock(
         LockError: It would change, and may not be written.
         SettingError: An environment variable has an unusable value.
         StoreError: The disk refused.
+        ModelmakeError: A provider could not tell what a model is; the others are locked.
     """
-    own = Transport(project.settings)
-    try:
-        return _lock(project, transport or own, upgrade=upgrade)
-    finally:
-        own.close()
-
-
-def _lock(project: Project, transport: Transport, *, upgrade: bool) -> list[str]:
-    if project.is_read_only:
-        check(project)
-    models: dict[str, LockedModel] = {}
-    lines: list[str] = []
-    dead: Dead = {}
+    lines = lock_outlined(project, transport, upgrade=upgrade)
+    failures: list[tuple[str, ModelmakeError]] = []
     for each in project.declared:
-        before = project.lockfile.models.get(each.name)
-        if each.outlined is None:
+        if not each.is_known:
             lines.append(f"{each.name} is left out: {_why_unknown(each)}")
             continue
-        if before is not None and before.entry == each.digest and not upgrade:
-            models[each.name] = before
-            continue
-        prober = Prober(transport, each.name, source_for(each.entry), dead)
-        models[each.name] = lock_model(each.outlined, before, prober, upgrade=upgrade)
-        lines += [_line(each.name, before, models[each.name]), *prober.notices]
-    project.replace_lock(Lockfile(models=models))
+        try:
+            lines += lock_asked(project, each, transport, upgrade=upgrade)
+        except ModelmakeError as error:
+            failures.append((each.name, error))
+    if failures:
+        for line in lines:
+            sys.stdout.write(f"{line}\n")
+        raise _not_locked(failures)
     return lines
+
+
+def lock_outlined(
+    project: Project, transport: Transport | None = None, *, upgrade: bool = False
+) -> list[str]:
+    """Lock the models whose files follow from their entries, and drop what is declared no more.
+
+    Returns:
+        As `lock`.
+
+    Raises:
+        ModelmakeError: As `lock`.
+    """
+    if project.is_read_only:
+        check(project)
+    dead: Dead = {}
+    with _opened(project, transport) as found:
+
+        def locked(each: Declared, before: LockedModel | None) -> tuple[LockedModel, list[str]]:
+            prober = Prober(found, each.name, source_for(each.entry), dead)
+            assert each.outlined is not None
+            after = resolve.lock_model(each.outlined, before, prober, upgrade=upgrade)
+            return after, prober.notices
+
+        outlined = [each for each in project.declared if each.outlined]
+        return _relock(project, outlined, locked, upgrade=upgrade)
+
+
+def lock_asked(
+    project: Project,
+    each: Declared,
+    transport: Transport | None = None,
+    *,
+    upgrade: bool = False,
+    stop: threading.Event | None = None,
+) -> list[str]:
+    """Lock one model whose provider has to be asked; does nothing for any other.
+
+    Args:
+        project: Whose lock.
+        each: The model.
+        transport: As in `lock`.
+        upgrade: Ask also where models.lock is current.
+        stop: Ends every wait when it is set.
+
+    Returns:
+        As `lock`.
+
+    Raises:
+        ModelmakeError: As `lock`.
+    """
+    source = asking_source_for(each.entry)
+    if source is None or each.outlined:
+        return []
+    if project.is_read_only:
+        check(project)
+
+    def say(why: str) -> None:
+        sys.stderr.write(f"{each.name}: {why}\n")
+
+    with _opened(project, transport) as found:
+        asker = Asker(found, project.settings, stop or threading.Event(), say)
+
+        def locked(each: Declared, before: LockedModel | None) -> tuple[LockedModel, list[str]]:
+            asked = resolve.ask(each.name, each.entry, source, asker)
+            return resolve.keep_first_pins(asked, before), []
+
+        return _relock(project, [each], locked, upgrade=upgrade)
+
+
+@contextlib.contextmanager
+def _opened(project: Project, transport: Transport | None) -> Iterator[Transport]:
+    if transport is not None:
+        yield transport
+        return
+    with contextlib.closing(Transport(project.settings)) as own:
+        yield own
+
+
+Locked = Callable[[Declared, LockedModel | None], tuple[LockedModel, list[str]]]
+
+
+def _relock(
+    project: Project, wanted: Iterable[Declared], locked: Locked, *, upgrade: bool
+) -> list[str]:
+    """Lock what is stale of the wanted models, and return what was done."""
+    models: dict[str, LockedModel] = {}
+    lines: list[str] = []
+    for each in wanted:
+        before = project.lockfile.models.get(each.name)
+        if before is not None and before.entry == each.digest and not upgrade:
+            continue
+        models[each.name], notices = locked(each, before)
+        lines += [_line(each.name, before, models[each.name]), *notices]
+    project.put_locked(models)
+    return lines
+
+
+def _why_unknown(each: Declared) -> str:
+    try:
+        source_for(each.entry)
+    except ModelmakeError as error:
+        return str(error)
+    raise AssertionError(each.name)
+
+
+def _not_locked(failures: list[tuple[str, ModelmakeError]]) -> ModelmakeError:
+    if len(failures) == 1:
+        name, error = failures[0]
+        return LockError(f"{name} is not locked: {error}", hint=error.hint)
+    text = "; ".join(f"{name}: {error}" for name, error in failures)
+    return LockError(f"{len(failures)} models are not locked: {text}", hint=failures[0][1].hint)
 
 
 def check(project: Project) -> None:
@@ -130,7 +181,7 @@ def check(project: Project) -> None:
     hint = f"Run `doit lock`{wish}, and commit {name}."
     if not project.lock_path.exists():
         raise LockError(f"{name} is missing.", hint=hint)
-    stale = [model.name for model in project.models() if model.is_stale and model.locked]
+    stale = [model.name for model in project.models() if _is_stale(model)]
     gone = sorted(project.lockfile.models.keys() - {each.name for each in project.declared})
     said = [
         *(f"{each} changed" for each in stale),
@@ -140,19 +191,21 @@ def check(project: Project) -> None:
         raise LockError(f"{name} is stale: {', '.join(said)}.", hint=hint)
 
 
-def _why_unknown(each: Declared) -> str:
-    try:
-        source_for(each.entry)
-    except ModelmakeError as error:
-        return str(error)
-    return "nothing is known of its files yet."
+def _is_stale(model: Model) -> bool:
+    return model.is_stale and model.declared.is_known
+
+
+def _is_same(before: LockedModel, after: LockedModel) -> bool:
+    return (before.files, before.archives) == (after.files, after.archives)
 
 
 def _line(name: str, before: LockedModel | None, after: LockedModel) -> str:
-    verb = "locked" if before is None else "same" if before.files == after.files else "changed"
-    sizes = [artifact.size for artifact in after.files]
+    verb = "locked" if before is None else "same" if _is_same(before, after) else "changed"
+    moved = after.archives or after.files
+    sizes = [artifact.size for artifact in moved]
     known = sum(size for size in sizes if size is not None)
     total = f"{known:,} bytes" if None not in sizes else f"{known:,} bytes or more"
-    unpinned = sum(not artifact.is_pinned for artifact in after.files)
+    unpinned = sum(not artifact.is_pinned for artifact in moved)
     wait = f", {unpinned} to be pinned on first use" if unpinned else ""
-    return f"{verb} {name}: {len(sizes)} files, {total}{wait}"
+    kind = "archive" if after.archives else "file"
+    return f"{verb} {name}: {counted(len(sizes), kind)}, {total}{wait}"

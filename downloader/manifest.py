@@ -13,13 +13,13 @@ import msgspec
 from downloader.entries import (
     NOT_ABOUT_BYTES,
     AnyEntry,
-    CheckpointRange,
     Entry,
     HttpEntry,
     HttpFile,
     TogetherEntry,
 )
 from downloader.manifest_paths import check_collisions, check_name, check_paths, file_path, folder
+from downloader.manifest_together import check_together
 from downloader.manifest_urls import check_urls
 from downloader.manifest_wording import (
     SOURCES,
@@ -165,7 +165,7 @@ def _entry(name: str, raw: object, defaults: dict[str, object]) -> AnyEntry:
     try:
         entry = _converted({**defaults, **raw})
         if isinstance(entry, TogetherEntry):
-            _check_checkpoint(entry, is_given="checkpoint" in raw)
+            check_together(entry, is_given="checkpoint" in raw)
         check_urls(entry)
         check_paths(name, entry)
     except Fault as fault:
@@ -196,17 +196,3 @@ def _lower_digest(file: HttpFile) -> HttpFile:
     if file.sha256 is None or file.sha256 == file.sha256.lower():
         return file
     return msgspec.structs.replace(file, sha256=file.sha256.lower())
-
-
-def _check_checkpoint(entry: TogetherEntry, *, is_given: bool) -> None:
-    keys = ("checkpoint",)
-    if is_given and ":" in entry.job:
-        raise Fault(keys, "the step stands in `job` already", "Keep one of the two.")
-    wanted = entry.checkpoint
-    if not isinstance(wanted, CheckpointRange):
-        return
-    has_bounds = wanted.start is not None or wanted.stop is not None
-    if has_bounds == (wanted.last is not None):
-        raise Fault(keys, "expected either `last`, or `from` and `to`")
-    if wanted.start is not None and wanted.stop is not None and wanted.start > wanted.stop:
-        raise Fault(keys, f"`from` {wanted.start} is greater than `to` {wanted.stop}")

@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from downloader.entries import AnyEntry, HttpEntry, HttpFile
 from downloader.manifest_wording import Fault, Keys
-from downloader.safe_path import check_path, find_collision
+from downloader.safe_path import check_path, collision_key, find_collision
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
 _NAME_HINT = "A name holds letters, digits and . _ + @ - and begins with a letter or digit."
@@ -90,14 +90,27 @@ def _check_last_part(keys: Keys, file: HttpFile) -> None:
         raise Fault(keys, f"the URL's last part cannot be a file name: {error}", hint) from None
 
 
+def _check_unpacked_folders(models: Mapping[str, AnyEntry]) -> None:
+    unpacked = [name for name, entry in models.items() if getattr(entry, "extract", False)]
+    folders = [(collision_key(folder(name, entry)), name) for name, entry in models.items()]
+    for name in unpacked:
+        key = collision_key(folder(name, models[name]))
+        for other, of in folders:
+            if of != name and (other == key or other.startswith(f"{key}/")):
+                what = f"its archive would be unpacked into the folder of `{of}`"
+                raise Fault(("models", name), what, "Give one of the two another `to`.")
+
+
 def check_collisions(models: Mapping[str, AnyEntry]) -> None:
     """Accept models whose known files can all exist at once, on every file system.
 
-    Only `http` entries name their files; the others are compared when they are locked.
+    Only `http` entries name their files; the others are compared when they are locked. What an
+    archive unpacks to is known too late for that, so its folder must be one model's alone.
 
     Raises:
         Fault: Two files would be one, or one would have to be a folder too.
     """
+    _check_unpacked_folders(models)
     targets = [
         (f"{folder(name, entry)}/{file_path(file)}", name, index)
         for name, entry in models.items()

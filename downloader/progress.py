@@ -18,6 +18,9 @@ class Observer(Protocol):
     def notice(self, text: str) -> None:
         """Something the user should know: what is waited for, or what is not as it should be."""
 
+    def unpacked(self, count_bytes: int) -> None:
+        """So many more bytes came out of the archive."""
+
 
 class Silent:
     """An observer that shows nothing."""
@@ -33,6 +36,14 @@ class Silent:
 
     def notice(self, text: str) -> None:
         """See Observer."""
+
+    def unpacked(self, count_bytes: int) -> None:
+        """See Observer."""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things for people: `1 file`, `1,000 files`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def bytes_text(count: int) -> str:

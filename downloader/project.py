@@ -2,64 +2,23 @@
 
 import os
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
-from downloader import declared, freshness, lockfile, receipts
+from downloader import declared, lockfile, receipts
 from downloader.artifact import Artifact
 from downloader.declared import Declared
 from downloader.errors import LockError, ModelmakeError
-from downloader.follows import check_follows
+from downloader.follows import check_asked, check_follows
 from downloader.lockfile import LockedModel, Lockfile
+from downloader.model import Model
 from downloader.settings import Settings
-
-Pins = dict[tuple[str, str], Artifact]
 
 MANIFEST_VARIABLE = "MODELMAKE_MANIFEST"
 MANIFEST_NAME = "models.yaml"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """One model as it stands now.
-
-    Attributes:
-        declared: What models.yaml says.
-        locked: What models.lock says, or will say as far as is known; None when unknown.
-        is_stale: Whether models.lock has to be brought up to date for it.
-        folder: Where its files go.
-    """
-
-    declared: Declared
-    locked: LockedModel | None
-    is_stale: bool
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        """Its key in models.yaml."""
-        return self.declared.name
-
-    @property
-    def source_name(self) -> str:
-        """The name of its source in models.yaml."""
-        return str(type(self.declared.entry).__struct_config__.tag)
-
-    @property
-    def artifacts(self) -> tuple[Artifact, ...]:
-        """Its files, none when they are not known yet."""
-        return self.locked.files if self.locked else ()
-
-    def why_stale(self) -> Iterator[tuple[Artifact, str | None]]:
-        """Yield each file with the rule that makes its target stale, None where it is fresh."""
-        known = receipts.load(self.folder)
-        for artifact in self.artifacts:
-            target = self.folder / artifact.path
-            yield artifact, freshness.why_stale(artifact, target, known.get(artifact.path))
 
 
 class Project:
@@ -76,7 +35,7 @@ class Project:
         self.lock_path = manifest.with_suffix(".lock")
         self.settings = settings
         self._writing = threading.Lock()
-        self._pins: Pins = {}
+        self._pins: lockfile.Pins = {}
 
     @classmethod
     def of_environment(cls, folder: Path | None = None) -> "Project":
@@ -124,9 +83,16 @@ class Project:
     @property
     def is_stale(self) -> bool:
         """Whether models.lock says other than models.yaml asks for."""
-        known = [each for each in self.declared if each.outlined]
+        known = [each for each in self.declared if each.is_known]
         names = {each.name for each in known}
         return names != self.lockfile.models.keys() or any(map(self._is_stale, known))
+
+    @property
+    def is_outline_stale(self) -> bool:
+        """Whether models.lock is stale for more than models whose provider has to be asked."""
+        declared = {each.name for each in self.declared if each.is_known}
+        outlined = [each for each in self.declared if each.outlined]
+        return bool(self.lockfile.models.keys() - declared) or any(map(self._is_stale, outlined))
 
     def models(self) -> list[Model]:
         """Return every model.
@@ -181,6 +147,34 @@ class Project:
         self.__dict__.pop("_index", None)
         return not is_same
 
+    def put_locked(self, models: Mapping[str, LockedModel]) -> bool:
+        """Take models into models.lock, drop what is declared no more, and return as replace_lock.
+
+        Raises:
+            LockError: It may not be written now.
+            StoreError: The disk refused.
+        """
+        with self._writing:
+            known = {each.name for each in self.declared if each.is_known}
+            kept = {name: each for name, each in self.lockfile.models.items() if name in known}
+            return self.replace_lock(Lockfile(models={**kept, **models}))
+
+    def put_unpacked(self, name: str, archive: Artifact, members: Sequence[Artifact]) -> None:
+        """Note in models.lock what an archive proved to hold, and which files came out of it.
+
+        Raises:
+            LockError: models.lock may not be written now.
+            StoreError: The disk refused.
+        """
+        with self._writing:
+            before = self.lockfile.models[name]
+            archives = tuple(
+                archive if each.path == archive.path else each for each in before.archives
+            )
+            files = (*before.not_from(archive.path), *members)
+            after = msgspec.structs.replace(before, archives=archives, files=files)
+            self.replace_lock(Lockfile(models={**self.lockfile.models, name: after}))
+
     def _write_lock(self, text: bytes) -> None:
         if self.is_read_only:
             raise LockError(
@@ -216,13 +210,17 @@ class Project:
         """
         with self._writing:
             if self._pins:
-                self.replace_lock(_with_pins(self.lockfile, self._pins))
+                self.replace_lock(lockfile.with_pins(self.lockfile, self._pins))
             self._pins = {}
 
     @cached_property
     def _index(self) -> dict[tuple[str, str], Artifact]:
         models = self.lockfile.models.items()
-        return {(name, each.path): each for name, model in models for each in model.files}
+        return {
+            (name, each.path): each
+            for name, model in models
+            for each in (*model.archives, *model.files)
+        }
 
     def _is_stale(self, each: Declared) -> bool:
         found = self.lockfile.models.get(each.name)
@@ -231,15 +229,18 @@ class Project:
     def _model(self, each: Declared) -> Model:
         is_stale = self._is_stale(each)
         locked = each.outlined
-        if locked and not is_stale:
-            check_follows(each.name, self.lockfile.models[each.name], locked)
-            locked = self.lockfile.models[each.name]
+        if each.is_known and not is_stale:
+            found = self.lockfile.models[each.name]
+            _check_follows(each, found)
+            locked = found
         return Model(declared=each, locked=locked, is_stale=is_stale, folder=self.folder(each.name))
 
 
-def _with_pins(locked: Lockfile, pins: Pins) -> Lockfile:
-    models = dict(locked.models)
-    for name in {name for name, _ in pins}:
-        files = tuple(pins.get((name, each.path), each) for each in models[name].files)
-        models[name] = msgspec.structs.replace(models[name], files=files)
-    return Lockfile(models=models)
+def _check_follows(each: Declared, found: LockedModel) -> None:
+    if each.outlined:
+        check_follows(each.name, found, each.outlined)
+        return
+    from downloader.sources.registry import asking_source_for  # noqa: PLC0415 - few projects have one
+
+    source = asking_source_for(each.entry)
+    check_asked(each.name, found, source.check(found) if source else "")

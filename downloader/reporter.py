@@ -4,20 +4,26 @@ Lines about files and errors go to standard error, the sum to standard output. d
 reporter from several threads, so each line is one write.
 """
 
+import contextlib
 import functools
 import sys
 import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 from doit.exceptions import BaseFail, TaskError, UnmetDependency
 from doit.reporter import ExecutedOnlyReporter
 from doit.task import Task
 
+from downloader.errors import ModelmakeError
 from downloader.progress import bytes_text
 from downloader.runtime import current
 from downloader.selection import files_of, is_ours
 
 HEARTBEAT_SECONDS = 30.0
+USAGE_STATUS = 2
 
 
 class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
@@ -49,7 +55,8 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         """Called when a task is done."""
         if "verb" in task.values:
             self._made.append(task.values)
-            sys.stderr.write(f"{_file_line(task.targets[0], task.values)}\n")
+            target = task.targets[0] if task.targets else task.name.partition(":")[2]
+            sys.stderr.write(f"{_file_line(target, task.values)}\n")
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
         """Called when a task failed."""
@@ -60,7 +67,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
             self._not_begun += 1
             return
         self._failed += 1
-        sys.stderr.write(f"failed {task.name}: {_failure_text(fail)}\n")
+        sys.stderr.write(f"failed {task.name.removeprefix('_')}: {_failure_text(fail)}\n")
 
     def complete_run(self) -> None:
         """Called after the last task."""
@@ -74,11 +81,12 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         if not self._made and not self._failed:
             return "Nothing to do."
         moved = sum(made["moved_bytes"] for made in self._made)
-        fetched = sum(made["verb"] == "fetched" for made in self._made)
+        verbs = Counter(made["verb"] for made in self._made)
         seconds = time.monotonic() - self._began
         parts = [
-            f"{fetched} fetched ({bytes_text(moved)})",
-            f"{len(self._made) - fetched} verified in place",
+            f"{verbs['fetched']} fetched ({bytes_text(moved)})",
+            *[f"{verbs['unpacked']} unpacked"] * bool(verbs["unpacked"]),
+            f"{verbs['verified']} verified in place",
             f"{self._failed} failed",
         ]
         parts += [f"{self._not_begun} not begun"] * bool(self._not_begun)
@@ -90,7 +98,8 @@ def _file_line(target: str, made: dict[str, Any]) -> str:
     per_second = int(made["moved_bytes"] / max(seconds, 0.001))
     rate = f", {bytes_text(per_second)}/s" if per_second else ""
     first = ", SHA-256 pinned on first use" if made["is_first_use"] else ""
-    return f"{made['verb']} {target} ({bytes_text(size)}{rate}{first})"
+    note = f", {made['note']}" if made["note"] else ""
+    return f"{made['verb']} {target} ({bytes_text(size)}{rate}{first}{note})"
 
 
 def _failure_text(fail: BaseFail) -> str:
@@ -107,12 +116,28 @@ def internal_error(what: str) -> str:
     return f"an error in modelmake itself: {what}\n  Set MODELMAKE_DEBUG=1 to see where."
 
 
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """End with one message where models.yaml, models.lock or a variable cannot be used."""
+    try:
+        yield
+    except ModelmakeError as error:
+        sys.stderr.write(f"ERROR: {error.report()}\n")
+        raise SystemExit(USAGE_STATUS) from None
+    except Exception as error:
+        if current().project.settings.is_debug:
+            raise
+        last = traceback.format_exception_only(error)[-1].strip()
+        sys.stderr.write(f"ERROR: {internal_error(last)}\n")
+        raise SystemExit(USAGE_STATUS) from None
+
+
 class Heartbeat:
     """An observer that writes a line about a long transfer now and then, and about each retry."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._have = 0
+        self._have = self._unpacked = 0
         self._total: int | None = None
         self._said = time.monotonic()
 
@@ -128,6 +153,12 @@ class Heartbeat:
         if time.monotonic() - self._said >= HEARTBEAT_SECONDS:
             of = f" of {bytes_text(self._total)}" if self._total else ""
             self._say(f"{bytes_text(self._have)}{of}")
+
+    def unpacked(self, count_bytes: int) -> None:
+        """See Observer."""
+        self._unpacked += count_bytes
+        if time.monotonic() - self._said >= HEARTBEAT_SECONDS:
+            self._say(f"{bytes_text(self._unpacked)} unpacked")
 
     def waiting(self, reason: str, delay_seconds: float) -> None:
         """See Observer."""

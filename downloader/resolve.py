@@ -14,22 +14,38 @@ from downloader.errors import ManifestError
 from downloader.follows import agree
 from downloader.lockfile import LockedModel
 from downloader.manifest import entry_digest
-from downloader.sources.interface import Resolution
+from downloader.sources.interface import AskingSource, Provider, Resolution
 from downloader.sources.registry import source_for, source_name
 
 Probe = Callable[[Sequence[Artifact]], Sequence[Artifact]]
 
 
-def outline(name: str, entry: AnyEntry) -> LockedModel:
+def outline(name: str, entry: AnyEntry) -> LockedModel | None:
     """Return what follows from the entry alone, with its include and exclude patterns applied.
+
+    None where only the provider can tell which files there are.
 
     Raises:
         SourceError: This version has no such source.
         ManifestError: The patterns leave no file.
     """
     resolution = source_for(entry).outline()
+    return None if resolution is None else _as_locked(name, entry, resolution)
+
+
+def ask(name: str, entry: AnyEntry, source: AskingSource, provider: Provider) -> LockedModel:
+    """Return what the provider says that the entry means now.
+
+    Raises:
+        ModelmakeError: The provider has no such thing, or could not be asked.
+        ManifestError: The patterns leave no file.
+    """
+    return _as_locked(name, entry, source.resolve(provider))
+
+
+def _as_locked(name: str, entry: AnyEntry, resolution: Resolution) -> LockedModel:
     files = tuple(_chosen(resolution, entry))
-    if not files:
+    if not (files or resolution.archives):
         raise ManifestError(
             f"models.{name}: include and exclude leave none of its files.",
             hint="The files are: " + ", ".join(each.path for each in resolution.artifacts[:10]),
@@ -38,15 +54,19 @@ def outline(name: str, entry: AnyEntry) -> LockedModel:
         entry=entry_digest(entry),
         source=source_name(entry),
         revision=resolution.revision,
+        archives=resolution.archives,
         files=files,
     )
 
 
 def _chosen(resolution: Resolution, entry: AnyEntry) -> Iterable[Artifact]:
-    for artifact in resolution.artifacts:
-        included = not entry.include or any(fnmatchcase(artifact.path, p) for p in entry.include)
-        if included and not any(fnmatchcase(artifact.path, p) for p in entry.exclude):
-            yield artifact
+    return (each for each in resolution.artifacts if is_chosen(each.path, entry))
+
+
+def is_chosen(path: str, entry: AnyEntry) -> bool:
+    """Whether the entry's include and exclude patterns want the file."""
+    included = not entry.include or any(fnmatchcase(path, p) for p in entry.include)
+    return included and not any(fnmatchcase(path, p) for p in entry.exclude)
 
 
 def lock_model(
@@ -92,6 +112,45 @@ def _still_meant(outlined: LockedModel, previous: LockedModel | None) -> dict[st
         for declared in outlined.files
         if declared.path in locked and agree(declared, locked[declared.path])
     }
+
+
+def keep_first_pins(asked: LockedModel, previous: LockedModel | None) -> LockedModel:
+    """Return the model as asked for now, with what is still true of what was locked before.
+
+    A provider without digests shows an archive by its checkpoint, size and validator only: what
+    was fetched under the same ones keeps its SHA-256, and, where the entry is the same too, the
+    list of files that it unpacks to.
+
+    Args:
+        asked: What the provider says now.
+        previous: What was locked before, if anything.
+    """
+    if previous is None or previous.revision != asked.revision:
+        return asked
+    before = {_key(each): each for each in (*previous.archives, *previous.files) if each.checkpoint}
+    archives = tuple(_with_pin(each, before.get(_key(each))) for each in asked.archives)
+    unpacked = {each.path for each in archives if each.is_pinned} & {
+        each.path for each in previous.archives if previous.entry == asked.entry
+    }
+    members = tuple(each for each in previous.files if each.archive in unpacked)
+    files = tuple(_with_pin(each, before.get(_key(each))) for each in asked.files)
+    return msgspec.structs.replace(asked, archives=archives, files=members or files)
+
+
+def _key(archive: Artifact) -> tuple[int | None, str] | None:
+    found = archive.checkpoint
+    return None if found is None else (found.step, found.request)
+
+
+def _with_pin(asked: Artifact, before: Artifact | None) -> Artifact:
+    if before is None or not _shows_the_same(before, asked):
+        return asked
+    return msgspec.structs.replace(before, path=asked.path, into=asked.into)
+
+
+def _shows_the_same(before: Artifact, found: Artifact) -> bool:
+    is_same_etag = None in (before.etag, found.etag) or before.etag == found.etag
+    return before.is_pinned and is_same_etag and found.size in (None, before.size)
 
 
 def _is_known(artifact: Artifact) -> bool:

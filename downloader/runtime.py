@@ -31,13 +31,17 @@ class Runtime:
     Attributes:
         project: As models.yaml and models.lock say.
         has_lock_failed: Whether models.lock could not be brought up to date.
-        is_interrupted: Whether the user ended the run.
+        not_locked: Models whose provider could not tell what they are, each with the reason.
+        is_interrupted: Whether a signal ended the run.
+        stop: Set when everything is to end.
         selected: Gives model and path of each file the run is about, where the reporter is ours.
     """
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self.has_lock_failed = self.is_interrupted = False
+        self.not_locked: dict[str, ModelmakeError] = {}
+        self.stop = threading.Event()
         self._making, self._planning = threading.Lock(), threading.Lock()
         self._syncer: Syncer | None = None
         self.selected: Callable[[], Iterable[tuple[str, str]]] = tuple
@@ -50,7 +54,7 @@ class Runtime:
 
         with self._making:
             if self._syncer is None:
-                self._syncer = Syncer(self.project)
+                self._syncer = Syncer(self.project, self.stop)
                 # doit has no hook that runs once after all threads of a run (users of other
                 # reporters too), so the last pins are written when the process ends.
                 atexit.register(self.close)
@@ -102,6 +106,7 @@ class Runtime:
     def _interrupt(self, number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002
         signal.signal(number, signal.SIG_DFL)  # the second one ends at once
         self.is_interrupted = True
+        self.stop.set()
         if self._syncer is not None:
             self._syncer.interrupt()
         with contextlib.suppress(OSError):  # the terminal may be what went away

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
-OURS = ("fetch", "lock", "verify")
+OURS = ("fetch", "lock", "verify", "_lock", "_ask", "_unpack")
 
 
 class Task(Protocol):

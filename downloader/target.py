@@ -25,14 +25,18 @@ class Target:
         folder: The model's folder.
         artifact: What the lock says of the file.
         entry: The digest of the manifest's entry.
+        place: Where the file is to be when that is no target; no receipt is written of it.
 
     Attributes:
         path: The final name.
     """
 
-    def __init__(self, folder: Path, artifact: Artifact, entry: str) -> None:
+    def __init__(
+        self, folder: Path, artifact: Artifact, entry: str, place: Path | None = None
+    ) -> None:
         self._folder, self._artifact = folder, artifact
-        self.path = folder / artifact.path
+        self.path = place or folder / artifact.path
+        self._has_receipt = place is None
         self._asked = None if artifact.is_pinned else _asked(entry, artifact)
         self._seen: os.stat_result | None = None
 
@@ -70,13 +74,17 @@ class Target:
             return None  # its bytes were hashed, and are wrong; a new receipt would change nothing
         return self.present(receipts.load(self._folder))
 
-    def note(self, sha256: str) -> Receipt:
-        """Append the receipt of a target that was verified just now.
+    def note(self, sha256: str) -> int:
+        """Append the receipt of a target that was verified just now; return its size in bytes.
 
         Raises:
             StoreError: The disk refused.
         """
-        return receipts.append(self._folder, self._artifact.path, sha256, asked=self._asked)
+        if self._has_receipt:
+            path = self._artifact.path
+            return receipts.append(self._folder, path, sha256, asked=self._asked).size
+        with naming(self.path, "look at"):
+            return self.path.stat().st_size
 
     @property
     def must_be_fetched(self) -> bool:

@@ -11,27 +11,29 @@ setup tasks, not as task_dep: doit then skips an up-to-date group whole, and a f
 makes exit status 1, where a failed task_dep would make 2 of it (UnmetDependency is an error).
 """
 
-import contextlib
+import functools
 import inspect
 import os
-import sys
-import traceback
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from doit.task import Task
+from doit.task import DelayedLoader, Task
 
 from downloader import actions
 from downloader.artifact import Artifact
-from downloader.errors import ModelmakeError
-from downloader.progress import bytes_text
-from downloader.project import Model
-from downloader.reporter import Reporter, internal_error
+from downloader.model import Model
+from downloader.reporter import Reporter, usage_errors
 from downloader.runtime import current
 from downloader.settings import FILES_AT_ONCE
+from downloader.task_docs import asking_doc, file_doc, model_doc, why_unknown
 
 __all__ = ["DOIT_CONFIG", "task_fetch", "task_lock", "task_verify"]
+
+LOCK_TASK = "_lock"
+ASK_TASK = "_ask"
+UNPACK_TASK = "_unpack"
 
 DOIT_CONFIG = {
     "backend": "modelmake",
@@ -42,7 +44,9 @@ DOIT_CONFIG = {
     "reporter": Reporter,
 }
 
-USAGE_STATUS = 2
+Targets = Sequence[tuple[Artifact, str | None]]
+"""Artifacts, each with the rule that makes its target stale."""
+
 UNTOUCHED_STREAMS: dict[str, Any] = {"io": {"capture": False}, "verbosity": 0}
 """doit swaps sys.stdout around each captured action, without a lock between its threads."""
 
@@ -66,18 +70,66 @@ class Stale:
 
 def task_fetch() -> Iterator[Task]:
     """Make every task of `fetch`."""
-    with _usage_errors():
+    with usage_errors():
         current().stop_on_signals()
         project = current().project
-        needs_lock = ["lock"] if project.is_stale else []
+        needs_lock = [LOCK_TASK] if project.is_outline_stale else []
+        if needs_lock:
+            yield _private_task(LOCK_TASK, actions.lock_outlined)
         default: list[Task] = []
         for model in project.models():
-            files = list(_file_tasks(model, needs_lock))
-            group = _model_task(model, files, needs_lock)
-            yield from (*files, group)
+            tasks = _asking_tasks(model) if _must_ask(model) else _model_tasks(model, needs_lock)
+            *parts, group = tasks
+            yield from (*parts, group)
             if not model.declared.entry.optional:
                 default.append(group)
         yield _default_task(default, needs_lock)
+
+
+def _must_ask(model: Model) -> bool:
+    """Whether only the model's provider can tell which files it has."""
+    return model.is_stale and model.declared.is_known and model.declared.outlined is None
+
+
+def _asking_tasks(model: Model) -> Iterator[Task]:
+    """Make the tasks of a model whose provider has to be asked first: they are made after that.
+
+    They are a model's own, so that one that waits for its training holds up no other.
+    """
+    ask = f"{ASK_TASK}:{model.name}"
+    yield _private_task(ask, actions.lock_asked, model.name)
+    yield Task(
+        f"fetch:{model.name}",
+        None,
+        loader=DelayedLoader(
+            functools.partial(_asked_tasks, model.name),
+            executed=ask,
+            target_regex=re.escape(f"{_shown(model.folder)}/"),
+        ),
+        uptodate=[Stale("not in models.lock as models.yaml asks for it")],
+        doc=asking_doc(model),
+        **UNTOUCHED_STREAMS,
+    )
+
+
+def _asked_tasks(name: str) -> Iterator[Task]:
+    """Make the tasks of a model that was locked a moment ago, or says why it was not."""
+    project = current().project
+    model = next(each for each in project.models() if each.name == name)
+    return _model_tasks(model, [])
+
+
+def _private_task(name: str, action: Callable[..., object], *arguments: str) -> Task:
+    return Task(name, [(action, list(arguments))], **UNTOUCHED_STREAMS)
+
+
+def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
+    """Make a task for each target of the model, and their group as the last one."""
+    targets = list(model.why_stale())
+    files = list(_file_tasks(model, targets, needs_lock))
+    yield from _unpack_tasks(model, targets)
+    yield from files
+    yield _model_task(model, files, needs_lock)
 
 
 def task_lock() -> dict[str, Any]:
@@ -108,27 +160,42 @@ def _flag(name: str, text: str) -> dict[str, Any]:
     return {"name": name, "long": name, "type": bool, "default": False, "help": text}
 
 
-def _file_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
+def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
     group = f"fetch:{model.name}"
     folder = _shown(model.folder)
-    for artifact, why in model.why_stale():
+    for artifact, why in targets:
+        unpack = _unpack_task_of(model, artifact) if why else []
         yield Task(
             f"{group}/{artifact.path}",
             [(actions.fetch, [model.name, artifact.path])],
             targets=[f"{folder}/{artifact.path}"],
             uptodate=[True if why is None else Stale(why)],
-            setup=needs_lock,
+            setup=[*needs_lock, *unpack],
             clean=True,
-            doc=_file_doc(artifact),
+            doc=file_doc(artifact),
             subtask_of=group,
             **UNTOUCHED_STREAMS,
         )
 
 
+def _unpack_tasks(model: Model, targets: Targets) -> Iterator[Task]:
+    """Make a task for each archive that files are missing of; they take it for their setup.
+
+    So they do not wait for it in doit's threads, where another model's files could be fetched.
+    """
+    names = {name for each, why in targets if why for name in _unpack_task_of(model, each)}
+    for name in sorted(names):
+        yield _private_task(name, actions.unpack, model.name, name.partition("/")[2])
+
+
+def _unpack_task_of(model: Model, artifact: Artifact) -> list[str]:
+    return [f"{UNPACK_TASK}:{model.name}/{artifact.archive}"] * bool(artifact.archive)
+
+
 def _model_task(model: Model, files: list[Task], needs_lock: list[str]) -> Task:
     stale = [task.name for task in files if task.uptodate[0][0] is not True]
     is_unknown = model.locked is None
-    reasons = [_unknown(model)] * is_unknown
+    reasons = [why_unknown(model)] * is_unknown
     reasons += [f"{len(stale)} of {len(files)} files are stale"] * bool(stale)
     return Task(
         f"fetch:{model.name}",
@@ -136,7 +203,7 @@ def _model_task(model: Model, files: list[Task], needs_lock: list[str]) -> Task:
         setup=[*needs_lock, *(task.name for task in files)],
         uptodate=_uptodate(reasons),
         clean=[(actions.clean, [model.name])],
-        doc=_model_doc(model, len(stale)),
+        doc=model_doc(model, len(stale)),
         has_subtask=True,
         **UNTOUCHED_STREAMS,
     )
@@ -161,48 +228,6 @@ def _uptodate(reasons: list[str]) -> list[Any]:
     return [Stale(reason) for reason in reasons] or [True]
 
 
-def _file_doc(artifact: Artifact) -> str:
-    size = "size unknown" if artifact.size is None else bytes_text(artifact.size)
-    return f"{size}, {f'sha256:{artifact.sha256}' if artifact.sha256 else 'not pinned yet'}"
-
-
-def _model_doc(model: Model, stale: int) -> str:
-    if model.locked is None:
-        return _unknown(model)
-    sizes = [artifact.size for artifact in model.artifacts]
-    state = f"{stale} of {len(sizes)} to fetch" if stale else "up to date"
-    optional = ", optional" if model.declared.entry.optional else ""
-    files = f"{len(sizes)} file" + "s" * (len(sizes) > 1)
-    return f"{files}, {_total(sizes)}, {state}{optional}"
-
-
-def _total(sizes: list[int | None]) -> str:
-    known = [size for size in sizes if size is not None]
-    if not known:
-        return "size unknown"
-    return bytes_text(sum(known)) + "+" * (len(known) < len(sizes))
-
-
-def _unknown(model: Model) -> str:
-    return f"the source {model.source_name!r} is not there yet"
-
-
 def _shown(path: Path) -> str:
     """Return the path as people type it: relative to the working directory, with slashes."""
     return Path(os.path.relpath(path)).as_posix()
-
-
-@contextlib.contextmanager
-def _usage_errors() -> Iterator[None]:
-    """End with one message where models.yaml, models.lock or a variable cannot be used."""
-    try:
-        yield
-    except ModelmakeError as error:
-        sys.stderr.write(f"ERROR: {error.report()}\n")
-        raise SystemExit(USAGE_STATUS) from None
-    except Exception as error:
-        if current().project.settings.is_debug:
-            raise
-        last = traceback.format_exception_only(error)[-1].strip()
-        sys.stderr.write(f"ERROR: {internal_error(last)}\n")
-        raise SystemExit(USAGE_STATUS) from None

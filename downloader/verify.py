@@ -9,7 +9,7 @@ from pathlib import Path
 
 from downloader.artifact import Artifact
 from downloader.hashing import sha256_of
-from downloader.project import Model
+from downloader.model import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,13 @@ from typing import Any
 from downloader import locking
 from downloader.lockfile import LockedModel
 from downloader.project import Project
+from downloader.python_api import sync_models
 from downloader.settings import Settings
 from downloader.sources.openai_gpt2 import FILES
-from downloader.syncing import sync_models
 from tests.servers.faulty import FaultyServer
 
 Entry = dict[str, Any]
-TOGETHER: Entry = {"source": "together", "job": "ft-0123abcd-0123"}
+ELSEWHERE: Entry = {"source": "huggingface", "repo": "owner/name"}
 """A source that this version does not have."""
 
 

@@ -10,13 +10,13 @@ import pytest
 from downloader import declared, strict_yaml
 from downloader.declared import Declared, load
 from downloader.errors import ManifestError
-from tests.projects import TOGETHER, declare, gpt2, http
+from tests.projects import ELSEWHERE, declare, gpt2, http
 
 CLOSED = "http://127.0.0.1:9"
 MODELS = {
     "gpt2": gpt2("124M"),
     "m": http({"url": f"{CLOSED}/a.bin", "path": "b/c.bin"}, to="else/where", optional=True),
-    "bot": TOGETHER,
+    "bot": ELSEWHERE,
 }
 
 

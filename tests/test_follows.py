@@ -115,14 +115,14 @@ def test_a_lock_as_it_was_written_is_taken(tmp_path: Path) -> None:
 
 def test_a_lock_says_nothing_of_a_model_whose_source_is_not_there(tmp_path: Path) -> None:
     """Files that nothing vouches for are not believed, wherever their paths lead."""
-    entry = {"source": "together", "job": "ft-0123abcd-0123"}
+    entry = {"source": "huggingface", "repo": "owner/name"}
     declared = project(tmp_path, {"bot": entry}).declared[0]
     forged = {
         "version": 1,
         "models": {
             "bot": {
                 "entry": declared.digest,
-                "source": "together",
+                "source": "huggingface",
                 "files": [{"path": "../../evil", "size": 0}],
             }
         },

@@ -8,7 +8,7 @@ import pytest
 from downloader import locking
 from downloader.errors import LockError
 from tests.projects import (
-    TOGETHER,
+    ELSEWHERE,
     Entry,
     edit_lock,
     gpt2,
@@ -88,8 +88,8 @@ def test_an_upgrade_keeps_the_pin_of_what_the_server_still_shows(
     before = (tmp_path / "models.lock").read_bytes()
     asked = len(server.requests)
     assert lock(tmp_path, upgrade=True) == [
-        "same a: 1 files, 9 bytes",
-        "same b: 1 files, 9 bytes",
+        "same a: 1 file, 9 bytes",
+        "same b: 1 file, 9 bytes",
     ]
     assert sorted(each.path for each in server.requests[asked:]) == ["/a.bin", "/b.bin"]
     assert (tmp_path / "models.lock").read_bytes() == before
@@ -102,7 +102,7 @@ def test_an_upgrade_drops_the_pin_of_another_size(
     put(server, "/a.bin", b"longer than before")
     kept = locked(tmp_path, "b")
     said = lock(tmp_path, upgrade=True)
-    assert said[0] == "changed a: 1 files, 18 bytes, 1 to be pinned on first use"
+    assert said[0] == "changed a: 1 file, 18 bytes, 1 to be pinned on first use"
     assert (locked(tmp_path, "a").files[0].sha256, locked(tmp_path, "b")) == (None, kept)
 
 
@@ -125,15 +125,15 @@ def test_a_source_that_is_not_there_yet_is_left_out_and_says_so(
     tmp_path: Path, no_sockets: None
 ) -> None:
     """The rest is locked, and the lock is current though the model is not in it."""
-    said = lock(tmp_path, {"bot": TOGETHER, "gpt2": gpt2("124M")})
-    assert said[0] == "bot is left out: The source 'together' is not there yet."
+    said = lock(tmp_path, {"bot": ELSEWHERE, "gpt2": gpt2("124M")})
+    assert said[1] == "bot is left out: The source 'huggingface' is not there yet."
     assert project(tmp_path).lockfile.models.keys() == {"gpt2"}
     assert not project(tmp_path).is_stale
 
 
 def test_a_read_only_lock_that_is_current_is_fine(tmp_path: Path, no_sockets: None) -> None:
     """MODELMAKE_LOCKED has no objection to a lock that needs no change."""
-    lock(tmp_path, {"bot": TOGETHER, "gpt2": gpt2("124M")})
+    lock(tmp_path, {"bot": ELSEWHERE, "gpt2": gpt2("124M")})
     locking.check(project(tmp_path))
     lock(tmp_path, is_locked=True)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from downloader import locking
+from downloader import probing
 from downloader.errors import SettingError
 from downloader.sources.openai_gpt2 import FILES, PUBLISHED
 from tests.projects import (
@@ -97,9 +97,7 @@ def test_an_empty_file_has_its_size_though_it_has_no_first_byte(
 def test_a_declared_digest_is_kept_and_its_size_asked(tmp_path: Path, server: FaultyServer) -> None:
     """A pinned URL is asked for its size, and its SHA-256 is not marked as first use."""
     url = put(server, "/a.bin", b"test")
-    assert lock(tmp_path, {"m": http({"url": url, "sha256": SHA})}) == [
-        "locked m: 1 files, 4 bytes"
-    ]
+    assert lock(tmp_path, {"m": http({"url": url, "sha256": SHA})}) == ["locked m: 1 file, 4 bytes"]
     (artifact,) = locked(tmp_path).files
     assert (artifact.size, artifact.sha256, artifact.first_use) == (4, SHA, False)
 
@@ -132,7 +130,7 @@ def test_a_dead_host_is_asked_once(
     tmp_path: Path, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the first lost connection its other files, and other models, are locked unasked."""
-    monkeypatch.setattr(locking, "PROBES_AT_ONCE", 1)
+    monkeypatch.setattr(probing, "PROBES_AT_ONCE", 1)
     for number in range(20):
         server.always(f"/{number}", timing.drop_before_status())
     urls = [server.url(f"/{number}") for number in range(20)]
@@ -146,14 +144,14 @@ def test_a_dead_host_is_asked_at_most_once_a_thread(tmp_path: Path, server: Faul
     for number in range(60):
         server.always(f"/{number}", timing.drop_before_status())
     lock(tmp_path, {"m": http(*(server.url(f"/{number}") for number in range(60)))})
-    assert 1 <= len(server.requests) <= locking.PROBES_AT_ONCE
+    assert 1 <= len(server.requests) <= probing.PROBES_AT_ONCE
 
 
 def test_a_dead_mirror_does_not_make_the_provider_dead(
     tmp_path: Path, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that is missing here and on a dead mirror leaves the next file's answer alone."""
-    monkeypatch.setattr(locking, "PROBES_AT_ONCE", 1)
+    monkeypatch.setattr(probing, "PROBES_AT_ONCE", 1)
     base = serve_gpt2(server, "355M", names=FILES[1:])
     _, notice = lock(tmp_path, {"m": gpt2("355M", base, mirrors=[closed_base()])})
     assert "m/checkpoint: not known yet" in notice

@@ -10,7 +10,7 @@ from downloader.errors import LockError, ManifestError, ModelmakeError, SettingE
 from downloader.lockfile import Lockfile
 from downloader.project import Project
 from downloader.resolve import pinned
-from tests.projects import TOGETHER, edit_lock, gpt2, http, lock, locked, project
+from tests.projects import ELSEWHERE, edit_lock, gpt2, http, lock, locked, project
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 URL = "http://127.0.0.1:9/a.bin"
@@ -102,7 +102,7 @@ MANIFESTS: list[tuple[str, dict[str, Any], bool]] = [
     ("another folder", {"gpt2": gpt2("124M", to="else")}, False),
     ("a mirror", {"gpt2": gpt2("124M", mirrors=["https://e.org"])}, False),
     ("now optional", {"gpt2": gpt2("124M", optional=True)}, False),
-    ("a source that is not there yet", {**GPT2, "bot": TOGETHER}, False),
+    ("a source that is not there yet", {**GPT2, "bot": ELSEWHERE}, False),
     ("another size", {"gpt2": gpt2("355M")}, True),
     ("fewer files", {"gpt2": gpt2("124M", include=["vocab.bpe"])}, True),
     ("another name", {"gpt3": gpt2("124M")}, True),
@@ -227,6 +227,6 @@ def test_an_unusable_variable_is_found_before_anything_else(
 
 def test_looking_at_a_project_opens_no_socket(tmp_path: Path, no_sockets: None) -> None:
     """Everything that a list of tasks needs is known without the network."""
-    looked_at = project(tmp_path, {**GPT2, **ONE, "bot": TOGETHER})
+    looked_at = project(tmp_path, {**GPT2, **ONE, "bot": ELSEWHERE})
     assert looked_at.is_stale
     assert [len(list(model.why_stale())) for model in looked_at.models()] == [7, 1, 0]

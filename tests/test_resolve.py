@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.entries import AnyEntry, HttpEntry, HttpFile, OpenAIGPT2Entry, TogetherEntry
+from downloader.entries import AnyEntry, HttpEntry, HttpFile, HuggingFaceEntry, OpenAIGPT2Entry
 from downloader.errors import ManifestError, SourceError
 from downloader.lockfile import LockedModel
 from downloader.manifest import entry_digest
@@ -18,7 +18,9 @@ CLOSED = "http://127.0.0.1:9"
 
 
 def paths(entry: AnyEntry) -> list[str]:
-    return [artifact.path for artifact in outline("m", entry).files]
+    found = outline("m", entry)
+    assert found is not None
+    return [artifact.path for artifact in found.files]
 
 
 PATTERNS = [
@@ -56,14 +58,15 @@ def test_patterns_that_leave_nothing_are_an_error_that_lists_the_files() -> None
 
 def test_a_source_that_is_not_there_is_an_error() -> None:
     """Nothing is guessed about a provider this version does not know."""
-    with pytest.raises(SourceError, match="together"):
-        outline("m", TogetherEntry(job="ft-0123abcd"))
+    with pytest.raises(SourceError, match="huggingface"):
+        outline("m", HuggingFaceEntry(repo="owner/name"))
 
 
 def test_an_outline_carries_what_identifies_it() -> None:
     """The entry's digest, the source's name and the revision go into the lock."""
     entry = OpenAIGPT2Entry(size="117M")
     found = outline("m", entry)
+    assert found is not None
     assert (found.entry, found.source, found.revision) == (
         entry_digest(entry),
         "openai-gpt2",

@@ -14,10 +14,10 @@ from downloader.errors import (
     NotFound,
     SourceError,
 )
+from downloader.python_api import sync_models
 from downloader.settings import FILES_AT_ONCE
-from downloader.syncing import sync_models
 from tests.projects import (
-    TOGETHER,
+    ELSEWHERE,
     declare,
     http,
     lock,
@@ -94,8 +94,8 @@ def test_a_model_whose_source_is_not_there_is_an_error(
     tmp_path: Path, url: str, names: list[str] | None
 ) -> None:
     """Sync never claims a model that it cannot fetch, asked for by name or not."""
-    declare(tmp_path, {"m": http(url), "bot": TOGETHER})
-    with pytest.raises(SourceError, match="'together' is not there yet"):
+    declare(tmp_path, {"m": http(url), "bot": ELSEWHERE})
+    with pytest.raises(SourceError, match="'huggingface' is not there yet"):
         sync_models(names, tmp_path)
     assert target(tmp_path).exists() is (names is None)
 

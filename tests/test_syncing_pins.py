@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from downloader import receipts
-from downloader import syncing as module
+from downloader import syncing_files as module
 from downloader.errors import (
     DigestMismatch,
     LockError,

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 
-from downloader.entries import AnyEntry, HttpEntry, OpenAIGPT2Entry
+from downloader.entries import AnyEntry, HttpEntry, OpenAIGPT2Entry, TogetherEntry
 from downloader.errors import SourceError
 from downloader.sources.http import Http
-from downloader.sources.interface import Source
+from downloader.sources.interface import AskingSource, Source
 from downloader.sources.openai_gpt2 import OpenAIGPT2
+from downloader.sources.together import Together
 
 SOURCES: dict[type[AnyEntry], Callable[..., Source]] = {
     OpenAIGPT2Entry: OpenAIGPT2,
     HttpEntry: Http,
+    TogetherEntry: Together,
 }
 
 
@@ -27,6 +29,16 @@ def source_for(entry: AnyEntry) -> Source:
             hint="This version fetches from: " + ", ".join(sorted(map(_name, SOURCES))) + ".",
         )
     return make(entry)
+
+
+def asking_source_for(entry: AnyEntry) -> AskingSource | None:
+    """Return the source where it has to ask its provider which files there are, else None.
+
+    Raises:
+        SourceError: As `source_for`.
+    """
+    source = source_for(entry)
+    return source if isinstance(source, AskingSource) else None
 
 
 def source_name(entry: AnyEntry) -> str:

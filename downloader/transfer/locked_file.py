@@ -159,14 +159,15 @@ def _inherit(path: Path, own: Path) -> None:
     """
     for left in sorted(path.parent.glob(f"{glob.escape(_own_prefix(path, 0)[:-2])}*{path.suffix}")):
         process = left.stem.split("-")[-2]
-        if process.isdigit() and not _is_alive(int(process)):
+        if process.isdigit() and not is_alive(int(process)):
             with contextlib.suppress(OSError):
                 left.rename(own)
                 left.with_suffix(".journal").rename(own.with_suffix(".journal"))
                 return
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine still runs; True where that cannot be told."""
     if sys.platform == "win32":
         return True  # there is no harmless signal; and locks work there
     try:

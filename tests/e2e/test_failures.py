@@ -176,7 +176,7 @@ class TestASourceThatIsNotThereYet:
     @pytest.fixture
     def mixed(self, project: Project, server: FaultyServer) -> Project:
         """Give a project with such a model and one that can be fetched."""
-        bot = {"source": "together", "job": "ft-0123abcd-0123"}
+        bot = {"source": "huggingface", "repo": "owner/name"}
         project.declare({"support-bot": bot, "one": toy(server, ["a.bin"])})
         return project
 
@@ -185,8 +185,8 @@ class TestASourceThatIsNotThereYet:
         run = mixed.doit("fetch:support-bot")
         assert run.status == 1
         assert failure_of(run, "fetch:support-bot") == [
-            "failed fetch:support-bot: The source 'together' is not there yet.",
-            "  This version fetches from: http, openai-gpt2.",
+            "failed fetch:support-bot: The source 'huggingface' is not there yet.",
+            "  This version fetches from: http, openai-gpt2, together.",
         ]
         assert "Traceback" not in run.text
 
@@ -202,13 +202,13 @@ class TestASourceThatIsNotThereYet:
 
     def test_it_is_listed(self, mixed: Project) -> None:
         """`list` and `info` say why nothing is known of it."""
-        assert "the source 'together' is not there yet" in mixed.doit("list").stdout
+        assert "the source 'huggingface' is not there yet" in mixed.doit("list").stdout
         info = mixed.doit("info", "fetch:support-bot")
-        assert "- the source 'together' is not there yet" in info.stdout
+        assert "- the source 'huggingface' is not there yet" in info.stdout
 
     def test_optional_it_disturbs_nothing(self, project: Project, server: FaultyServer) -> None:
         """When it is optional, a second bare `doit` has nothing to do and nothing to say of it."""
-        bot = {"source": "together", "job": "ft-0123abcd-0123", "optional": True}
+        bot = {"source": "huggingface", "repo": "owner/name", "optional": True}
         project.declare({"support-bot": bot, "one": toy(server, ["a.bin"])})
         assert project.doit().status == 0
         assert project.doit() == Run(0, "Nothing to do.\n", "")

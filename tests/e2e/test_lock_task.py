@@ -22,7 +22,7 @@ def test_lock_moves_no_bodies(project: Project, server: FaultyServer) -> None:
     assert (run.status, run.stderr) == (0, "")
     assert run.stdout.splitlines() == [
         "locked one: 2 files, 2,000 bytes, 2 to be pinned on first use",
-        "locked two: 1 files, 1,000 bytes",
+        "locked two: 1 file, 1,000 bytes",
     ]
     assert moved_bytes(server, 0) == 3
     assert project.locked("two")["c.bin"]["sha256"] == sha256(toy_content("c.bin"))
@@ -80,7 +80,7 @@ def test_upgrade_keeps_what_stayed_the_same(project: Project, server: FaultyServ
     project.declare({"one": toy(server, ["a.bin"])})
     assert project.doit().status == 0
     run = project.doit("lock", "--upgrade")
-    assert run.stdout == "same one: 1 files, 1,000 bytes\n"
+    assert run.stdout == "same one: 1 file, 1,000 bytes\n"
     assert project.doit().stdout == "Nothing to do.\n"
 
 

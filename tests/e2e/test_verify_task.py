@@ -82,7 +82,7 @@ def test_a_repair_that_fails_stops_no_other(fetched: Project, server: FaultyServ
 def test_one_model_by_name(fetched: Project) -> None:
     """`verify NAME` reads that model only."""
     damage(fetched)
-    assert fetched.doit("verify", "two").stdout == "verified 1 files: 1 right, 0 not, 0 repaired\n"
+    assert fetched.doit("verify", "two").stdout == "verified 1 file: 1 right, 0 not, 0 repaired\n"
     assert fetched.doit("verify", "one", "two").status == 1
 
 

@@ -17,9 +17,16 @@ from downloader.follows import check_follows
 from downloader.lockfile import Lockfile, dump, load
 from downloader.resolve import outline
 from downloader.safe_path import check_path, find_collision
-from downloader.sources.interface import Source
+from downloader.sources.interface import Resolution, Source
 from downloader.sources.registry import source_for
 from downloader.urls import host, redact
+
+
+def outlined(source: Source) -> Resolution:
+    """Return what follows from the entry alone, of a source that knows it."""
+    found = source.outline()
+    assert found is not None
+    return found
 
 
 class SourceContract:
@@ -36,13 +43,13 @@ class SourceContract:
     def test_an_outline_opens_no_socket_and_is_always_the_same(self, sources: list[Source]) -> None:
         """`outline` may be called often, by several objects, and gives the same in one order."""
         for entry, source in zip(self.entries, sources, strict=True):
-            assert source.outline() == source.outline() == source_for(entry).outline()
-            assert source.outline().artifacts
+            assert outlined(source) == outlined(source) == outlined(source_for(entry))
+            assert outlined(source).artifacts
 
     def test_every_path_may_be_written(self, sources: list[Source]) -> None:
         """Paths are safe on every platform, and no two of them are one place."""
         for source in sources:
-            paths = [artifact.path for artifact in source.outline().artifacts]
+            paths = [artifact.path for artifact in outlined(source).artifacts]
             for path in paths:
                 check_path(path)
             assert find_collision(paths) is None
@@ -50,23 +57,24 @@ class SourceContract:
     def test_what_an_outline_fills_in_is_usable_in_a_lock(self) -> None:
         """The outline survives models.lock, and the lock read back follows from it."""
         for entry in self.entries:
-            outlined = outline("m", entry)
-            locked = load(dump(Lockfile(models={"m": outlined}))).models["m"]
-            check_follows("m", locked, outlined)
+            expected = outline("m", entry)
+            assert expected is not None
+            locked = load(dump(Lockfile(models={"m": expected}))).models["m"]
+            check_follows("m", locked, expected)
             assert {each.path: each for each in locked.files} == {
-                each.path: each for each in outlined.files
+                each.path: each for each in expected.files
             }
 
     def test_no_outline_claims_a_first_use(self, sources: list[Source]) -> None:
         """Only a fetch pins on first use: a digest in an outline is published or declared."""
         for source in sources:
-            assert not any(artifact.first_use for artifact in source.outline().artifacts)
+            assert not any(artifact.first_use for artifact in outlined(source).artifacts)
 
     @pytest.mark.usefixtures("no_sockets")
     def test_every_artifact_can_be_located(self, sources: list[Source]) -> None:
         """Each artifact has a whole URL for now, the same when it is asked again."""
         for source in sources:
-            for artifact in source.outline().artifacts:
+            for artifact in outlined(source).artifacts:
                 locations = source.locate(artifact)
                 assert locations
                 assert source.locate(artifact) == locations
@@ -78,7 +86,7 @@ class SourceContract:
     def test_no_url_holds_a_credential(self, sources: list[Source]) -> None:
         """Secrets go into headers, never into a URL."""
         for source in sources:
-            for artifact in source.outline().artifacts:
+            for artifact in outlined(source).artifacts:
                 for location in source.locate(artifact):
                     without_query = location.url.partition("?")[0]
                     assert redact(location.url) == without_query
@@ -86,7 +94,7 @@ class SourceContract:
     def test_every_place_is_named_for_redirects(self, sources: list[Source]) -> None:
         """A redirect from one place of an artifact to another of its places is allowed."""
         for source in sources:
-            for artifact in source.outline().artifacts:
+            for artifact in outlined(source).artifacts:
                 locations = source.locate(artifact)
                 places = {host(location.url) for location in locations}
                 assert all(places <= location.named_hosts for location in locations)
@@ -94,7 +102,7 @@ class SourceContract:
     def test_the_pins_of_an_artifact_do_not_change_where_it_is(self, sources: list[Source]) -> None:
         """An artifact as it stands in the lock is found at the same places."""
         for source in sources:
-            for artifact in source.outline().artifacts:
+            for artifact in outlined(source).artifacts:
                 pinned = msgspec.structs.replace(
                     artifact, size=4, sha256="0" * 64, md5="0" * 32, etag='"x"'
                 )

@@ -1,0 +1,108 @@
+"""Which of a job's checkpoints an entry means, and what has to be asked for. Pure."""
+
+from collections.abc import Sequence
+
+from downloader.artifact import Checkpoint
+from downloader.entries import CheckpointRange, TogetherEntry
+from downloader.errors import SourceError
+from downloader.sources.together.job import Job, Listed
+
+REQUESTS = {"default": "merged", "merged": "merged", "adapter": "adapter"}
+"""What the API is asked for a LoRA job, by the entry's type: both SDKs take default for merged."""
+FULL_REQUEST = "model_output_path"
+ALL_REQUESTS = frozenset({*REQUESTS.values(), FULL_REQUEST})
+
+
+def wanted_steps(entry: TogetherEntry) -> tuple[int, ...] | None:
+    """Return the steps that the entry names one by one; None where it names none."""
+    if ":" in entry.job:
+        return (int(entry.job.partition(":")[2]),)
+    wanted = entry.checkpoint
+    if isinstance(wanted, int):
+        return (wanted,)
+    return tuple(dict.fromkeys(wanted)) if isinstance(wanted, tuple) else None
+
+
+def is_several(entry: TogetherEntry) -> bool:
+    """Whether the entry may mean more than one checkpoint, so that each has a folder of its own.
+
+    Judged by its form, not by how many there are now: another checkpoint must not move the first.
+    """
+    return entry.checkpoint == "all" or isinstance(entry.checkpoint, (tuple, CheckpointRange))
+
+
+def request_of(job: Job, entry: TogetherEntry) -> str:
+    """Return what to ask the API for (together 3.1.1: resources/fine_tuning.py).
+
+    Raises:
+        SourceError: The job has no such thing.
+    """
+    if job.training == "lora":
+        return REQUESTS[entry.type]
+    if job.training != "full":
+        raise SourceError(
+            f"{job.id} is trained in a way that is not known here: {job.training[:40]!a}.",
+            hint="Update modelmake: `pip install --upgrade modelmake`.",
+        )
+    if entry.type != "default":
+        raise SourceError(
+            f"{job.id} is a full training, which has no {entry.type} of its own.",
+            hint="Remove `type` from models.yaml: there is only one form of a full training.",
+        )
+    return FULL_REQUEST
+
+
+def choose(job: Job, entry: TogetherEntry, listed: Sequence[Listed]) -> list[Checkpoint]:
+    """Return the checkpoints that the entry means, by step.
+
+    Args:
+        job: The job.
+        entry: The entry.
+        listed: The job's checkpoints by step; not looked at where only the final one is meant.
+
+    Raises:
+        SourceError: One that is meant does not exist; names those that do.
+    """
+    request = request_of(job, entry)
+    if entry.checkpoint == "final" and ":" not in entry.job:
+        return [Checkpoint(request=request)]
+    return [
+        Checkpoint(step=each.step, request=request, is_final=each.is_final, created=each.created_at)
+        for each in _meant(job, entry, listed)
+    ]
+
+
+def _meant(job: Job, entry: TogetherEntry, listed: Sequence[Listed]) -> Sequence[Listed]:
+    steps = wanted_steps(entry)
+    if steps is not None:
+        by_step = {each.step: each for each in listed}
+        for step in steps:
+            if step not in by_step:
+                raise _missing(job, f"no checkpoint of step {step}", listed)
+        return [by_step[step] for step in sorted(steps)]
+    meant = _within(entry.checkpoint, listed)
+    if not meant:
+        raise _missing(job, "no such checkpoint", listed)
+    return meant
+
+
+def _within(wanted: object, listed: Sequence[Listed]) -> Sequence[Listed]:
+    if not isinstance(wanted, CheckpointRange):
+        return listed
+    if wanted.last is not None:
+        return listed[-wanted.last :]
+    return [
+        each
+        for each in listed
+        if (wanted.start is None or each.step >= wanted.start)
+        and (wanted.stop is None or each.step <= wanted.stop)
+    ]
+
+
+def _missing(job: Job, what: str, listed: Sequence[Listed]) -> SourceError:
+    there = ", ".join(str(each.step) for each in listed)
+    state = "" if job.state == "completed" else f", and is {job.state}"
+    return SourceError(
+        f"{job.id} has {what}{state}.",
+        hint=f"It has the steps {there}." if there else "It has no checkpoints yet.",
+    )

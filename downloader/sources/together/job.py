@@ -1,0 +1,106 @@
+"""Together's documents about a job -> what we need of them. Pure; other fields are passed over."""
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from downloader.errors import BadResponse
+
+T = TypeVar("T")
+
+DONE = "completed"
+OVER = frozenset({"completed", "cancelled", "error", "user_error", "cancel_requested"})
+"""States that waiting does not change: a cancelled job may stay at cancel_requested for ever."""
+NAME_BYTES = 150
+
+
+class Training(msgspec.Struct, frozen=True):
+    """How the job trains."""
+
+    type: str = ""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A fine-tuning job, `GET /v1/fine-tunes/{id}`."""
+
+    id: str
+    status: str = ""
+    model_output_name: str | None = None
+    training_type: Training | str | None = None
+
+    @property
+    def state(self) -> str:
+        """The status in the words of all API versions."""
+        return self.status.strip().lower() or "in an unknown state"
+
+    @property
+    def training(self) -> str:
+        """`lora`, `full`, or another word that Together came up with since.
+
+        An empty type counts as full training, as in the 1.5 SDK.
+        """
+        found = self.training_type
+        word = found.type if isinstance(found, Training) else found
+        return "full" if word == "" else (word or "lora").lower()
+
+    @property
+    def file_name(self) -> str:
+        """The model's name as a file's name that is safe everywhere.
+
+        As the 1.5 SDK's normalize_key, and what is left of `account/base:suffix:job` made safe.
+        """
+        name = (self.model_output_name or self.id).lower()
+        name = name.replace("/", "--").replace("_", "-").replace(" ", "-")
+        name = re.sub(r"[^a-z0-9.+@-]", "-", name)[:NAME_BYTES].strip("-.")
+        return name or self.id
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One line of `GET /v1/fine-tunes/{id}/checkpoints`."""
+
+    step: int
+    checkpoint_type: str = ""
+    created_at: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is the job's result: `Final`, `Final Merged` or `Final Adapter`."""
+        return "final" in self.checkpoint_type.lower()
+
+
+class _Checkpoints(msgspec.Struct, frozen=True):
+    data: list[Listed] = []
+
+
+def read_job(text: bytes) -> Job:
+    """Read a job.
+
+    Raises:
+        BadResponse: It is no such document.
+    """
+    return _read(text, Job)
+
+
+def read_checkpoints(text: bytes) -> list[Listed]:
+    """Read a job's checkpoints, by step; of several with one step the first one.
+
+    Raises:
+        BadResponse: It is no such document.
+    """
+    found: dict[int, Listed] = {}
+    for each in sorted(
+        _read(text, _Checkpoints).data, key=lambda each: (each.step, not each.is_final)
+    ):
+        found.setdefault(each.step, each)
+    return list(found.values())
+
+
+def _read(text: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (ValueError, RecursionError):
+        raise BadResponse(
+            f"Together AI answered with something that is no {kind.__name__.strip('_').lower()}.",
+            hint="Try again later; where TOGETHER_BASE_URL is set, look whether it is the API.",
+        ) from None

@@ -1,0 +1,129 @@
+"""One file of the lock brought up to date: looked at, hashed or fetched, noted, pinned."""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from downloader import receipts
+from downloader.artifact import Artifact
+from downloader.errors import LockError
+from downloader.progress import Observer
+from downloader.project import Project
+from downloader.resolve import pinned
+from downloader.sources.interface import Source
+from downloader.sources.registry import source_for
+from downloader.target import Target
+from downloader.transfer.fetch import Fetched, Fetcher, Job
+
+PIN_EVERY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What was done for one target.
+
+    Attributes:
+        verb: "fetched", "unpacked", or "verified" when the right bytes were there already.
+        size: The target's length in bytes.
+        moved_bytes: How many of them came over the wire now.
+        seconds: How long it took.
+        is_first_use: Whether the SHA-256 was pinned by this.
+        note: What else is to be said of it, a few words.
+    """
+
+    verb: str
+    size: int
+    moved_bytes: int
+    seconds: float
+    is_first_use: bool
+    note: str = ""
+
+
+class FileSyncer:
+    """Brings single files of one project up to date; safe to share between threads."""
+
+    def __init__(self, project: Project, fetcher: Fetcher) -> None:
+        self._project, self._fetcher = project, fetcher
+        self._finding = threading.Lock()
+        self._pins_written = time.monotonic()
+        self._receipts: dict[Path, dict[str, receipts.Receipt]] = {}
+        self._sources: dict[str, Source] = {}
+
+    def sync(
+        self, name: str, artifact: Artifact, observer: Observer, place: Path | None = None
+    ) -> Outcome:
+        """Bring one file up to date that is fetched as it is.
+
+        Args:
+            name: The model.
+            artifact: The file.
+            observer: Told about the transfer.
+            place: Where it is to be when it is no target; no receipt is written for it.
+
+        Raises:
+            ModelmakeError: It could not be done; the target is as it was.
+        """
+        began = time.monotonic()
+        folder = self._project.folder(name)
+        self._check_pinned(artifact, name)
+        target = Target(folder, artifact, self._project.named(name).digest, place)
+        if sha256 := target.present(self.known(folder)):
+            size = target.note(sha256)
+            done = Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
+        else:
+            done = self._fetcher.fetch(self._job(name, artifact, target), observer)
+        self._pin(name, artifact, done.size, done.sha256)
+        return Outcome(
+            verb="fetched" if done.is_new else "verified",
+            size=done.size,
+            moved_bytes=done.moved_bytes,
+            seconds=time.monotonic() - began,
+            is_first_use=not artifact.is_pinned,
+        )
+
+    def forget(self, name: str, path: str) -> None:
+        """Drop a target's receipt, so that its bytes are read again."""
+        folder = self._project.folder(name)
+        receipts.forget(folder, [path])
+        self.known(folder).pop(path, None)
+
+    def known(self, folder: Path) -> dict[str, receipts.Receipt]:
+        """Return the receipts of a model's folder, as they were when they were first asked for."""
+        with self._finding:
+            if folder not in self._receipts:
+                self._receipts[folder] = receipts.load(folder)
+            return self._receipts[folder]
+
+    def _job(self, name: str, artifact: Artifact, target: Target) -> Job:
+        return Job(
+            artifact=artifact,
+            locations=self._source(name).locate(artifact),
+            target=target.path,
+            workspace=self._project.folder(name) / receipts.PRIVATE_FOLDER,
+            found=target.present_now,
+            placed=target.note,
+        )
+
+    def _source(self, name: str) -> Source:
+        with self._finding:
+            if name not in self._sources:
+                self._sources[name] = source_for(self._project.named(name).entry)
+            return self._sources[name]
+
+    def _check_pinned(self, artifact: Artifact, name: str) -> None:
+        if self._project.is_read_only and not artifact.is_pinned:
+            raise LockError(
+                f"models.lock pins no SHA-256 for {name}/{artifact.path}, "
+                "and MODELMAKE_LOCKED forbids to pin one now.",
+                hint=f"Run `doit fetch:{name}` without MODELMAKE_LOCKED, and commit models.lock.",
+            )
+
+    def _pin(self, name: str, artifact: Artifact, size: int, sha256: str) -> None:
+        is_known = artifact.is_pinned and artifact.size is not None
+        if is_known or self._project.is_read_only:
+            return
+        self._project.pin(name, pinned(artifact, size, sha256))
+        if time.monotonic() - self._pins_written > PIN_EVERY_SECONDS:
+            self._pins_written = time.monotonic()
+            self._project.write_pins()

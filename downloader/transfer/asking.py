@@ -1,0 +1,106 @@
+"""Small questions to a provider's API: one document, or the first bytes of a file."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TypeVar
+
+from downloader.artifact import Location
+from downloader.errors import BadResponse, Interrupted, ModelmakeError
+from downloader.settings import Settings
+from downloader.sources.interface import Start
+from downloader.transfer.ranges import range_header
+from downloader.transfer.reply import Reply
+from downloader.transfer.retry import RetryPolicy
+from downloader.transfer.transport import Transport
+
+MOST_DOCUMENT_BYTES = 16 << 20
+REPEAT_SECONDS = 30.0
+"""After so long the same wait is told again."""
+MAGIC_BYTES = 2
+"""Enough to tell gzip from zstd, and what Together's own SDKs ask for: `bytes=0-1`."""
+
+T = TypeVar("T")
+
+
+class Asker:
+    """A Provider that is asked over HTTP, as patiently as files are fetched.
+
+    Args:
+        transport: Opens the connections.
+        settings: How patient to be.
+        stop: Ends every wait when it is set.
+        say: Told about each wait, as a sentence without a full stop.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        settings: Settings,
+        stop: threading.Event,
+        say: Callable[[str], None],
+    ) -> None:
+        self._transport, self._stop, self._say = transport, stop, say
+        self._said, self._said_at = "", 0.0
+        self._policy = RetryPolicy(settings.retries, settings.max_wait_seconds)
+
+    def read(self, location: Location) -> bytes:
+        """See Provider."""
+        return self._asked(location, {}, _document)
+
+    def start(self, location: Location) -> Start:
+        """See Provider."""
+        return self._asked(location, {"Range": range_header(0, MAGIC_BYTES)}, _start)
+
+    def wait(self, why: str, delay_seconds: float) -> None:
+        """See Provider."""
+        now = time.monotonic()
+        if why != self._said or now - self._said_at >= REPEAT_SECONDS:
+            self._said, self._said_at = why, now
+            self._say(f"{why}; waits for it")
+        self._sleep(delay_seconds)
+
+    def _asked(
+        self, location: Location, conditions: dict[str, str], taken: Callable[[Reply, Location], T]
+    ) -> T:
+        failures = 0
+        while True:
+            try:
+                with self._transport.open(location, conditions, is_pinned=False) as reply:
+                    return taken(reply, location)
+            except ModelmakeError as error:
+                failures += 1
+                delay = self._policy.delay_seconds(error, failures, random.random())  # noqa: S311
+                if delay is None:
+                    raise
+                self._say(f"{error} Tries again in {delay:.1f} s")
+                self._sleep(delay)
+
+    def _sleep(self, delay_seconds: float) -> None:
+        if self._stop.wait(delay_seconds):
+            raise Interrupted("Interrupted while waiting for an answer.")
+
+
+def _document(reply: Reply, location: Location) -> bytes:
+    if reply.head.status != HTTPStatus.OK:
+        raise reply.refusal(location)
+    text = reply.read_some(min(MOST_DOCUMENT_BYTES, reply.head.length or MOST_DOCUMENT_BYTES) + 1)
+    if len(text) > MOST_DOCUMENT_BYTES:
+        raise BadResponse(
+            f"{reply.head.place} answered with more than {MOST_DOCUMENT_BYTES:,} bytes."
+        )
+    return text
+
+
+def _start(reply: Reply, location: Location) -> Start:
+    head = reply.head
+    if head.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        raise reply.refusal(location)
+    is_part = head.status == HTTPStatus.PARTIAL_CONTENT
+    return Start(
+        size=head.content_range[1] if is_part else head.length,
+        etag=head.etag,
+        magic=reply.read_some(MAGIC_BYTES),
+    )
