@@ -14,6 +14,7 @@ import pytest
 from downloader.errors import StoreError
 from downloader.transfer import journal
 from downloader.transfer.ranges import total
+from tests.transfer.child import command
 from tests.transfer.desk import BODY, PATH, Desk, pinned
 
 MIB = 1 << 20
@@ -200,15 +201,12 @@ def test_a_disk_that_takes_no_byte_and_says_nothing(
 
 def fetch_in_child(desk: Desk, code: str) -> "subprocess.CompletedProcess[str]":
     """Run a fetch in a process of its own, after some code that binds it."""
-    arguments = {
-        "url": desk.location().url,
-        "sha256": pinned(LARGE).sha256,
-        "target": str(desk.target),
-        "workspace": str(desk.workspace),
-    }
-    script = f"from tests.transfer.child import main\n{code}\nmain({arguments!r})"
-    command = [sys.executable, "-c", script]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+    arguments = command(desk.job(pinned(LARGE, sized=False)))[-1]
+    imports = "import json\nfrom tests.transfer.child import main"
+    script = f"{imports}\n{code}\nmain(json.loads({arguments!r}))"
+    return subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
 
 
 def test_a_limit_on_the_size_of_files_is_told(desk: Desk) -> None:
