@@ -66,7 +66,7 @@ class Together:
         base = account.base_url(self._entry.base_url)
         return Location(
             url=f"{base}/v1/{path}",
-            headers=account.headers(),
+            headers=account.headers(base),
             named_hosts=frozenset({host(base)}),
             credential_hint=account.KEY_HINT,
         )
