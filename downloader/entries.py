@@ -88,7 +88,7 @@ class CheckpointRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
 class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
     """A fine-tuned model of Together AI, or its checkpoints."""
 
-    job: Annotated[str, Meta(pattern=r"^ft-[0-9a-f-]+(:[0-9]+)?\Z")]
+    job: Annotated[str, Meta(pattern=r"^ft-[0-9a-f-]{1,120}(:[0-9]{1,18})?\Z")]
     checkpoint: Literal["final", "all"] | Step | Steps | CheckpointRange = "final"
     type: Literal["default", "merged", "adapter"] = "default"
     extract: bool = False

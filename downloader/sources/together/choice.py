@@ -10,7 +10,13 @@ from downloader.sources.together.job import Job, Listed
 REQUESTS = {"default": "merged", "merged": "merged", "adapter": "adapter"}
 """What the API is asked for a LoRA job, by the entry's type: both SDKs take default for merged."""
 FULL_REQUEST = "model_output_path"
-ALL_REQUESTS = frozenset({*REQUESTS.values(), FULL_REQUEST})
+MOST_TOLD = 30
+
+
+def may_request(entry: TogetherEntry) -> frozenset[str]:
+    """Return what the API may have been asked for, whichever training the job proved to be."""
+    full = {FULL_REQUEST} if entry.type == "default" else set()
+    return frozenset({REQUESTS[entry.type], *full})
 
 
 def wanted_steps(entry: TogetherEntry) -> tuple[int, ...] | None:
@@ -52,6 +58,29 @@ def request_of(job: Job, entry: TogetherEntry) -> str:
     return FULL_REQUEST
 
 
+def may_mean(entry: TogetherEntry, steps: Sequence[int | None]) -> bool:
+    """Whether the entry can mean exactly these steps, whatever the job has by now.
+
+    Args:
+        entry: The entry.
+        steps: Of locked archives; None is the final model, asked for without its step.
+    """
+    named = wanted_steps(entry)
+    if named is not None:
+        return sorted(map(str, steps)) == sorted(map(str, named))
+    if entry.checkpoint == "final":
+        return list(steps) == [None]
+    numbers = {step for step in steps if step is not None}
+    if not numbers or len(numbers) < len(steps):
+        return False
+    wanted = entry.checkpoint
+    if not isinstance(wanted, CheckpointRange):
+        return True
+    if wanted.last is not None:
+        return len(numbers) <= wanted.last
+    return all(_is_between(wanted, step) for step in numbers)
+
+
 def choose(job: Job, entry: TogetherEntry, listed: Sequence[Listed]) -> list[Checkpoint]:
     """Return the checkpoints that the entry means, by step.
 
@@ -67,7 +96,7 @@ def choose(job: Job, entry: TogetherEntry, listed: Sequence[Listed]) -> list[Che
     if entry.checkpoint == "final" and ":" not in entry.job:
         return [Checkpoint(request=request)]
     return [
-        Checkpoint(step=each.step, request=request, is_final=each.is_final, created=each.created_at)
+        Checkpoint(step=each.step, request=request, is_final=each.is_final, created=each.created)
         for each in _meant(job, entry, listed)
     ]
 
@@ -91,18 +120,23 @@ def _within(wanted: object, listed: Sequence[Listed]) -> Sequence[Listed]:
         return listed
     if wanted.last is not None:
         return listed[-wanted.last :]
-    return [
-        each
-        for each in listed
-        if (wanted.start is None or each.step >= wanted.start)
-        and (wanted.stop is None or each.step <= wanted.stop)
-    ]
+    return [each for each in listed if _is_between(wanted, each.step)]
+
+
+def _is_between(wanted: CheckpointRange, step: int) -> bool:
+    is_late = wanted.start is None or step >= wanted.start
+    return is_late and (wanted.stop is None or step <= wanted.stop)
 
 
 def _missing(job: Job, what: str, listed: Sequence[Listed]) -> SourceError:
-    there = ", ".join(str(each.step) for each in listed)
     state = "" if job.state == "completed" else f", and is {job.state}"
-    return SourceError(
-        f"{job.id} has {what}{state}.",
-        hint=f"It has the steps {there}." if there else "It has no checkpoints yet.",
-    )
+    return SourceError(f"{job.id} has {what}{state}.", hint=_told(listed))
+
+
+def _told(listed: Sequence[Listed]) -> str:
+    if not listed:
+        return "It has no checkpoints yet."
+    steps = [str(each.step) for each in listed]
+    if len(steps) > MOST_TOLD:
+        return f"It has {len(steps):,} steps from {steps[0]} to {steps[-1]}."
+    return f"It has the steps {', '.join(steps)}."

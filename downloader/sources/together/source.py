@@ -40,9 +40,10 @@ class Together:
         if locked.revision != self._id:
             return "its revision"
         archives = locked.archives if self._entry.extract else locked.files
+        steps = [each.checkpoint.step for each in archives if each.checkpoint]
         if bool(locked.archives) != self._entry.extract or not all(map(self._is_meant, archives)):
             return "its list of archives"
-        return ""
+        return "" if choice.may_mean(self._entry, steps) else "its steps"
 
     def locate(self, artifact: Artifact) -> tuple[Location, ...]:
         """See Source."""
@@ -53,14 +54,12 @@ class Together:
     def _is_meant(self, artifact: Artifact) -> bool:
         """Whether an archive in the lock can be one of the entry's."""
         found = artifact.checkpoint
-        if found is None or found.request not in choice.ALL_REQUESTS:
-            return False
-        if artifact.into != self._into(found):
-            return False
-        steps = choice.wanted_steps(self._entry)
-        if steps is not None:
-            return found.step in steps
-        return (found.step is None) == (self._entry.checkpoint == "final")
+        return (
+            found is not None
+            and found.request in choice.may_request(self._entry)
+            and artifact.into == self._into(found)
+            and self._entry.archive in (None, artifact.path)
+        )
 
     def _location(self, path: str) -> Location:
         base = account.base_url(self._entry.base_url)
@@ -103,7 +102,7 @@ class Together:
 
     def _job(self, provider: Provider) -> Job:
         try:
-            return read_job(provider.read(self._location(f"fine-tunes/{self._id}")))
+            return read_job(provider.read(self._location(f"fine-tunes/{self._id}")), self._id)
         except NotFound:
             raise NotFound(
                 f"Together AI knows no job {self._id}.",
