@@ -10,6 +10,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from downloader.archive import what_came
 from downloader.artifact import Artifact
 from downloader.durable import make_folder, naming
 from downloader.errors import BadArchive, LockError, ModelmakeError
+from downloader.freshness import why_stale
 from downloader.progress import Observer, counted
 from downloader.project import Project
 from downloader.syncing_files import FileSyncer, Outcome
@@ -56,7 +58,8 @@ class ArchiveSyncer:
             if self._project.is_read_only:
                 raise _not_unpacked(name, archive)
             outcome, file = self._have(name, archive, observer)
-            staged = self._unpacker.stage(name, archive, file, observer)
+            with self._doubting(name, archive, file):
+                staged = self._unpacker.stage(name, archive, file, observer)
             for member in staged.members:
                 self._put(name, staged, member, archive)
             self._note(name, archive, staged)
@@ -135,23 +138,47 @@ class ArchiveSyncer:
         if archive.checkpoint is None or archive.checkpoint.came or self._project.is_read_only:
             return outcome
         file = self._project.folder(name) / archive.path
-        try:
+        with self._doubting(name, archive, file):
             came = what_came(file, Watching(None, self._stop))
-        except BadArchive as error:
-            aside = file.parent / receipts.PRIVATE_FOLDER / "quarantine" / file.name
-            make_folder(aside.parent)
-            with naming(file, "set aside"):
-                file.replace(aside)
-            raise BadArchive(str(error), hint=f"What came was set aside as {aside}.") from None
         self._pin_came(name, archive, came)
         return replace(outcome, note=_told(archive, came))
 
     def close(self) -> None:
-        """Remove what was unpacked and not put anywhere, and archives that are not to be kept."""
+        """Remove what was unpacked and not put anywhere, and archives that are not to be kept.
+
+        One whose files are not all in place stays for the next run.
+        """
         self._unpacker.close()
-        for (name, _), file in self._had.items():
-            if not self._keeps(name):
+        for (name, path), file in self._had.items():
+            if not self._keeps(name) and self._is_unpacked(name, path):
                 file.unlink(missing_ok=True)
+
+    def _is_unpacked(self, name: str, path: str) -> bool:
+        folder = self._project.folder(name)
+        known = receipts.load(folder)
+        members = self._project.lockfile.models[name].out_of(path)
+        return not any(
+            why_stale(each, folder / each.path, known.get(each.path)) for each in members
+        )
+
+    @contextmanager
+    def _doubting(self, name: str, archive: Artifact, file: Path) -> Iterator[None]:
+        """Set a bad archive aside that no lock vouches for, and drop the pin made of it just now.
+
+        So the next run fetches again. One that was pinned before will not become another.
+        """
+        try:
+            yield
+        except BadArchive as error:
+            if archive.is_pinned:
+                raise
+            aside = self._project.folder(name) / receipts.PRIVATE_FOLDER / "quarantine" / file.name
+            make_folder(aside.parent)
+            with naming(file, "set aside"):
+                file.replace(aside)
+            self._project.pin(name, archive)
+            self._project.write_pins()
+            raise BadArchive(str(error), hint=f"What came was set aside as {aside}.") from None
 
     def _have(self, name: str, archive: Artifact, observer: Observer) -> tuple[Outcome, Path]:
         """Bring the archive itself to where it is kept, or to a private place."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from downloader import receipts
-from downloader.archive import unpack
+from downloader.archive import Member, unpack
 from downloader.artifact import Artifact
 from downloader.durable import BINARY, NO_FOLLOW, naming
 from downloader.errors import BadArchive, DigestMismatch, Interrupted
@@ -22,7 +22,7 @@ from downloader.progress import Observer
 from downloader.project import Project
 from downloader.resolve import is_chosen
 from downloader.safe_path import check_path, find_collision
-from downloader.transfer.locked_file import is_alive
+from downloader.transfer.locked_file import is_alive, machine
 from downloader.transfer.placing import Place
 
 
@@ -64,7 +64,7 @@ class Unpacker:
         """
         workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER / "unpacking"
         _remove_abandoned(workspace)
-        folder = workspace / f"{os.getpid()}-{secrets.token_hex(4)}"
+        folder = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._folders.append(folder)
         found = unpack(file, folder, Watching(observer, self._stop))
         members = tuple(
@@ -77,11 +77,10 @@ class Unpacker:
             )
             for each in found
         )
-        names = {each.path.rpartition("/")[2] for each in found}
         return Staged(
             folder=folder,
             members=self._checked(name, archive, members),
-            came="adapter" if "adapter_config.json" in names else "model",
+            came=_came(found),
         )
 
     def put(self, name: str, staged: Staged, member: Artifact, into: str | None) -> None:
@@ -123,6 +122,12 @@ class Unpacker:
                 hint="Restore models.lock from version control.",
             )
         return locked or chosen
+
+
+def _came(found: tuple[Member, ...]) -> Literal["adapter", "model"]:
+    """Tell an adapter from a whole model, as `what_came` does."""
+    tops = {each.path.rpartition("/")[2] for each in found if each.path.count("/") <= 1}
+    return "adapter" if "adapter_config.json" in tops else "model"
 
 
 class Watching:
@@ -167,7 +172,7 @@ def _check_paths(archive: Artifact, members: tuple[Artifact, ...], others: set[s
 def _remove_abandoned(workspace: Path) -> None:
     """Remove what killed processes of this machine left half unpacked."""
     with contextlib.suppress(OSError):
-        for left in workspace.iterdir():
-            process = left.name.partition("-")[0]
+        for left in workspace.glob(f"{machine()}-*"):
+            process = left.name.split("-")[1]
             if process.isdigit() and not is_alive(int(process)):
                 shutil.rmtree(left, ignore_errors=True)

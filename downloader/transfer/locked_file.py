@@ -148,8 +148,12 @@ def _keeps_others_out(path: Path) -> bool:
 
 
 def _own_prefix(path: Path, process: int) -> str:
-    host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
-    return f"{path.stem}-{host}-{process}-"
+    return f"{path.stem}-{machine()}-{process}-"
+
+
+def machine() -> str:
+    """Return 6 hex digits for this machine, to tell its processes from another one's."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 
 
 def _inherit(path: Path, own: Path) -> None:
