@@ -191,7 +191,7 @@ class Project:
         Raises:
             LockError: The lock has no such file.
         """
-        found = self._index.get((name, path))
+        found = self._pins.get((name, path)) or self._index.get((name, path))
         if found is None:
             raise LockError(f"models.lock has no file {name}/{path}.")
         return found
@@ -199,7 +199,7 @@ class Project:
     def pin(self, name: str, artifact: Artifact) -> None:
         """Take over what a first verified fetch brought; `write_pins` puts it into models.lock."""
         with self._writing:
-            self._pins[name, artifact.path] = self._index[name, artifact.path] = artifact
+            self._pins[name, artifact.path] = artifact
 
     def write_pins(self) -> None:
         """Write what was pinned since the last time.
