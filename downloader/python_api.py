@@ -1,11 +1,11 @@
 """What `ensure` and `sync` do: the same as doit's tasks, without doit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TypeVar
 
 from downloader import locking
-from downloader.errors import ModelmakeError
 from downloader.model import Model
 from downloader.project import Project
 from downloader.settings import FILES_AT_ONCE
@@ -14,57 +14,73 @@ from downloader.syncing import Outcome, Syncer
 
 SIGNAL_SECONDS = 0.5
 
+T = TypeVar("T")
+
 
 def sync_models(names: Sequence[str] | None, folder: Path | None) -> dict[str, Path]:
     """See `downloader.sync`."""
     project = Project.of_environment(folder)
     if project.is_outline_stale:
         locking.lock_outlined(project)
-    failures = [error for model in _chosen(project, names) if (error := _asked(project, model))]
     models = _chosen(project, names)
-    stale = [
-        (model.name, artifact.path)
-        for model in models
-        for artifact, why in model.why_stale()
-        if why
-    ]
-    syncer = Syncer(project)
-    try:
-        running = _run(syncer, stale)
-    finally:
-        syncer.close()
-    for each in running:
-        each.result()
-    if failures:
+    run = _Run(project, models)
+    if failures := run.failures():
         raise failures[0]
     for model in models:
         source_for(model.declared.entry)  # says why nothing is known of a model's files
     return {model.name: model.folder for model in models}
 
 
-def _asked(project: Project, model: Model) -> ModelmakeError | None:
-    """Lock a model whose provider has to be asked; return why that failed, for the end."""
-    if not (model.is_stale and model.declared.is_known):
-        return None
-    try:
-        locking.lock_asked(project, model.declared)
-    except ModelmakeError as error:
-        return error
-    return None
+class _Run:
+    """Models brought up to date: providers are asked beside the transfers.
 
+    So one that waits for its training holds up no other, and neither does one that fails.
+    """
 
-def _run(syncer: Syncer, files: Iterable[tuple[str, str]]) -> list[Future[Outcome]]:
-    """Bring the files up to date, and return how each went; Ctrl-C stops them all."""
-    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+    def __init__(self, project: Project, models: Sequence[Model]) -> None:
+        self._project, self._models = project, models
+        self._syncer = Syncer(project)
+        self._files = ThreadPoolExecutor(FILES_AT_ONCE)
+        self._asking = ThreadPoolExecutor(max(1, len(models)))
+
+    def failures(self) -> list[BaseException]:
+        """Do all of it, and return what went wrong; Ctrl-C stops everything."""
         try:
-            running = [pool.submit(syncer.sync, *each) for each in files]
-            while wait(running, SIGNAL_SECONDS).not_done:
-                pass  # Windows, and a signal that another thread took, end no wait without a limit
+            with self._files, self._asking:
+                return self._failures()
+        finally:
+            self._syncer.close()
+
+    def _failures(self) -> list[BaseException]:
+        try:
+            asked = [self._asking.submit(self._ask, each) for each in self._models]
+            _wait(asked)
+            begun = [future for each in asked if not each.exception() for future in each.result()]
+            _wait(begun)
         except BaseException:
-            syncer.interrupt()
-            pool.shutdown(wait=False, cancel_futures=True)
+            self._syncer.interrupt()
+            for pool in (self._asking, self._files):
+                pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return running
+        ended = [*(each.exception() for each in begun), *(each.exception() for each in asked)]
+        return [error for error in ended if error]
+
+    def _ask(self, model: Model) -> list[Future[Outcome]]:
+        """Lock the model where its provider must be asked, and begin to fetch what is stale."""
+        if _must_ask(model):
+            locking.lock_asked(self._project, model.declared, stop=self._syncer.stop)
+            model = next(each for each in self._project.models() if each.name == model.name)
+        stale = [artifact.path for artifact, why in model.why_stale() if why]
+        return [self._files.submit(self._syncer.sync, model.name, path) for path in stale]
+
+
+def _must_ask(model: Model) -> bool:
+    return model.is_stale and model.declared.is_known and model.declared.outlined is None
+
+
+def _wait(running: Sequence[Future[T]]) -> None:
+    while wait(running, SIGNAL_SECONDS).not_done:
+        pass  # Windows, and a signal that another thread took, end no wait without a limit
 
 
 def _chosen(project: Project, names: Sequence[str] | None) -> list[Model]:
