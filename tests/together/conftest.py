@@ -1,0 +1,24 @@
+"""A job that is there, and an environment that leads to it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from downloader.sources.together import source
+from downloader.transfer import retry
+from tests.servers.together.server import TogetherServer
+from tests.together.projects import JOB, usual_checkpoints
+
+SHORT_SECONDS = 0.01
+
+
+@pytest.fixture
+def together(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[TogetherServer]:
+    """Give the fake with the usual job, named in the environment; waits are short."""
+    monkeypatch.setattr(source, "FIRST_WAIT_SECONDS", SHORT_SECONDS)
+    monkeypatch.setattr(retry, "FIRST_DELAY_SECONDS", SHORT_SECONDS)
+    with TogetherServer() as server:
+        server.add_job(JOB, checkpoints=usual_checkpoints())
+        monkeypatch.setenv("TOGETHER_API_KEY", server.key)
+        monkeypatch.setenv("TOGETHER_BASE_URL", server.url)
+        yield server
