@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.projects import Entry, declare, project
 from tests.projects import sync as sync_all
-from tests.servers.together.archives import lora_archive, merged_archive
+from tests.servers.together.archives import lora_archive, merged_archive, packed
 from tests.servers.together.server import TogetherServer
 
 JOB = "ft-0123abcd-0123"
@@ -13,6 +13,8 @@ STEM = "acct--llama-3.2-1b-my-suffix-abc123"
 """What the fake's usual `model_output_name` gives."""
 ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
 TOKENIZER = {"special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"}
+LORA_FILES = ADAPTER | TOKENIZER
+ARCHIVE = f"{STEM}-adapter.tar.zst"
 DOWNLOAD = "/v1/finetune/download"
 CHECKPOINTS = f"/v1/fine-tunes/{JOB}/checkpoints"
 LOOK = f"/v1/fine-tunes/{JOB}"
@@ -34,6 +36,17 @@ def bot(**keys: Any) -> Entry:
 def sync(folder: Path, **keys: Any) -> None:
     """Declare one model of the usual job, and bring it up to date as its own process would."""
     sync_all(folder, {"m": bot(**keys)})
+
+
+def sync_adapter(folder: Path, **keys: Any) -> None:
+    """Bring the unpacked adapter of the usual job up to date."""
+    sync(folder, **{"type": "adapter", "extract": True, **keys})
+
+
+def serve(together: TogetherServer, content: dict[str, bytes] | bytes, top: str = "") -> None:
+    """Make the job's adapter an archive of these files."""
+    archive = content if isinstance(content, bytes) else packed(content, top)
+    together.job(JOB).checkpoints = {20: {"adapter": archive}}
 
 
 def files(folder: Path, name: str = "m") -> set[str]:

@@ -1,0 +1,219 @@
+"""Archives and locks that may not be unpacked from, and disks that refuse."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from downloader import locking
+from downloader.archive import unpacking as inner
+from downloader.errors import (
+    BadArchive,
+    DigestMismatch,
+    LockError,
+    StoreError,
+)
+from downloader.syncing import Syncer
+from downloader.transfer.locked_file import machine
+from tests.projects import declare, edit_lock, project, sha256
+from tests.projects import sync as sync_all
+from tests.servers.together.archives import lora_archive
+from tests.servers.together.server import TogetherServer
+from tests.together.projects import (
+    ARCHIVE,
+    LORA_FILES,
+    bot,
+    files,
+    locked_archives,
+    private_files,
+    serve,
+    sync_adapter,
+)
+
+MEMBER = '{"path":"tokenizer.json"'
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ((MEMBER, '{"path":"../evil"'), "a path"),
+        ((MEMBER, '{"path":"/etc/evil"'), "a path"),
+        ((MEMBER, '{"path":".modelmake/receipts"'), "a path"),
+        ((MEMBER, '{"path":"Tokenizer_config.json"'), "stands twice"),
+        (('"archive":"', '"archive":"x'), "the archive of a file"),
+        ((', "archives": [', ', "archives": [], "x": ['), "cannot be read"),
+    ],
+)
+def test_a_list_of_files_that_was_tampered_with_is_refused(
+    tmp_path: Path, together: TogetherServer, change: tuple[str, str], said: str
+) -> None:
+    """No path in models.lock leads out of the folder, and each file is of an archive in it."""
+    sync_adapter(tmp_path)
+    edit_lock(tmp_path, *change)
+    with pytest.raises(LockError, match=said):
+        project(tmp_path).models()
+
+
+@pytest.mark.parametrize("change", ["digest", "missing", "renamed"])
+def test_a_list_that_the_archive_does_not_give_is_refused(
+    tmp_path: Path, together: TogetherServer, change: str
+) -> None:
+    """Another digest, a file too few or of another name: told, and nothing is put in place."""
+    sync_adapter(tmp_path)
+    member = next(
+        each
+        for each in project(tmp_path).lockfile.models["m"].files
+        if each.path == "tokenizer.json"
+    )
+    if change == "digest":
+        edit_lock(tmp_path, str(member.sha256), "0" * 64)
+    elif change == "renamed":
+        edit_lock(tmp_path, MEMBER, '{"path":"other.json"')
+    else:
+        text = (tmp_path / "models.lock").read_text().splitlines(keepends=True)
+        (tmp_path / "models.lock").write_text("".join(e for e in text if MEMBER not in e))
+        (tmp_path / "models/m/adapter_config.json").unlink()
+    before = {path: (tmp_path / "models/m" / path).read_bytes() for path in files(tmp_path)}
+    with pytest.raises(DigestMismatch, match="unpacks to other files"):
+        sync_adapter(tmp_path)
+
+    after = {path: (tmp_path / "models/m" / path).read_bytes() for path in files(tmp_path)}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"a": b"1", "../evil": b"2"},
+        {"a": b"1", "/evil": b"2"},
+        {"a": b"1", ".modelmake/receipts": b"2"},
+        {"a": b"1", "x/../../evil": b"2"},
+        {"a": b"1", "A": b"2"},
+        {"a": b"1", "con": b"2"},
+        {"a": b"1", ARCHIVE: b"2"},
+        {},
+    ],
+    ids=lambda content: "-".join(content)[:30],
+)
+def test_an_archive_that_may_not_be_unpacked_leaves_nothing(
+    tmp_path: Path, together: TogetherServer, content: dict[str, bytes]
+) -> None:
+    """Whatever it names: no file under a final name, none outside, and it stays unpinned."""
+    serve(together, content)
+    home = tmp_path / "home"
+    home.mkdir()
+    with pytest.raises(BadArchive):
+        sync_adapter(home)
+
+    assert not files(home)
+    assert {each.name for each in tmp_path.iterdir()} == {"home"}
+    assert {each.name for each in home.iterdir()} <= {
+        ".modelmake",
+        "models",
+        "models.lock",
+        "models.yaml",
+    }
+    assert not [each for each in private_files(home) if each.startswith("unpacking/")]
+    assert not locked_archives(home)[0].is_pinned
+
+
+def test_something_in_the_way_is_told(tmp_path: Path, together: TogetherServer) -> None:
+    """A folder where a file goes stops that, and the archive that came is not lost."""
+    (tmp_path / "models/m/tokenizer.json/x").mkdir(parents=True)
+    with pytest.raises(StoreError, match="is a folder"):
+        sync_adapter(tmp_path, keep_archive=False)
+    shutil.rmtree(tmp_path / "models/m/tokenizer.json")
+    asked = len(together.requests)
+    sync_adapter(tmp_path, keep_archive=False)
+
+    assert len(together.requests) == asked
+    assert files(tmp_path) == LORA_FILES
+
+
+def test_a_file_in_the_way_of_a_folder_is_told(tmp_path: Path, together: TogetherServer) -> None:
+    """The error names it; nothing else is touched."""
+    serve(together, {"a/b.bin": b"1", "c.bin": b"2"})
+    (tmp_path / "models/m").mkdir(parents=True)
+    (tmp_path / "models/m/a").write_text("mine")
+    with pytest.raises(StoreError, match="models/m/a"):
+        sync_adapter(tmp_path)
+
+    assert (tmp_path / "models/m/a").read_text() == "mine"
+
+
+def test_a_full_disk_is_one_clear_error(
+    tmp_path: Path, together: TogetherServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ENOSPC while unpacking: no half of it stays, the archive does, and the next run ends it."""
+
+    def full(descriptor: int, data: object, offset: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inner, "write_at", full)
+        with pytest.raises(StoreError, match="No space left on device"):
+            sync_adapter(tmp_path, keep_archive=False)
+    assert not files(tmp_path)
+    assert not [each for each in private_files(tmp_path) if each.startswith("unpacking/")]
+    asked = len(together.requests)
+    sync_adapter(tmp_path, keep_archive=False)
+    assert len(together.requests) == asked
+    assert files(tmp_path) == LORA_FILES
+
+
+def test_a_stop_while_files_are_placed_keeps_the_archive(
+    tmp_path: Path, together: TogetherServer
+) -> None:
+    """What is not in place yet needs it: the next run does not fetch it again."""
+    sync_adapter(tmp_path, keep_archive=False)
+    for path in LORA_FILES:
+        (tmp_path / "models/m" / path).unlink()
+    here = project(tmp_path)
+    syncer = Syncer(here)
+    syncer.sync("m", "tokenizer.json")
+    syncer.interrupt()
+    syncer.close()
+    asked = len(together.requests)
+    assert files(tmp_path) == {"tokenizer.json"}
+    sync_adapter(tmp_path, keep_archive=False)
+
+    assert len(together.requests) == asked
+    assert private_files(tmp_path) == {"receipts"}
+
+
+def test_one_bad_archive_stops_no_other(tmp_path: Path, together: TogetherServer) -> None:
+    """Two models, one of them refused: the other is there, and the error is told at the end."""
+    together.add_job("ft-00", checkpoints={1: {"merged": b"no archive"}})
+    with pytest.raises(BadArchive):
+        sync_all(tmp_path, {"a": bot(job="ft-00"), "b": bot(extract=True)})
+
+    assert "config.json" in files(tmp_path, "b")
+
+
+def test_what_two_processes_do_at_once_is_whole(tmp_path: Path, together: TogetherServer) -> None:
+    """Both unpack for themselves, and end with the same files."""
+    declare(tmp_path, {"m": bot(type="adapter", extract=True)})
+    one, other = project(tmp_path), project(tmp_path)
+    for each in (one, other):
+        locking.lock(each)
+    syncers = [Syncer(each) for each in (one, other)]
+    for syncer in syncers:
+        syncer.sync("m", ARCHIVE)
+    for syncer in syncers:
+        syncer.close()
+
+    assert files(tmp_path) == LORA_FILES | {ARCHIVE}
+    assert sha256((tmp_path / "models/m" / ARCHIVE).read_bytes()) == sha256(lora_archive(20))
+    assert not [each for each in private_files(tmp_path) if "unpacking" in each]
+
+
+def test_another_machines_unpacking_is_left_alone(tmp_path: Path, together: TogetherServer) -> None:
+    """On a shared disk a process's number says nothing of another machine's; our dead ones go."""
+    base = tmp_path / "models/m/.modelmake/unpacking"
+    ours, theirs = base / f"{machine()}-999999999-aa", base / "abcdef-999999999-aa"
+    for each in (ours, theirs):
+        each.mkdir(parents=True)
+    sync_adapter(tmp_path)
+
+    assert not ours.exists()
+    assert theirs.exists()
