@@ -16,10 +16,10 @@ def check_follows(name: str, locked: LockedModel, outlined: LockedModel) -> None
     same_model = (locked.source, locked.revision) == (outlined.source, outlined.revision)
     has_same_files = files.keys() == {artifact.path for artifact in outlined.files}
     if not (same_model and has_same_files and len(locked.files) == len(files)):
-        raise _tampered(name, "its source, revision or list of files")
+        raise _tampered(name, "its source, revision or list of files differs")
     for declared in outlined.files:
         if not agree(declared, files[declared.path]):
-            raise _tampered(f"{name}/{declared.path}", "the size, digest or URL")
+            raise _tampered(f"{name}/{declared.path}", "the size, digest or URL differs")
 
 
 def check_asked(name: str, locked: LockedModel, difference: str) -> None:
@@ -34,23 +34,23 @@ def check_asked(name: str, locked: LockedModel, difference: str) -> None:
         LockError: It cannot have been written from this entry.
     """
     if difference:
-        raise _tampered(name, difference)
+        raise _tampered(name, f"{difference} differs")
     paths = [each.path for each in (*locked.archives, *locked.files)]
     for path in paths:
         try:
             check_path(path)
         except ValueError as error:
-            raise _tampered(name, f"a path ({error})") from None
+            raise _tampered(name, str(error)) from None
     if found := find_collision(paths):
-        raise _tampered(f"{name}/{found[0]}", "a path that stands twice, and")
+        raise _tampered(name, f"{found[0]!a} and {found[1]!a} would be one place on some disks")
     archives = {each.path for each in locked.archives}
     if archives and not {each.archive for each in locked.files} <= archives:
-        raise _tampered(name, "the archive of a file")
+        raise _tampered(name, "a file is of an archive that is not listed")
 
 
-def _tampered(what: str, part: str) -> LockError:
+def _tampered(what: str, why: str) -> LockError:
     return LockError(
-        f"models.lock does not follow from models.yaml for {what}: {part} differs.",
+        f"models.lock does not follow from models.yaml for {what}: {why}.",
         hint=RESTORE_HINT,
     )
 

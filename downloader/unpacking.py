@@ -17,7 +17,7 @@ from downloader import receipts
 from downloader.archive import Member, unpack
 from downloader.artifact import Artifact
 from downloader.durable import BINARY, NO_FOLLOW, naming
-from downloader.errors import BadArchive, DigestMismatch, Interrupted
+from downloader.errors import BadArchive, DigestMismatch, Interrupted, ManifestError
 from downloader.progress import Observer
 from downloader.project import Project
 from downloader.resolve import is_chosen
@@ -60,6 +60,7 @@ class Unpacker:
         Raises:
             BadArchive: It is damaged, or holds what is not taken.
             DigestMismatch: Other files came out than models.lock says.
+            ManifestError: The patterns leave no file.
             StoreError: The disk refused.
         """
         workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER / "unpacking"
@@ -111,7 +112,10 @@ class Unpacker:
         entry = self._project.named(name).entry
         chosen = tuple(each for each in members if is_chosen(each.path, entry))
         if not chosen:
-            raise BadArchive(f"{archive.path} holds no file that include and exclude leave.")
+            raise ManifestError(
+                f"models.{name}: include and exclude leave none of the archive's files.",
+                hint="The files are: " + ", ".join(each.path for each in members[:10]),
+            )
         model = self._project.lockfile.models[name]
         others = (*model.not_from(archive.path), *model.archives)
         _check_paths(archive, chosen, {each.path for each in others})

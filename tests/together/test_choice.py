@@ -85,7 +85,7 @@ def test_a_wrong_step_names_those_that_exist(
     with pytest.raises(LockError, match=f"has no checkpoint of step {step}") as caught:
         lock(tmp_path, {"m": bot(checkpoint=[10, step])})
 
-    assert caught.value.hint == "It has the steps 10, 20."
+    assert caught.value.hint == "It has steps 10, 20."
     assert not project(tmp_path).lockfile.models
 
 
@@ -176,11 +176,11 @@ def test_the_lock_freezes_the_steps(
 
 
 CHANGES: list[tuple[dict[str, Any], tuple[str, str], str]] = [
-    ({"checkpoint": [10, 20]}, ('"step":10', '"step":15'), "its steps"),
-    ({"checkpoint": {"to": 10}}, ('"step":10', '"step":15'), "its steps"),
-    ({"checkpoint": "all"}, ('"step":10', '"step":20'), "its steps"),
-    ({"checkpoint": "all"}, ('"step":10,', ""), "its steps"),
-    ({}, ('{"request"', '{"step":10,"request"'), "its steps"),
+    ({"checkpoint": [10, 20]}, ('"step":10', '"step":15'), "its list of steps"),
+    ({"checkpoint": {"to": 10}}, ('"step":10', '"step":15'), "its list of steps"),
+    ({"checkpoint": "all"}, ('"step":10', '"step":20'), "its list of steps"),
+    ({"checkpoint": "all"}, ('"step":10,', ""), "its list of steps"),
+    ({}, ('{"request"', '{"step":10,"request"'), "its list of steps"),
     ({"type": "adapter"}, ('"request":"adapter"', '"request":"merged"'), "its list of archives"),
     ({"archive": "b.tar.zst"}, ("b.tar.zst", "c.tar.zst"), "its list of archives"),
     ({}, (f'"revision": "{JOB}"', '"revision": "ft-1"'), "its revision"),
@@ -211,5 +211,5 @@ def test_a_lock_that_lost_a_checkpoint_is_refused(tmp_path: Path, together: Toge
     lines = [line for line in text.splitlines(keepends=True) if '"step":20' not in line]
     (tmp_path / "models.lock").write_text("".join(lines).replace("},\n]", "}\n]"))
 
-    with pytest.raises(LockError, match="its steps"):
+    with pytest.raises(LockError, match="its list of steps"):
         project(tmp_path).models()

@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from downloader.errors import (
-    BadArchive,
     LockError,
+    ManifestError,
 )
 from downloader.syncing import Syncer
 from downloader.verify import verify
@@ -191,7 +191,7 @@ def test_include_and_exclude_choose_among_the_files(
 ) -> None:
     """Patterns are of the files' paths below the model's folder."""
     if expected is None:
-        with pytest.raises(BadArchive, match="no file that include and exclude leave"):
+        with pytest.raises(ManifestError, match="leave none of the archive's files"):
             sync_adapter(tmp_path, keep_archive=False, **keys)
         return
     sync_adapter(tmp_path, keep_archive=False, **keys)

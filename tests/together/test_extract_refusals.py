@@ -36,11 +36,11 @@ MEMBER = '{"path":"tokenizer.json"'
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ((MEMBER, '{"path":"../evil"'), "a path"),
-        ((MEMBER, '{"path":"/etc/evil"'), "a path"),
-        ((MEMBER, '{"path":".modelmake/receipts"'), "a path"),
-        ((MEMBER, '{"path":"Tokenizer_config.json"'), "stands twice"),
-        (('"archive":"', '"archive":"x'), "the archive of a file"),
+        ((MEMBER, '{"path":"../evil"'), "not a safe path"),
+        ((MEMBER, '{"path":"/etc/evil"'), "not a safe path"),
+        ((MEMBER, '{"path":".modelmake/receipts"'), "not a safe path"),
+        ((MEMBER, '{"path":"Tokenizer_config.json"'), "would be one place"),
+        (('"archive":"', '"archive":"x'), "not listed"),
         ((', "archives": [', ', "archives": [], "x": ['), "cannot be read"),
     ],
 )

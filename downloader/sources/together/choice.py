@@ -139,4 +139,6 @@ def _told(listed: Sequence[Listed]) -> str:
     steps = [str(each.step) for each in listed]
     if len(steps) > MOST_TOLD:
         return f"It has {len(steps):,} steps from {steps[0]} to {steps[-1]}."
-    return f"It has the steps {', '.join(steps)}."
+    return (
+        f"It has step {steps[0]} only." if len(steps) == 1 else f"It has steps {', '.join(steps)}."
+    )

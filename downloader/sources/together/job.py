@@ -13,6 +13,7 @@ T = TypeVar("T")
 DONE = "completed"
 OVER = frozenset({"completed", "cancelled", "error", "user_error", "cancel_requested"})
 """States that waiting does not change: a cancelled job may stay at cancel_requested for ever."""
+NO_API_HINT = "Try again later; where TOGETHER_BASE_URL is set, look whether it is the API."
 NAME_BYTES = 150
 MOST_CHECKPOINTS = 100_000
 ODD_CHARACTER = re.compile(r"[^a-z0-9_ -]")
@@ -120,5 +121,5 @@ def _read(text: bytes, kind: type[T], what: str) -> T:
     except (ValueError, RecursionError):
         raise BadResponse(
             f"Together AI answered with something that is no {what}.",
-            hint="Try again later; where TOGETHER_BASE_URL is set, look whether it is the API.",
+            hint=NO_API_HINT,
         ) from None

@@ -8,7 +8,15 @@ from downloader.errors import AccessDenied, BadResponse, NotFound, SourceError
 from downloader.lockfile import LockedModel
 from downloader.sources.interface import Provider, Resolution, Start
 from downloader.sources.together import account, choice
-from downloader.sources.together.job import DONE, OVER, Job, Listed, read_checkpoints, read_job
+from downloader.sources.together.job import (
+    DONE,
+    NO_API_HINT,
+    OVER,
+    Job,
+    Listed,
+    read_checkpoints,
+    read_job,
+)
 from downloader.urls import host
 
 GZIP = b"\x1f\x8b"
@@ -43,7 +51,7 @@ class Together:
         steps = [each.checkpoint.step for each in archives if each.checkpoint]
         if bool(locked.archives) != self._entry.extract or not all(map(self._is_meant, archives)):
             return "its list of archives"
-        return "" if choice.may_mean(self._entry, steps) else "its steps"
+        return "" if choice.may_mean(self._entry, steps) else "its list of steps"
 
     def locate(self, artifact: Artifact) -> tuple[Location, ...]:
         """See Source."""
@@ -102,7 +110,7 @@ class Together:
 
     def _job(self, provider: Provider) -> Job:
         try:
-            return read_job(provider.read(self._location(f"fine-tunes/{self._id}")), self._id)
+            return read_job(self._read(provider, f"fine-tunes/{self._id}"), self._id)
         except NotFound:
             raise NotFound(
                 f"Together AI knows no job {self._id}.",
@@ -116,7 +124,18 @@ class Together:
     def _listed(self, provider: Provider) -> list[Listed]:
         if choice.wanted_steps(self._entry) is None and self._entry.checkpoint == "final":
             return []
-        return read_checkpoints(provider.read(self._location(f"fine-tunes/{self._id}/checkpoints")))
+        try:
+            return read_checkpoints(self._read(provider, f"fine-tunes/{self._id}/checkpoints"))
+        except NotFound as error:
+            raise SourceError(
+                f"Together AI lists no checkpoints of {self._id}: {error}", hint=NO_API_HINT
+            ) from None
+
+    def _read(self, provider: Provider, path: str) -> bytes:
+        try:
+            return provider.read(self._location(path))
+        except BadResponse as error:
+            raise BadResponse(str(error), hint=error.hint or NO_API_HINT) from None
 
     def _archive(self, provider: Provider, job: Job, chosen: Checkpoint) -> Artifact:
         start = self._start(provider, job, chosen)
