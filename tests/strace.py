@@ -1,6 +1,6 @@
 """strace as a test's tool: in a child, the N-th system call of a kind is a kill, or fails.
 
-    blow = Blow(family="fsync", number=2, effect="error=EIO", paths=(partial,))
+    blow = Blow(calls=("fsync",), number=2, effect="error=EIO", paths=(partial,))
     subprocess.run([*strace.striking(log, blow), sys.executable, ...])
     call = failed(log)
 
@@ -73,14 +73,14 @@ class Blow:
     """What strace does to the child.
 
     Attributes:
-        family: The calls it counts, a key of FAMILIES.
+        calls: The names it counts, each for itself.
         number: Which of them is struck, from 1 on.
         effect: In strace's words: `signal=KILL`, `error=ENOSPC`.
         and_later: Whether those after it are struck as well.
         paths: Only calls on these files count, absolute; none: on any file.
     """
 
-    family: str
+    calls: tuple[str, ...]
     number: int
     effect: str
     and_later: bool = False
@@ -104,7 +104,7 @@ class Strace:
 
     def striking(self, log: Path, blow: Blow) -> list[str]:
         """Return what stands before a command to have one of its calls struck."""
-        calls = ",".join(FAMILIES[blow.family])
+        calls = ",".join(blow.calls)
         when = f"{blow.number}+" if blow.and_later else f"{blow.number}"
         inject = f"--inject={calls}:{blow.effect}:when={when}"
         paths = [f"--trace-path={path}" for path in blow.paths]

@@ -22,7 +22,7 @@ without_locks = pytest.mark.parametrize("effect", EFFECTS)
 def command(strace: Strace, desk: Desk, effect: str) -> list[str]:
     """Return the command of a child for which every lock goes so."""
     desk.folder.mkdir(exist_ok=True)
-    blow = Blow(family="flock", number=1, and_later=True, effect=effect)
+    blow = Blow(calls=("flock",), number=1, and_later=True, effect=effect)
     before = strace.striking(desk.folder / "strace.log", blow)
     return [*before, *child.command(desk.job(unpinned()))]
 

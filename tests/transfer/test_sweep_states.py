@@ -27,7 +27,7 @@ from downloader.artifact import Artifact
 from downloader.errors import IntegrityError, Interrupted, ModelmakeError
 from downloader.progress import Silent
 from downloader.settings import Settings
-from downloader.transfer import journal, partial
+from downloader.transfer import checkpoints, journal
 from downloader.transfer.fetch import Fetcher
 from downloader.transfer.ranges import Range
 from tests.servers.exchange import Exchange, Fault
@@ -67,7 +67,7 @@ class OneTarget(RuleBasedStateMachine):
         self._open = contextlib.ExitStack()
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
         server = self._open.enter_context(FaultyServer())
-        self._open.enter_context(mock.patch.object(partial, "SMALLEST_STEP_BYTES", STEP_BYTES))
+        self._open.enter_context(mock.patch.object(checkpoints, "SMALLEST_STEP_BYTES", STEP_BYTES))
         self.desk = Desk(server, folder, SETTINGS)
         self.upstream = b""
         self.versions: dict[str, bytes] = {}
