@@ -1,10 +1,11 @@
 """The file on disk as the bytes of the tar within, read to its very end.
 
-One zstd frame or gzip member carries all data. Readers differ in whether they go on to a second
-one, so data there could be seen by one program and missed by another (as in uv CVE-2025-54368);
-empty ones and zstd's skippable frames are passed over.
+Several zstd frames or gzip members are one stream, as their formats say (RFC 8878 §3.1, RFC 1952
+§2.2) and as pzstd and bgzip write them; skippable frames are passed over. A second tar behind the
+first one's end is refused where members are read, so no reader sees other files than we do.
 """
 
+import itertools
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -82,24 +83,12 @@ class Compressed:
 def _bounded(file: BinaryIO, limits: Limits, check_stop: Callable[[], None]) -> Iterator[bytes]:
     """Yield what comes out, never an empty chunk, as far as the ratio is believable."""
     out_bytes = 0
-    for chunk in _of_one_part(file, limits):
+    for chunk in itertools.chain.from_iterable(_parts(file, limits)):
         check_stop()
         out_bytes += len(chunk)
         if out_bytes > max(limits.ratio_free_bytes, limits.ratio * file.tell()):
             raise BadArchive(f"more than {limits.ratio} times its size comes out of it")
         if chunk:
-            yield chunk
-
-
-def _of_one_part(file: BinaryIO, limits: Limits) -> Iterator[bytes]:
-    """Yield the data of the frames or members, of which only one may have any."""
-    has_data = False
-    for part in _parts(file, limits):
-        was_before = has_data
-        for chunk in part:
-            if chunk and was_before:
-                raise BadArchive("more data follows in a second zstd frame or gzip member")
-            has_data = has_data or bool(chunk)
             yield chunk
 
 

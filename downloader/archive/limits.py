@@ -30,7 +30,7 @@ class Limits:
     ratio: int = 200
     ratio_free_bytes: int = 10_000_000
     window_bytes: int = 128 * MIB
-    parts: int = 1000
+    parts: int = 100_000
 
 
 USUAL = Limits()

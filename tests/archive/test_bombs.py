@@ -105,10 +105,10 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a window of 2 GiB": (lambda: rle_frame(3, window=31), "its zstd window of 2.1 GB"),
     "empty blocks": (
         lambda: b"\x28\xb5\x2f\xfd\0\x38" + bytes(3) * 300_000,
-        "it has more than 1000 empty zstd blocks",
+        "it has more than 100000 empty zstd blocks",
     ),
-    "frames": (lambda: b"\x50\x2a\x4d\x18\0\0\0\0" * 300_000, "more than 1000 zstd frames"),
-    "gzip members": (lambda: gzip.compress(b"") * 2000, "more than 1000 zstd frames"),
+    "frames": (lambda: b"\x50\x2a\x4d\x18\0\0\0\0" * 300_000, "more than 100000 zstd frames"),
+    "gzip members": (lambda: gzip.compress(b"") * 100_001, "more than 100000 zstd frames"),
     "a skippable frame of 4 GiB": (
         lambda: b"\x50\x2a\x4d\x18\xff\xff\xff\xff" + bytes(9),
         "it is cut short",

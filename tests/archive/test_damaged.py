@@ -77,15 +77,12 @@ def test_a_tar_ends_with_two_zero_blocks_and_nothing_else(
 
 
 @pytest.mark.parametrize("pack", [zst, gz], ids=["zstd", "gzip"])
-@pytest.mark.parametrize(
-    "first", [GOOD + END, GOOD, GOOD + bytes(512)], ids=["whole", "cut", "half"]
-)
-@pytest.mark.parametrize("second", [EVIL + END, bytes(512)], ids=["tar", "zeros"])
-def test_data_in_a_second_frame_is_refused(
-    tmp_path: Path, pack: Pack, first: bytes, second: bytes
+@pytest.mark.parametrize("second", [EVIL + END, EVIL, b"x"], ids=["tar", "member", "byte"])
+def test_another_tar_in_a_second_frame_is_refused(
+    tmp_path: Path, pack: Pack, second: bytes
 ) -> None:
-    """Some readers stop after the first frame or member, others go on: they would differ."""
-    refused(tmp_path, pack(first) + pack(second), "more data follows in a second")
+    """Some readers stop after the first tar, others go on: they would see other files."""
+    refused(tmp_path, pack(GOOD + END) + pack(second), "more data follows after the end of its tar")
 
 
 @pytest.mark.parametrize("after", [b"\0", b"x", b"garbage", b"\x1f\x8b", bytes(5000)])

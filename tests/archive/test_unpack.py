@@ -178,6 +178,16 @@ def test_skippable_and_empty_frames_are_passed_over(tmp_path: Path, before: byte
     assert unpacked(tmp_path, packed) == LORA
 
 
+@pytest.mark.parametrize("pack", [zst, gz], ids=["zstd", "gzip"])
+@pytest.mark.parametrize("cut", [1, 511, 512, 700, 5000])
+def test_one_tar_may_be_spread_over_frames(tmp_path: Path, pack: Pack, cut: int) -> None:
+    """Frames or members one after the other are one stream, as pzstd and bgzip write them."""
+    tar = tar_of(LORA)
+    packed = pack(tar[:cut]) + pack(b"") + pack(tar[cut:-1]) + pack(tar[-1:])
+
+    assert unpacked(tmp_path, packed) == LORA
+
+
 def test_an_empty_gzip_member_at_the_end_is_passed_over(tmp_path: Path) -> None:
     """It carries no data; bgzip writes one."""
     assert unpacked(tmp_path, gz(tar_of(LORA)) + gz(b"")) == LORA
