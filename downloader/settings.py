@@ -9,8 +9,9 @@ from downloader.errors import SettingError
 
 N = TypeVar("N", int, float)
 
-FILES_AT_ONCE = 32
-"""How many files are on their way at once; how many connections each has is measured."""
+FILES_AT_ONCE = 48
+"""How many files are on their way at once; how many connections each has is measured. More than the
+connections to one host, so that they are busy while other files are hashed, synced and noted."""
 
 PREFLIGHT = "MODELMAKE_PREFLIGHT"
 
