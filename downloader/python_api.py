@@ -47,6 +47,8 @@ class _Run:
         """Do all of it, and return what went wrong; Ctrl-C stops everything."""
         try:
             with self._files, self._asking:
+                known = [each for each in self._models if not _must_ask(each)]
+                self._syncer.plan((each.name, path) for each in known for path in _stale(each))
                 return self._failures()
         finally:
             self._syncer.close()
@@ -68,10 +70,14 @@ class _Run:
     def _ask(self, model: Model) -> list[Future[Outcome]]:
         """Lock the model where its provider must be asked, and begin to fetch what is stale."""
         if _must_ask(model):
-            locking.lock_asked(self._project, model.declared, stop=self._syncer.stop)
+            transport = self._syncer.transport
+            locking.lock_asked(self._project, model.declared, transport, stop=self._syncer.stop)
             model = next(each for each in self._project.models() if each.name == model.name)
-        stale = [artifact.path for artifact, why in model.why_stale() if why]
-        return [self._files.submit(self._syncer.sync, model.name, path) for path in stale]
+        return [self._files.submit(self._syncer.sync, model.name, path) for path in _stale(model)]
+
+
+def _stale(model: Model) -> list[str]:
+    return [artifact.path for artifact, why in model.why_stale() if why]
 
 
 def _must_ask(model: Model) -> bool:
