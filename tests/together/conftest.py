@@ -14,7 +14,11 @@ SHORT_SECONDS = 0.01
 
 @pytest.fixture
 def together(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[TogetherServer]:
-    """Give the fake with the usual job, named in the environment; waits are short."""
+    """Give the fake with the usual job, named in the environment; waits are short.
+
+    One connection a host, so that scripted bodies meet the requests in the order of the script.
+    """
+    monkeypatch.setenv("MODELMAKE_CONNECTIONS", "1")
     monkeypatch.setattr(source, "FIRST_WAIT_SECONDS", SHORT_SECONDS)
     monkeypatch.setattr(retry, "FIRST_DELAY_SECONDS", SHORT_SECONDS)
     with TogetherServer() as server:
