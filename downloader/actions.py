@@ -4,6 +4,7 @@ Results go to standard output; progress, notices and errors to standard error.
 """
 
 import functools
+import inspect
 import shutil
 import sys
 from collections.abc import Callable, Iterable
@@ -47,6 +48,9 @@ def fetch(name: str, path: str) -> Any:  # noqa: ANN401 - as `_failing`
     if current().has_lock_failed:  # doit runs a task even when its setup task failed
         return TaskFailed("models.lock is not up to date", report=False)
     return _fetch(name, path)
+
+
+fetch.__signature__ = inspect.signature(fetch)  # type: ignore[attr-defined]  # doit asks for each file
 
 
 @_failing

@@ -50,6 +50,10 @@ class _Lock(enum.Enum):
     """It fails, or keeps nobody out."""
 
 
+_proven_disks = set[int]()
+"""Devices on which a lock was seen to keep others out: asked once, not for each file."""
+
+
 def partial_name(path: str) -> str:
     """Return the partial's file name: readable, unique for the path, and short enough anywhere."""
     readable = path.rpartition("/")[2].encode()[:40].decode("utf-8", "ignore")
@@ -131,7 +135,12 @@ def _take_lock(descriptor: int, path: Path) -> _Lock:
     # A partial that was committed while we opened it is a final file now: its path tells.
     if not is_same_file(descriptor, path):
         return _Lock.HELD
-    return _Lock.OURS if _keeps_others_out(path) else _Lock.USELESS
+    disk = os.fstat(descriptor).st_dev
+    if disk not in _proven_disks:
+        if not _keeps_others_out(path):
+            return _Lock.USELESS
+        _proven_disks.add(disk)
+    return _Lock.OURS
 
 
 def _keeps_others_out(path: Path) -> bool:

@@ -23,6 +23,7 @@ HINT = (
 )
 _statvfs = getattr(os, "statvfs", None)  # not on Windows
 
+SMALL_BYTES = 1 << 20
 BLOCK_BYTES = 512
 """The unit of st_blocks, on every system that has it."""
 
@@ -88,6 +89,8 @@ class Room:
         if not self._is_watched:
             return
         with self._changing:
+            if self._is_counted(partial, missing()):
+                return
             disk, folder = _disk_of(partial.parent)
             self._forget(partial)
             self._moving[partial] = _Claim(disk, missing)
@@ -101,6 +104,13 @@ class Room:
         """Give up the file's claim: it is there, or will not come."""
         with self._changing:
             self._forget(partial)
+
+    def _is_counted(self, partial: Path, missing_bytes: int) -> bool:
+        """Whether a small file's plan covers it, and was found to fit: it need not be asked again.
+
+        Until it is there its bytes count as planned and as written, which is little.
+        """
+        return missing_bytes <= min(SMALL_BYTES, self._planned.get(partial, (0, 0))[1])
 
     def _forget(self, partial: Path) -> None:
         self._moving.pop(partial, None)
