@@ -6,7 +6,6 @@ Results go to standard output; progress, notices and errors to standard error.
 import functools
 import inspect
 import shutil
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -20,6 +19,7 @@ from downloader.model import Model
 from downloader.progress import counted
 from downloader.reporter import Heartbeat
 from downloader.runtime import current
+from downloader.streams import say, tell
 
 if TYPE_CHECKING:
     from downloader.syncing import Outcome
@@ -97,7 +97,7 @@ def lock(*, check: bool = False, upgrade: bool = False) -> None:
         current().has_lock_failed = True
         raise
     for line in lines or ["models.lock is up to date."]:
-        sys.stdout.write(f"{line}\n")
+        say(line)
 
 
 @_failing
@@ -111,7 +111,7 @@ def lock_outlined() -> None:
         current().has_lock_failed = True
         raise
     for line in lines:
-        sys.stdout.write(f"{line}\n")
+        say(line)
 
 
 def lock_asked(name: str) -> None:
@@ -128,7 +128,7 @@ def lock_asked(name: str) -> None:
         runtime.not_locked[name] = error
         return
     for line in lines:
-        sys.stdout.write(f"{line}\n")
+        say(line)
 
 
 def _lock(*, check: bool, upgrade: bool) -> list[str]:
@@ -151,9 +151,9 @@ def verify(names: list[str], *, repair: bool = False) -> None:
         good += not verdict.is_bad
         if verdict.is_bad:
             bad.append(verdict)
-            sys.stdout.write(f"{verdict.state}: {verdict.model}/{verdict.path}\n")
+            say(f"{verdict.state}: {verdict.model}/{verdict.path}")
     repaired = sum(map(_is_repaired, bad)) if repair else 0
-    sys.stdout.write(_verified(good, len(bad), repaired))
+    say(_verified(good, len(bad), repaired))
     if len(bad) > repaired:
         raise LockError(
             f"What models.lock says is not here: {len(bad) - repaired} of {good + len(bad)}.",
@@ -162,7 +162,7 @@ def verify(names: list[str], *, repair: bool = False) -> None:
 
 
 def _verified(good: int, bad: int, repaired: int) -> str:
-    return f"verified {counted(good + bad, 'file')}: {good} right, {bad} not, {repaired} repaired\n"
+    return f"verified {counted(good + bad, 'file')}: {good} right, {bad} not, {repaired} repaired"
 
 
 def _is_repaired(bad: "Verdict") -> bool:
@@ -170,7 +170,7 @@ def _is_repaired(bad: "Verdict") -> bool:
     try:
         current().syncer.repair(bad.model, bad.path)
     except ModelmakeError as error:
-        sys.stderr.write(f"not repaired: {bad.model}/{bad.path}: {error.report()}\n")
+        tell(f"not repaired: {bad.model}/{bad.path}: {error.report()}")
         return False
     return True
 
@@ -195,7 +195,7 @@ def clean(name: str, *, dryrun: bool) -> None:
     try:
         _clean(name, dryrun=dryrun)
     except ModelmakeError as error:
-        sys.stderr.write(f"{error.report()}\n")
+        tell(error.report())
         raise SystemExit(1) from None  # doit itself would say that all went well
 
 
@@ -207,7 +207,7 @@ def _clean(name: str, *, dryrun: bool) -> None:
     for target in targets:
         with naming(target, "remove"):
             if target.is_file():
-                sys.stdout.write(f"fetch:{name} - removing file '{target}'\n")
+                say(f"fetch:{name} - removing file '{target}'")
                 if not dryrun:
                     target.unlink()
     if not dryrun and model.folder.is_dir():

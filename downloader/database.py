@@ -5,7 +5,6 @@ and a project with no tasks of its own has no database file. `doit forget` drops
 next run then hashes the targets, and moves nothing when they are right.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from downloader.durable import write_file
 from downloader.errors import ModelmakeError
 from downloader.runtime import current
 from downloader.selection import is_ours
+from downloader.streams import tell
 
 
 class ProjectDatabase(JsonDB):  # type: ignore[misc]
@@ -38,7 +38,7 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
             found = None
         if not isinstance(found, dict):
             self._is_damaged = True
-            sys.stderr.write(f"{self.name} is damaged or of another kind: it is begun anew.\n")
+            tell(f"{self.name} is damaged or of another kind: it is begun anew.")
             return {}
         return found
 
@@ -64,7 +64,7 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
             if self._db or self._is_on_disk:
                 write_file(Path(self.name), self.codec.encode(self._db).encode())
         except ModelmakeError as error:
-            sys.stderr.write(f"{error.report()}\n")
+            tell(error.report())
 
     def _drop_receipts(self) -> None:
         for model in current().project.models() if self._forgotten else ():

@@ -5,7 +5,6 @@ files only its provider can tell is locked when that answers; until then the oth
 """
 
 import contextlib
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
@@ -18,6 +17,7 @@ from downloader.probing import Dead, Prober
 from downloader.progress import counted
 from downloader.project import Project
 from downloader.sources.registry import asking_source_for, source_for
+from downloader.streams import say, tell
 from downloader.transfer.asking import Asker
 from downloader.transfer.transport import Transport
 
@@ -53,7 +53,7 @@ def lock(
             failures.append((each.name, error))
     if failures:
         for line in lines:
-            sys.stdout.write(f"{line}\n")
+            say(line)
         raise _not_locked(failures)
     return lines
 
@@ -113,11 +113,11 @@ def lock_asked(
     if project.is_read_only:
         check(project)
 
-    def say(why: str) -> None:
-        sys.stderr.write(f"{each.name}: {why}\n")
+    def notice(why: str) -> None:
+        tell(f"{each.name}: {why}")
 
     with _opened(project, transport) as found:
-        asker = Asker(found, project.settings, stop or threading.Event(), say)
+        asker = Asker(found, project.settings, stop or threading.Event(), notice)
 
         def locked(each: Declared, before: LockedModel | None) -> tuple[LockedModel, list[str]]:
             asked = resolve.ask(each.name, each.entry, source, asker)

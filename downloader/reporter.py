@@ -6,7 +6,6 @@ reporter from several threads, so each line is one write.
 
 import contextlib
 import functools
-import sys
 import time
 import traceback
 from collections import Counter
@@ -21,6 +20,7 @@ from downloader.errors import ModelmakeError
 from downloader.progress import bytes_text
 from downloader.runtime import current
 from downloader.selection import files_of, is_ours
+from downloader.streams import put, tell
 
 HEARTBEAT_SECONDS = 30.0
 USAGE_STATUS = 2
@@ -38,11 +38,15 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         self._failed = self._not_begun = 0
         self._is_fetching = False
 
+    def write(self, text: str) -> None:
+        """Write to where doit's -o leads, standard output as a rule."""
+        put(self.outstream, text)
+
     def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:
         """Called before the first task."""
         super().initialize(tasks, selected_tasks)
         if not selected_tasks:  # by a wildcard; doit itself refuses a name that is not there
-            sys.stderr.write("No task matches; `doit list --all` shows them.\n")
+            tell("No task matches; `doit list --all` shows them.")
         current().selected = functools.partial(files_of, tasks, selected_tasks)
         self._is_fetching = any(name.partition(":")[0] == "fetch" for name in selected_tasks)
 
@@ -56,7 +60,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         if "verb" in task.values:
             self._made.append(task.values)
             target = task.targets[0] if task.targets else task.name.partition(":")[2]
-            sys.stderr.write(f"{_file_line(target, task.values)}\n")
+            tell(f"{_file_line(target, task.values)}")
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
         """Called when a task failed."""
@@ -67,7 +71,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
             self._not_begun += 1
             return
         self._failed += 1
-        sys.stderr.write(f"failed {task.name.removeprefix('_')}: {_failure_text(fail)}\n")
+        tell(f"failed {task.name.removeprefix('_')}: {_failure_text(fail)}")
 
     def complete_run(self) -> None:
         """Called after the last task."""
@@ -122,13 +126,13 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except ModelmakeError as error:
-        sys.stderr.write(f"ERROR: {error.report()}\n")
+        tell(f"ERROR: {error.report()}")
         raise SystemExit(USAGE_STATUS) from None
     except Exception as error:
         if current().project.settings.is_debug:
             raise
         last = traceback.format_exception_only(error)[-1].strip()
-        sys.stderr.write(f"ERROR: {internal_error(last)}\n")
+        tell(f"ERROR: {internal_error(last)}")
         raise SystemExit(USAGE_STATUS) from None
 
 
@@ -170,4 +174,4 @@ class Heartbeat:
 
     def _say(self, text: str) -> None:
         self._said = time.monotonic()
-        sys.stderr.write(f"{self._name}: {text}\n")
+        tell(f"{self._name}: {text}")

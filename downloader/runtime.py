@@ -9,13 +9,13 @@ import contextlib
 import functools
 import os
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from downloader.errors import ModelmakeError
 from downloader.project import Project
+from downloader.streams import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,7 +79,7 @@ class Runtime:
         try:
             self.project.write_pins()
         except ModelmakeError as error:
-            print(error.report(), file=sys.stderr)  # noqa: T201
+            tell(error.report())
             atexit.unregister(self.close)  # it would fail, and tell, once more
             return False
         return True
@@ -91,7 +91,7 @@ class Runtime:
         try:
             self._syncer.close()
         except ModelmakeError as error:
-            print(error.report(), file=sys.stderr)  # noqa: T201
+            tell(error.report())
 
     def stop_on_signals(self) -> None:
         """Make SIGINT, SIGTERM and SIGHUP end the run in one line, with what arrived kept."""
@@ -109,8 +109,7 @@ class Runtime:
         self.stop.set()
         if self._syncer is not None:
             self._syncer.interrupt()
-        with contextlib.suppress(OSError):  # the terminal may be what went away
-            print("Interrupted; run the same command again to go on.", file=sys.stderr)  # noqa: T201
+        tell("Interrupted; run the same command again to go on.")
         raise SystemExit(INTERRUPTED_STATUS + number)
 
 

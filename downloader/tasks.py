@@ -21,7 +21,7 @@ from typing import Any
 
 from doit.task import DelayedLoader, Task
 
-from downloader import actions
+from downloader import actions, streams
 from downloader.artifact import Artifact
 from downloader.model import Model
 from downloader.reporter import Reporter, usage_errors
@@ -71,6 +71,7 @@ class Stale:
 def task_fetch() -> Iterator[Task]:
     """Make every task of `fetch`."""
     with usage_errors():
+        streams.guard()
         current().stop_on_signals()
         project = current().project
         needs_lock = [LOCK_TASK] if project.is_outline_stale else []
