@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from downloader.durable import naming, sync_folder
+from downloader.durable import naming, sync_folder, write_file
 from downloader.transfer.ranges import Range, merge
 
 VERSION = 1
@@ -88,6 +88,15 @@ class Journal:
             with self.path.open("wb" if is_new else "ab") as file:
                 file.write(head + dump_ranges(ranges))
             self._is_torn = False
+
+    def replace(self, binding: Binding, ranges: Sequence[Range]) -> None:
+        """Let it say this and nothing from before, in one step.
+
+        Raises:
+            StoreError: The disk refused; it says what it said.
+        """
+        write_file(self.path, dump_head(binding) + dump_ranges(ranges))
+        self._is_torn = False
 
     def remove(self) -> None:
         """Remove it; one that comes later under its name is never taken for it after a power cut.

@@ -230,6 +230,8 @@ class Partial:
             return
         with naming(self._path, "read"):
             os.ftruncate(self._descriptor, vouched[-1].stop)
+        if vouched != found[1]:
+            self._journal.replace(found[0], vouched)  # no later tear may bring its lines back
         self.binding, self.ranges = found[0], vouched
         self._checkpoints.noted_bytes = self.present
         self.is_joined = True

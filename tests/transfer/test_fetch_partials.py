@@ -5,12 +5,22 @@ import os
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.errors import DigestMismatch
+from downloader.errors import DigestMismatch, Interrupted
 from downloader.transfer import journal
 from downloader.transfer.ranges import Range
 from tests.servers.body import BytesBody
+from tests.servers.faults import timing
 from tests.servers.faulty import strong_etag
-from tests.transfer.desk import BODY, PATH, Desk, however_known, pinned, sha256, unpinned
+from tests.transfer.desk import (
+    BODY,
+    PATH,
+    Desk,
+    StopsAtWait,
+    however_known,
+    pinned,
+    sha256,
+    unpinned,
+)
 
 SIZE = len(BODY)
 HAVE = 100_000
@@ -63,6 +73,20 @@ def test_a_partial_shorter_than_its_journal_counts_as_it_is(desk: Desk, artifact
     os.truncate(desk.partial, 1000)
     desk.fetch(artifact)
     assert desk.asked == [None, f"bytes=1000-{SIZE - 1}"]
+
+
+def test_a_partial_that_was_cut_is_not_believed_in_later(desk: Desk) -> None:
+    """What its journal named beyond its end is forgotten: it may be a hole when it is torn next."""
+    desk.leave_partial(HAVE)
+    os.truncate(desk.partial, 1000)
+    desk.server.script(PATH, timing.drop_after(0))
+    desk.waits = StopsAtWait()
+    with pytest.raises(Interrupted):
+        desk.run(desk.job())
+    book = desk.partial.with_suffix(".journal")
+    with book.open("ab") as file:
+        file.write(b"[[0,1000],[2000,")
+    assert desk.noted == [Range(0, 1000)]
 
 
 @however_known
