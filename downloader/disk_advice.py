@@ -9,6 +9,8 @@ from downloader.progress import bytes_text
 
 GOES_ON = "run the same command again: it goes on from what is there."
 
+TOO_MANY_OPEN = frozenset({errno.EMFILE, errno.ENFILE})
+
 ADVICE = {
     "EDQUOT": f"Your disk quota is used up: free some space and {GOES_ON}",
     "EFBIG": "The file system (FAT32: 4 GiB) or `ulimit -f` allows no file so large: "

@@ -20,6 +20,7 @@
     |   |- RemoteChanged           the file changed upstream while it was fetched
     |   `- BadArchive              a .tar.zst or .tar.gz that is damaged, or is not safe to unpack
     `- StoreError                  the disk refused: full, read-only, a folder in the way
+        `- TooManyOpen             no further file or connection may be opened
 
 Families are made by whose fault it is. `*` marks what is transient: trying again may help.
 A message is one sentence: what, then why. No message holds a query string or a credential.
@@ -160,3 +161,7 @@ class BadArchive(IntegrityError):  # noqa: N818
 
 class StoreError(ModelmakeError):
     """The disk refused: full, read-only, or something else stands at the path."""
+
+
+class TooManyOpen(StoreError):  # noqa: N818
+    """This process, or the machine, may open no further file or connection (EMFILE, ENFILE)."""

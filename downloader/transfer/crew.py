@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from downloader.errors import SourceError, TransferError
+from downloader.errors import SourceError, TooManyOpen, TransferError
 from downloader.transfer.pool import Host
 from downloader.transfer.segments import Segment, Segments
 
@@ -93,8 +93,8 @@ class Crew:
         start = segment.position
         try:
             self._one(segment)
-        except (SourceError, TransferError) as error:
-            if not error.retryable:  # no ranges of this file, for others
+        except (SourceError, TransferError, TooManyOpen) as error:
+            if not error.retryable:  # no ranges of this file for others, or no socket
                 self._is_open = False
                 self._segments.rejoin()
             elif segment.position == start:

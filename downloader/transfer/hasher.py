@@ -4,6 +4,7 @@ Bytes that arrive in order are handed over in memory. What arrived ahead of its 
 when the gap before it is closed: it was just written, so the system still has it in memory.
 """
 
+import contextlib
 import threading
 from collections import deque
 from typing import Protocol
@@ -41,7 +42,8 @@ class Follower(Protocol):
 def follower_for(descriptor: int, hashes: tuple[Hash, ...], size: int | None) -> Follower:
     """Return what hashes a file of this size, None when it is not known, from its first byte."""
     if size is not None and size >= THREADED_BYTES:
-        return PrefixHasher(descriptor, hashes)
+        with contextlib.suppress(RuntimeError):  # the system has no thread left
+            return PrefixHasher(descriptor, hashes)
     return InlineHasher(descriptor, hashes, size)
 
 

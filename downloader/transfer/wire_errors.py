@@ -4,6 +4,7 @@ Their texts hold the whole URL, query and all; so only the kind of the error is 
 """
 
 import contextlib
+import errno
 import http.client
 import re
 import ssl
@@ -12,7 +13,8 @@ from collections.abc import Iterator
 import requests
 import urllib3
 
-from downloader.errors import BadResponse, ConnectionLost, TimedOut, TransferError
+from downloader.disk_advice import ADVICE, TOO_MANY_OPEN
+from downloader.errors import BadResponse, ConnectionLost, TimedOut, TooManyOpen, TransferError
 from downloader.transfer.patience import LEAST_BYTES_A_SECOND, TooSlow
 from downloader.urls import redact
 
@@ -39,10 +41,12 @@ def translated(url: str, timeout_seconds: float) -> Iterator[None]:
         ConnectionLost: The connection failed or broke off.
         BadResponse: The URL cannot be asked at all.
         TransferError: TLS or a proxy is in the way; trying again will not help.
+        TooManyOpen: The system gives no further socket.
     """
     place = redact(url)
     try:
-        yield
+        with _limits_told(place):
+            yield
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
         raise TimedOut(f"{place} {_missed(error)} {timeout_seconds:g} s.") from error
     except requests.exceptions.SSLError as error:
@@ -58,6 +62,21 @@ def translated(url: str, timeout_seconds: float) -> Iterator[None]:
         raise ConnectionLost(f"The connection to {place} failed: {_reason(error)}.") from error
     except http.client.HTTPException as error:
         raise ConnectionLost(f"{place} broke off: {type(error).__name__}.") from error
+
+
+@contextlib.contextmanager
+def _limits_told(place: str) -> Iterator[None]:
+    """Tell apart what the wire has no part in, whatever the libraries wrapped it in."""
+    try:
+        yield
+    except (OSError, urllib3.exceptions.HTTPError) as error:
+        for cause in _causes(error):
+            if isinstance(cause, OSError) and cause.errno in TOO_MANY_OPEN:
+                raise TooManyOpen(
+                    f"Cannot open a connection to {place}: {cause.strerror}.",
+                    hint=ADVICE[errno.errorcode[cause.errno]],
+                ) from error
+        raise
 
 
 def _missed(error: BaseException) -> str:

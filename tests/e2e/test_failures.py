@@ -1,5 +1,7 @@
 """What goes wrong is told in lines for people, and stops nothing else."""
 
+import shutil
+
 import pytest
 
 from tests.e2e.content import gpt2, toy, toy_content
@@ -212,3 +214,21 @@ class TestASourceThatIsNotThereYet:
         project.declare({"support-bot": bot, "one": toy(server, ["a.bin"])})
         assert project.doit().status == 0
         assert project.doit() == Run(0, "Nothing to do.\n", "")
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit")
+def test_too_few_descriptors_are_told_with_their_limit(
+    project: Project, server: FaultyServer
+) -> None:
+    """Sixty files at once with 30 descriptors: what fails says why, at once and not as a bug."""
+    project.declare({"one": toy(server, [f"{number}.bin" for number in range(60)])})
+    assert project.doit("lock").status == 0
+    project.before = ["prlimit", "--nofile=30"]
+    run = project.doit("-n", "60")
+    told = [line for line in run.error_lines if line.startswith("failed ")]
+    assert all(line.endswith(": Too many open files.") for line in told), run.text
+    assert run.status == (1 if told else 0)
+    assert run.stderr.count("`ulimit -n`") == len(told)
+    assert "tries again" not in run.text
+    project.before = ()
+    assert project.doit().status == 0

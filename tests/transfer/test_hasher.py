@@ -198,6 +198,18 @@ def test_only_large_files_get_a_thread(descriptor: int, size: int | None, kind: 
     assert type(follower) is kind
 
 
+def test_without_a_thread_it_is_hashed_all_the_same(
+    descriptor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system that has no thread left costs speed, not the file."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert type(follower_for(descriptor, (new_sha256(),), THREADED_BYTES)) is InlineHasher
+
+
 @pytest.mark.parametrize(
     ("size", "buffer_bytes"),
     [
