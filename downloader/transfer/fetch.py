@@ -148,7 +148,10 @@ class Fetcher:
                     failures.append((location, error))
         finally:
             self._room.release(job.partials / partial_name(job.artifact.path))
-        raise _combined(job.artifact, failures)
+        try:
+            raise _combined(job.artifact, failures)
+        finally:
+            del failures  # it holds the error, whose traceback holds this frame: a cycle
 
     def _fetch_from(
         self, job: Job, place: Place, location: Location, observer: Observer

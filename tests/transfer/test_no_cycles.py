@@ -1,0 +1,45 @@
+"""Errors are freed as soon as nobody holds them, with all that their frames held."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from downloader.artifact import Location
+from downloader.errors import ModelmakeError
+from tests.servers.exchange import Fault
+from tests.servers.faults import pages, statuses, timing
+from tests.transfer.desk import PATH, Desk
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Let the collector of cycles rest."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def failed(desk: Desk, *locations: Location) -> "weakref.ref[ModelmakeError]":
+    try:
+        desk.run(desk.job(None, *locations))
+    except ModelmakeError as error:
+        return weakref.ref(error)
+    raise AssertionError
+
+
+FAULTS = {
+    "not found": statuses.status(404),
+    "a page": pages.captive_portal(),
+    "busy": statuses.busy(),
+    "cut short": timing.drop_after(1000),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_an_error_holds_nothing_in_a_cycle(desk: Desk, no_collector: None, fault: Fault) -> None:
+    """One place or two: when the caller is done with the error it is gone."""
+    desk.server.script(PATH, *[fault] * 20)
+    for locations in ([], [desk.location("/gone"), desk.location()]):
+        assert failed(desk, *locations)() is None
