@@ -49,7 +49,7 @@ def nearest_folder(path: Path) -> Path:
 
 
 def _about_space(path: Path, needed_bytes: int | None) -> str:
-    needed = f"{bytes_text(needed_bytes)} more are needed, and " if needed_bytes else ""
+    needed = f"It still needs {bytes_text(needed_bytes)}. " if needed_bytes else ""
     return f"{needed}{_free(nearest_folder(path))}Free some space and {GOES_ON}"
 
 
@@ -58,4 +58,4 @@ def _free(folder: Path) -> str:
         free_bytes = shutil.disk_usage(folder).free
     except OSError:
         return ""
-    return f"{bytes_text(free_bytes)} are free in {folder}. "
+    return f"The disk of {folder} has {bytes_text(free_bytes)} free. "

@@ -145,7 +145,7 @@ def test_a_full_disk_is_told_with_its_figures(
     with pytest.raises(StoreError) as caught, naming(tmp_path / "a" / "b", "write", lambda: 8_100):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert caught.value.hint.startswith(
-        f"8.1 kB more are needed, and 1.5 MB are free in {tmp_path}. Free some space"
+        f"It still needs 8.1 kB. The disk of {tmp_path} has 1.5 MB free. Free some space"
     )
 
 

@@ -124,9 +124,9 @@ class Room:
         free = free_bytes(folder)
         if free is not None and needed > free:
             raise StoreError(
-                f"Not enough room: {bytes_text(needed)} ({needed:,} bytes) are still to be "
-                f"written in this run, and {bytes_text(free)} ({free:,} bytes) are free in "
-                f"{folder}.",
+                f"Not enough room: this run has still to write {bytes_text(needed)} "
+                f"({needed:,} bytes), and the disk of {folder} has {bytes_text(free)} "
+                f"({free:,} bytes) free.",
                 hint=HINT,
             )
 

@@ -150,8 +150,8 @@ def test_a_full_disk_is_told_with_figures(desk: Desk, inject: Inject) -> None:
     inject("pwrite", "ENOSPC", ".part")
     with pytest.raises(StoreError, match="No space left on device") as caught:
         desk.run(desk.job(pinned(LARGE)))
-    assert "3.6 MB more are needed, and " in caught.value.hint
-    assert "are free in" in caught.value.hint
+    assert "It still needs 3.6 MB. " in caught.value.hint
+    assert "B free." in caught.value.hint
 
 
 def test_a_sync_that_failed_is_not_tried_again(desk: Desk, inject: Inject) -> None:
@@ -238,7 +238,7 @@ def test_a_disk_that_is_really_full(desk: Desk) -> None:
         desk.settings = dataclasses.replace(desk.settings, is_preflight=False)
         error = desk.refuses(StoreError, pinned(LARGE))
         assert "No space left on device" in str(error)
-        assert "more are needed" in error.hint
+        assert "still needs" in error.hint
         assert vouched(desk) >= MIB
         subprocess.run(["mount", "-o", "remount,size=8m", str(desk.workspace)], check=True)
         desk.fetch(pinned(LARGE))  # from one file system to another, too

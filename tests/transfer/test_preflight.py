@@ -43,8 +43,8 @@ def test_what_fits_to_the_byte_is_let_pass(disk: Disk, tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         Room().plan([(tmp_path / "a", 600), (tmp_path / "b", 401)])
     said = str(caught.value)
-    assert "(1,001 bytes) are still to be written" in said
-    assert "(1,000 bytes) are free" in said
+    assert "has still to write 1.0 kB (1,001 bytes)" in said
+    assert "has 1.0 kB (1,000 bytes) free" in said
     assert str(tmp_path) in said
     assert "MODELMAKE_PREFLIGHT=0" in caught.value.hint
 
