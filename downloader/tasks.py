@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from doit.task import DelayedLoader, Task
 
@@ -27,6 +27,7 @@ from downloader.model import Model
 from downloader.reporter import Reporter, usage_errors
 from downloader.runtime import current
 from downloader.settings import FILES_AT_ONCE
+from downloader.streams import tell
 from downloader.task_docs import asking_doc, file_doc, model_doc, why_unknown
 
 __all__ = ["DOIT_CONFIG", "task_fetch", "task_lock", "task_verify"]
@@ -66,6 +67,18 @@ class Stale:
 
     def __repr__(self) -> str:
         return self._reason
+
+
+class Group(Task):  # type: ignore[misc]
+    """A group of ours: cleaning it says what is removed, and not which function does that."""
+
+    def clean(self, outstream: TextIO, dryrun: bool) -> None:  # noqa: FBT001 - doit's
+        """Run the clean actions as doit does, without its line about each of them."""
+        self.init_options()
+        for action in self.clean_actions:
+            action.kwargs["dryrun"] = dryrun
+            if failure := action.execute(out=outstream):
+                tell(str(failure))
 
 
 def task_fetch() -> Iterator[Task]:
@@ -198,7 +211,7 @@ def _model_task(model: Model, files: list[Task], needs_lock: list[str]) -> Task:
     is_unknown = model.locked is None
     reasons = [why_unknown(model)] * is_unknown
     reasons += [f"{len(stale)} of {len(files)} files are stale"] * bool(stale)
-    return Task(
+    return Group(
         f"fetch:{model.name}",
         [(actions.refuse, [model.name])] if is_unknown else None,
         setup=[*needs_lock, *(task.name for task in files)],
@@ -213,7 +226,7 @@ def _model_task(model: Model, files: list[Task], needs_lock: list[str]) -> Task:
 def _default_task(groups: list[Task], needs_lock: list[str]) -> Task:
     stale = [group.name for group in groups if group.uptodate[0][0] is not True]
     reasons = ["models.lock is stale"] * bool(needs_lock) + [f"{name} is stale" for name in stale]
-    return Task(
+    return Group(
         "fetch",
         None,
         setup=[*needs_lock, *(group.name for group in groups)],

@@ -115,10 +115,11 @@ def test_clean_of_one_file(fetched: Project) -> None:
 
 @pytest.mark.parametrize("words", [[], ["fetch:one"]])
 def test_clean_may_be_tried_first(fetched: Project, words: list[str]) -> None:
-    """`clean -n` names what it would remove, and removes nothing."""
+    """`clean -n` names what it would remove, says nothing else, and removes nothing."""
     run = fetched.doit("clean", "-n", *words)
     assert run.status == 0, run.text
     assert "removing file 'models/one/a.bin'" in run.stdout
+    assert all(" - removing file '" in line for line in run.stdout.splitlines())
     assert fetched.target("one", "a.bin").exists()
     assert fetched.doit().stdout == "Nothing to do.\n"
 

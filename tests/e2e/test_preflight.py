@@ -37,7 +37,9 @@ def test_files_that_do_not_fit_together_are_not_begun(
     disk = small_disk(tmp_path / "site", 2_999)
     run = project.doit(**disk)
     assert run.status == 1
-    assert run.stderr.count("Not enough room: this run has still to write 3.0 kB (3,000 bytes)") == 1
+    assert (
+        run.stderr.count("Not enough room: this run has still to write 3.0 kB (3,000 bytes)") == 1
+    )
     assert "MODELMAKE_PREFLIGHT=0" in run.stderr
     assert "1 failed, 2 not begun" in run.stdout
     assert bodies(server) == []
