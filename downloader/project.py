@@ -132,20 +132,18 @@ class Project:
     def replace_lock(self, changed: Lockfile) -> bool:
         """Write models.lock when it would change, and return whether it did.
 
+        What another run changed since it was read is kept there; this run goes on with its own.
+
         Raises:
             LockError: It may not be written now.
             StoreError: The disk refused.
         """
-        text = lockfile.dump(changed)
-        from downloader.durable import naming  # noqa: PLC0415 - not needed when nothing is
+        from downloader.lock_writing import replace  # noqa: PLC0415 - not needed when nothing is
 
-        with naming(self.lock_path, "read"):
-            is_same = self.lock_path.exists() and self.lock_path.read_bytes() == text
-        if not is_same:
-            self._write_lock(text)
-        self.__dict__["lockfile"] = changed  # somebody else may have written the very same
+        is_new = replace(self.lock_path, self.lockfile, changed, self._refuse_to_write)
+        self.__dict__["lockfile"] = changed
         self.__dict__.pop("_index", None)
-        return not is_same
+        return is_new
 
     def put_locked(self, models: Mapping[str, LockedModel]) -> bool:
         """Take models into models.lock, drop what is declared no more, and return as replace_lock.
@@ -175,15 +173,12 @@ class Project:
             after = msgspec.structs.replace(before, archives=archives, files=files)
             self.replace_lock(Lockfile(models={**self.lockfile.models, name: after}))
 
-    def _write_lock(self, text: bytes) -> None:
+    def _refuse_to_write(self) -> None:
         if self.is_read_only:
             raise LockError(
                 f"{self.lock_path.name} would change, and MODELMAKE_LOCKED forbids it.",
                 hint="Run the same command without MODELMAKE_LOCKED, and commit models.lock.",
             )
-        from downloader.durable import write_file  # noqa: PLC0415 - not needed when nothing is
-
-        write_file(self.lock_path, text)
 
     def artifact(self, name: str, path: str) -> Artifact:
         """Return one file of the lock, with what was pinned in this run.
