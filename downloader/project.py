@@ -36,6 +36,7 @@ class Project:
         self.settings = settings
         self._writing = threading.Lock()
         self._pins: lockfile.Pins = {}
+        self._indexed: tuple[Lockfile | None, lockfile.Pins] = (None, {})
 
     @classmethod
     def of_environment(cls, folder: Path | None = None) -> "Project":
@@ -142,7 +143,6 @@ class Project:
 
         is_new = replace(self.lock_path, self.lockfile, changed, self._refuse_to_write)
         self.__dict__["lockfile"] = changed
-        self.__dict__.pop("_index", None)
         return is_new
 
     def put_locked(self, models: Mapping[str, LockedModel]) -> bool:
@@ -208,14 +208,18 @@ class Project:
                 self.replace_lock(lockfile.with_pins(self.lockfile, self._pins))
             self._pins = {}
 
-    @cached_property
+    @property
     def _index(self) -> dict[tuple[str, str], Artifact]:
-        models = self.lockfile.models.items()
-        return {
-            (name, each.path): each
-            for name, model in models
-            for each in (*model.archives, *model.files)
-        }
+        """What models.lock has, by model and path.
+
+        Kept beside the lockfile it is made of: another thread may replace that one meanwhile.
+        """
+        of, index = self._indexed
+        if of is not (now := self.lockfile):
+            models = now.models.items()
+            index = {(name, a.path): a for name, m in models for a in (*m.archives, *m.files)}
+            self._indexed = (now, index)
+        return index
 
     def _is_stale(self, each: Declared) -> bool:
         found = self.lockfile.models.get(each.name)

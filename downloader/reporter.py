@@ -24,6 +24,7 @@ from downloader.streams import put, tell
 
 HEARTBEAT_SECONDS = 30.0
 USAGE_STATUS = 2
+NO_TASK_STATUS = 3
 
 
 class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
@@ -47,6 +48,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         super().initialize(tasks, selected_tasks)
         if not selected_tasks:  # by a wildcard; doit itself refuses a name that is not there
             tell("No task matches; `doit list --all` shows them.")
+            raise SystemExit(NO_TASK_STATUS)  # as for a name: a slip must not look like success
         current().selected = functools.partial(files_of, tasks, selected_tasks)
         self._is_fetching = any(name.partition(":")[0] == "fetch" for name in selected_tasks)
 

@@ -73,6 +73,7 @@ def test_a_wildcard_that_matches_nothing_is_told(project: Project, server: Fault
     """A mistyped wildcard does not look like success: doit itself says nothing of it."""
     declare_three(project, server)
     run = project.doit("fetch:on3*")
+    assert (run.status, run.stdout) == (3, "")
     assert "No task matches" in run.stderr
     assert present(project) == []
 
