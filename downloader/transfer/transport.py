@@ -14,20 +14,21 @@ import requests
 from requests.utils import get_environ_proxies, select_proxy
 
 from downloader.artifact import Location
-from downloader.errors import ConnectionLost, Interrupted, TransferError
+from downloader.errors import BadResponse, ConnectionLost, Interrupted, TransferError
 from downloader.settings import Settings
 from downloader.transfer.call import Call, Calls, current_call
 from downloader.transfer.dialling import HeldAdapter
 from downloader.transfer.patience import Patience
 from downloader.transfer.redirects import REDIRECTS, Hop, first_hop, next_hop
 from downloader.transfer.reply import Reply
-from downloader.transfer.shortcuts import WORN, Shortcuts
+from downloader.transfer.shortcuts import Shortcuts, is_page, is_worn
 from downloader.transfer.wire_errors import translated
 from downloader.urls import host, is_loopback, is_public_address, origin, redact
 from downloader.version import __version__
 
 USER_AGENT = f"modelmake/{__version__}"
 POOL_SIZE = 32
+FILE_STATUSES = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
 IDENTITY = {"Accept-Encoding": "identity", "User-Agent": USER_AGENT}
 
 
@@ -74,7 +75,7 @@ class Transport:
             if reply is not None:
                 return reply
         end, reply = self._follow(start, conditions, groups)
-        if reply.head.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        if reply.head.status in FILE_STATUSES and not is_page(reply.head):
             self._shortcuts.learn(start, end)
         return reply
 
@@ -100,18 +101,24 @@ class Transport:
         """
         try:
             _, reply = self._follow(known, conditions, groups)
+        except BadResponse:
+            self._shortcuts.refused(start, known)
+            return None
         except ConnectionLost:
-            self._shortcuts.forget(start)
+            self._shortcuts.forget(start, known)
             return None
         except TransferError:
-            self._shortcuts.forget(start)
+            self._shortcuts.forget(start, known)
             raise
-        if reply.head.status >= HTTPStatus.BAD_REQUEST:
-            self._shortcuts.forget(start)
-        if reply.head.status not in WORN:
-            return reply
-        reply.close()
-        return None
+        if is_worn(reply.head):
+            self._shortcuts.refused(start, known)
+            reply.close()
+            return None
+        if reply.head.status in FILE_STATUSES:
+            self._shortcuts.worked(start)
+        else:
+            self._shortcuts.forget(start, known)
+        return reply
 
     def _follow(
         self, hop: Hop, conditions: Mapping[str, str], groups: tuple[Calls, ...]

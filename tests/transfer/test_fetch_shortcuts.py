@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 
 from downloader.artifact import Location
-from downloader.errors import AccessDenied, LinkExpired
+from downloader.errors import AccessDenied, BadResponse, LinkExpired
 from downloader.transfer.fetch import Fetcher
+from downloader.transfer.redirects import Hop
+from downloader.transfer.shortcuts import Shortcuts
+from tests.servers import faults
 from tests.servers.exchange import Exchange, Fault
-from tests.servers.faults import statuses, timing
+from tests.servers.faults import pages, statuses, timing
 from tests.servers.faulty import FaultyServer
 from tests.servers.reply import Reply
 from tests.transfer.desk import BODY, CANARY, PATH, SECRETS, Desk, pinned, unpinned
@@ -191,3 +194,75 @@ def test_what_is_remembered_is_for_the_same_credential(
             place = Location(url=desk.location().url, headers={"Authorization": token})
             fetcher.fetch(desk.job(None, place, target=desk.folder / token))
     assert [seen.headers["Authorization"] for seen in desk.seen] == ["one", "two"]
+
+
+AWRY: dict[str, Fault] = {
+    "a redirect out of http": statuses.redirect("ftp://login.example/"),
+    "a redirect to nowhere": statuses.redirect(""),
+    "a log-in page": pages.captive_portal(),
+    "an XML message": pages.s3_error("AccessDenied", 200),
+}
+
+
+@pytest.mark.parametrize("fault", AWRY.values(), ids=AWRY.keys())
+def test_a_remembered_server_that_goes_astray_is_asked_for_anew(
+    desk: Desk, elsewhere: FaultyServer, signing: Callable[..., Signing], fault: Fault
+) -> None:
+    """A bad redirect or a page where the file was means that the link is worn, not the file."""
+    signing(uses=9).then = [faults.honest, fault]
+    with desk.transport() as transport:
+        fetcher = Fetcher(transport, desk.settings, desk.waits)
+        fetcher.fetch(desk.job())
+        fetcher.fetch(desk.job(target=desk.folder / "again.bin"))
+    assert (len(desk.seen), len(elsewhere.requests), desk.waits.delays) == (2, 3, [])
+
+
+def test_a_page_that_the_hub_itself_leads_to_is_told(
+    desk: Desk, elsewhere: FaultyServer, signing: Callable[..., Signing]
+) -> None:
+    """It is asked for anew once, and then it is what the server has to say."""
+    signing(uses=9).then = [faults.honest, *[pages.captive_portal()] * 5]
+    with desk.transport() as transport:
+        fetcher = Fetcher(transport, desk.settings, desk.waits)
+        fetcher.fetch(desk.job(unpinned()))
+        with pytest.raises(BadResponse, match="HTML"):
+            fetcher.fetch(desk.job(unpinned(), target=desk.folder / "again.bin"))
+    assert (len(desk.seen), len(elsewhere.requests)) == (2, 3)
+
+
+def test_links_for_one_request_each_are_remembered_no_more(
+    desk: Desk, elsewhere: FaultyServer, signing: Callable[..., Signing]
+) -> None:
+    """After two refusals in a row every request asks the hub, and none is refused."""
+    signing(uses=1)
+    with desk.transport() as transport:
+        for _ in range(6):
+            with transport.open(desk.location(), {}, is_pinned=True) as reply:
+                assert reply.head.status == 200
+    assert (len(desk.seen), len(elsewhere.requests)) == (6, 8)
+
+
+def test_links_that_held_for_a_while_are_remembered_again(
+    desk: Desk, elsewhere: FaultyServer, signing: Callable[..., Signing]
+) -> None:
+    """A refusal after a request that went well begins the counting anew."""
+    signing(uses=2)
+    with desk.transport() as transport:
+        for _ in range(12):
+            transport.open(desk.location(), {}, is_pinned=True).close()
+    assert (len(desk.seen), len(elsewhere.requests)) == (6, 17)
+
+
+def test_a_newer_link_outlives_the_refusal_of_an_older_one() -> None:
+    """Of several threads that tried the same end, only the first one's refusal counts."""
+    start, old, new = (
+        Hop(url=f"https://{name}.example/", is_pinned=True, number=number)
+        for number, name in enumerate(("hub", "old", "new"))
+    )
+    known = Shortcuts()
+    known.learn(start, old)
+    known.refused(start, old)
+    known.learn(start, new)
+    for _ in range(7):
+        known.refused(start, old)
+    assert known.find(start) == new
