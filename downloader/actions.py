@@ -23,6 +23,7 @@ from downloader.streams import say, tell
 
 if TYPE_CHECKING:
     from downloader.syncing import Outcome
+    from downloader.transfer.asking import Session
     from downloader.verify import Verdict
 
 P = ParamSpec("P")
@@ -92,12 +93,12 @@ def refuse(name: str) -> None:
 def lock(*, check: bool = False, upgrade: bool = False) -> None:
     """Bring models.lock up to date, or only look whether it is."""
     try:
-        lines = _lock(check=check, upgrade=upgrade)
+        is_told = _lock(check=check, upgrade=upgrade)
     except ModelmakeError:
         current().has_lock_failed = True
         raise
-    for line in lines or ["models.lock is up to date."]:
-        say(line)
+    if not is_told:
+        say("models.lock is up to date.")
 
 
 @_failing
@@ -123,7 +124,8 @@ def lock_asked(name: str) -> None:
 
     runtime = current()
     try:
-        lines = locking.lock_asked(runtime.project, runtime.project.named(name), stop=runtime.stop)
+        declared = runtime.project.named(name)
+        lines = locking.lock_asked(runtime.project, declared, _session())
     except ModelmakeError as error:
         runtime.not_locked[name] = error
         return
@@ -131,14 +133,20 @@ def lock_asked(name: str) -> None:
         say(line)
 
 
-def _lock(*, check: bool, upgrade: bool) -> list[str]:
+def _lock(*, check: bool, upgrade: bool) -> bool:
     from downloader import locking  # noqa: PLC0415 - imports requests
 
     project = current().project
     if check:
         locking.check(project)
-        return []
-    return locking.lock(project, current().syncer.transport, upgrade=upgrade)
+        return False
+    return locking.lock(project, _session(), say, upgrade=upgrade)
+
+
+def _session() -> "Session":
+    from downloader.transfer.asking import Session  # noqa: PLC0415 - imports requests
+
+    return Session(current().syncer.transport, current().stop, tell)
 
 
 @_failing

@@ -4,58 +4,98 @@ What follows from an entry alone is locked even where no server answers (probing
 files only its provider can tell is locked when that answers; until then the others are.
 """
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
 
 from downloader import resolve
 from downloader.declared import Declared
-from downloader.errors import LockError, ModelmakeError
+from downloader.errors import Interrupted, LockError, ModelmakeError
 from downloader.lockfile import LockedModel
 from downloader.model import Model
 from downloader.probing import Dead, Prober
 from downloader.progress import counted
 from downloader.project import Project
 from downloader.sources.registry import asking_source_for, source_for
-from downloader.streams import say, tell
-from downloader.transfer.asking import Asker
+from downloader.transfer.asking import Session
 from downloader.transfer.transport import Transport
+
+SIGNAL_SECONDS = 0.5
+"""A wait without a limit is ended by no signal on Windows."""
 
 
 def lock(
-    project: Project, transport: Transport | None = None, *, upgrade: bool = False
-) -> list[str]:
+    project: Project, session: Session, say: Callable[[str], None], *, upgrade: bool = False
+) -> bool:
     """Bring models.lock up to date with models.yaml; moves no bodies.
+
+    First what follows from the entries; then every provider is asked at once, so that none that
+    is waited for holds up another. Each model is written, and told, as it comes.
 
     Args:
         project: Whose lock.
-        transport: What asks the servers, so that another can interrupt it; its own when None.
+        session: What asks the servers, and ends it all.
+        say: Told what was done and what could not be asked, a line each; in this thread.
         upgrade: Ask also for what was pinned on first use, and for what a provider has now.
 
     Returns:
-        What was done and what could not be asked, a line each.
+        Whether there was anything to say.
 
     Raises:
         LockError: It would change, and may not be written.
         SettingError: An environment variable has an unusable value.
         StoreError: The disk refused.
+        Interrupted: The session was ended.
         ModelmakeError: A provider could not tell what a model is; the others are locked.
     """
-    lines = lock_outlined(project, transport, upgrade=upgrade)
+    lines = lock_outlined(project, session.transport, upgrade=upgrade) + _left_out(project)
+    _tell(lines, say)
+    wanted = [each for each in project.declared if _must_ask(project, each, upgrade=upgrade)]
     failures: list[tuple[str, ModelmakeError]] = []
-    for each in project.declared:
-        if not each.is_known:
-            lines.append(f"{each.name} is left out: {_why_unknown(each)}")
-            continue
-        try:
-            lines += lock_asked(project, each, transport, upgrade=upgrade)
-        except ModelmakeError as error:
-            failures.append((each.name, error))
+    with closing(_asked_at_once(project, wanted, session, upgrade=upgrade)) as ended:
+        for name, result in ended:
+            try:
+                _tell(result.result(), say)
+            except Interrupted:
+                raise
+            except ModelmakeError as error:
+                failures.append((name, error))
     if failures:
-        for line in lines:
-            say(line)
-        raise _not_locked(failures)
-    return lines
+        raise _not_locked(sorted(failures, key=lambda each: each[0]))
+    return bool(lines or wanted)
+
+
+def _tell(lines: Iterable[str], say: Callable[[str], None]) -> None:
+    for line in lines:
+        say(line)
+
+
+def _left_out(project: Project) -> list[str]:
+    unknown = [each for each in project.declared if not each.is_known]
+    return [f"{each.name} is left out: {_why_unknown(each)}" for each in unknown]
+
+
+def _must_ask(project: Project, each: Declared, *, upgrade: bool) -> bool:
+    is_asked = each.is_known and not each.outlined
+    return is_asked and (upgrade or not _is_current(project, each))
+
+
+def _asked_at_once(
+    project: Project, wanted: Sequence[Declared], session: Session, *, upgrade: bool
+) -> Generator[tuple[str, Future[list[str]]], None, None]:
+    """Lock each model in a thread of its own; give its name and its end, in order of ending."""
+    with ThreadPoolExecutor(max(1, len(wanted))) as pool:
+        try:
+            names = {
+                pool.submit(lock_asked, project, each, session, upgrade=upgrade): each.name
+                for each in wanted
+            }
+            while names:
+                for done in wait(names, SIGNAL_SECONDS, FIRST_COMPLETED).done:
+                    yield names.pop(done), done
+        except BaseException:
+            session.end()
+            raise
 
 
 def lock_outlined(
@@ -64,7 +104,7 @@ def lock_outlined(
     """Lock the models whose files follow from their entries, and drop what is declared no more.
 
     Returns:
-        As `lock`.
+        What was done and what could not be asked, a line each.
 
     Raises:
         ModelmakeError: As `lock`.
@@ -85,24 +125,18 @@ def lock_outlined(
 
 
 def lock_asked(
-    project: Project,
-    each: Declared,
-    transport: Transport | None = None,
-    *,
-    upgrade: bool = False,
-    stop: threading.Event | None = None,
+    project: Project, each: Declared, session: Session, *, upgrade: bool = False
 ) -> list[str]:
     """Lock one model whose provider has to be asked; does nothing for any other.
 
     Args:
         project: Whose lock.
         each: The model.
-        transport: As in `lock`.
+        session: What asks, tells of each wait, and ends it.
         upgrade: Ask also where models.lock is current.
-        stop: Ends every wait when it is set.
 
     Returns:
-        As `lock`.
+        What was done, a line each.
 
     Raises:
         ModelmakeError: As `lock`.
@@ -112,26 +146,21 @@ def lock_asked(
         return []
     if project.is_read_only:
         check(project)
+    asker = session.asker(each.name, project.settings)
 
-    def notice(why: str) -> None:
-        tell(f"{each.name}: {why}")
+    def locked(each: Declared, before: LockedModel | None) -> tuple[LockedModel, list[str]]:
+        asked = resolve.ask(each.name, each.entry, source, asker)
+        return resolve.keep_first_pins(asked, before), []
 
-    with _opened(project, transport) as found:
-        asker = Asker(found, project.settings, stop or threading.Event(), notice)
-
-        def locked(each: Declared, before: LockedModel | None) -> tuple[LockedModel, list[str]]:
-            asked = resolve.ask(each.name, each.entry, source, asker)
-            return resolve.keep_first_pins(asked, before), []
-
-        return _relock(project, [each], locked, upgrade=upgrade)
+    return _relock(project, [each], locked, upgrade=upgrade)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _opened(project: Project, transport: Transport | None) -> Iterator[Transport]:
     if transport is not None:
         yield transport
         return
-    with contextlib.closing(Transport(project.settings)) as own:
+    with closing(Transport(project.settings)) as own:
         yield own
 
 
@@ -145,13 +174,18 @@ def _relock(
     models: dict[str, LockedModel] = {}
     lines: list[str] = []
     for each in wanted:
-        before = project.lockfile.models.get(each.name)
-        if before is not None and before.entry == each.digest and not upgrade:
+        if _is_current(project, each) and not upgrade:
             continue
+        before = project.lockfile.models.get(each.name)
         models[each.name], notices = locked(each, before)
         lines += [_line(each.name, before, models[each.name]), *notices]
     project.put_locked(models)
     return lines
+
+
+def _is_current(project: Project, each: Declared) -> bool:
+    before = project.lockfile.models.get(each.name)
+    return before is not None and before.entry == each.digest
 
 
 def _why_unknown(each: Declared) -> str:

@@ -10,7 +10,9 @@ from downloader.model import Model
 from downloader.project import Project
 from downloader.settings import FILES_AT_ONCE
 from downloader.sources.registry import source_for
+from downloader.streams import tell
 from downloader.syncing import Outcome, Syncer
+from downloader.transfer.asking import Session
 
 SIGNAL_SECONDS = 0.5
 
@@ -70,8 +72,8 @@ class _Run:
     def _ask(self, model: Model) -> list[Future[Outcome]]:
         """Lock the model where its provider must be asked, and begin to fetch what is stale."""
         if _must_ask(model):
-            transport = self._syncer.transport
-            locking.lock_asked(self._project, model.declared, transport, stop=self._syncer.stop)
+            session = Session(self._syncer.transport, self._syncer.stop, tell)
+            locking.lock_asked(self._project, model.declared, session)
             model = next(each for each in self._project.models() if each.name == model.name)
         return [self._files.submit(self._syncer.sync, model.name, path) for path in _stale(model)]
 

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from downloader.project import Project
 from downloader.python_api import sync_models
 from downloader.settings import Settings
 from downloader.sources.openai_gpt2 import FILES
+from downloader.transfer.asking import Session
+from downloader.transfer.transport import Transport
 from tests.servers.faulty import FaultyServer
 
 Entry = dict[str, Any]
@@ -58,7 +63,28 @@ def lock(
     folder: Path, models: dict[str, Entry] | None = None, *, upgrade: bool = False, **settings: Any
 ) -> list[str]:
     """Lock as a process of its own would, and return what it said."""
-    return locking.lock(project(folder, models, **settings), upgrade=upgrade)
+    said: list[str] = []
+    lock_saying(project(folder, models, **settings), said.append, upgrade=upgrade)
+    return said
+
+
+def lock_saying(
+    declared: Project, say: Callable[[str], None] = print, *, upgrade: bool = False
+) -> None:
+    """Lock over a transport of its own."""
+    with session(declared) as own:
+        locking.lock(declared, own, say, upgrade=upgrade)
+
+
+@contextmanager
+def session(declared: Project) -> Iterator[Session]:
+    """Give what asks the servers in a process of its own; its notices go to standard error."""
+    with closing(Transport(declared.settings)) as transport:
+        yield Session(
+            transport,
+            threading.Event(),
+            lambda line: print(line, file=sys.stderr),  # noqa: T201
+        )
 
 
 def sync(folder: Path, models: dict[str, Entry] | None = None) -> None:

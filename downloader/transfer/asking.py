@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -23,6 +24,30 @@ MAGIC_BYTES = 2
 """Enough to tell gzip from zstd, and what Together's own SDKs ask for: `bytes=0-1`."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What all questions of a run share.
+
+    Attributes:
+        transport: Opens the connections.
+        stop: Ends every wait when it is set.
+        notice: Told about each wait, as a line that begins with the model's name.
+    """
+
+    transport: Transport
+    stop: threading.Event
+    notice: Callable[[str], None]
+
+    def asker(self, name: str, settings: Settings) -> "Asker":
+        """Return what asks about one model."""
+        return Asker(self.transport, settings, self.stop, lambda why: self.notice(f"{name}: {why}"))
+
+    def end(self) -> None:
+        """End every wait and every request, and let none begin."""
+        self.stop.set()
+        self.transport.interrupt()
 
 
 class Asker:
@@ -59,7 +84,7 @@ class Asker:
         now = time.monotonic()
         if why != self._said or now - self._said_at >= REPEAT_SECONDS:
             self._said, self._said_at = why, now
-            self._say(f"{why}; waits for it")
+            self._tell(f"{why}; waits for it")
         self._sleep(delay_seconds)
 
     def _asked(
@@ -75,8 +100,12 @@ class Asker:
                 delay = self._policy.delay_seconds(error, failures, random.random())  # noqa: S311
                 if delay is None:
                     raise
-                self._say(f"{error} Tries again in {delay:.1f} s")
+                self._tell(f"{error} Tries again in {delay:.1f} s")
                 self._sleep(delay)
+
+    def _tell(self, why: str) -> None:
+        if not self._stop.is_set():  # the user's last line is that the run was interrupted
+            self._say(why)
 
     def _sleep(self, delay_seconds: float) -> None:
         if self._stop.wait(delay_seconds):

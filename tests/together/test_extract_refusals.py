@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from downloader import locking
 from downloader.archive import unpacking as inner
 from downloader.errors import (
     BadArchive,
@@ -15,7 +14,7 @@ from downloader.errors import (
 )
 from downloader.syncing import Syncer
 from downloader.transfer.locked_file import machine
-from tests.projects import declare, edit_lock, project, sha256
+from tests.projects import declare, edit_lock, lock_saying, project, sha256
 from tests.projects import sync as sync_all
 from tests.servers.together.archives import lora_archive
 from tests.servers.together.server import TogetherServer
@@ -195,7 +194,7 @@ def test_what_two_processes_do_at_once_is_whole(tmp_path: Path, together: Togeth
     declare(tmp_path, {"m": bot(type="adapter", extract=True)})
     one, other = project(tmp_path), project(tmp_path)
     for each in (one, other):
-        locking.lock(each)
+        lock_saying(each)
     syncers = [Syncer(each) for each in (one, other)]
     for syncer in syncers:
         syncer.sync("m", ARCHIVE)

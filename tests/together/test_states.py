@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from downloader import locking
 from downloader.entries import TogetherEntry
 from downloader.errors import Interrupted, LockError, SourceError
-from downloader.locking import lock_asked
 from downloader.python_api import sync_models
 from downloader.sources.together import source
-from tests.projects import declare, http, lock, project
+from tests.projects import declare, gpt2, http, lock, lock_saying, project, session
 from tests.servers.exchange import Exchange
 from tests.servers.faults import statuses
 from tests.servers.faulty import FaultyServer
 from tests.servers.reply import Reply
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import JOB, LOOK, bot, files, locked_archives
+from tests.together.projects import JOB, LOOK, bot, files, locked_archives, usual_checkpoints
 
 TRAINING = ["pending", "queued", "running", "compressing", "uploading", "Something-New"]
 OVER = ["cancelled", "cancel_requested", "error", "user_error"]
@@ -123,10 +123,11 @@ def test_a_wait_is_ended_from_outside(tmp_path: Path, together: TogetherServer) 
     """Who sets `stop` need not wait until the next look."""
     together.job(JOB).status = "running"
     declare(tmp_path, {"m": bot(wait=True)})
-    asked, stop = project(tmp_path), threading.Event()
-    stop.set()
-    with pytest.raises(Interrupted):
-        lock_asked(asked, asked.named("m"), stop=stop)
+    asked = project(tmp_path)
+    with session(asked) as ended:
+        ended.stop.set()
+        with pytest.raises(Interrupted):
+            locking.lock_asked(asked, asked.named("m"), ended)
 
 
 def test_one_step_can_be_had_while_the_job_runs(tmp_path: Path, together: TogetherServer) -> None:
@@ -165,3 +166,46 @@ def test_a_model_that_waits_holds_up_no_other(
     assert is_fetched.is_set()
     assert files(tmp_path) == {locked_archives(tmp_path)[0].path}
     assert files(tmp_path, "other") == {"other.bin"}
+
+
+def test_a_model_that_waits_holds_up_the_lock_of_no_other(
+    tmp_path: Path, together: TogetherServer
+) -> None:
+    """Each model is written and told as it comes: first what needs no provider."""
+    is_told = threading.Event()
+    together.add_job("ft-00", checkpoints=usual_checkpoints())
+    together.job(JOB).status = "running"
+
+    def look(_: Exchange, reply: Reply) -> Reply:
+        if is_told.wait(PATIENCE_SECONDS):
+            together.job(JOB).status = "completed"
+        return reply
+
+    together.api.always(LOOK, look)
+    told: list[str] = []
+
+    def say(line: str) -> None:
+        name = line.partition(":")[0].removeprefix("locked ")
+        told.append(name)
+        assert name in project(tmp_path).lockfile.models
+        if name == "b":
+            is_told.set()
+
+    models = {"a": bot(wait=True), "b": bot(job="ft-00", to="b"), "c": gpt2("124M")}
+    lock_saying(project(tmp_path, models), say)
+    assert told == ["c", "b", "a"]
+
+
+def test_whoever_ends_a_lock_ends_its_waits(tmp_path: Path, together: TogetherServer) -> None:
+    """Ctrl-C while one model is told: no thread goes on waiting for another's training."""
+    together.add_job("ft-00", checkpoints=usual_checkpoints())
+    together.job(JOB).status = "running"
+    declared = project(tmp_path, {"a": bot(wait=True), "b": bot(job="ft-00")})
+
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with session(declared) as own, pytest.raises(KeyboardInterrupt):
+        locking.lock(declared, own, interrupted)
+    assert own.stop.is_set()
+    assert project(tmp_path).lockfile.models.keys() == {"b"}

@@ -8,7 +8,7 @@ from downloader import locking
 from downloader.errors import BadResponse, ConnectionLost, Interrupted
 from downloader.transfer.call import Call, Calls
 from downloader.transfer.patience import Patience
-from tests.projects import http, project
+from tests.projects import http, project, session
 from tests.servers import faults
 from tests.servers.faults import framing, timing
 from tests.transfer.desk import PATH, Desk
@@ -36,10 +36,10 @@ def test_an_interrupted_lock_is_none(desk: Desk) -> None:
     """Nothing is written of what could not be asked any more."""
     entry = http({"url": desk.server.url(PATH), "path": "a.bin"})
     declared = project(desk.folder, {"one": entry})
-    with desk.transport() as transport:
-        transport.interrupt()
+    with session(declared) as ended:
+        ended.end()
         with pytest.raises(Interrupted):
-            locking.lock(declared, transport)
+            locking.lock(declared, ended, print)
     assert not declared.lock_path.exists()
 
 
