@@ -76,3 +76,9 @@ class Location:
     """Hosts models.yaml names: a redirect may lead to them even where they are private."""
     credential_hint: str = ""
     """What to do when this URL's own origin answers 401 or 403; the usual advice when empty."""
+
+    def __repr__(self) -> str:
+        """Show no header and no query: they may be credentials."""
+        from downloader.urls import redact  # noqa: PLC0415 - the no-op run shows none
+
+        return f"Location({redact(self.url)!r})"

@@ -37,6 +37,10 @@ class Hop:
     number: int = 0
     outside: str = ""
 
+    def __repr__(self) -> str:
+        """Show no header and no query: they may be credentials."""
+        return f"Hop({redact(self.url)!r}, number={self.number})"
+
     @property
     def is_named(self) -> bool:
         """Whether models.yaml itself names this hop's host."""

@@ -212,3 +212,10 @@ def test_the_usual_places_of_the_file_are_known(
     folder = tmp_path / ".config" if variable == "HOME" else tmp_path
     write(folder / "together" / "credentials.json", login("t1"))
     assert account.headers(BASE) == {"Authorization": "Bearer t1"}
+
+
+def test_the_repr_of_a_log_in_holds_no_token() -> None:
+    """Whoever prints what was read from the file sees whose it is, and not the key."""
+    shown = repr(account._Credential(access_token="canary-7f3a", name="mine"))
+    assert "mine" in shown
+    assert "canary" not in shown

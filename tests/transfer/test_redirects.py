@@ -1,10 +1,13 @@
 """Where a redirect may lead, and what goes along."""
 
+from dataclasses import replace
+
 import pytest
 
 from downloader.artifact import Location
 from downloader.errors import BadResponse
 from downloader.transfer.redirects import Hop, first_hop, next_hop
+from tests.transfer.desk import CANARY, SECRETS
 
 SECRET = {"Authorization": "Bearer secret"}
 HUB = Location(url="https://hub.example/a/b?sig=1", headers=SECRET)
@@ -131,3 +134,11 @@ def test_the_manifests_own_host_counts_as_named() -> None:
     assert hop.is_named
     assert next_hop(hop, "https://mirror.example/").is_named
     assert not next_hop(hop, "https://cdn.example/").is_named
+
+
+def test_the_repr_of_a_way_holds_no_secret() -> None:
+    """Whoever prints a location or a hop sees where it leads, and neither header nor query."""
+    signed = replace(HUB, url=f"https://u:{CANARY}@hub.example/a?sig={CANARY}", headers=SECRETS)
+    for each in (signed, first_hop(signed, is_pinned=True)):
+        assert "https://hub.example/a" in repr(each)
+        assert CANARY not in repr(each)

@@ -30,6 +30,9 @@ class _Credential(msgspec.Struct, frozen=True):
     issuer: str | None = None
     expires_at: float | None = None
 
+    def __repr__(self) -> str:
+        return f"_Credential(name={self.name!r})"
+
     @property
     def key(self) -> str:
         return self.name or self.project_id or "default"
