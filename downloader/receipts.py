@@ -102,17 +102,22 @@ def _write_line(file: Path, line: bytes) -> None:
     """Append a line, and with it those that other threads brought while one was writing.
 
     So a run of many small files writes once for several; each waits until its own line is there.
+    A line that could not be written is dropped: its receipt is missing, and who wrote is told.
     """
     queue = _queues.setdefault(file, [])
     queue.append(line)
     with _writing:
-        lines = tuple(queue)
-        if not lines:
+        if line not in queue:
             return  # whoever was writing took ours along
-        make_folder(file.parent)
-        with naming(file, "write"), file.open("a+b") as stream:
-            stream.write(_line_break(stream) + b"".join(lines))
-        del queue[: len(lines)]  # what could not be written waits for the next one
+        lines = tuple(queue)
+        try:
+            make_folder(file.parent)
+            with naming(file, "write"), file.open("a+b") as stream:
+                stream.write(_line_break(stream) + b"".join(lines))
+        except BaseException:
+            queue.remove(line)
+            raise
+        del queue[: len(lines)]
 
 
 def _line_break(lines: BinaryIO) -> bytes:

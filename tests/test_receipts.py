@@ -158,10 +158,10 @@ def test_lines_that_wait_are_written_together(
     assert len(writes) <= 2
 
 
-def test_a_line_that_could_not_be_written_is_no_success(
+def test_a_line_that_could_not_be_written_is_no_receipt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The failure is told to whoever noted the file; the next one writes both."""
+    """The failure is told to whoever noted the file; no later write brings the line back."""
 
     def full(file: Path) -> None:
         raise StoreError(f"Cannot write {file}.")
@@ -172,8 +172,9 @@ def test_a_line_that_could_not_be_written_is_no_success(
         patch.setattr(receipts, "make_folder", full)
         with pytest.raises(StoreError):
             receipts.append(tmp_path, "one", SHA)
+    receipts.forget(tmp_path, ["one"])
     receipts.append(tmp_path, "two", SHA)
-    assert receipts.load(tmp_path).keys() == {"one", "two"}
+    assert receipts.load(tmp_path).keys() == {"two"}
 
 
 def test_a_target_that_vanished_is_a_store_error(tmp_path: Path) -> None:
