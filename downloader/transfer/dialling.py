@@ -196,7 +196,11 @@ def _looked_up(host: str, port: int, call: Call) -> list[Address]:
             answer.set_exception(error)
 
     thread = threading.Thread(target=ask, name="modelmake-name", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # the system has no thread left: better without a bound than not at all
+        ask()
+        return answer.result()
 
     def is_there(seconds: float) -> bool:
         thread.join(seconds)

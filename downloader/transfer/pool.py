@@ -107,9 +107,7 @@ class Host:
             self._growers.append(grow)
             self._disturb_window()
             if not self._is_watched:
-                self._is_watched = True
-                self._measured_at = time.monotonic()
-                threading.Thread(target=self._watch, name="modelmake-pool", daemon=True).start()
+                self._is_watched = self._is_watching()
 
     def withdraws(self, grow: Grow) -> None:
         """Take the registration back."""
@@ -120,6 +118,14 @@ class Host:
     def moved(self, count: int) -> None:
         """Note bytes that arrived."""
         self._window_bytes += count  # two threads may lose one count: it is a measurement
+
+    def _is_watching(self) -> bool:
+        self._measured_at = time.monotonic()
+        try:
+            threading.Thread(target=self._watch, name="modelmake-pool", daemon=True).start()
+        except RuntimeError:  # the system has no thread left: each file has its first connection
+            return False
+        return True
 
     def _watch(self) -> None:
         """Measure as long as some file could use more connections; a stalled one counts too."""
