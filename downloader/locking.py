@@ -14,8 +14,8 @@ from downloader.errors import Interrupted, LockError, ModelmakeError
 from downloader.lockfile import LockedModel
 from downloader.model import Model
 from downloader.probing import Dead, Prober
-from downloader.progress import counted
 from downloader.project import Project
+from downloader.relocking import is_current, relock
 from downloader.sources.registry import asking_source_for, source_for
 from downloader.transfer.asking import Session
 from downloader.transfer.transport import Transport
@@ -77,7 +77,7 @@ def _left_out(project: Project) -> list[str]:
 
 def _must_ask(project: Project, each: Declared, *, upgrade: bool) -> bool:
     is_asked = each.is_known and not each.outlined
-    return is_asked and (upgrade or not _is_current(project, each))
+    return is_asked and (upgrade or not is_current(project, each))
 
 
 def _asked_at_once(
@@ -121,7 +121,7 @@ def lock_outlined(
             return after, prober.notices
 
         outlined = [each for each in project.declared if each.outlined]
-        return _relock(project, outlined, locked, upgrade=upgrade)
+        return relock(project, outlined, locked, upgrade=upgrade)
 
 
 def lock_asked(
@@ -152,7 +152,7 @@ def lock_asked(
         asked = resolve.ask(each.name, each.entry, source, asker)
         return resolve.keep_first_pins(asked, before), []
 
-    return _relock(project, [each], locked, upgrade=upgrade)
+    return relock(project, [each], locked, upgrade=upgrade)
 
 
 @contextmanager
@@ -162,30 +162,6 @@ def _opened(project: Project, transport: Transport | None) -> Iterator[Transport
         return
     with closing(Transport(project.settings)) as own:
         yield own
-
-
-Locked = Callable[[Declared, LockedModel | None], tuple[LockedModel, list[str]]]
-
-
-def _relock(
-    project: Project, wanted: Iterable[Declared], locked: Locked, *, upgrade: bool
-) -> list[str]:
-    """Lock what is stale of the wanted models, and return what was done."""
-    models: dict[str, LockedModel] = {}
-    lines: list[str] = []
-    for each in wanted:
-        if _is_current(project, each) and not upgrade:
-            continue
-        before = project.lockfile.models.get(each.name)
-        models[each.name], notices = locked(each, before)
-        lines += [_line(each.name, before, models[each.name]), *notices]
-    project.put_locked(models)
-    return lines
-
-
-def _is_current(project: Project, each: Declared) -> bool:
-    before = project.lockfile.models.get(each.name)
-    return before is not None and before.entry == each.digest
 
 
 def _why_unknown(each: Declared) -> str:
@@ -227,19 +203,3 @@ def check(project: Project) -> None:
 
 def _is_stale(model: Model) -> bool:
     return model.is_stale and model.declared.is_known
-
-
-def _is_same(before: LockedModel, after: LockedModel) -> bool:
-    return (before.files, before.archives) == (after.files, after.archives)
-
-
-def _line(name: str, before: LockedModel | None, after: LockedModel) -> str:
-    verb = "locked" if before is None else "same" if _is_same(before, after) else "changed"
-    moved = after.archives or after.files
-    sizes = [artifact.size for artifact in moved]
-    known = sum(size for size in sizes if size is not None)
-    total = f"{known:,} bytes" if None not in sizes else f"{known:,} bytes or more"
-    unpinned = sum(not artifact.is_pinned for artifact in moved)
-    wait = f", {unpinned} to be pinned on first use" if unpinned else ""
-    kind = "archive" if after.archives else "file"
-    return f"{verb} {name}: {counted(len(sizes), kind)}, {total}{wait}"

@@ -1,14 +1,15 @@
 """Where an entry's files go, and whether they may go there."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
-from downloader.entries import AnyEntry, HttpEntry, HttpFile
+from downloader.entries import AnyEntry, HttpEntry, HttpFile, TogetherEntry
 from downloader.manifest_wording import Fault, Keys
 from downloader.safe_path import check_path, collision_key, find_collision
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
+ARCHIVE_HINT = "Give one of the two another `to`, or an `archive` name of its own."
 _NAME_HINT = "A name holds letters, digits and . _ + @ - and begins with a letter or digit."
 
 
@@ -104,24 +105,52 @@ def _check_unpacked_folders(models: Mapping[str, AnyEntry]) -> None:
 def check_collisions(models: Mapping[str, AnyEntry]) -> None:
     """Accept models whose known files can all exist at once, on every file system.
 
-    Only `http` entries name their files; the others are compared when they are locked. What an
-    archive unpacks to is known too late for that, so its folder must be one model's alone.
+    Only `http` entries name all their files, and `together` entries at most an archive; the others
+    are compared when they are locked. What an archive unpacks to is known too late for that, so
+    its folder must be one model's alone.
 
     Raises:
         Fault: Two files would be one, or one would have to be a folder too.
     """
     _check_unpacked_folders(models)
-    targets = [
-        (f"{folder(name, entry)}/{file_path(file)}", name, index)
-        for name, entry in models.items()
-        if isinstance(entry, HttpEntry)
-        for index, file in enumerate(entry.files)
-    ]
-    pair = find_collision(target for target, _, _ in targets)
+    _check_same_archives(models)
+    targets = [target for name, entry in models.items() for target in _known_targets(name, entry)]
+    pair = find_collision(target for target, _ in targets)
     if pair is None:
         return
-    first, second = [found for found in targets if found[0] in pair][:2]
-    other = f"models.{first[1]}.files[{first[2]}] ({first[0]!a})"
-    what = f"its target {second[0]!a} cannot exist beside that of {other}"
+    (first, named), (second, keys) = [found for found in targets if found[0] in pair][:2]
+    what = f"its target {second!a} cannot exist beside that of {_as_path(named)} ({first!a})"
     hint = "Give one another `path`. Names that differ only in case are one file on many disks."
-    raise Fault(("models", second[1], "files", second[2]), what, hint)
+    if keys[-1] == "archive":
+        hint = ARCHIVE_HINT
+    raise Fault(keys, what, hint)
+
+
+def _known_targets(name: str, entry: AnyEntry) -> Iterator[tuple[str, Keys]]:
+    """Give each target that the entry names, and where it does."""
+    if isinstance(entry, HttpEntry):
+        for index, file in enumerate(entry.files):
+            keys: Keys = ("models", name, "files", index)
+            yield f"{folder(name, entry)}/{file_path(file)}", keys
+    elif isinstance(entry, TogetherEntry) and entry.archive is not None:
+        yield f"{folder(name, entry)}/{entry.archive}", ("models", name, "archive")
+
+
+def _as_path(keys: Keys) -> str:
+    parts = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    return "".join(parts).removeprefix(".")
+
+
+def _check_same_archives(models: Mapping[str, AnyEntry]) -> None:
+    """Refuse two entries whose archives Together gives one name, in one folder."""
+    seen: dict[object, str] = {}
+    for name, entry in models.items():
+        if not isinstance(entry, TogetherEntry) or entry.archive is not None:
+            continue
+        job, _, step = entry.job.partition(":")
+        checkpoint = int(step) if step else entry.checkpoint
+        meant = collision_key(folder(name, entry)), job, checkpoint, entry.type
+        other = seen.setdefault(meant, name)
+        if other != name:
+            what = f"its archive would have the name and the folder of that of `{other}`"
+            raise Fault(("models", name), what, ARCHIVE_HINT)

@@ -165,3 +165,59 @@ def test_a_key_that_is_refused_says_where_to_get_one(
         lock(tmp_path, {"m": bot()})
     assert "https://api.together.ai/settings/api-keys" in caught.value.hint
     assert "canary" not in caught.value.report()
+
+
+SHARED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"archive": "bot.tar.zst"}, {"archive": "BOT.tar.zst", "job": "ft-00"}),
+    ({}, {}),
+    ({"job": f"{JOB}:10"}, {"checkpoint": 10}),
+    ({"checkpoint": [10, 20], "type": "adapter"}, {"checkpoint": [10, 20], "type": "adapter"}),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SHARED)
+def test_two_entries_cannot_share_an_archive(
+    tmp_path: Path, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    """What would be one file is refused by the manifest where it can know, naming the entries."""
+    models = {"a": bot(to="models/s", **one), "b": bot(to="models/S", **other)}
+    with pytest.raises(ManifestError, match=r"models\.b.*(`a`|models\.a\.archive)") as caught:
+        _ = project(tmp_path, models).declared
+    assert "another `to`" in caught.value.hint
+
+
+APART: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"archive": "a.tar.zst"}, {"archive": "b.tar.zst"}),
+    ({}, {"archive": "b.tar.zst"}),
+    ({}, {"checkpoint": 10}),
+    ({}, {"type": "adapter"}),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), APART)
+def test_two_archives_may_lie_in_one_folder(
+    tmp_path: Path, together: TogetherServer, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    """Another name, step or type is another file."""
+    models = {"a": bot(to="models/s", **one), "b": bot(to="models/s", **other)}
+    assert len(lock(tmp_path, models)) == 2
+
+
+def test_jobs_of_one_name_cannot_share_a_folder(tmp_path: Path, together: TogetherServer) -> None:
+    """Where only the providers' answers show it, the second one is not locked."""
+    together.add_job("ft-00", checkpoints={20: {"merged": merged_archive(20)}})
+    shared = {"a": bot(to="models/s"), "b": bot(job="ft-00", to="models/s")}
+    with pytest.raises(LockError, match="one place on some disks"):
+        lock(tmp_path, shared)
+    assert len(project(tmp_path).lockfile.models) == 1
+
+
+def test_models_that_swap_their_jobs_share_nothing(
+    tmp_path: Path, together: TogetherServer
+) -> None:
+    """What the lock says of a model that is stale is not held against another."""
+    together.add_job("ft-00", checkpoints={20: {"merged": merged_archive(20)}})
+    together.job("ft-00").output_name = "acct/other"
+    for one, other in ((JOB, "ft-00"), ("ft-00", JOB)):
+        models = {"a": bot(job=one, to="models/s"), "b": bot(job=other, to="models/s")}
+        assert len(lock(tmp_path, models)) == 2
