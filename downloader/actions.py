@@ -44,22 +44,32 @@ def _failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
     return wrapped
 
 
+@_failing
 def fetch(name: str, path: str) -> Any:  # noqa: ANN401 - as `_failing`
-    """Bring one target up to date, unless models.lock could not be."""
-    if current().has_lock_failed:  # doit runs a task even when its setup task failed
-        return TaskFailed("models.lock is not up to date", report=False)
-    return _fetch(name, path)
+    """Bring one target up to date; what was done is for the reporter."""
+    return _why_not() or _values(current().syncer.sync(name, path, Heartbeat(f"{name}/{path}")))
 
 
 fetch.__signature__ = inspect.signature(fetch)  # type: ignore[attr-defined]  # doit asks for each file
 
 
 @_failing
-def _fetch(name: str, path: str) -> Any:  # noqa: ANN401 - as `_failing`
-    """Bring one target up to date; what was done is for the reporter."""
+def unpack(name: str, path: str) -> Any:  # noqa: ANN401 - as `_failing`
+    """Have an archive unpacked aside, so that its files need not wait for it one by one."""
+    return _why_not() or _values(current().syncer.stage(name, path, Heartbeat(f"{name}/{path}")))
+
+
+def _why_not() -> TaskFailed | None:
+    """Return why no file of this run may be begun, None where all may.
+
+    Raises:
+        StoreError: The disk has no room for them; who asks later is told without a report.
+    """
+    if current().has_lock_failed:  # doit runs a task even when its setup task failed
+        return TaskFailed("models.lock is not up to date", report=False)
     if not current().has_room():
         return TaskFailed("the disk has no room for this run", report=False)
-    return _values(current().syncer.sync(name, path, Heartbeat(f"{name}/{path}")))
+    return None
 
 
 def _values(outcome: "Outcome") -> Values:
@@ -71,12 +81,6 @@ def _values(outcome: "Outcome") -> Values:
         "is_first_use": outcome.is_first_use,
         "note": outcome.note,
     }
-
-
-@_failing
-def unpack(name: str, path: str) -> Values:
-    """Have an archive unpacked aside, so that its files need not wait for it one by one."""
-    return _values(current().syncer.stage(name, path, Heartbeat(f"{name}/{path}")))
 
 
 @_failing

@@ -133,15 +133,17 @@ def _asked_tasks(name: str) -> Iterator[Task]:
     return _model_tasks(model, [])
 
 
-def _private_task(name: str, action: Callable[..., object], *arguments: str) -> Task:
-    return Task(name, [(action, list(arguments))], **UNTOUCHED_STREAMS)
+def _private_task(
+    name: str, action: Callable[..., object], *arguments: str, setup: Sequence[str] = ()
+) -> Task:
+    return Task(name, [(action, list(arguments))], setup=list(setup), **UNTOUCHED_STREAMS)
 
 
 def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
     """Make a task for each target of the model, and their group as the last one."""
     targets = list(model.why_stale())
     files = list(_file_tasks(model, targets, needs_lock))
-    yield from _unpack_tasks(model, targets)
+    yield from _unpack_tasks(model, targets, needs_lock)
     yield from files
     yield _model_task(model, files, needs_lock)
 
@@ -192,14 +194,15 @@ def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterat
         )
 
 
-def _unpack_tasks(model: Model, targets: Targets) -> Iterator[Task]:
+def _unpack_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
     """Make a task for each archive that files are missing of; they take it for their setup.
 
     So they do not wait for it in doit's threads, where another model's files could be fetched.
     """
     names = {name for each, why in targets if why for name in _unpack_task_of(model, each)}
     for name in sorted(names):
-        yield _private_task(name, actions.unpack, model.name, name.partition("/")[2])
+        path = name.partition("/")[2]
+        yield _private_task(name, actions.unpack, model.name, path, setup=needs_lock)
 
 
 def _unpack_task_of(model: Model, artifact: Artifact) -> list[str]:
