@@ -73,6 +73,8 @@ def _why_not() -> TaskFailed | None:
 
 
 def _values(outcome: "Outcome") -> Values:
+    if outcome.is_repeat:
+        return {}
     return {
         "verb": outcome.verb,
         "size": outcome.size,

@@ -38,6 +38,11 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     outlined: LockedModel | None
     is_known: bool = True
 
+    @property
+    def keeps_archives(self) -> bool:
+        """Whether archives stay once their files are in place; true where there are none."""
+        return bool(getattr(self.entry, "keep_archive", True))
+
 
 class _Compiled(msgspec.Struct, frozen=True, kw_only=True):
     binding: str

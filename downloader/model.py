@@ -45,7 +45,7 @@ class Model:
         """
         if self.locked is None or not self.locked.archives:
             return self.locked.files if self.locked else ()
-        if self._keeps_archives:
+        if self.declared.keeps_archives:
             return (*self.locked.files, *self.locked.archives)
         return (*self.locked.files, *self.not_unpacked)
 
@@ -57,8 +57,9 @@ class Model:
         return tuple(each for each in self.locked.archives if not self.locked.out_of(each.path))
 
     @property
-    def _keeps_archives(self) -> bool:
-        return bool(getattr(self.declared.entry, "keep_archive", True))
+    def must_ask(self) -> bool:
+        """Whether only its provider can tell which files it has."""
+        return self.is_stale and self.declared.is_known and self.declared.outlined is None
 
     def why_stale(self) -> Iterator[tuple[Artifact, str | None]]:
         """Yield each target with the rule that makes it stale, None where it is fresh."""

@@ -49,7 +49,7 @@ class _Run:
         """Do all of it, and return what went wrong; Ctrl-C stops everything."""
         try:
             with self._files, self._asking:
-                known = [each for each in self._models if not _must_ask(each)]
+                known = [each for each in self._models if not each.must_ask]
                 self._syncer.plan((each.name, path) for each in known for path in _stale(each))
                 return self._failures()
         finally:
@@ -71,7 +71,7 @@ class _Run:
 
     def _ask(self, model: Model) -> list[Future[Outcome]]:
         """Lock the model where its provider must be asked, and begin to fetch what is stale."""
-        if _must_ask(model):
+        if model.must_ask:
             session = Session(self._syncer.transport, self._syncer.stop, tell)
             locking.lock_asked(self._project, model.declared, session)
             model = next(each for each in self._project.models() if each.name == model.name)
@@ -80,10 +80,6 @@ class _Run:
 
 def _stale(model: Model) -> list[str]:
     return [artifact.path for artifact, why in model.why_stale() if why]
-
-
-def _must_ask(model: Model) -> bool:
-    return model.is_stale and model.declared.is_known and model.declared.outlined is None
 
 
 def _wait(running: Sequence[Future[T]]) -> None:

@@ -80,6 +80,7 @@ class Syncer:
             ModelmakeError: As `sync`.
         """
         self._files.forget(name, path)
+        self._archives.forget(name, path)
         return self.sync(name, path)
 
     def interrupt(self) -> None:

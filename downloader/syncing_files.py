@@ -30,6 +30,7 @@ class Outcome:
         seconds: How long it took.
         is_first_use: Whether the SHA-256 was pinned by this.
         note: What else is to be said of it, a few words.
+        is_repeat: Whether all of that was said before in this run.
     """
 
     verb: str
@@ -38,6 +39,7 @@ class Outcome:
     seconds: float
     is_first_use: bool
     note: str = ""
+    is_repeat: bool = False
 
 
 class FileSyncer:

@@ -92,17 +92,12 @@ def task_fetch() -> Iterator[Task]:
             yield _private_task(LOCK_TASK, actions.lock_outlined)
         default: list[Task] = []
         for model in project.models():
-            tasks = _asking_tasks(model) if _must_ask(model) else _model_tasks(model, needs_lock)
+            tasks = _asking_tasks(model) if model.must_ask else _model_tasks(model, needs_lock)
             *parts, group = tasks
             yield from (*parts, group)
             if not model.declared.entry.optional:
                 default.append(group)
         yield _default_task(default, needs_lock)
-
-
-def _must_ask(model: Model) -> bool:
-    """Whether only the model's provider can tell which files it has."""
-    return model.is_stale and model.declared.is_known and model.declared.outlined is None
 
 
 def _asking_tasks(model: Model) -> Iterator[Task]:

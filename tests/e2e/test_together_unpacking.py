@@ -8,8 +8,14 @@ import pytest
 
 from tests.e2e.project import Project
 from tests.e2e.test_preflight import small_disk
+from tests.servers.together.archives import lora_archive
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import JOB, bot, downloads, usual_checkpoints
+from tests.together.projects import ARCHIVE, JOB, bot, downloads, usual_checkpoints
+
+
+def other_archive() -> bytes:
+    """Return an archive as long as the usual adapter's, with other bytes."""
+    return lora_archive(20)[:-1] + b"x"
 
 
 @pytest.fixture
@@ -46,4 +52,45 @@ def test_an_archive_that_does_not_fit_is_not_begun(
     assert run.status == 1
     assert run.stderr.count("Not enough room") == 1
     assert "1 failed" in run.stdout
+    assert downloads(together) == asked
+
+
+def test_an_archive_with_wrong_bytes_is_fetched_once(
+    project: Project, together: TogetherServer
+) -> None:
+    """Its unpacking and its own task share one download and one error."""
+    together.job(JOB).checkpoints = {20: {"adapter": other_archive()}}
+    asked = len(downloads(together))
+    run = project.doit(MODELMAKE_CONNECTIONS="1")
+
+    assert run.status == 1
+    assert len(downloads(together)) == asked + 1
+    assert run.stderr.count("failed ") == 1, run.text
+
+
+def test_a_kept_archive_is_told_and_counted_once(
+    project: Project, together: TogetherServer
+) -> None:
+    """On a second machine its unpacking fetches it; its own task says nothing more of it."""
+    run = project.doit()
+
+    assert run.status == 0, run.text
+    told = [line for line in run.error_lines if ARCHIVE in line]
+    assert [line.split()[0] for line in told] == ["fetched"]
+    assert "1 fetched" in run.stdout
+    assert "5 unpacked, 0 verified in place" in run.stdout
+
+
+def test_right_files_without_receipts_ask_for_no_archive(
+    project: Project, together: TogetherServer
+) -> None:
+    """They are hashed; an archive that is not kept is not fetched for that."""
+    project.declare({"bot": bot(type="adapter", extract=True, keep_archive=False)})
+    assert project.doit().status == 0
+    project.receipts("bot").unlink()
+    asked = downloads(together)
+    run = project.doit()
+
+    assert run.status == 0, run.text
+    assert "5 verified in place" in run.stdout
     assert downloads(together) == asked
