@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from downloader import receipts
-from downloader.archive import what_came
+from downloader.archive import UnsafeArchive, what_came
 from downloader.artifact import Artifact
 from downloader.errors import LockError, ModelmakeError
 from downloader.kept_archives import KeptArchives, Place
@@ -142,13 +142,16 @@ class ArchiveSyncer:
         """Read from an archive that stays packed what came, and note it.
 
         Raises:
-            BadArchive: It is none; it was set aside.
+            BadArchive: It is damaged or none; it was set aside.
         """
         if archive.checkpoint is None or archive.checkpoint.came or self._project.is_read_only:
             return outcome
         file = self._project.folder(name) / archive.path
         with self._kept.doubting(name, archive, file):
-            came = what_came(file, Watching(None, self._stop))
+            try:
+                came = what_came(file, Watching(None, self._stop))
+            except UnsafeArchive:  # nobody unpacks it here
+                return replace(outcome, note="what it holds is not known")
         self._pin_came(name, archive, came)
         return replace(outcome, note=_told(archive, came))
 

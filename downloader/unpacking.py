@@ -17,13 +17,15 @@ from downloader import receipts
 from downloader.archive import Member, unpack
 from downloader.artifact import Artifact
 from downloader.durable import BINARY, NO_FOLLOW, naming
-from downloader.errors import BadArchive, DigestMismatch, Interrupted, ManifestError
+from downloader.errors import DigestMismatch, Interrupted, ManifestError
 from downloader.progress import Observer
 from downloader.project import Project
 from downloader.resolve import is_chosen
 from downloader.safe_path import check_path, find_collision
 from downloader.transfer.locked_file import is_alive, machine
 from downloader.transfer.placing import Place
+
+_CHOOSE = "Leave that file out of its archive with `exclude`."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class Unpacker:
         Raises:
             BadArchive: It is damaged, or holds what is not taken.
             DigestMismatch: Other files came out than models.lock says.
-            ManifestError: The patterns leave no file.
+            ManifestError: The patterns leave no file, or one that cannot be a target.
             StoreError: The disk refused.
         """
         workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER / "unpacking"
@@ -118,7 +120,7 @@ class Unpacker:
             )
         model = self._project.lockfile.models[name]
         others = (*model.not_from(archive.path), *model.archives)
-        _check_paths(archive, chosen, {each.path for each in others})
+        _check_paths(name, chosen, {each.path for each in others})
         locked = model.out_of(archive.path)
         if locked and {_bytes_of(each) for each in locked} != {_bytes_of(each) for each in chosen}:
             raise DigestMismatch(
@@ -155,21 +157,22 @@ def _bytes_of(member: Artifact) -> tuple[str, int | None, str | None]:
     return member.path, member.size, member.sha256
 
 
-def _check_paths(archive: Artifact, members: tuple[Artifact, ...], others: set[str]) -> None:
+def _check_paths(name: str, members: tuple[Artifact, ...], others: set[str]) -> None:
     """Refuse files that cannot be targets of this model beside its other ones.
 
     Raises:
-        BadArchive: Names the path.
+        ManifestError: Names the path; the archive itself is good.
     """
     paths = [each.path for each in members]
     for path in paths:
         try:
             check_path(path)
         except ValueError as error:
-            raise BadArchive(f"{archive.path} cannot be unpacked: {error}.") from None
+            raise ManifestError(f"models.{name}: {error}.", hint=_CHOOSE) from None
     if found := find_collision([*paths, *others]):
-        raise BadArchive(
-            f"{archive.path} holds {found[0]!a}, which cannot be beside {found[1]!a} on some disks."
+        raise ManifestError(
+            f"models.{name}: {found[0]} and {found[1]} would be one place on some disks.",
+            hint=_CHOOSE,
         )
 
 

@@ -12,7 +12,7 @@ understand, and its filters had to be mended again and again (CVE-2024-12718, CV
 """
 
 from downloader.archive.compressed import suffix_of
-from downloader.archive.limits import Limits
+from downloader.archive.limits import Limits, UnsafeArchive
 from downloader.archive.unpacking import Member, Watch, unpack, what_came
 
-__all__ = ["Limits", "Member", "Watch", "suffix_of", "unpack", "what_came"]
+__all__ = ["Limits", "Member", "UnsafeArchive", "Watch", "suffix_of", "unpack", "what_came"]

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from downloader.archive.limits import Limits
+from downloader.archive.limits import Limits, UnsafeArchive
 from downloader.errors import BadArchive
 from downloader.progress import bytes_text
 
@@ -87,7 +87,7 @@ def _bounded(file: BinaryIO, limits: Limits, check_stop: Callable[[], None]) -> 
         check_stop()
         out_bytes += len(chunk)
         if out_bytes > max(limits.ratio_free_bytes, limits.ratio * file.tell()):
-            raise BadArchive(f"more than {limits.ratio} times its size comes out of it")
+            raise UnsafeArchive(f"more than {limits.ratio} times its size comes out of it")
         if chunk:
             yield chunk
 
@@ -105,7 +105,7 @@ def _parts(file: BinaryIO, limits: Limits) -> Iterator[Iterator[bytes]]:
             raise BadArchive(f"bytes follow after its end, beginning with {magic!a}")
         count += 1
         if count > limits.parts:
-            raise BadArchive(f"it has more than {limits.parts} zstd frames or gzip members")
+            raise UnsafeArchive(f"it has more than {limits.parts} zstd frames or gzip members")
         yield read_part(file, magic, limits)
 
 
@@ -143,7 +143,7 @@ def _zstd_frame(file: BinaryIO, magic: bytes, limits: Limits) -> Iterator[bytes]
         frame = zstandard.get_frame_parameters(head)
         if frame.window_size > limits.window_bytes:
             window, most = bytes_text(frame.window_size), bytes_text(limits.window_bytes)
-            raise BadArchive(f"its zstd window of {window} is more than the {most} allowed")
+            raise UnsafeArchive(f"its zstd window of {window} is more than the {most} allowed")
         unpacker = zstandard.ZstdDecompressor(max_window_size=limits.window_bytes).decompressobj()
         yield unpacker.decompress(head)
         yield from _zstd_blocks(file, unpacker.decompress, limits)
@@ -172,7 +172,7 @@ def _zstd_blocks(
         chunk = decompress(head + _exactly(file, 1 if kind == _RLE_BLOCK else size))
         empty += not chunk
         if empty > limits.parts:
-            raise BadArchive(f"it has more than {limits.parts} empty zstd blocks")
+            raise UnsafeArchive(f"it has more than {limits.parts} empty zstd blocks")
         yield chunk
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from downloader.errors import BadArchive
+
 MIB = 1 << 20
 
 
@@ -34,3 +36,7 @@ class Limits:
 
 
 USUAL = Limits()
+
+
+class UnsafeArchive(BadArchive):
+    """Its bytes may be the right ones, but what they hold is not to be unpacked."""

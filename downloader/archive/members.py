@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from downloader.archive import pax
 from downloader.archive.compressed import READ_BYTES, Compressed
 from downloader.archive.header import BLOCK_BYTES, ZEROS, Header, parse
-from downloader.archive.limits import Limits
+from downloader.archive.limits import Limits, UnsafeArchive
 from downloader.archive.names import Names, path_of, shown
 from downloader.errors import BadArchive
 from downloader.safe_path import MAX_PATH_BYTES
@@ -108,7 +108,7 @@ class Members:
         self._names.add(entry.path, is_folder=entry.is_folder)
         self._total += entry.size
         if self._limits.total_bytes is not None and self._total > self._limits.total_bytes:
-            raise BadArchive(
+            raise UnsafeArchive(
                 f"with {shown(name)} its files have more than {self._limits.total_bytes} bytes"
             )
         self._left, self._padding = entry.size, -entry.size % BLOCK_BYTES
@@ -181,7 +181,7 @@ def _entry(header: Header, name: bytes, found: dict[bytes, bytes]) -> Entry:
     if kind is None and header.kind not in (_FILE, _FOLDER):
         kind = f"of the unknown type {header.kind!a}"
     if kind:
-        raise BadArchive(f"its member {shown(name)} is {kind}, not a plain file or folder")
+        raise UnsafeArchive(f"its member {shown(name)} is {kind}, not a plain file or folder")
     size = pax.size_of(found, header.size)
     is_folder = header.kind == _FOLDER
     if size is None or (is_folder and size):

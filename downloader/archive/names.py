@@ -1,7 +1,6 @@
 """The names of an archive's members, judged one by one and together. Pure."""
 
-from downloader.archive.limits import Limits
-from downloader.errors import BadArchive
+from downloader.archive.limits import Limits, UnsafeArchive
 from downloader.safe_path import check_path, collision_key
 
 _ROOT = (b".", b"./")
@@ -18,7 +17,7 @@ def path_of(name: bytes, *, is_folder: bool) -> str:
     """Return the path that a member's name means; empty for the archive's own root, `./`.
 
     Raises:
-        BadArchive: It is not a safe path below the folder that is unpacked to.
+        UnsafeArchive: It is not a safe path below the folder that is unpacked to.
     """
     if is_folder and name in _ROOT:
         return ""
@@ -27,9 +26,9 @@ def path_of(name: bytes, *, is_folder: bool) -> str:
         path = path.removesuffix("/") if is_folder else path
         check_path(path)
     except UnicodeDecodeError as error:
-        raise BadArchive(f"the name of its member {shown(name)} is not UTF-8") from error
+        raise UnsafeArchive(f"the name of its member {shown(name)} is not UTF-8") from error
     except ValueError as error:
-        raise BadArchive(f"of its members {error}") from error
+        raise UnsafeArchive(f"of its members {error}") from error
     return path
 
 
@@ -59,7 +58,7 @@ class Names:
             is_folder: Whether it is a folder.
 
         Raises:
-            BadArchive: The name is taken on some file system, or it is too much of something.
+            UnsafeArchive: The name is taken on some file system, or it is too much of something.
         """
         *folders, last = path.split("/")
         self._check_limits(path, len(folders))
@@ -71,18 +70,18 @@ class Names:
             return
         folder = self._folder(inside, last, path) if last else inside
         if folder.is_listed:
-            raise BadArchive(f"its member {shown(path)} comes twice")
+            raise UnsafeArchive(f"its member {shown(path)} comes twice")
         folder.is_listed = True
 
     def count(self) -> None:
         """Count one thing more that the archive brings.
 
         Raises:
-            BadArchive: There are too many.
+            UnsafeArchive: There are too many.
         """
         self._entries += 1
         if self._entries > self._limits.entries:
-            raise BadArchive(f"it has more than {self._limits.entries} entries")
+            raise UnsafeArchive(f"it has more than {self._limits.entries} entries")
 
     def only_folder(self) -> str | None:
         """Return the name of the one folder that everything lies in, if there is one."""
@@ -92,9 +91,9 @@ class Names:
     def _check_limits(self, path: str, depth: int) -> None:
         self._bytes += len(path.encode())
         if self._bytes > self._limits.names_bytes:
-            raise BadArchive(f"its names take more than {self._limits.names_bytes} bytes")
+            raise UnsafeArchive(f"its names take more than {self._limits.names_bytes} bytes")
         if depth > self._limits.depth:
-            raise BadArchive(
+            raise UnsafeArchive(
                 f"its member {shown(path)} lies more than {self._limits.depth} folders deep"
             )
 
@@ -104,7 +103,7 @@ class Names:
             self.count()
             self._folders += 1
             if self._folders > self._limits.folders:
-                raise BadArchive(f"it has more than {self._limits.folders} folders")
+                raise UnsafeArchive(f"it has more than {self._limits.folders} folders")
             known = parent.inside[_key(part)] = (part, _Folder())
         spelling, folder = known
         if spelling != part or folder is None:
@@ -125,10 +124,12 @@ def _key(part: str) -> str:
     return part if key == part else key  # the same object twice costs the memory of one
 
 
-def _clash(path: str, part: str, spelling: str) -> BadArchive:
+def _clash(path: str, part: str, spelling: str) -> UnsafeArchive:
     if part == spelling:
-        return BadArchive(f"its member {shown(path)} comes twice, or {shown(part)} as two things")
-    return BadArchive(
+        return UnsafeArchive(
+            f"its member {shown(path)} comes twice, or {shown(part)} as two things"
+        )
+    return UnsafeArchive(
         f"for its member {shown(path)} some systems take {shown(part)} and {shown(spelling)}"
         " for one name"
     )

@@ -7,6 +7,7 @@ that of the whole record in decimal.
 import re
 
 from downloader.archive.header import MOST_SIZE
+from downloader.archive.limits import UnsafeArchive
 from downloader.errors import BadArchive
 
 MOST_BYTES = 1 << 20
@@ -46,10 +47,10 @@ def check_global(found: dict[bytes, bytes]) -> None:
     """Accept a global header that only remarks, as `git archive` writes it.
 
     Raises:
-        BadArchive: It would change the members after it.
+        UnsafeArchive: It would change the members after it.
     """
     if found.keys() & _CHANGES_A_MEMBER or is_sparse(found):
-        raise BadArchive("a global PAX header in it changes names or sizes")
+        raise UnsafeArchive("a global PAX header in it changes names or sizes")
 
 
 def size_of(found: dict[bytes, bytes], size_in_block: int) -> int | None:

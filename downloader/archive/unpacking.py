@@ -101,7 +101,8 @@ def what_came(
         limits: As in `unpack`.
 
     Raises:
-        BadArchive: As far as it was read, `unpack` would refuse it.
+        BadArchive: As far as it was read, `unpack` would refuse it; an UnsafeArchive where
+            nothing says that its bytes are wrong.
         StoreError: It cannot be read.
         Interrupted: From the watch.
     """
@@ -120,7 +121,7 @@ def _opened(archive: Path, watch: Watch, limits: Limits) -> Iterator[Members]:
         try:
             yield members
         except BadArchive as error:
-            raise BadArchive(
+            raise type(error)(
                 f"The archive {shown(archive.name)} is refused: {error}{members.place}."
             ) from error
 

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from downloader.errors import (
     BadArchive,
     DigestMismatch,
     LockError,
+    ManifestError,
     StoreError,
 )
 from downloader.syncing import Syncer
@@ -26,6 +28,7 @@ from tests.together.projects import (
     locked_archives,
     private_files,
     serve,
+    sync,
     sync_adapter,
 )
 
@@ -89,7 +92,6 @@ def test_a_list_that_the_archive_does_not_give_is_refused(
         {"a": b"1", "x/../../evil": b"2"},
         {"a": b"1", "A": b"2"},
         {"a": b"1", "con": b"2"},
-        {"a": b"1", ARCHIVE: b"2"},
         {},
     ],
     ids=lambda content: "-".join(content)[:30],
@@ -114,6 +116,43 @@ def test_an_archive_that_may_not_be_unpacked_leaves_nothing(
     }
     assert not [each for each in private_files(home) if each.startswith("unpacking/")]
     assert not locked_archives(home)[0].is_pinned
+
+
+@pytest.mark.parametrize(
+    ("content", "keys", "said"),
+    [
+        ({"a": b"1"}, {"include": ["*.safetensor"]}, "leave none of the archive's files"),
+        ({"a": b"1", ARCHIVE: b"2"}, {}, "would be one place"),
+    ],
+)
+def test_a_good_archive_stays_where_the_entry_does_not_fit_it(
+    tmp_path: Path, together: TogetherServer, content: dict[str, bytes], keys: Any, said: str
+) -> None:
+    """What models.yaml can mend is its error; the archive stays pinned and is not fetched again."""
+    serve(together, content)
+    for _ in range(2):
+        with pytest.raises(ManifestError, match=said):
+            sync_adapter(tmp_path, **keys)
+        asked = len(together.requests)
+
+    assert files(tmp_path) == {ARCHIVE}
+    assert private_files(tmp_path) == {"receipts"}
+    assert locked_archives(tmp_path)[0].is_pinned
+    exclude = {"exclude": [ARCHIVE]} if ARCHIVE in content else {}
+    sync_adapter(tmp_path, **exclude)
+    assert len([each for each in together.requests[asked:] if "Range" not in each.headers]) == 1
+
+
+def test_an_archive_that_stays_packed_may_hold_anything(
+    tmp_path: Path, together: TogetherServer
+) -> None:
+    """Members that would not be unpacked are no damage: it is kept, and its kind is not told."""
+    serve(together, {"a": b"1", "../evil": b"2"})
+    sync(tmp_path, type="adapter")
+
+    assert files(tmp_path) == {ARCHIVE}
+    assert locked_archives(tmp_path)[0].is_pinned
+    assert locked_archives(tmp_path)[0].checkpoint.came is None
 
 
 def test_something_in_the_way_is_told(tmp_path: Path, together: TogetherServer) -> None:
