@@ -130,13 +130,19 @@ class ArchiveSyncer:
         seen = set[Place]()
         for name, path in files:
             folder, artifact = self._project.folder(name), self._project.artifact(name, path)
-            if not Target(folder, artifact, "").must_be_fetched:
+            if not self._must_be_fetched(name, artifact):
                 continue
             if artifact.archive is not None:
                 artifact = self._project.artifact(name, artifact.archive)
-            if (name, artifact.path) not in seen:
+            if (name, artifact.path) not in seen and self._must_be_fetched(name, artifact):
                 seen.add((name, artifact.path))
                 yield folder / receipts.PRIVATE_FOLDER, artifact
+
+    def _must_be_fetched(self, name: str, artifact: Artifact) -> bool:
+        place = None
+        if self._project.lockfile.models[name].has_archive(artifact.path):
+            place = self._kept.place(name, artifact)
+        return Target(self._project.folder(name), artifact, "", place).must_be_fetched
 
     def inspect(self, name: str, archive: Artifact, outcome: Outcome) -> Outcome:
         """Read from an archive that stays packed what came, and note it.

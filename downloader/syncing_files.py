@@ -66,6 +66,15 @@ class FileSyncer:
         Raises:
             ModelmakeError: It could not be done; the target is as it was.
         """
+        try:
+            return self._sync(name, artifact, observer, place)
+        finally:
+            workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER
+            self._fetcher.release(workspace, artifact)
+
+    def _sync(
+        self, name: str, artifact: Artifact, observer: Observer, place: Path | None
+    ) -> Outcome:
         began = time.monotonic()
         folder = self._project.folder(name)
         self._check_pinned(artifact, name)

@@ -130,6 +130,10 @@ class Fetcher:
             if artifact.size is not None
         )
 
+    def release(self, workspace: Path, artifact: Artifact) -> None:
+        """Give up what `plan` claimed for a file: it is there, or will not come."""
+        self._room.release(workspace / PARTIALS / partial_name(artifact.path))
+
     def fetch(self, job: Job, observer: Observer | None = None) -> Fetched:
         """Bring the artifact to its target.
 
@@ -147,7 +151,7 @@ class Fetcher:
                 except ModelmakeError as error:
                     failures.append((location, error))
         finally:
-            self._room.release(job.partials / partial_name(job.artifact.path))
+            self.release(job.workspace, job.artifact)
         try:
             raise _combined(job.artifact, failures)
         finally:

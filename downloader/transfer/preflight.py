@@ -52,7 +52,8 @@ class Room:
         """Claim room for files that are going to be fetched.
 
         Args:
-            files: The path of each one's partial, and the file's size in bytes.
+            files: The path of each one's partial, and the file's size in bytes. One that moves
+                already keeps its claim.
 
         Raises:
             StoreError: A disk has no room for all of them; no claim is made.
@@ -62,6 +63,8 @@ class Room:
         with self._changing:
             folders = {}
             for partial, size in files:
+                if partial in self._moving:
+                    continue  # it says itself what is missing
                 disk, folder = _disk_of(partial.parent)
                 folders[disk] = folder
                 self._forget(partial)

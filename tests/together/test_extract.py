@@ -12,6 +12,7 @@ from downloader.errors import (
     ManifestError,
 )
 from downloader.syncing import Syncer
+from downloader.transfer import preflight
 from downloader.verify import verify
 from tests.projects import lock, project
 from tests.servers.together.archives import lora_archive
@@ -119,6 +120,18 @@ def test_a_file_is_restored_where_the_archive_is_gone(
 
     assert files(tmp_path) == LORA_FILES | ({ARCHIVE} if keep else set())
     assert [seen.path for seen in together.requests[asked:]] == ["/v1/finetune/download"]
+
+
+def test_a_file_of_a_kept_archive_needs_no_room(
+    tmp_path: Path, together: TogetherServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive that is here is not going to be fetched."""
+    sync_adapter(tmp_path)
+    (tmp_path / "models/m/adapter_model.safetensors").unlink()
+    monkeypatch.setattr(preflight, "free_bytes", lambda _folder: 0)
+    sync_adapter(tmp_path)
+
+    assert files(tmp_path) == LORA_FILES | {ARCHIVE}
 
 
 def test_a_file_of_ones_own_stays(tmp_path: Path, together: TogetherServer) -> None:

@@ -10,10 +10,13 @@ import pytest
 from downloader.artifact import Artifact
 from downloader.errors import NotFound, StoreError
 from downloader.settings import Settings
+from downloader.syncing import Syncer
 from downloader.transfer import preflight
 from downloader.transfer.fetch import Fetcher
 from downloader.transfer.preflight import Room, free_bytes
-from tests.transfer.desk import BODY, Desk, however_known, pinned, unpinned
+from tests.projects import http, lock, project
+from tests.servers.faulty import FaultyServer
+from tests.transfer.desk import BODY, Desk, however_known, pinned, sha256, unpinned
 
 SIZE = len(BODY)
 
@@ -219,3 +222,30 @@ def test_the_variable(value: str, is_on: bool) -> None:
     """It is on unless said otherwise; an empty variable says nothing."""
     assert Settings.from_environment({"MODELMAKE_PREFLIGHT": value}).is_preflight is is_on
     assert Settings.from_environment({}).is_preflight
+
+
+def test_a_plan_leaves_what_moves_alone(disk: Disk, tmp_path: Path) -> None:
+    """Its own claim shrinks with what is written; a planned one would not."""
+    room, left = Room(), [600]
+    room.claim(tmp_path / "a", lambda: left[0])
+    room.plan([(tmp_path / "a", 600), (tmp_path / "b", 300)])
+    left[0], disk.written = 0, 600
+    room.claim(tmp_path / "b", lambda: 400)
+
+
+def test_a_planned_file_that_is_there_leaves_its_room(
+    disk: Disk, tmp_path: Path, server: FaultyServer
+) -> None:
+    """What another process put there meanwhile keeps no other file out."""
+    for name in ("a", "b"):
+        server.put(f"/{name}", BODY[:400])
+    entry = http(*({"url": server.url(f"/{n}"), "sha256": sha256(BODY[:400])} for n in ("a", "b")))
+    lock(tmp_path, {"m": entry})
+    syncer = Syncer(project(tmp_path))
+    syncer.plan([("m", "a"), ("m", "b")])
+    (tmp_path / "models/m").mkdir(parents=True)
+    (tmp_path / "models/m/a").write_bytes(BODY[:400])
+    disk.written = 600
+    syncer.sync("m", "a")
+    syncer.sync("m", "b")
+    syncer.close()
