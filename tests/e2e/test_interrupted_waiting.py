@@ -1,8 +1,10 @@
 """Ctrl-C while nothing has come yet: no wait of a connection outlives it (row D10)."""
 
+import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.content import sha256
-from tests.e2e.project import Project, finish
+from tests.e2e.project import REPOSITORY, Project, finish
 from tests.e2e.test_interrupted import GOES_ON
 from tests.e2e.watching import wait_until
 
@@ -136,3 +138,32 @@ def test_ctrl_c_ends_a_silent_fetch(
     process = project.start(*threads, "fetch")
     wait_until(port.is_dialled)
     assert_ends(process, signal.SIGTERM, 143)
+
+
+@pytest.mark.parametrize("source", ["http", "together"])
+@pytest.mark.parametrize("is_doit", [False, True], ids=["ensure", "doit"])
+def test_ctrl_c_ends_a_silent_provider(
+    project: Project, mute: Callable[[bool], Mute], source: str, is_doit: bool
+) -> None:
+    """What is not locked yet is asked for first, from Python too; a signal ends that at once."""
+    port = mute(False)
+    url = f"http://127.0.0.1:{port.port}"
+    job = {"source": "together", "job": "ft-12345678-1234"}
+    project.declare({"one": job if source == "together" else entry(f"{url}/a.bin")})
+    project.variables |= {"TOGETHER_BASE_URL": url, "TOGETHER_API_KEY": "k"}
+    if is_doit:
+        process = project.start()
+    else:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "import downloader; downloader.ensure('one')"],
+            cwd=project.folder,
+            env={**os.environ, **project.variables, "PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    wait_until(port.is_dialled)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert finish(process).status in (130, -signal.SIGINT)
+    assert time.monotonic() - began < STOP_SECONDS
