@@ -187,18 +187,22 @@ def check(project: Project) -> None:
         LockError: Names the models that models.lock does not know as they are declared.
     """
     name = project.lock_path.name
-    wish = " without MODELMAKE_LOCKED" if project.settings.is_locked else ""
+    wish = f" {project.settings.way_to_write}" if project.is_read_only else ""
     hint = f"Run `doit lock`{wish}, and commit {name}."
     if not project.lock_path.exists():
         raise LockError(f"{name} is missing.", hint=hint)
     stale = [model.name for model in project.models() if _is_stale(model)]
     gone = sorted(project.lockfile.models.keys() - {each.name for each in project.declared})
     said = [
-        *(f"{each} changed" for each in stale),
+        *(f"{each} {_how_stale(project, each)}" for each in stale),
         *(f"{each} is declared no more" for each in gone),
     ]
     if said:
         raise LockError(f"{name} is stale: {', '.join(said)}.", hint=hint)
+
+
+def _how_stale(project: Project, name: str) -> str:
+    return "changed" if name in project.lockfile.models else "is not locked yet"
 
 
 def _is_stale(model: Model) -> bool:

@@ -176,8 +176,8 @@ class Project:
     def _refuse_to_write(self) -> None:
         if self.is_read_only:
             raise LockError(
-                f"{self.lock_path.name} would change, and MODELMAKE_LOCKED forbids it.",
-                hint="Run the same command without MODELMAKE_LOCKED, and commit models.lock.",
+                f"{self.lock_path.name} would change, and {self.settings.who_forbids} forbids it.",
+                hint=f"Run the same command {self.settings.way_to_write}, and commit models.lock.",
             )
 
     def artifact(self, name: str, path: str) -> Artifact:

@@ -22,6 +22,7 @@ from downloader.errors import LockError, ModelmakeError
 from downloader.kept_archives import KeptArchives, Place
 from downloader.progress import Observer, counted
 from downloader.project import Project
+from downloader.settings import Settings
 from downloader.syncing_files import FileSyncer, Outcome
 from downloader.target import Target
 from downloader.unpacking import Staged, Unpacker, Watching
@@ -56,7 +57,7 @@ class ArchiveSyncer:
             if self._members(name, archive):
                 return self._kept.have(name, archive, observer)[0]
             if self._project.is_read_only:
-                raise _not_unpacked(name, archive)
+                raise _not_unpacked(name, archive, self._project.settings)
             outcome, staged = self._unpacked(name, archive, observer)
             for member in staged.members:
                 self._put(name, staged, member, archive)
@@ -205,9 +206,9 @@ def _told(archive: Artifact, came: str) -> str:
     return f"holds {HOLDS[came]}{asked}"
 
 
-def _not_unpacked(name: str, archive: Artifact) -> LockError:
+def _not_unpacked(name: str, archive: Artifact, settings: Settings) -> LockError:
     return LockError(
         f"models.lock does not know the files in {name}/{archive.path}, "
-        "and MODELMAKE_LOCKED forbids to note them now.",
-        hint=f"Run `doit fetch:{name}` without MODELMAKE_LOCKED, and commit models.lock.",
+        f"and {settings.who_forbids} forbids to note them now.",
+        hint=f"Run `doit fetch:{name}` {settings.way_to_write}, and commit models.lock.",
     )

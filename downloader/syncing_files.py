@@ -124,10 +124,11 @@ class FileSyncer:
 
     def _check_pinned(self, artifact: Artifact, name: str) -> None:
         if self._project.is_read_only and not artifact.is_pinned:
+            settings = self._project.settings
             raise LockError(
                 f"models.lock pins no SHA-256 for {name}/{artifact.path}, "
-                "and MODELMAKE_LOCKED forbids to pin one now.",
-                hint=f"Run `doit fetch:{name}` without MODELMAKE_LOCKED, and commit models.lock.",
+                f"and {settings.who_forbids} forbids to pin one now.",
+                hint=f"Run `doit fetch:{name}` {settings.way_to_write}, and commit models.lock.",
             )
 
     def _pin(self, name: str, artifact: Artifact, size: int, sha256: str) -> None:

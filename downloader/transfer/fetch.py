@@ -104,12 +104,8 @@ class Fetcher:
     ) -> None:
         self._settings = settings
         self._room = Room(is_watched=settings.is_preflight)
-        self._line = Line(
-            transport,
-            Pool(settings.connections),
-            Throttle(settings.limit_rate),
-            stop or threading.Event(),
-        )
+        throttle, end = Throttle(settings.limit_rate), stop or threading.Event()
+        self._line = Line(transport, Pool(settings.connections), throttle, end)
 
     def interrupt(self) -> None:
         """Stop every transfer at once; what arrived is kept."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import Interrupted
+from downloader.transfer import locked_file
 from downloader.transfer import turn as turns
 from downloader.transfer.locked_file import is_same_file, open_locked, wait_until_free
 from downloader.transfer.turn import Turn
@@ -158,6 +159,7 @@ def test_a_lock_that_keeps_nobody_out_is_none(
 ) -> None:
     """Some network file systems grant every lock: that is noticed, and names are made unique."""
     monkeypatch.setattr("fcntl.flock", lambda *_: None)
+    monkeypatch.setattr(locked_file, "_proven_disks", set())
     path = tmp_path / "m.part"
     with opened(path) as (_, first), opened(path) as (_, second):
         assert len({first, second, path}) == 3
