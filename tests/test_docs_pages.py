@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import get_args
 
@@ -79,6 +80,23 @@ def test_the_architecture_names_every_module() -> None:
         folder = module.rpartition("/")[0]
         is_covered = folder and f"`{folder}/`" in ARCHITECTURE
         assert module in MODULE_FILE.findall(ARCHITECTURE) or is_covered, module
+
+
+def repeated(text: str) -> set[str]:
+    """Return the modules that a text names more than once."""
+    return {name for name, count in Counter(MODULE_FILE.findall(text)).items() if count > 1}
+
+
+def test_the_architecture_says_each_thing_once() -> None:
+    """No row, and no module, stands twice in its table, nor a module twice beside the way."""
+    table = ARCHITECTURE.partition("## Where do I change")[2].partition("\n## ")[0]
+    beside = ARCHITECTURE.partition("\nBeside the way:")[2].partition("\n## ")[0]
+    rows = first_cells(table)
+
+    assert len(rows) > 20
+    assert len(rows) == len(set(rows))
+    assert beside
+    assert (repeated(table), repeated(beside)) == (set(), set())
 
 
 @pytest.mark.parametrize(("contract", "language"), [(0, "layers"), (1, "transfer-layers")])
