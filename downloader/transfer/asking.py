@@ -12,6 +12,7 @@ from downloader.artifact import Location
 from downloader.errors import BadResponse, Interrupted, ModelmakeError
 from downloader.settings import Settings
 from downloader.sources.interface import Start
+from downloader.transfer.probe import size_told
 from downloader.transfer.ranges import range_header
 from downloader.transfer.reply import Reply
 from downloader.transfer.retry import RetryPolicy
@@ -127,9 +128,4 @@ def _start(reply: Reply, location: Location) -> Start:
     head = reply.head
     if head.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         raise reply.refusal(location)
-    is_part = head.status == HTTPStatus.PARTIAL_CONTENT
-    return Start(
-        size=head.content_range[1] if is_part else head.length,
-        etag=head.etag,
-        magic=reply.read_some(MAGIC_BYTES),
-    )
+    return Start(size=size_told(head), etag=head.etag, magic=reply.read_some(MAGIC_BYTES))

@@ -34,7 +34,7 @@ def probe(transport: Transport, artifact: Artifact, locations: tuple[Location, .
 
 def _asked(transport: Transport, artifact: Artifact, location: Location) -> Artifact:
     with transport.open(location, FIRST_BYTE, is_pinned=artifact.is_pinned) as reply:
-        size = _size(reply.head)
+        size = size_told(reply.head)
         if size is None and reply.head.status != HTTPStatus.OK:
             raise reply.refusal(location)
         return msgspec.structs.replace(
@@ -45,8 +45,12 @@ def _asked(transport: Transport, artifact: Artifact, location: Location) -> Arti
         )
 
 
-def _size(head: Head) -> int | None:
-    """Return the file's size in bytes, None where the reply does not tell."""
+def size_told(head: Head) -> int | None:
+    """Return the size in bytes of a file whose first ones were asked for; None: it is not told.
+
+    Raises:
+        BadResponse: It says it carries a range, and not which.
+    """
     if head.status == HTTPStatus.PARTIAL_CONTENT:
         return head.content_range[1]
     if head.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:

@@ -10,7 +10,7 @@ import pytest
 from downloader.errors import LockError
 from downloader.transfer import asking
 from tests.projects import lock, project
-from tests.servers.faults import framing, pages, statuses
+from tests.servers.faults import framing, pages, ranges, statuses
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
 from tests.together.projects import CHECKPOINTS, DOWNLOAD, JOB, LOOK, bot, locked_archives
@@ -181,3 +181,11 @@ def test_a_size_that_cannot_be_is_not_locked(
     fault = lambda _, reply: reply.with_header("Content-Range", f"bytes 0-1/{size}")  # noqa: E731
     together.api.always(DOWNLOAD, fault)
     refused(tmp_path)
+
+
+def test_the_length_of_a_coded_reply_is_no_size(tmp_path: Path, together: TogetherServer) -> None:
+    """An archive that comes coded, and whole, is locked without a size: nobody told it."""
+    coded = _both(ranges.ignored, framing.content_encoding("br"))
+    together.api.always(DOWNLOAD, coded)
+    lock(tmp_path, {"m": bot()})
+    assert locked_archives(tmp_path)[0].size is None
