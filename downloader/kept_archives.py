@@ -17,6 +17,7 @@ from downloader.freshness import why_stale
 from downloader.progress import Observer
 from downloader.project import Project
 from downloader.syncing_files import FileSyncer, Outcome
+from downloader.unpacking import remove_abandoned
 
 Place = tuple[str, str]
 """A model's name and an archive's path."""
@@ -100,6 +101,17 @@ class KeptArchives:
             if not (keeps or isinstance(found, ModelmakeError)) and self._is_unpacked(name, path):
                 with contextlib.suppress(OSError):
                     found[1].unlink()
+
+    def sweep(self, name: str) -> None:
+        """Remove what killed processes left of a model, and no run needs any more."""
+        folder = self._project.folder(name)
+        remove_abandoned(folder / receipts.PRIVATE_FOLDER / "unpacking")
+        for archive in self._project.lockfile.models[name].archives:
+            left = _private(folder) / archive.path
+            keeps = self._project.named(name).keeps_archives
+            if left.is_file() and (keeps or self._is_unpacked(name, archive.path)):
+                with contextlib.suppress(OSError):
+                    left.unlink()
 
     def _have(self, name: str, archive: Artifact, observer: Observer) -> Had:
         place = self.place(name, archive)

@@ -18,7 +18,7 @@ import msgspec
 from downloader import receipts
 from downloader.archive import UnsafeArchive, what_came
 from downloader.artifact import Artifact
-from downloader.errors import LockError, ModelmakeError
+from downloader.errors import LockError, ModelmakeError, StoreError
 from downloader.kept_archives import KeptArchives, Place
 from downloader.progress import Observer, counted
 from downloader.project import Project
@@ -43,6 +43,7 @@ class ArchiveSyncer:
         self._unpacker = Unpacker(project, stop)
         self._kept = KeptArchives(project, files)
         self._staged: dict[Place, Staged] = {}
+        self._synced = set[str]()
         self._failed: dict[Place, ModelmakeError] = {}
         self._finding = threading.Lock()
         self._locks: dict[Place, threading.RLock] = defaultdict(threading.RLock)
@@ -53,6 +54,7 @@ class ArchiveSyncer:
         Raises:
             ModelmakeError: It could not be done.
         """
+        self._synced.add(name)
         with self._lock(name, archive.path):
             if self._members(name, archive):
                 return self._kept.have(name, archive, observer)[0]
@@ -72,6 +74,7 @@ class ArchiveSyncer:
             ModelmakeError: It could not be done.
         """
         began, moved_bytes = time.monotonic(), 0
+        self._synced.add(name)
         target = Target(self._project.folder(name), member, "")
         is_there = target.present(self._files.known(self._project.folder(name)))
         if is_there:
@@ -121,6 +124,14 @@ class ArchiveSyncer:
     def _unpacked(self, name: str, archive: Artifact, observer: Observer) -> tuple[Outcome, Staged]:
         outcome, file = self._kept.have(name, archive, observer)
         with self._kept.doubting(name, archive, file):
+            try:
+                return outcome, self._unpacker.stage(name, archive, file, observer)
+            except StoreError:
+                if file.exists():
+                    raise
+        # Another process had all its files in place, and removed what is not to be kept.
+        outcome, file = self._kept.have(name, archive, observer, again=True)
+        with self._kept.doubting(name, archive, file):
             return outcome, self._unpacker.stage(name, archive, file, observer)
 
     def planned(self, files: Iterable[tuple[str, str]]) -> Iterator[tuple[Path, Artifact]]:
@@ -166,6 +177,8 @@ class ArchiveSyncer:
         """Remove what was unpacked and not put anywhere, and archives that are not to be kept."""
         self._unpacker.close()
         self._kept.close()
+        for name in self._synced:
+            self._kept.sweep(name)
 
     def _put(self, name: str, staged: Staged, member: Artifact, archive: Artifact) -> None:
         folder = self._project.folder(name)

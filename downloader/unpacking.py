@@ -25,6 +25,9 @@ from downloader.safe_path import check_path, find_collision
 from downloader.transfer.locked_file import is_alive, machine
 from downloader.transfer.placing import Place
 
+_MADE: set[str] = set()
+"""The names of folders that this process unpacked into."""
+
 _CHOOSE = "Leave that file out of its archive with `exclude`."
 
 
@@ -66,8 +69,9 @@ class Unpacker:
             StoreError: The disk refused.
         """
         workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER / "unpacking"
-        _remove_abandoned(workspace)
+        remove_abandoned(workspace)
         folder = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+        _MADE.add(folder.name)
         self._folders.append(folder)
         found = unpack(file, folder, Watching(observer, self._stop))
         members = tuple(
@@ -176,10 +180,12 @@ def _check_paths(name: str, members: tuple[Artifact, ...], others: set[str]) -> 
         )
 
 
-def _remove_abandoned(workspace: Path) -> None:
+def remove_abandoned(workspace: Path) -> None:
     """Remove what killed processes of this machine left half unpacked."""
     with contextlib.suppress(OSError):
         for left in workspace.glob(f"{machine()}-*"):
             process = left.name.split("-")[1]
-            if process.isdigit() and not is_alive(int(process)):
+            is_ours = process == str(os.getpid())  # or of an earlier one that had our number
+            is_dead = process.isdigit() and not is_alive(int(process))
+            if is_dead or (is_ours and left.name not in _MADE):
                 shutil.rmtree(left, ignore_errors=True)

@@ -1,5 +1,6 @@
 """Archives and locks that may not be unpacked from, and disks that refuse."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from downloader.errors import (
 )
 from downloader.syncing import Syncer
 from downloader.transfer.locked_file import machine
+from downloader.unpacking import Unpacker
 from tests.projects import declare, edit_lock, lock_saying, project, sha256
 from tests.projects import sync as sync_all
 from tests.servers.together.archives import lora_archive
@@ -245,13 +247,50 @@ def test_what_two_processes_do_at_once_is_whole(tmp_path: Path, together: Togeth
     assert not [each for each in private_files(tmp_path) if "unpacking" in each]
 
 
+def test_what_a_killed_run_left_is_removed_by_the_next_sync(
+    tmp_path: Path, together: TogetherServer
+) -> None:
+    """All was in place when it was killed: not by a run with nothing to do, by one that looks."""
+    sync_adapter(tmp_path, keep_archive=False)
+    private = tmp_path / "models/m/.modelmake"
+    left = [private / "archives" / ARCHIVE, private / f"unpacking/{machine()}-999999999-aa/x"]
+    for each in left:
+        each.parent.mkdir(parents=True, exist_ok=True)
+        each.write_bytes(b"left")
+    sync_adapter(tmp_path, keep_archive=False)
+    assert all(each.exists() for each in left)
+    os.utime(tmp_path / "models/m/tokenizer.json", (1, 1))
+    sync_adapter(tmp_path, keep_archive=False)
+
+    assert private_files(tmp_path) == {"receipts"}
+
+
+def test_an_archive_that_another_process_removes_is_had_once_more(
+    tmp_path: Path, together: TogetherServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its fetch and its unpacking somebody else had all files in place."""
+    stage, taken = Unpacker.stage, list[Path]()
+
+    def stolen(self: Any, name: str, archive: Any, file: Path, observer: Any) -> Any:
+        if not taken:
+            taken.append(file)
+            file.unlink()
+        return stage(self, name, archive, file, observer)
+
+    monkeypatch.setattr(Unpacker, "stage", stolen)
+    sync_adapter(tmp_path, keep_archive=False)
+    assert files(tmp_path) == LORA_FILES
+
+
 def test_another_machines_unpacking_is_left_alone(tmp_path: Path, together: TogetherServer) -> None:
     """On a shared disk a process's number says nothing of another machine's; our dead ones go."""
     base = tmp_path / "models/m/.modelmake/unpacking"
     ours, theirs = base / f"{machine()}-999999999-aa", base / "abcdef-999999999-aa"
-    for each in (ours, theirs):
+    same_number = base / f"{machine()}-{os.getpid()}-aa"
+    for each in (ours, theirs, same_number):
         each.mkdir(parents=True)
     sync_adapter(tmp_path)
 
     assert not ours.exists()
+    assert not same_number.exists()
     assert theirs.exists()
