@@ -11,11 +11,11 @@ from pathlib import Path
 
 from downloader import receipts
 from downloader.artifact import Artifact
-from downloader.durable import make_folder, naming
 from downloader.errors import BadArchive, ModelmakeError
 from downloader.freshness import why_stale
 from downloader.progress import Observer
 from downloader.project import Project
+from downloader.quarantine import set_aside
 from downloader.syncing_files import FileSyncer, Outcome
 from downloader.unpacking import remove_abandoned
 
@@ -81,13 +81,12 @@ class KeptArchives:
         except BadArchive as error:
             if archive.is_pinned:
                 raise
-            aside = self._project.folder(name) / receipts.PRIVATE_FOLDER / "quarantine" / file.name
-            make_folder(aside.parent)
-            with naming(file, "set aside"):
-                file.replace(aside)
+            came = self._project.artifact(name, archive.path)
+            workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER
+            hint = set_aside(file, workspace, came.size or 0, str(came.sha256))
             self._project.pin(name, archive)
             self._project.write_pins()
-            told = BadArchive(str(error), hint=f"What came was set aside as {aside}.")
+            told = BadArchive(str(error), hint=hint)
             self._had[name, archive.path] = told
             raise told from None
 

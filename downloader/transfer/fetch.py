@@ -171,7 +171,7 @@ class Fetcher:
             try:
                 self._receive_verified(receiver, partial)
             except IntegrityError as error:
-                raise _set_aside(error, partial, job.workspace) from None
+                raise partial.set_aside(job.workspace, error) from None
             partial.commit(place)
             job.placed(partial.sha256)
             return Fetched(
@@ -223,14 +223,6 @@ class Fetcher:
     def _wait(self, delay_seconds: float) -> None:
         if self._line.stop.wait(delay_seconds):
             raise Interrupted("Interrupted while waiting to try again.")
-
-
-def _set_aside(error: IntegrityError, partial: Partial, workspace: Path) -> IntegrityError:
-    if not partial.have:
-        return error
-    aside = partial.set_aside(workspace / "quarantine")
-    hint = f"The bytes were set aside as {aside}. {error.hint}".strip()
-    return type(error)(str(error), hint=hint)
 
 
 def _combined(

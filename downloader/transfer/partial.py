@@ -14,9 +14,10 @@ from typing import Self
 import msgspec
 
 from downloader.durable import make_folder, naming
-from downloader.errors import StoreError
+from downloader.errors import IntegrityError, StoreError
 from downloader.hashing import new_md5, new_sha256
 from downloader.positioned import write_at
+from downloader.quarantine import set_aside
 from downloader.transfer.checkpoints import Checkpoints
 from downloader.transfer.hasher import Follower, InlineHasher, follower_for
 from downloader.transfer.journal import Binding, Journal
@@ -182,18 +183,17 @@ class Partial:
         self._is_placed = True  # a copy of it, where the target is on another file system
         self._journal.remove()
 
-    def set_aside(self, folder: Path) -> Path:
-        """Move bytes that proved wrong out of the way, and return where they are.
+    def set_aside(self, workspace: Path, error: IntegrityError) -> IntegrityError:
+        """Move bytes that proved wrong out of the way, and return the error that says where to.
 
         Raises:
             StoreError: The disk refused.
         """
-        make_folder(folder)
-        aside = folder / f"{self._path.stem}-{self.sha256[:12]}"
-        with naming(aside, "set aside"):
-            self._path.replace(aside)
+        if not self.have:
+            return error
+        told = set_aside(self._path, workspace, self.have, self.sha256)
         self._journal.remove()
-        return aside
+        return type(error)(str(error), hint=f"{told} {error.hint}".strip())
 
     def __enter__(self) -> Self:
         return self

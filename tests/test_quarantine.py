@@ -1,0 +1,15 @@
+"""Bytes that proved wrong, set aside."""
+
+from pathlib import Path
+
+from downloader.quarantine import set_aside
+
+
+def test_nothing_that_was_set_aside_is_overwritten(tmp_path: Path) -> None:
+    """Each has a name with its digest, and a number where that is taken."""
+    for content in ("one", "two"):
+        (tmp_path / "a.part").write_text(content)
+        told = set_aside(tmp_path / "a.part", tmp_path, 3, "0" * 64)
+    names = {each.name: each.read_text() for each in (tmp_path / "quarantine").iterdir()}
+    assert names == {"a-000000000000": "one", "a-000000000000-2": "two"}
+    assert told.startswith(f"The 3 bytes that came, SHA-256 {'0' * 64}, were set aside as ")
