@@ -142,7 +142,10 @@ def test_a_read_only_lock_that_is_current_is_fine(tmp_path: Path, no_sockets: No
 STALE: dict[str, tuple[dict[str, Entry], str]] = {
     "changed": ({"a": gpt2("355M"), "b": gpt2("124M", to="b")}, "a changed."),
     "left": ({"a": gpt2("124M")}, "b is declared no more."),
-    "both": ({"c": gpt2("124M")}, "c is not locked yet, a is declared no more, b is declared no more."),
+    "both": (
+        {"c": gpt2("124M")},
+        "c is not locked yet, a is declared no more, b is declared no more.",
+    ),
 }
 
 
