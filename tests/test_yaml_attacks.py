@@ -30,16 +30,20 @@ BOMBS = {
 }  # fmt: skip
 
 
+SOON_SECONDS = 5
+
+
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_within_a_second(name: str) -> None:
+def test_a_bomb_is_refused_soon(name: str) -> None:
     """Whatever would take much time, memory or stack is a plain error, and soon.
 
-    CPU time is measured: the clock on the wall also counts the tests that run beside this one.
+    CPU time is measured: the clock on the wall also counts the tests that run beside this one. It
+    takes about half a second; what is not bounded takes minutes, or all memory.
     """
     start = time.process_time()
     with pytest.raises(ManifestError):
         load(BOMBS[name], "m.yaml")
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < SOON_SECONDS
 
 
 AUDITED = r"""
