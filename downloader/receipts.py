@@ -7,22 +7,17 @@ foreign line is passed over, which costs one hashing and moves no byte.
 """
 
 import os
-import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
-from downloader.durable import make_folder, naming, write_file
+from downloader import appending
+from downloader.durable import naming, write_file
 
 PRIVATE_FOLDER = ".modelmake"
 FILE_NAME = "receipts"
-
-_writing = threading.Lock()
-_queues: dict[Path, list[bytes]] = {}
-"""Lines that wait to be written, by file; only who holds `_writing` takes any out."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,14 +42,7 @@ _decoder = msgspec.json.Decoder(Receipt)
 
 def load(folder: Path) -> dict[str, Receipt]:
     """Return the receipts of a model's folder by path; none when there are none."""
-    try:
-        text = (folder / PRIVATE_FOLDER / FILE_NAME).read_bytes()
-    except OSError:
-        return {}
-    try:
-        found: Iterable[Receipt] = _decoder.decode_lines(text)
-    except (ValueError, RecursionError):
-        found = _readable_lines(text)
+    found = appending.read(folder / PRIVATE_FOLDER / FILE_NAME, _decoder)
     return {receipt.path: receipt for receipt in found}
 
 
@@ -80,7 +68,8 @@ def append(folder: Path, path: str, sha256: str, *, asked: str | None = None) ->
         verified=int(time.time()),
         asked=asked,
     )
-    _write_line(folder / PRIVATE_FOLDER / FILE_NAME, msgspec.json.encode(receipt) + b"\n")
+    line = msgspec.json.encode(receipt) + b"\n"
+    appending.append_line(folder / PRIVATE_FOLDER / FILE_NAME, line)
     return receipt
 
 
@@ -92,45 +81,7 @@ def forget(folder: Path, paths: Iterable[str]) -> None:
     """
     forgotten = frozenset(paths)
     file = folder / PRIVATE_FOLDER / FILE_NAME
-    with _writing:
+    with appending.writing:
         kept = [receipt for path, receipt in load(folder).items() if path not in forgotten]
         if file.exists():
             write_file(file, b"".join(msgspec.json.encode(receipt) + b"\n" for receipt in kept))
-
-
-def _write_line(file: Path, line: bytes) -> None:
-    """Append a line, and with it those that other threads brought while one was writing.
-
-    So a run of many small files writes once for several; each waits until its own line is there.
-    A line that could not be written is dropped: its receipt is missing, and who wrote is told.
-    """
-    queue = _queues.setdefault(file, [])
-    queue.append(line)
-    with _writing:
-        if line not in queue:
-            return  # whoever was writing took ours along
-        lines = tuple(queue)
-        try:
-            make_folder(file.parent)
-            with naming(file, "write"), file.open("a+b") as stream:
-                stream.write(_line_break(stream) + b"".join(lines))
-        except BaseException:
-            queue.remove(line)
-            raise
-        del queue[: len(lines)]
-
-
-def _line_break(lines: BinaryIO) -> bytes:
-    """Return what a line has to begin with: a line break where a kill tore the one before."""
-    if not lines.seek(0, os.SEEK_END):
-        return b""
-    lines.seek(-1, os.SEEK_END)
-    return b"" if lines.read(1) == b"\n" else b"\n"
-
-
-def _readable_lines(text: bytes) -> Iterable[Receipt]:
-    for line in text.splitlines():
-        try:
-            yield _decoder.decode(line)
-        except (ValueError, RecursionError):
-            continue

@@ -40,6 +40,8 @@ class Settings:
     """MODELMAKE_OFFLINE: never dial."""
     is_preflight: bool = True
     """MODELMAKE_PREFLIGHT: refuse at once what does not fit on the disk."""
+    store: str = ""
+    """MODELMAKE_STORE: folder of the shared store, `off` for none; empty: in the user's cache."""
     is_debug: bool = False
     """MODELMAKE_DEBUG: show tracebacks."""
 
@@ -71,6 +73,7 @@ class Settings:
             is_ci=_is_true(env, "CI") and "MODELMAKE_LOCKED" not in env,
             is_offline=_is_true(env, "MODELMAKE_OFFLINE"),
             is_preflight=_is_true(env, PREFLIGHT) or not env.get(PREFLIGHT),
+            store=env.get("MODELMAKE_STORE", ""),
             is_debug=_is_true(env, "MODELMAKE_DEBUG"),
         )
 

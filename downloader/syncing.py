@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from downloader.artifact import Artifact
 from downloader.progress import Observer, Silent
 from downloader.project import Project
+from downloader.sharing import Sharing
 from downloader.syncing_archives import ArchiveSyncer
 from downloader.syncing_files import FileSyncer, Outcome
 from downloader.transfer.fetch import Fetcher
@@ -35,8 +36,10 @@ class Syncer:
         self._active = 0
         self.transport = Transport(project.settings)
         self._fetcher = Fetcher(self.transport, project.settings, self.stop)
-        self._files = FileSyncer(project, self._fetcher)
-        self._archives = ArchiveSyncer(project, self._files, self.stop)
+        sharing = Sharing(project, self.stop)
+        sharing.remember()
+        self._files = FileSyncer(project, self._fetcher, sharing)
+        self._archives = ArchiveSyncer(project, self._files, sharing, self.stop)
 
     def plan(self, files: Iterable[tuple[str, str]]) -> None:
         """Claim room on the disk for what is going to be fetched, as far as sizes are known.

@@ -23,6 +23,7 @@ from downloader.kept_archives import KeptArchives, Place
 from downloader.progress import Observer, counted
 from downloader.project import Project
 from downloader.settings import Settings
+from downloader.sharing import Sharing
 from downloader.syncing_files import FileSyncer, Outcome
 from downloader.target import Target
 from downloader.unpacking import Staged, Unpacker, Watching
@@ -38,8 +39,10 @@ HOLDS = {"adapter": "an adapter", "model": "a whole model"}
 class ArchiveSyncer:
     """Brings archives and their files up to date; safe to share between threads."""
 
-    def __init__(self, project: Project, files: FileSyncer, stop: threading.Event) -> None:
-        self._project, self._files, self._stop = project, files, stop
+    def __init__(
+        self, project: Project, files: FileSyncer, sharing: Sharing, stop: threading.Event
+    ) -> None:
+        self._project, self._files, self._sharing, self._stop = project, files, sharing, stop
         self._unpacker = Unpacker(project, stop)
         self._kept = KeptArchives(project, files)
         self._staged: dict[Place, Staged] = {}
@@ -73,18 +76,21 @@ class ArchiveSyncer:
         Raises:
             ModelmakeError: It could not be done.
         """
-        began, moved_bytes = time.monotonic(), 0
+        began, moved_bytes, verb = time.monotonic(), 0, "verified"
         self._synced.add(name)
         target = Target(self._project.folder(name), member, "")
-        is_there = target.present(self._files.known(self._project.folder(name)))
-        if is_there:
+        if is_there := target.present(self._files.known(self._project.folder(name))):
             target.note(is_there)
+        elif self._sharing.take(name, member, target.path, observer.notice):
+            target.note(str(member.sha256))
+            verb = "linked"
         else:
+            verb = "unpacked"
             archive = self._project.artifact(name, str(member.archive))
             moved_bytes = self._stage(name, archive, observer).moved_bytes
             self._put(name, self._staged[name, archive.path], member, archive)
         return Outcome(
-            verb="verified" if is_there else "unpacked",
+            verb=verb,
             size=member.size or 0,
             moved_bytes=moved_bytes,
             seconds=time.monotonic() - began,
@@ -99,9 +105,14 @@ class ArchiveSyncer:
         """
         folder = self._project.folder(name)
         members = self._members(name, archive)
-        if not any(Target(folder, each, "").must_be_fetched for each in members):
+        if not any(self._is_missing(name, folder, each) for each in members):
             return NOTHING  # a file that is wrong in spite of its size asks for itself
         return self._stage(name, archive, observer)
+
+    def _is_missing(self, name: str, folder: Path, member: Artifact) -> bool:
+        """Whether a file is neither at its place, as one look tells, nor in the store."""
+        is_there = not Target(folder, member, "").must_be_fetched
+        return not (is_there or self._sharing.has(name, member))
 
     def forget(self, name: str, path: str) -> None:
         """Look at an archive anew when it is asked for next."""
@@ -154,7 +165,8 @@ class ArchiveSyncer:
         place = None
         if self._project.lockfile.models[name].has_archive(artifact.path):
             place = self._kept.place(name, artifact)
-        return Target(self._project.folder(name), artifact, "", place).must_be_fetched
+        target = Target(self._project.folder(name), artifact, "", place)
+        return target.must_be_fetched and not (place is None and self._sharing.has(name, artifact))
 
     def inspect(self, name: str, archive: Artifact, outcome: Outcome) -> Outcome:
         """Read from an archive that stays packed what came, and note it.
@@ -185,6 +197,7 @@ class ArchiveSyncer:
         target = Target(folder, member, "")
         if target.present(self._files.known(folder)) is None:
             self._unpacker.put(name, staged, member, archive.into)
+            self._sharing.keep(name, target.path, str(member.sha256))
         target.note(str(member.sha256))
 
     def _note(self, name: str, archive: Artifact, staged: Staged) -> None:

@@ -11,6 +11,7 @@ from downloader.errors import LockError
 from downloader.progress import Observer
 from downloader.project import Project
 from downloader.resolve import pinned
+from downloader.sharing import Sharing
 from downloader.sources.interface import Source
 from downloader.sources.registry import source_for
 from downloader.target import Target
@@ -24,7 +25,8 @@ class Outcome:
     """What was done for one target.
 
     Attributes:
-        verb: "fetched", "unpacked", or "verified" when the right bytes were there already.
+        verb: "fetched", "unpacked", "linked" when the bytes came from the store, or "verified" when
+            they were there already.
         size: The target's length in bytes.
         moved_bytes: How many of them came over the wire now.
         seconds: How long it took.
@@ -45,8 +47,8 @@ class Outcome:
 class FileSyncer:
     """Brings single files of one project up to date; safe to share between threads."""
 
-    def __init__(self, project: Project, fetcher: Fetcher) -> None:
-        self._project, self._fetcher = project, fetcher
+    def __init__(self, project: Project, fetcher: Fetcher, sharing: Sharing) -> None:
+        self._project, self._fetcher, self._sharing = project, fetcher, sharing
         self._finding = threading.Lock()
         self._pins_written = time.monotonic()
         self._receipts: dict[Path, dict[str, receipts.Receipt]] = {}
@@ -80,18 +82,38 @@ class FileSyncer:
         self._check_pinned(artifact, name)
         target = Target(folder, artifact, self._project.named(name).digest, place)
         if sha256 := target.present(self.known(folder)):
-            size = target.note(sha256)
-            done = Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
+            done, verb = _there(target, sha256), "verified"
+        elif place is not None:
+            done, verb = self._fetch(name, artifact, target, observer)
         else:
-            done = self._fetcher.fetch(self._job(name, artifact, target), observer)
+            done, verb = self._bring(name, artifact, target, observer)
         self._pin(name, artifact, done.size, done.sha256)
         return Outcome(
-            verb="fetched" if done.is_new else "verified",
+            verb=verb,
             size=done.size,
             moved_bytes=done.moved_bytes,
             seconds=time.monotonic() - began,
             is_first_use=not artifact.is_pinned,
         )
+
+    def _bring(
+        self, name: str, artifact: Artifact, target: Target, observer: Observer
+    ) -> tuple[Fetched, str]:
+        """Link the target from the store, or fetch it and put it there."""
+        job = self._job(name, artifact, target)
+        with self._sharing.claimed(name, artifact, job.partial, observer.notice):
+            if self._sharing.take(name, artifact, target.path, observer.notice):
+                return _there(target, str(artifact.sha256)), "linked"
+            done, verb = self._fetch(name, artifact, target, observer)
+            if done.is_new:
+                self._sharing.keep(name, target.path, done.sha256)
+            return done, verb
+
+    def _fetch(
+        self, name: str, artifact: Artifact, target: Target, observer: Observer
+    ) -> tuple[Fetched, str]:
+        done = self._fetcher.fetch(self._job(name, artifact, target), observer)
+        return done, "fetched" if done.is_new else "verified"
 
     def forget(self, name: str, path: str) -> None:
         """Drop a target's receipt, so that its bytes are read again."""
@@ -139,3 +161,9 @@ class FileSyncer:
         if time.monotonic() - self._pins_written > PIN_EVERY_SECONDS:
             self._pins_written = time.monotonic()
             self._project.write_pins()
+
+
+def _there(target: Target, sha256: str) -> Fetched:
+    """Note a target that is right, and return it as one that was not fetched."""
+    size = target.note(sha256)
+    return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)

@@ -53,6 +53,15 @@ def clean_environment(
     home = str(tmp_path_factory.mktemp("home"))
     monkeypatch.setenv("HOME", home)
     monkeypatch.setenv("USERPROFILE", home)
+    monkeypatch.setenv("MODELMAKE_STORE", "off")  # a test that wants one asks for `store`
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> Path:
+    """Return the folder of a shared store that this test's runs use; nothing is in it yet."""
+    folder = tmp_path / "store"
+    monkeypatch.setenv("MODELMAKE_STORE", str(folder))
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from downloader import receipts
+from downloader import appending, receipts
 from downloader.errors import StoreError
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -141,7 +141,7 @@ def test_lines_that_wait_are_written_together(
         entered.set()
         assert go_on.wait(10)
 
-    monkeypatch.setattr(receipts, "make_folder", slow)
+    monkeypatch.setattr(appending, "make_folder", slow)
     (tmp_path / ".modelmake").mkdir()
     paths = [f"file-{number}" for number in range(9)]
     for path in paths:
@@ -149,7 +149,7 @@ def test_lines_that_wait_are_written_together(
     with ThreadPoolExecutor(9) as pool:
         running = [pool.submit(receipts.append, tmp_path, path, SHA) for path in paths]
         assert entered.wait(10)
-        queue = receipts._queues[lines(tmp_path)]
+        queue = appending._queues[lines(tmp_path)]
         while len(queue) < len(paths):
             time.sleep(0.001)
         go_on.set()
@@ -169,7 +169,7 @@ def test_a_line_that_could_not_be_written_is_no_receipt(
     for path in ("one", "two"):
         put(tmp_path, path)
     with monkeypatch.context() as patch:
-        patch.setattr(receipts, "make_folder", full)
+        patch.setattr(appending, "make_folder", full)
         with pytest.raises(StoreError):
             receipts.append(tmp_path, "one", SHA)
     receipts.forget(tmp_path, ["one"])
