@@ -68,9 +68,18 @@ def append(folder: Path, path: str, sha256: str, *, asked: str | None = None) ->
         verified=int(time.time()),
         asked=asked,
     )
-    line = msgspec.json.encode(receipt) + b"\n"
-    appending.append_line(folder / PRIVATE_FOLDER / FILE_NAME, line)
+    append_all(folder, [receipt])
     return receipt
+
+
+def append_all(folder: Path, verified: Iterable[Receipt]) -> None:
+    """Note what was verified, in one write.
+
+    Raises:
+        StoreError: The disk refused.
+    """
+    if lines := _lines(verified):
+        appending.append_line(folder / PRIVATE_FOLDER / FILE_NAME, lines)
 
 
 def forget(folder: Path, paths: Iterable[str]) -> None:
@@ -84,4 +93,8 @@ def forget(folder: Path, paths: Iterable[str]) -> None:
     with appending.writing:
         kept = [receipt for path, receipt in load(folder).items() if path not in forgotten]
         if file.exists():
-            write_file(file, b"".join(msgspec.json.encode(receipt) + b"\n" for receipt in kept))
+            write_file(file, _lines(kept))
+
+
+def _lines(found: Iterable[Receipt]) -> bytes:
+    return b"".join(msgspec.json.encode(receipt) + b"\n" for receipt in found)

@@ -1,68 +1,154 @@
-"""Every file read again and compared with the lock, on all cores; no network, nothing changed."""
+"""Every file read again and compared with the lock, on all cores; no network.
+
+The largest files are begun first, so that no core stands idle while the last one is read. No file
+is changed. What proves right gets a receipt where it has none that holds, so that the next run
+need not read it again; a receipt that proves wrong is dropped, so that the next run does not
+believe it.
+"""
 
 import os
-import stat
-from collections.abc import Iterable, Iterator
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
+from downloader import receipts
 from downloader.artifact import Artifact
+from downloader.errors import Interrupted, StoreError
 from downloader.hashing import sha256_of
+from downloader.meter import Meter
 from downloader.model import Model
+from downloader.receipts import Receipt
+from downloader.verdict import OK, Verdict, at_a_glance, when_read
+
+__all__ = ["verify"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What one target is.
+def verify(
+    models: Iterable[Model], meter: Meter | None = None, stop: threading.Event | None = None
+) -> list[Verdict]:
+    """Return a verdict on every file of the models, in their order.
 
-    Attributes:
-        model: The model's name.
-        path: The artifact's path.
-        state: "ok", "missing", "wrong kind", "changed", or "unpinned" where nothing says which
-            bytes are right.
-        size: The target's length in bytes, 0 when there is none.
+    Args:
+        models: Whose files.
+        meter: Told about what is read.
+        stop: Ends the reading when it is set.
+
+    Raises:
+        Interrupted: It was stopped.
     """
+    files = [_File(model, artifact) for model in models for artifact in model.artifacts]
+    to_read = [each for each in files if each.must_be_read]
+    to_read.sort(key=lambda each: each.size, reverse=True)
+    meter = meter or Meter("verifying")
+    _read(to_read, meter, stop or threading.Event())
+    _note(to_read, meter)
+    return [each.verdict for each in files]
 
-    model: str
-    path: str
-    state: str
-    size: int
+
+class _File:
+    """A file of the lock as it stood when the verifying began, and what it proves to be."""
+
+    def __init__(self, model: Model, artifact: Artifact) -> None:
+        self._artifact, self._model = artifact, model.name
+        self.folder, self.path = model.folder, artifact.path
+        self._target = model.folder / artifact.path
+        self._status = self._look()
+        self._found = at_a_glance(artifact, self._status)
 
     @property
-    def is_bad(self) -> bool:
-        """Whether the target is not what the lock says."""
-        return self.state != "ok"
+    def size(self) -> int:
+        """Its length in bytes, 0 where there is none."""
+        return self._status.st_size if self._status else 0
+
+    @property
+    def must_be_read(self) -> bool:
+        """Whether only its bytes can tell what it is."""
+        return self._found is None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it is, once it was read where it must be."""
+        state, detail = self._found or ("unreadable", "was not read")
+        return Verdict(
+            model=self._model, path=self.path, state=state, size=self.size, detail=detail
+        )
+
+    def read(self, seen: Callable[[int], None]) -> None:
+        """Hash it; `seen` is called with each number of bytes, and may end it with an error."""
+        try:
+            self._found = when_read(self._artifact, sha256_of(self._target, seen))
+        except OSError as error:
+            self._found = "unreadable", f"cannot be read: {error.strerror}"
+
+    def new_receipt(self, known: Mapping[str, Receipt], now: int) -> Receipt | None:
+        """Return what is to be noted of it; None where that is noted, or it changed meanwhile."""
+        before, after = self._status, self._look()
+        if before is None or after is None or self.verdict.state != OK:
+            return None
+        receipt = Receipt(
+            path=self.path,
+            size=before.st_size,
+            mtime_ns=before.st_mtime_ns,
+            sha256=str(self._artifact.sha256),
+            verified=now,
+        )
+        old = known.get(self.path)
+        is_noted = old is not None and old.matches(before) and old.sha256 == receipt.sha256
+        is_same = os.path.samestat(before, after) and receipt.matches(after)
+        return receipt if is_same and not is_noted else None
+
+    def disproves(self, receipt: Receipt | None) -> bool:
+        """Whether the receipt would have the next run believe a file that was read and is bad."""
+        if receipt is None or self._status is None:
+            return False
+        return self.verdict.is_bad and receipt.matches(self._status)
+
+    def _look(self) -> os.stat_result | None:
+        try:
+            return self._target.lstat()
+        except OSError:
+            return None
 
 
-def verify(models: Iterable[Model]) -> Iterator[Verdict]:
-    """Yield a verdict for every file, in the models' order, while others are being read.
+def _read(files: Sequence[_File], meter: Meter, stop: threading.Event) -> None:
+    def seen(count_bytes: int) -> None:
+        if stop.is_set():
+            raise Interrupted("The reading was stopped.")
+        meter.moved(count_bytes)
 
-    hashlib releases the GIL, so threads are enough.
-    """
-    files = [(model, artifact) for model in models for artifact in model.artifacts]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        yield from pool.map(lambda each: _verdict(*each), files)
-
-
-def _verdict(model: Model, artifact: Artifact) -> Verdict:
-    target = model.folder / artifact.path
+    meter.started(sum(each.size for each in files))
     try:
-        status = target.lstat()
-    except OSError:
-        return Verdict(model=model.name, path=artifact.path, state="missing", size=0)
-    state = _state(artifact, target, status)
-    return Verdict(model=model.name, path=artifact.path, state=state, size=status.st_size)
+        with ThreadPoolExecutor(_cores()) as pool:  # hashlib releases the GIL: threads are enough
+            for reading in [pool.submit(each.read, seen) for each in files]:
+                reading.result()
+    finally:
+        meter.ended()
 
 
-def _state(artifact: Artifact, target: Path, status: os.stat_result) -> str:
-    if not stat.S_ISREG(status.st_mode):
-        return "wrong kind"
-    if artifact.sha256 is None:
-        return "unpinned"
-    if artifact.size not in (None, status.st_size):
-        return "changed"
-    try:
-        return "ok" if sha256_of(target) == artifact.sha256 else "changed"
-    except OSError:
-        return "changed"
+def _cores() -> int:
+    """Return how many cores this process may use: a container, or taskset, may allow it fewer."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def _note(files: Iterable[_File], meter: Meter) -> None:
+    """Renew the receipts of what was read; a disk that refuses is told, and changes no verdict."""
+    of_folder = defaultdict[Path, list[_File]](list)
+    for each in files:
+        of_folder[each.folder].append(each)
+    for folder, read in of_folder.items():
+        try:
+            _note_in(folder, read)
+        except StoreError as error:
+            meter.notice(f"what was verified could not be noted, so it is read again: {error}")
+
+
+def _note_in(folder: Path, files: Iterable[_File]) -> None:
+    known, now = receipts.load(folder), int(time.time())
+    renewed = [each.new_receipt(known, now) for each in files]
+    receipts.append_all(folder, [each for each in renewed if each is not None])
+    if wrong := [each.path for each in files if each.disproves(known.get(each.path))]:
+        receipts.forget(folder, wrong)

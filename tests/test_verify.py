@@ -1,11 +1,15 @@
 """Every file read again: what is told of each."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from downloader.verify import Verdict, verify
+from downloader import receipts
+from downloader.errors import Interrupted
+from downloader.verdict import Verdict
+from downloader.verify import verify
 from tests.projects import http, lock, project, sha256
 
 BYTES = b"weights"
@@ -106,3 +110,61 @@ def test_verdicts_come_in_the_order_of_the_models(tmp_path: Path) -> None:
     assert [(each.model, each.path, each.state) for each in judged(tmp_path)] == [
         (model, name, "ok") for model in ("n", "m") for name in "abcdefgh"
     ]
+
+
+def test_the_largest_is_read_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So no core stands idle at the end while the last large file is read."""
+    files = [{"url": f"{URL}/{name}", "sha256": sha256(BYTES)} for name in "abc"]
+    lock(tmp_path, {"m": http(*files)}, is_offline=True)
+    (tmp_path / "models/m").mkdir(parents=True)
+    for name, count in (("a", 2), ("b", 9), ("c", 5)):
+        (tmp_path / "models/m" / name).write_bytes(BYTES * count)
+    read: list[str] = []
+    monkeypatch.setattr("downloader.verify._cores", lambda: 1)
+
+    def noted(path: Path, _: object) -> str:
+        read.append(path.name)
+        return sha256(BYTES)
+
+    monkeypatch.setattr("downloader.verify.sha256_of", noted)
+    judged(tmp_path)
+    assert read == ["b", "c", "a"]
+
+
+def test_a_file_that_cannot_be_read_is_told_as_such(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a bad disk, or a permission, refuses is neither right nor changed."""
+
+    def refuse(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("downloader.verify.sha256_of", refuse)
+    (found,) = judged(folder)
+    assert (found.state, found.is_bad) == ("unreadable", True)
+    assert found.line == "unreadable: m/a.bin cannot be read: Permission denied"
+
+
+def test_a_file_replaced_while_it_was_read_is_not_noted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receipt is of the bytes that were hashed; what stands there now was not."""
+    target = folder / "models/m/a.bin"
+
+    def replaced(path: Path, _: object) -> str:
+        (folder / "other").write_bytes(BYTES)
+        (folder / "other").replace(path)
+        return sha256(BYTES)
+
+    monkeypatch.setattr("downloader.verify.sha256_of", replaced)
+    assert verdict(folder)[0] == "ok"
+    assert target.exists()
+    assert not receipts.load(folder / "models/m")
+
+
+def test_a_set_stop_ends_the_reading(folder: Path) -> None:
+    """Who asks for the end gets it before the next bytes are hashed."""
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Interrupted):
+        verify(project(folder).models(), stop=stop)

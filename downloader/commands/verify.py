@@ -1,16 +1,24 @@
 """`doit verify`: every file read again and compared with models.lock."""
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from downloader.commands.command import command, flag, wanted_models
-from downloader.errors import LockError, ModelmakeError
+from downloader.errors import IntegrityError, LockError, ModelmakeError
 from downloader.failing import failing
-from downloader.progress import counted
+from downloader.progress import bytes_text, counted
+from downloader.reporter import Heartbeat
 from downloader.runtime import current
+from downloader.settings import FILES_AT_ONCE
 from downloader.streams import say, tell
 
 if TYPE_CHECKING:
-    from downloader.verify import Verdict
+    from downloader.model import Model
+    from downloader.verdict import Verdict
+
+SHOWN_EXTRA_FILES = 20
 
 
 def task_verify() -> dict[str, Any]:
@@ -26,32 +34,90 @@ def task_verify() -> dict[str, Any]:
 @failing
 def verify(names: list[str], *, repair: bool = False) -> None:
     """Hash every file of the named models, or of all that are here, and tell what is bad."""
-    from downloader.verify import verify as judged  # noqa: PLC0415 - the no-op run has no use
+    from downloader.leftovers import extra  # noqa: PLC0415 - the no-op run has no use for it
+    from downloader.meter import Meter  # noqa: PLC0415
+    from downloader.verify import verify as judged  # noqa: PLC0415
 
-    good, bad = 0, []
-    for verdict in judged(wanted_models(names)):
-        good += not verdict.is_bad
-        if verdict.is_bad:
-            bad.append(verdict)
-            say(f"{verdict.state}: {verdict.model}/{verdict.path}")
-    repaired = sum(map(_is_repaired, bad)) if repair else 0
-    say(_verified(good, len(bad), repaired))
-    if len(bad) > repaired:
+    models = wanted_models(names)
+    known = _locked(models)
+    meter = Meter("verifying")
+    verdicts = judged(known, meter, current().stop)
+    verdicts += extra(known, current().project.models())
+    _tell(verdicts)
+    bad = [each for each in verdicts if each.is_bad]
+    repaired = _repaired(bad) if repair and bad else 0
+    say(_summary(verdicts, repaired, meter.summary))
+    _check(len(bad) - repaired, is_repair=repair)
+    _check_locked(models)
+
+
+def _locked(models: Sequence["Model"]) -> list["Model"]:
+    """Return those of the models that models.lock knows as models.yaml asks for them.
+
+    Raises:
+        LockError: There is no lock at all.
+    """
+    project = current().project
+    if not project.lockfile.models:
         raise LockError(
-            f"What models.lock says is not here: {len(bad) - repaired} of {good + len(bad)}.",
-            hint="" if repair else "Run `doit verify --repair`, or `doit`, to fetch them again.",
+            f"There is no {project.lock_path.name}, so nothing says which bytes are right.",
+            hint="Run `doit` to lock and fetch, or `doit lock` to lock only.",
+        )
+    return [each for each in models if not each.is_stale]
+
+
+def _tell(verdicts: Iterable["Verdict"]) -> None:
+    """Say what is not right, a state after the other; of extra files only so many."""
+    from downloader.verdict import EXTRA, STATES  # noqa: PLC0415
+
+    for state in STATES:
+        found = [each for each in verdicts if each.state == state]
+        shown = found[:SHOWN_EXTRA_FILES] if state == EXTRA else found
+        for each in shown:
+            say(each.line)
+        if len(found) > len(shown):
+            say(f"{state}: and {len(found) - len(shown):,} more")
+
+
+def _summary(verdicts: Sequence["Verdict"], repaired: int, read: str) -> str:
+    from downloader.verdict import EXTRA, OK, STATES  # noqa: PLC0415
+
+    counts = Counter(each.state for each in verdicts)
+    parts = [f"{counts[OK]:,} right"]
+    parts += [f"{counts[state]:,} {state}" for state in STATES if counts[state]]
+    parts += [f"{repaired:,} repaired"] * bool(repaired)
+    return f"verified {counted(len(verdicts) - counts[EXTRA], 'file')}: {', '.join(parts)}; {read}"
+
+
+def _check(bad: int, *, is_repair: bool) -> None:
+    if bad:
+        raise IntegrityError(
+            f"{counted(bad, 'file')} not as models.lock says.",
+            hint="" if is_repair else "Run `doit verify --repair` to fetch again what is bad.",
         )
 
 
-def _verified(good: int, bad: int, repaired: int) -> str:
-    return f"verified {counted(good + bad, 'file')}: {good} right, {bad} not, {repaired} repaired"
+def _check_locked(models: Iterable["Model"]) -> None:
+    if stale := [each.name for each in models if each.is_stale]:
+        raise LockError(
+            f"Not verified, since models.lock does not say what models.yaml asks for now: "
+            f"{', '.join(stale)}."
+        )
+
+
+def _repaired(bad: Sequence["Verdict"]) -> int:
+    """Fetch what is bad, and return how many that went well for; one failure stops no other."""
+    current().syncer.plan((each.model, each.path) for each in bad)
+    with ThreadPoolExecutor(min(FILES_AT_ONCE, len(bad))) as pool:
+        return sum(pool.map(_is_repaired, bad))
 
 
 def _is_repaired(bad: "Verdict") -> bool:
-    """Fetch what is bad, and return whether that went well; one failure stops no other."""
+    heartbeat = Heartbeat(f"{bad.model}/{bad.path}")
     try:
-        current().syncer.repair(bad.model, bad.path)
+        done = current().syncer.repair(bad.model, bad.path, heartbeat)
     except ModelmakeError as error:
         tell(f"not repaired: {bad.model}/{bad.path}: {error.report()}")
         return False
+    tell(f"repaired {bad.model}/{bad.path} ({bytes_text(done.size)})")
     return True
