@@ -76,15 +76,15 @@ class Syncer:
             archive = self._project.artifact(name, path)
             return self._archives.stage(name, archive, observer or Silent())
 
-    def repair(self, name: str, path: str) -> Outcome:
-        """Bring a target up to date without believing its receipt.
+    def repair(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
+        """Bring a target up to date without believing its receipt; arguments as of `sync`.
 
         Raises:
             ModelmakeError: As `sync`.
         """
         self._files.forget(name, path)
         self._archives.forget(name, path)
-        return self.sync(name, path)
+        return self.sync(name, path, observer)
 
     def interrupt(self) -> None:
         """Stop every transfer at once; what arrived is kept."""
