@@ -1,9 +1,12 @@
 """What all commands share: the shape of their tasks, and which models they are about."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from downloader import receipts
+from downloader.errors import ModelmakeError
+from downloader.failing import failing
 from downloader.model import Model
 from downloader.runtime import current
 from downloader.streams import tell
@@ -27,7 +30,39 @@ def command(
         takes_names: Whether models may be named after the command.
     """
     names = {"pos_arg": "names"} if takes_names else {}
-    return {"actions": [act], "params": list(options), "doc": doc, **names, **UNTOUCHED_STREAMS}
+    actions = [_with_late_options(act, options) if takes_names else act]
+    return {"actions": actions, "params": list(options), "doc": doc, **names, **UNTOUCHED_STREAMS}
+
+
+def _with_late_options(
+    act: Callable[..., object], options: Iterable[dict[str, Any]]
+) -> Callable[..., object]:
+    """Return the act with options understood after the names too, where doit takes none for one.
+
+    No model's name begins with a hyphen, so that is no guess.
+    """
+    known = {each["name"]: each["type"] for each in options}
+
+    @failing
+    @functools.wraps(act)
+    def understood(*, names: list[str], **values: object) -> Any:  # noqa: ANN401 - as `failing`
+        for word in names:
+            if word.startswith("-"):
+                name, value = _late_option(word, known)
+                values[name] = value
+        return act([word for word in names if not word.startswith("-")], **values)
+
+    return understood
+
+
+def _late_option(word: str, known: dict[str, type]) -> tuple[str, str | bool]:
+    name, equals, value = word.removeprefix("--").partition("=")
+    if not word.startswith("--") or name not in known or bool(equals) == (known[name] is bool):
+        takes = [f"--{each}{'' if kind is bool else '=VALUE'}" for each, kind in known.items()]
+        raise ModelmakeError(
+            f"There is no option {word} here.", hint=f"There is {', '.join(takes) or 'none'}."
+        )
+    return name, value if equals else True
 
 
 def flag(name: str, text: str) -> dict[str, Any]:
