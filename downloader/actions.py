@@ -3,9 +3,10 @@
 Results go to standard output; progress, notices and errors to standard error.
 """
 
+import contextlib
 import inspect
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from doit.exceptions import TaskFailed
 from downloader import receipts
 from downloader.commands.command import session
 from downloader.durable import naming
-from downloader.errors import ModelmakeError
+from downloader.errors import LockError, ModelmakeError
 from downloader.failing import Values, failing
 from downloader.reporter import Heartbeat
 from downloader.runtime import current
@@ -76,6 +77,21 @@ def refuse(name: str) -> None:
 
 
 @failing
+def fetch_asked(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
+    """Bring one target up to date, of a model whose provider told a moment ago what it is."""
+    if reason := current().not_locked.get(name):
+        raise reason
+    runtime = current()
+    model = next(each for each in runtime.project.models() if each.name == name)
+    if path not in {each.path for each in model.artifacts}:
+        raise LockError(
+            f"models.lock knows no file {path} of {name}.",
+            hint=f"`doit list --all` shows those it knows; `doit fetch:{name}` fetches them all.",
+        )
+    return _why_not() or _values(runtime.syncer.sync(name, path, Heartbeat(f"{name}/{path}")))
+
+
+@failing
 def lock_outlined() -> None:
     """Bring models.lock up to date before files are fetched, as far as that needs no provider."""
     from downloader import locking  # noqa: PLC0415 - imports requests
@@ -109,29 +125,60 @@ def lock_asked(name: str) -> None:
 
 def clean(name: str, *, dryrun: bool) -> None:
     """Remove a model's targets, what is noted of them, and the folders that this leaves empty."""
-    try:
+    with _told():
         _clean(name, dryrun=dryrun)
+
+
+def clean_file(name: str, path: str, *, dryrun: bool) -> None:
+    """Remove one target, and the folders that this leaves empty."""
+    with _told():
+        project = current().project
+        target = project.folder(name) / path
+        _remove(name, target, dryrun=dryrun)
+        if not dryrun:
+            _remove_empty([target.parent], project.root)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Tell an error of ours and end with 1; doit itself would say that all went well."""
+    try:
+        yield
     except ModelmakeError as error:
         tell(error.report())
-        raise SystemExit(1) from None  # doit itself would say that all went well
+        raise SystemExit(1) from None
+
+
+_told_of = set[Path]()
+"""Targets that were said to be removed: doit cleans a model, and each of its files as well."""
+
+
+def _remove(name: str, target: Path, *, dryrun: bool) -> None:
+    with naming(target, "remove"):
+        if target in _told_of or not target.is_file():
+            return
+        _told_of.add(target)
+        say(f"fetch:{name} - removing file '{target}'")
+        if not dryrun:
+            target.unlink()
 
 
 def _clean(name: str, *, dryrun: bool) -> None:
     project = current().project
-    model = next(each for each in project.models() if each.name == name)
+    models = project.models()
+    model = next(each for each in models if each.name == name)
     paths = [artifact.path for artifact in model.artifacts]
     targets = [model.folder / path for path in paths]
     for target in targets:
-        with naming(target, "remove"):
-            if target.is_file():
-                say(f"fetch:{name} - removing file '{target}'")
-                if not dryrun:
-                    target.unlink()
-    if not dryrun and model.folder.is_dir():
-        receipts.forget(model.folder, paths)
-        if not receipts.load(model.folder):
-            shutil.rmtree(model.folder / receipts.PRIVATE_FOLDER, ignore_errors=True)
-        _remove_empty({target.parent for target in targets} | {model.folder}, project.root)
+        _remove(name, target, dryrun=dryrun)
+    if dryrun or not model.folder.is_dir():
+        return
+    receipts.forget(model.folder, paths)
+    is_shared = sum(each.folder == model.folder for each in models) > 1
+    # What another model keeps there may be gigabytes of a partial that has no receipt yet.
+    if not is_shared and not receipts.load(model.folder):
+        shutil.rmtree(model.folder / receipts.PRIVATE_FOLDER, ignore_errors=True)
+    _remove_empty({target.parent for target in targets} | {model.folder}, project.root)
 
 
 def _remove_empty(folders: Iterable[Path], root: Path) -> None:

@@ -11,59 +11,31 @@ makes exit status 1, where a failed task_dep would make 2 of it (UnmetDependency
 """
 
 import functools
-import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from doit.task import DelayedLoader, Task
 
 from downloader import actions, streams
 from downloader.artifact import Artifact
 from downloader.commands.command import UNTOUCHED_STREAMS
+from downloader.freshness import Rule
 from downloader.model import Model
 from downloader.reporter import usage_errors
 from downloader.runtime import current
-from downloader.streams import tell
-from downloader.task_docs import asking_doc, file_doc, model_doc, why_unknown
+from downloader.task_docs import aligned, file_doc, model_doc, why_unknown
+from downloader.task_kinds import FileTask, Group, OurTask, Stale
 
 LOCK_TASK = "_lock"
 ASK_TASK = "_ask"
 UNPACK_TASK = "_unpack"
 
-Targets = Sequence[tuple[Artifact, str | None]]
+Targets = Sequence[tuple[Artifact, Rule | None]]
 """Artifacts, each with the rule that makes its target stale."""
-
-
-class Stale:
-    """An `uptodate` that is false, and shows the rule that made it so in `doit info`."""
-
-    __signature__ = inspect.Signature()
-    """doit asks for it once a file, and working it out took a sixth of the time of small files."""
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    def __call__(self) -> bool:
-        """Return what doit asks: whether the target is up to date."""
-        return False
-
-    def __repr__(self) -> str:
-        return self._reason
-
-
-class Group(Task):  # type: ignore[misc]
-    """A group of ours: cleaning it says what is removed, and not which function does that."""
-
-    def clean(self, outstream: TextIO, dryrun: bool) -> None:  # noqa: FBT001 - doit's
-        """Run the clean actions as doit does, without its line about each of them."""
-        self.init_options()
-        for action in self.clean_actions:
-            action.kwargs["dryrun"] = dryrun
-            if failure := action.execute(out=outstream):
-                tell(str(failure))
 
 
 def task_fetch() -> Iterator[Task]:
@@ -75,14 +47,24 @@ def task_fetch() -> Iterator[Task]:
         needs_lock = [LOCK_TASK] if project.is_outline_stale else []
         if needs_lock:
             yield _private_task(LOCK_TASK, actions.lock_outlined)
+        groups: dict[str, Task] = {}
         default: list[Task] = []
         for model in project.models():
             tasks = _asking_tasks(model) if model.must_ask else _model_tasks(model, needs_lock)
-            *parts, group = tasks
-            yield from (*parts, group)
+            *parts, groups[model.name] = tasks
+            yield from parts
             if not model.declared.entry.optional:
-                default.append(group)
+                default.append(groups[model.name])
+        _align(groups.values())
+        yield from groups.values()
         yield _default_task(default, needs_lock)
+
+
+def _align(groups: Iterable[Task]) -> None:
+    """Make `doit list` show the models in columns; doit takes the space off a doc it is given."""
+    groups = list(groups)
+    for group, doc in zip(groups, aligned([each.doc for each in groups]), strict=True):
+        group.doc = doc
 
 
 def _asking_tasks(model: Model) -> Iterator[Task]:
@@ -90,18 +72,33 @@ def _asking_tasks(model: Model) -> Iterator[Task]:
 
     They are a model's own, so that one that waits for its training holds up no other.
     """
-    ask = f"{ASK_TASK}:{model.name}"
+    ask, group = f"{ASK_TASK}:{model.name}", f"fetch:{model.name}"
     yield _private_task(ask, actions.lock_asked, model.name)
-    yield Task(
-        f"fetch:{model.name}",
+    for word in sys.argv[1:]:  # doit would know no such task before the provider was asked
+        if word.startswith(f"{group}/"):
+            yield _asked_file_task(word, ask, model)
+    yield OurTask(
+        group,
         None,
         loader=DelayedLoader(
             functools.partial(_asked_tasks, model.name),
             executed=ask,
             target_regex=re.escape(f"{_shown(model.folder)}/"),
         ),
-        uptodate=[Stale("not in models.lock as models.yaml asks for it")],
-        doc=asking_doc(model),
+        uptodate=[Stale(why_unknown(model))],
+        doc=model_doc(model, []),
+        **UNTOUCHED_STREAMS,
+    )
+
+
+def _asked_file_task(name: str, ask: str, model: Model) -> Task:
+    """Make the task of one file that the user named, of a model whose files nobody knows yet."""
+    return OurTask(
+        name,
+        [(actions.fetch_asked, [model.name, name.partition("/")[2]])],
+        setup=[ask],
+        uptodate=[Stale(why_unknown(model))],
+        doc=why_unknown(model),
         **UNTOUCHED_STREAMS,
     )
 
@@ -125,7 +122,7 @@ def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
     files = list(_file_tasks(model, targets, needs_lock))
     yield from _unpack_tasks(model, targets, needs_lock)
     yield from files
-    yield _model_task(model, files, needs_lock)
+    yield _model_task(model, targets, files, needs_lock)
 
 
 def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
@@ -133,7 +130,7 @@ def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterat
     folder = _shown(model.folder)
     for artifact, why in targets:
         unpack = _unpack_task_of(model, artifact) if why else []
-        yield Task(
+        yield FileTask(
             f"{group}/{artifact.path}",
             [(actions.fetch, [model.name, artifact.path])],
             targets=[f"{folder}/{artifact.path}"],
@@ -161,18 +158,18 @@ def _unpack_task_of(model: Model, artifact: Artifact) -> list[str]:
     return [f"{UNPACK_TASK}:{model.name}/{artifact.archive}"] * bool(artifact.archive)
 
 
-def _model_task(model: Model, files: list[Task], needs_lock: list[str]) -> Task:
-    stale = [task.name for task in files if task.uptodate[0][0] is not True]
+def _model_task(model: Model, targets: Targets, files: list[Task], needs_lock: list[str]) -> Task:
+    rules = [why for _, why in targets if why is not None]
     is_unknown = model.locked is None
     reasons = [why_unknown(model)] * is_unknown
-    reasons += [f"{len(stale)} of {len(files)} files are stale"] * bool(stale)
+    reasons += [f"{len(rules)} of {len(files)} files are stale"] * bool(rules)
     return Group(
         f"fetch:{model.name}",
         [(actions.refuse, [model.name])] if is_unknown else None,
         setup=[*needs_lock, *(task.name for task in files)],
         uptodate=_uptodate(reasons),
         clean=[(actions.clean, [model.name])],
-        doc=model_doc(model, len(stale)),
+        doc=model_doc(model, rules),
         has_subtask=True,
         **UNTOUCHED_STREAMS,
     )

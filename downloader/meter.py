@@ -1,6 +1,5 @@
 """How far a long reading is: a live line on a terminal, elsewhere a line now and then."""
 
-import os
 import shutil
 import sys
 import threading
@@ -90,4 +89,4 @@ class Meter:
 
 def _is_terminal() -> bool:
     stream = sys.stderr
-    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+    return stream is not None and stream.isatty()

@@ -7,6 +7,7 @@ from pathlib import Path
 from downloader import freshness, receipts
 from downloader.artifact import Artifact
 from downloader.declared import Declared
+from downloader.freshness import NOT_UNPACKED, Rule
 from downloader.lockfile import LockedModel
 
 
@@ -61,11 +62,11 @@ class Model:
         """Whether only its provider can tell which files it has."""
         return self.is_stale and self.declared.is_known and self.declared.outlined is None
 
-    def why_stale(self) -> Iterator[tuple[Artifact, str | None]]:
+    def why_stale(self) -> Iterator[tuple[Artifact, Rule | None]]:
         """Yield each target with the rule that makes it stale, None where it is fresh."""
         known = receipts.load(self.folder)
         not_unpacked = {each.path for each in self.not_unpacked}
         for artifact in self.artifacts:
             target, receipt = self.folder / artifact.path, known.get(artifact.path)
             why = freshness.why_stale(artifact, target, receipt)
-            yield artifact, why or ("not unpacked yet" if artifact.path in not_unpacked else None)
+            yield artifact, why or (NOT_UNPACKED if artifact.path in not_unpacked else None)

@@ -25,6 +25,7 @@ from downloader.streams import put, tell
 HEARTBEAT_SECONDS = 30.0
 USAGE_STATUS = 2
 NO_TASK_STATUS = 3
+VERBOSE = 2
 
 
 class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
@@ -36,6 +37,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         super().__init__(outstream, options)
         self._began = time.monotonic()
         self._made: list[dict[str, Any]] = []
+        self._changed = set[str]()
         self._failed = self._not_begun = 0
         self._is_fetching = False
 
@@ -56,11 +58,14 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         """Called when a task begins."""
         if not is_ours(task.name):
             super().execute_task(task)
+        elif task.verbosity == VERBOSE and task.targets:  # as `doit -v 2` has it
+            tell(f"{task.targets[0]}: {'; '.join(task.reasons) or 'asked for'}")
 
     def add_success(self, task: Task) -> None:
         """Called when a task is done."""
         if "verb" in task.values:
             self._made.append(task.values)
+            self._changed.add(task.name.partition(":")[2].partition("/")[0])
             target = task.targets[0] if task.targets else task.name.partition(":")[2]
             tell(f"{_file_line(target, task.values)}")
 
@@ -80,6 +85,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         super().complete_run()
         if (self._is_fetching or self._made) and not current().is_interrupted:
             self.write(f"{self._sum()}\n")
+            _tell_leftovers(self._changed)
         if not current().has_saved():
             raise SystemExit(1)  # what the tasks did is known only now, and doit would say 0
 
@@ -97,6 +103,17 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         ]
         parts += [f"{self._not_begun} not begun"] * bool(self._not_begun)
         return f"{', '.join(parts)}, in {seconds:.1f} s."
+
+
+def _tell_leftovers(names: set[str]) -> None:
+    """Tell of files of older versions in the models that this run changed; they are kept."""
+    from downloader.leftovers import outlived_line  # noqa: PLC0415 - a run with nothing to do has none
+
+    every = current().project.models() if names else []
+    changed = {model.folder: model for model in every if model.name in names}
+    for model in changed.values():
+        if line := outlived_line(model, every):
+            tell(line)
 
 
 def _file_line(target: str, made: dict[str, Any]) -> str:

@@ -1,6 +1,9 @@
 """What `doit list` says of a model and of a file."""
 
+from collections.abc import Sequence
+
 from downloader.artifact import Artifact, Checkpoint
+from downloader.freshness import Rule
 from downloader.model import Model
 from downloader.progress import bytes_text, counted
 
@@ -23,14 +26,40 @@ def checkpoint_text(found: Checkpoint | None) -> str:
     return "".join(f", {part}" for part in parts)
 
 
-def model_doc(model: Model, stale: int) -> str:
-    """Return how many files a model has, their size, and how many of them are stale."""
+def model_doc(model: Model, stale: Sequence[Rule]) -> str:
+    """Return how many files a model has, their size, and what is to be done with them.
+
+    Args:
+        model: The model.
+        stale: The rules that make files of it stale.
+    """
+    optional = ", optional" * model.declared.entry.optional
     if model.locked is None:
-        return why_unknown(model)
+        return why_unknown(model) + optional
     sizes = [artifact.size for artifact in model.artifacts]
-    state = f"{stale} of {len(sizes)} to fetch" if stale else "up to date"
-    optional = ", optional" if model.declared.entry.optional else ""
-    return f"{counted(len(sizes), 'file')}, {_total(sizes)}, {state}{optional}"
+    return f"{counted(len(sizes), 'file')}, {_total(sizes)}, {_state(stale, len(sizes))}{optional}"
+
+
+def aligned(docs: Sequence[str]) -> list[str]:
+    """Return what `model_doc` says of several models with number and size in columns."""
+    rows = [doc.split(", ", 2) for doc in docs]
+    widths = [max((len(row[n]) for row in rows if _is_row(row)), default=0) for n in (0, 1)]
+    return [
+        f"{row[0]:>{widths[0]}}, {row[1]:>{widths[1]}}, {row[2]}" if _is_row(row) else doc
+        for row, doc in zip(rows, docs, strict=True)
+    ]
+
+
+def _is_row(row: Sequence[str]) -> bool:
+    return len(row) == 3 and row[0][0].isdigit()  # noqa: PLR2004 - files, size, state
+
+
+def _state(stale: Sequence[Rule], count: int) -> str:
+    fetch = sum(rule.must_fetch for rule in stale)
+    verify = len(stale) - fetch
+    parts = [f"{fetch:,} of {count:,} to fetch"] * bool(fetch)
+    parts += [f"{verify:,} of {count:,} to verify"] * bool(verify)
+    return ", ".join(parts) or "up to date"
 
 
 def _total(sizes: list[int | None]) -> str:
@@ -41,13 +70,7 @@ def _total(sizes: list[int | None]) -> str:
 
 
 def why_unknown(model: Model) -> str:
-    """Return why nothing is known of a model's files."""
+    """Return why nothing is known of a model's files, and what helps."""
     if model.declared.is_known:
-        return "its provider could not tell its files"
+        return "its files are not known yet: `doit lock` asks for them"
     return f"the source {model.source_name!r} is not there yet"
-
-
-def asking_doc(model: Model) -> str:
-    """Return what is said of a model as long as its provider was not asked."""
-    optional = ", optional" * model.declared.entry.optional
-    return f"its files are not known yet: `doit lock` asks for them{optional}"

@@ -1,12 +1,14 @@
 """Whether a target is up to date: a row a rule."""
 
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.freshness import why_stale
+from downloader.freshness import NEVER_VERIFIED, why_fresh, why_stale
 from downloader.receipts import Receipt
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -15,25 +17,47 @@ MTIME_NS = 1_700_000_000_123_456_789
 
 
 def receipt(size: int = 4, mtime_ns: int = MTIME_NS, sha256: str = SHA) -> Receipt:
-    return Receipt(path="f", size=size, mtime_ns=mtime_ns, sha256=sha256, verified=0)
+    return Receipt(path="f", size=size, mtime_ns=mtime_ns, sha256=sha256, verified=1_700_000_000)
 
 
 def wanted(size: int | None = 4, sha256: str | None = SHA) -> Artifact:
     return Artifact(path="f", size=size, sha256=sha256)
 
 
+VERIFIED = "2023-11-14 22:13"
+
 RULES = [
     (wanted(), receipt(), None),
     (wanted(size=None), receipt(), None),
-    (wanted(sha256=None), receipt(), "not pinned in models.lock yet"),
-    (wanted(size=1234), receipt(), "size 4, and 1,234 is wanted"),
-    (wanted(size=0), receipt(), "size 4, and 0 is wanted"),
-    (wanted(), None, "never verified here"),
-    (wanted(sha256=OTHER_SHA), receipt(), "models.lock wants other bytes"),
-    (wanted(), receipt(mtime_ns=MTIME_NS + 1), "changed since it was verified"),
-    (wanted(), receipt(mtime_ns=MTIME_NS - 1), "changed since it was verified"),
-    (wanted(size=None), receipt(size=5), "changed since it was verified"),
+    (
+        wanted(sha256=None),
+        receipt(),
+        "no SHA-256 of it in models.lock yet: it is pinned when it comes",
+    ),
+    (wanted(size=1234), receipt(), "size: 4 bytes there, and models.lock wants 1,234"),
+    (wanted(size=0), receipt(), "size: 4 bytes there, and models.lock wants 0"),
+    (wanted(), None, f"{NEVER_VERIFIED}"),
+    (
+        wanted(sha256=OTHER_SHA),
+        receipt(),
+        f"models.lock changed: it wants other bytes than those verified {VERIFIED}",
+    ),
+    (wanted(), receipt(mtime_ns=MTIME_NS + 1), f"changed since it was verified {VERIFIED}"),
+    (wanted(), receipt(mtime_ns=MTIME_NS - 1), f"changed since it was verified {VERIFIED}"),
+    (wanted(size=None), receipt(size=5), f"changed since it was verified {VERIFIED}"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let times be told in UTC."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the time zone is the machine's here")
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.mark.parametrize(("artifact", "noted", "why"), RULES)
@@ -49,14 +73,16 @@ def test_a_file_that_is_there_is_judged_by_these_rules(
 
 def test_a_target_that_is_not_there_is_missing(tmp_path: Path) -> None:
     """A receipt does not stand in for the file, nor does a folder that cannot be entered."""
-    assert why_stale(wanted(), tmp_path / "f", receipt()) == "missing"
+    gone = f"missing: it was here, verified {VERIFIED}"
+    assert why_stale(wanted(), tmp_path / "f", receipt()) == gone
     (tmp_path / "file").touch()
-    assert why_stale(wanted(), tmp_path / "file" / "f", receipt()) == "missing"
+    assert why_stale(wanted(), tmp_path / "file" / "f", receipt()) == gone
+    assert why_stale(wanted(), tmp_path / "f", None) == "never fetched"
 
 
 def test_a_folder_in_its_place_is_no_regular_file(tmp_path: Path) -> None:
     """A folder is never up to date."""
-    assert why_stale(wanted(), tmp_path, receipt()) == "no regular file"
+    assert why_stale(wanted(), tmp_path, receipt()) == "a folder stands in its place"
 
 
 def test_a_link_to_the_right_bytes_is_no_regular_file(tmp_path: Path) -> None:
@@ -69,7 +95,7 @@ def test_a_link_to_the_right_bytes_is_no_regular_file(tmp_path: Path) -> None:
         link.symlink_to(right)
     except OSError:
         pytest.skip("symlinks are not allowed here")
-    assert why_stale(wanted(), link, receipt()) == "no regular file"
+    assert why_stale(wanted(), link, receipt()) == "a symbolic link stands in its place"
 
 
 def test_judging_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,4 +109,40 @@ def test_judging_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("builtins.open", refuse)
     monkeypatch.setattr("io.open", refuse)
     monkeypatch.setattr("os.open", refuse)
-    assert why_stale(wanted(), target, receipt()) == "changed since it was verified"
+    assert why_stale(wanted(), target, receipt()) == f"changed since it was verified {VERIFIED}"
+
+
+def test_why_a_target_is_up_to_date() -> None:
+    """When it was verified, as what, and what has not changed since."""
+    assert why_fresh(receipt()) == (
+        f"verified {VERIFIED} as sha256:{SHA}; size and time unchanged since"
+    )
+
+
+def test_a_receipt_of_no_time_that_can_be_shown() -> None:
+    """A receipt is read from a file that anything may stand in."""
+    noted = Receipt(path="f", size=4, mtime_ns=MTIME_NS, sha256=SHA, verified=10**18)
+    assert "at some time" in why_fresh(noted)
+
+
+MUST_FETCH = [
+    (wanted(), receipt(), False),
+    (wanted(size=5), receipt(), True),
+    (wanted(), None, False),
+    (wanted(sha256=OTHER_SHA), receipt(), True),
+    (wanted(sha256=OTHER_SHA), receipt(mtime_ns=1), False),
+    (wanted(), receipt(mtime_ns=1), False),
+    (wanted(sha256=None), None, True),
+]
+
+
+@pytest.mark.parametrize(("artifact", "noted", "must_fetch"), MUST_FETCH)
+def test_what_reading_may_settle_is_not_to_be_fetched(
+    tmp_path: Path, artifact: Artifact, noted: Receipt | None, must_fetch: bool
+) -> None:
+    """Bytes are wanted where size, lock or receipt prove others there; else they may be right."""
+    target = tmp_path / "f"
+    target.write_bytes(b"test")
+    os.utime(target, ns=(MTIME_NS, MTIME_NS))
+    rule = why_stale(artifact, target, noted)
+    assert bool(rule and rule.must_fetch) == must_fetch

@@ -70,13 +70,11 @@ def test_a_narrow_terminal_cuts_the_line(monkeypatch: pytest.MonkeyPatch, clock:
     assert stream.getvalue() == "\rverifying: 10.0 MB "
 
 
-@pytest.mark.parametrize("is_dumb", [False, True])
 def test_elsewhere_a_line_comes_every_thirty_seconds(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock, is_dumb: bool
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    """A log, or a terminal that cannot go back, gets whole lines, and few of them."""
-    monkeypatch.setenv("TERM", "dumb")
-    stream = Terminal() if is_dumb else io.StringIO()
+    """A log gets whole lines, and few of them."""
+    stream = io.StringIO()
     meter = shown(monkeypatch, stream, clock)
     for _ in range(4):
         move(meter, clock, 10)

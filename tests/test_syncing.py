@@ -87,7 +87,7 @@ def test_a_touched_file_is_hashed_not_fetched(
     lock_pinned(tmp_path, url)
     sync_one(tmp_path)
     os.utime(target(tmp_path), ns=(1, 1))
-    assert whys(tmp_path) == ["changed since it was verified"]
+    assert ["changed since" in str(why) for why in whys(tmp_path)] == [True]
     asked = len(server.requests)
     assert sync_one(tmp_path).verb == "verified"
     assert len(server.requests) == asked

@@ -188,7 +188,7 @@ def test_a_pin_that_was_changed_by_hand_is_not_obeyed_in_silence(tmp_path: Path,
     """Another SHA-256 in the lock makes the target stale, and the right bytes are refused."""
     sync(tmp_path, {"m": http(url)})
     edit_lock(tmp_path, sha256(BYTES), sha256(b"other"))
-    assert whys(tmp_path) == ["models.lock wants other bytes"]
+    assert ["models.lock changed" in str(why) for why in whys(tmp_path)] == [True]
     with pytest.raises(DigestMismatch, match="sha256"):
         sync_one(tmp_path)
     assert target(tmp_path).read_bytes() == BYTES

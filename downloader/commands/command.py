@@ -31,7 +31,8 @@ def command(
     """
     names = {"pos_arg": "names"} if takes_names else {}
     actions = [_with_late_options(act, options) if takes_names else act]
-    return {"actions": actions, "params": list(options), "doc": doc, **names, **UNTOUCHED_STREAMS}
+    told = {"doc": doc, "meta": {"modelmake command": True}}  # for info_command
+    return {"actions": actions, "params": list(options), **told, **names, **UNTOUCHED_STREAMS}
 
 
 def _with_late_options(

@@ -71,14 +71,15 @@ def test_info_says_why(fetched: Project) -> None:
     """`info` ends with 0 for what is up to date, with 1 and the rule for what is not."""
     fresh = fetched.doit("info", "fetch:one/a.bin")
     assert fresh.status == 0
-    assert "up-to-date" in fresh.stdout
+    assert "status     : up-to-date" in fresh.stdout
     fetched.target("one", "a.bin").unlink()
     stale = fetched.doit("info", "fetch:one/a.bin")
     assert stale.status == 1
-    assert "- missing" in stale.stdout
+    assert "why        : missing: it was here, verified " in stale.stdout
     group = fetched.doit("info", "fetch:one")
     assert group.status == 1
-    assert "- 1 of 2 files are stale" in group.stdout
+    assert "why        : 1 of 2 files are stale" in group.stdout
+    assert "  fetch:one/a.bin: missing" in group.stdout
 
 
 def test_clean_removes_the_targets_of_the_default_models(
@@ -120,6 +121,7 @@ def test_clean_may_be_tried_first(fetched: Project, words: list[str]) -> None:
     assert run.status == 0, run.text
     assert "removing file 'models/one/a.bin'" in run.stdout
     assert all(" - removing file '" in line for line in run.stdout.splitlines())
+    assert len(set(run.stdout.splitlines())) == len(run.stdout.splitlines())
     assert fetched.target("one", "a.bin").exists()
     assert fetched.doit().stdout == "Nothing to do.\n"
 
