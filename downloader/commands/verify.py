@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from downloader.commands.command import command, flag, wanted_models
@@ -107,6 +106,8 @@ def _check_locked(models: Iterable["Model"]) -> None:
 
 def _repaired(bad: Sequence["Verdict"]) -> int:
     """Fetch what is bad, and return how many that went well for; one failure stops no other."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - loads logging
+
     current().syncer.plan((each.model, each.path) for each in bad)
     with ThreadPoolExecutor(min(FILES_AT_ONCE, len(bad))) as pool:
         return sum(pool.map(_is_repaired, bad))
