@@ -86,11 +86,24 @@ def _compiled(text: bytes, name: str, binding: str, cache: Path) -> list[Declare
     from downloader import manifest  # noqa: PLC0415 - only a changed manifest is parsed
     from downloader.durable import write_file  # noqa: PLC0415
 
+    _give_schema(text, cache.parent)
     models = [_declared(key, entry) for key, entry in manifest.load(text, name).models.items()]
     _check_targets(models, name)
     with contextlib.suppress(StoreError):
         write_file(cache, msgspec.json.encode(_Compiled(binding=binding, models=models)))
     return models
+
+
+def _give_schema(text: bytes, private: Path) -> None:
+    """Write the schema that the manifest names for editors, also for one that is wrong.
+
+    It is not in git: so a fresh clone gets it here, and an older one that of this program.
+    """
+    from downloader import schema  # noqa: PLC0415
+
+    if schema.is_named_in(text):
+        with contextlib.suppress(StoreError):
+            schema.write(private / Path(schema.FILE).name)
 
 
 def _declared(name: str, entry: AnyEntry) -> Declared:

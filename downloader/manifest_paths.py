@@ -8,7 +8,7 @@ from downloader.entries import AnyEntry, HttpEntry, HttpFile, TogetherEntry
 from downloader.manifest_wording import Fault, Keys
 from downloader.safe_path import check_path, collision_key, find_collision
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
 ARCHIVE_HINT = "Give one of the two another `to`, or an `archive` name of its own."
 _NAME_HINT = "A name holds letters, digits and . _ + @ - and begins with a letter or digit."
 
@@ -37,7 +37,7 @@ def check_name(name: str) -> None:
     Raises:
         Fault: It is not.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise Fault((), "this cannot be a model's name", _NAME_HINT)
     try:
         check_path(name)
