@@ -12,41 +12,68 @@ nothing and opens no socket.
 docs/architecture.md is the map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from downloader.version import __version__
 
-__all__ = ["__version__", "ensure", "sync"]
+if TYPE_CHECKING:
+    from downloader.callbacks import Progress
+
+__all__ = ["Progress", "__version__", "ensure", "sync"]
 
 
-def ensure(name: str, *, folder: Path | None = None) -> Path:
+def ensure(
+    name: str,
+    *,
+    folder: str | PathLike[str] | None = None,
+    progress: "Callable[[Progress], object] | None" = None,
+) -> Path:
     """Bring one model up to date, and return its folder.
 
     Args:
         name: The model's key in models.yaml.
         folder: Where models.yaml lies; default: the working directory, or MODELMAKE_MANIFEST.
+        progress: As in `sync`.
 
     Raises:
         ModelmakeError: It could not be brought up to date; what arrived is kept.
     """
-    return sync([name], folder=folder)[name]
+    return sync([name], folder=folder, progress=progress)[name]
 
 
-def sync(names: Sequence[str] | None = None, *, folder: Path | None = None) -> dict[str, Path]:
+def sync(
+    names: Sequence[str] | None = None,
+    *,
+    folder: str | PathLike[str] | None = None,
+    progress: "Callable[[Progress], object] | None" = None,
+) -> dict[str, Path]:
     """Do what `doit` does: lock when models.yaml changed, then fetch what is missing or changed.
 
     Args:
         names: The models; default: all that are not optional.
         folder: As in `ensure`.
+        progress: Called with what happens, in the thread that called this: at each beginning and
+            end, and at most ten times a second between. An exception that it raises ends the run as
+            Ctrl-C does, with what arrived kept, and is raised here.
 
     Returns:
         Each model's folder by its name.
 
     Raises:
         ModelmakeError: Not all could be brought up to date; the first failure, after all others
-            had their turn.
+            had their turn. Its `failures` has all of them.
     """
     from downloader.python_api import sync_models  # noqa: PLC0415 - importing us must cost nothing
 
-    return sync_models(names, folder)
+    return sync_models(names, None if folder is None else Path(folder), progress)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name == "Progress":
+        from downloader.callbacks import Progress  # noqa: PLC0415 - as above
+
+        return Progress
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -45,6 +45,8 @@ class ModelmakeError(Exception):
     def __init__(self, what: str, *, hint: str | None = None) -> None:
         super().__init__(what)
         self.hint = self.advice if hint is None else hint
+        self.failures: dict[str, Exception] = {}
+        """What `ensure` or `sync` raises: all that failed in the run, by `MODEL/PATH`."""
 
     def report(self) -> str:
         """Return the text to show: one to three lines, no traceback."""

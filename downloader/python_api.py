@@ -1,14 +1,19 @@
 """What `ensure` and `sync` do: the same as doit's tasks, without doit."""
 
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import chain
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 from downloader import locking
 from downloader.artifact import Artifact
+from downloader.callbacks import Callback, Watch
+from downloader.errors import ModelmakeError
 from downloader.model import Model
+from downloader.progress import Observer
 from downloader.project import Project
 from downloader.settings import FILES_AT_ONCE
 from downloader.sources.registry import source_for
@@ -16,22 +21,40 @@ from downloader.streams import tell
 from downloader.syncing import Outcome, Syncer
 from downloader.transfer.asking import Session
 
-SIGNAL_SECONDS = 0.5
+SIGNAL_SECONDS = 0.1
+NOTES = 10
 
 T = TypeVar("T")
+Begun: TypeAlias = dict[Future[Outcome], str]
+"""What is being done, each with its model and path."""
 
 
-def sync_models(names: Sequence[str] | None, folder: Path | None) -> dict[str, Path]:
+def sync_models(
+    names: Sequence[str] | None, folder: Path | None, progress: Callback | None = None
+) -> dict[str, Path]:
     """See `downloader.sync`."""
+    names = [names] if isinstance(names, str) else names  # not its letters
     project = Project.of_environment(folder)
-    with _Run(project) as run:
+    with _Run(project, progress) as run:
         run.lock_outlined()
         models = _chosen(project, names)
         if failures := run.failures(models):
-            raise failures[0]
+            raise _first(failures)
     for model in models:
         source_for(model.declared.entry)  # says why nothing is known of a model's files
     return {model.name: model.folder for model in models}
+
+
+def _first(failures: dict[str, Exception]) -> Exception:
+    """Return the first failure, which knows the others and names them in its traceback."""
+    first, *others = failures.values()
+    if isinstance(first, ModelmakeError):
+        first.failures = failures
+    for name, error in list(failures.items())[1 : NOTES + 1]:
+        first.add_note(f"{name}: {error}")
+    if len(others) > NOTES:
+        first.add_note(f"and {len(others) - NOTES} more: see `failures`")
+    return first
 
 
 class _Run:
@@ -41,8 +64,10 @@ class _Run:
     is asked in the main thread, so that Ctrl-C finds it awake and stops everything.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, progress: Callback | None) -> None:
         self._project = project
+        self._watch = Watch(progress or (lambda _: None))
+        self._is_watched = progress is not None
         self._syncer = Syncer(project)
         self._files = ThreadPoolExecutor(FILES_AT_ONCE)
         self._asking = ThreadPoolExecutor(max(1, len(project.declared)))
@@ -75,57 +100,79 @@ class _Run:
         if self._project.is_outline_stale:
             lock, transport = locking.lock_outlined, self._syncer.transport
             locked = self._asking.submit(lock, self._project, transport)
-            _wait([locked])
+            self._wait([locked])
             locked.result()
 
-    def failures(self, models: Sequence[Model]) -> list[BaseException]:
-        """Bring the models up to date, and return what went wrong."""
-        known = [each for each in models if not each.must_ask]
-        self._syncer.plan((each.name, file.path) for each in known for file in _stale(each))
-        asked = [self._asking.submit(self._ask, each) for each in models]
-        _wait(asked)
-        begun = [future for each in asked if not each.exception() for future in each.result()]
-        _wait(begun)
-        ended = [*(each.exception() for each in begun), *(each.exception() for each in asked)]
-        return [error for error in ended if error]
+    def failures(self, models: Sequence[Model]) -> dict[str, Exception]:
+        """Bring the models up to date, and return what went wrong, by model and path."""
+        known = [(each, _stale(each)) for each in models if not each.must_ask]
+        self._syncer.plan((each.name, file.path) for each, stale in known for file in stale)
+        for each, stale in known:
+            self._watch.expect(each, stale)
+        asked = {self._asking.submit(self._ask, each): each.name for each in models}
+        self._wait(asked)
+        begun = [each.result() for each in asked if not each.exception()]
+        files = {future: name for each in begun for future, name in each.items()}
+        self._wait(files)
+        errors = {name: each.exception() for each, name in files.items()}
+        errors |= {name: each.exception() for each, name in asked.items()}
+        return {name: error for name, error in errors.items() if isinstance(error, Exception)}
 
-    def _ask(self, model: Model) -> list[Future[Outcome]]:
+    def _wait(self, running: Iterable[Future[T]]) -> None:
+        """Wait for all of them; meanwhile the callback is told.
+
+        Windows, and a signal that another thread took, end no wait without a limit.
+        """
+        for each in running:
+            while wait([each], SIGNAL_SECONDS).not_done:
+                self._watch.hand_on()
+            self._watch.hand_on()
+        self._watch.hand_on(is_last=True)
+
+    def _ask(self, model: Model) -> Begun:
         """Lock the model where its provider must be asked, and begin to fetch what is stale."""
-        if model.must_ask:
-            session = Session(self._syncer.transport, self._syncer.stop, tell)
-            locking.lock_asked(self._project, model.declared, session)
-            model = next(each for each in self._project.models() if each.name == model.name)
-        return self._begin(model.name, _stale(model))
+        if not model.must_ask:
+            return self._begin(model.name, _stale(model))
+        told = self._watch.file(model.name, "").notice if self._is_watched else tell
+        session = Session(self._syncer.transport, self._syncer.stop, told)
+        locking.lock_asked(self._project, model.declared, session)
+        model = next(each for each in self._project.models() if each.name == model.name)
+        stale = _stale(model)
+        self._watch.expect(model, stale)
+        return self._begin(model.name, stale)
 
-    def _begin(self, name: str, stale: Sequence[Artifact]) -> list[Future[Outcome]]:
+    def _begin(self, name: str, stale: Sequence[Artifact]) -> Begun:
         """Begin to fetch files; those of an archive once it is unpacked.
 
         So they do not wait for it in threads where another model's files could be fetched.
         """
         archives = {each.archive for each in stale if each.archive}
-        staged = {self._files.submit(self._syncer.stage, name, path): path for path in archives}
-        begun = self._submit(name, stale, None)
-        for each in as_completed(staged):
-            begun += self._submit(name, stale, staged[each])
+        stage, sync = self._syncer.stage, self._syncer.sync
+        staged = {self._files.submit(self._do, stage, name, path): path for path in archives}
+        ended = SimpleQueue[Future[Outcome]]()
+        for each in staged:
+            each.add_done_callback(ended.put)  # as_completed does not see what shutdown cancels
+        begun: Begun = {}
+        for archive in chain([None], (staged[ended.get()] for _ in staged)):
+            for path in (each.path for each in stale if each.archive == archive):
+                begun[self._files.submit(self._do, sync, name, path)] = f"{name}/{path}"
         return begun
 
-    def _submit(
-        self, name: str, stale: Sequence[Artifact], archive: str | None
-    ) -> list[Future[Outcome]]:
-        return [
-            self._files.submit(self._syncer.sync, name, each.path)
-            for each in stale
-            if each.archive == archive
-        ]
+    def _do(self, act: Callable[[str, str, Observer], Outcome], name: str, path: str) -> Outcome:
+        """Bring one file up to date, or unpack one archive, and note how it ended."""
+        watch = self._watch.file(name, path)
+        try:
+            outcome = act(name, path, watch)
+        except Exception as error:
+            watch.note("failed", str(error))
+            raise
+        if not outcome.is_repeat:
+            watch.ended(outcome.size)
+        return outcome
 
 
 def _stale(model: Model) -> list[Artifact]:
     return [artifact for artifact, why in model.why_stale() if why]
-
-
-def _wait(running: Sequence[Future[T]]) -> None:
-    while wait(running, SIGNAL_SECONDS).not_done:
-        pass  # Windows, and a signal that another thread took, end no wait without a limit
 
 
 def _chosen(project: Project, names: Sequence[str] | None) -> list[Model]:

@@ -1,36 +1,62 @@
-"""What other programs use of this package: ensure, sync, __version__, and nothing more."""
+"""What other programs use of this package: what docs/python.md lists, and nothing more."""
 
+import dataclasses
 import inspect
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import downloader
-from downloader import ensure, sync
+from downloader import callbacks, ensure, sync
 from downloader.errors import ModelmakeError
 from downloader.sources.openai_gpt2 import FILES
-from tests.projects import declare, gpt2, http, locked, serve_gpt2
+from tests.documents import first_cells, page
+from tests.projects import declare, gpt2, http, lock, locked, serve_gpt2
 from tests.servers.faulty import FaultyServer
 
 
-def test_exactly_three_names_are_public() -> None:
-    """The surface is what `__all__` says; all else may change."""
-    assert sorted(downloader.__all__) == ["__version__", "ensure", "sync"]
+def test_exactly_what_is_documented_is_public() -> None:
+    """`__all__` is the table of docs/python.md but for errors; all else may change."""
+    table = page("python.md").partition("## What is public")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| `downloader\.(\w+)", table, re.MULTILINE)
+
+    assert sorted(downloader.__all__) == sorted(set(told) - {"errors"})
+    assert set(told) == {"Progress", "__version__", "ensure", "errors", "sync"}
+    assert all(getattr(downloader, name) for name in downloader.__all__)
+    assert not hasattr(downloader, "nope")
     assert downloader.__version__ == metadata.version("modelmake")
 
 
 def test_the_signatures_are_the_documented_ones() -> None:
     """The names and defaults of the parameters are a promise too."""
-    assert list(inspect.signature(ensure).parameters) == ["name", "folder"]
-    assert list(inspect.signature(sync).parameters) == ["names", "folder"]
-    assert inspect.signature(sync).parameters["names"].default is None
-    for function in (ensure, sync):
-        folder = inspect.signature(function).parameters["folder"]
-        assert (folder.default, folder.kind) == (None, inspect.Parameter.KEYWORD_ONLY)
+    told = re.findall(r"^\| `downloader\.(\w+)(\(.*\))`", page("python.md"), re.MULTILINE)
+
+    assert [name for name, _ in told] == ["ensure", "sync"]
+    for name, parameters in told:
+        signature = inspect.signature(getattr(downloader, name))
+        bare = [
+            each.replace(annotation=inspect.Parameter.empty)
+            for each in signature.parameters.values()
+        ]
+        assert str(inspect.Signature(bare)) == parameters
+
+
+def test_the_fields_of_an_event_are_the_documented_ones() -> None:
+    """docs/python.md has a row for each field, and names each kind."""
+    section = page("python.md").partition("## Progress")[2].partition("\n## ")[0]
+
+    assert [cell.strip("`") for cell in first_cells(section)[1:]] == [
+        field.name for field in dataclasses.fields(downloader.Progress)
+    ]
+    assert re.findall(r"`(\w+)`", section.partition("| `kind` |")[2].partition("\n")[0]) == [
+        *get_args(callbacks.Kind)
+    ]
 
 
 def test_importing_the_package_costs_nothing() -> None:
@@ -62,12 +88,16 @@ def test_a_second_call_opens_no_socket(tmp_path: Path, request: pytest.FixtureRe
 
 
 def test_two_threads_may_ensure_one_model(tmp_path: Path, server: FaultyServer) -> None:
-    """Both get the folder with all its bytes, and the lock holds every pin."""
-    declare(tmp_path, {"gpt2": gpt2("355M", serve_gpt2(server, "355M"))})
+    """Each file is asked for once, both get the folder with all its bytes and the lock its pins."""
+    lock(tmp_path, {"gpt2": gpt2("355M", serve_gpt2(server, "355M"))})
+    asked_before = len(server.requests)
     with ThreadPoolExecutor(2) as pool:
         running = [pool.submit(ensure, "gpt2", folder=tmp_path) for _ in range(2)]
     folders = {each.result() for each in running}
     assert folders == {tmp_path / "models" / "gpt2"}
+    assert sorted(each.path for each in server.requests[asked_before:]) == sorted(
+        f"/gpt-2/355M/{name}" for name in FILES
+    )
     for name in FILES:
         assert (tmp_path / "models/gpt2" / name).read_bytes() == f"355M {name}\n".encode()
     sync(folder=tmp_path)
