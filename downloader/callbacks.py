@@ -54,14 +54,15 @@ class Watch:
 
     Args:
         callback: Called by `hand_on`, and by nothing else.
+        clock: Seconds, never going back.
     """
 
-    def __init__(self, callback: Callback) -> None:
-        self._callback = callback
+    def __init__(self, callback: Callback, clock: Callable[[], float] = time.monotonic) -> None:
+        self._callback, self._clock = callback, clock
         self._noted = deque[Progress]()
         self._moving: dict[FileWatch, None] = {}
         self._noting = threading.Lock()
-        self._next = 0.0
+        self._next = clock()
 
     def expect(self, model: Model, stale: list[Artifact]) -> None:
         """Note what is going to be fetched; an archive's files come with it."""
@@ -89,7 +90,7 @@ class Watch:
 
         Ten times a second at most, so that a slow callback, as of a notebook, is not flooded.
         """
-        if time.monotonic() < self._next and not is_last:
+        if self._clock() < self._next and not is_last:
             return
         while self._noted:
             self._callback(self._noted.popleft())
@@ -99,7 +100,7 @@ class Watch:
                 del self._moving[file]
         if file and not is_last:
             self._callback(file.shown())
-        self._next = time.monotonic() + EVERY_SECONDS
+        self._next = self._clock() + EVERY_SECONDS
 
 
 class FileWatch:

@@ -2,7 +2,6 @@
 
 import pickle
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -191,19 +190,36 @@ def test_an_exception_in_it_stops_the_run_and_breaks_no_file(
 
 def test_movement_is_told_in_turns_and_seldom(heard: list[Progress]) -> None:
     """However much moves, one file a tenth of a second is told, each in its turn."""
-    watch = callbacks.Watch(heard.append)
+    now = 100.0
+    watch = callbacks.Watch(heard.append, lambda: now)
     files = [watch.file("m", path, 1000) for path in "abc"]
-    began = time.monotonic()
-    rounds = 0
-    while time.monotonic() - began < 3.5 * callbacks.EVERY_SECONDS:
+    for _ in range(36):
         for file in files:
             file.moved(1)
         watch.hand_on()
-        rounds += 1
+        now += callbacks.EVERY_SECONDS / 9 + 1e-6  # every ninth call is due
 
-    assert 2 <= len(heard) <= 5
-    assert rounds > len(heard)
-    assert [event.path for event in heard[:2]] == ["a", "b"]
+    assert [event.path for event in heard] == ["a", "b", "c", "a"]
+    assert [event.done_bytes for event in heard] == [1, 10, 19, 28]
+
+
+def test_unpacking_is_told_as_such(heard: list[Progress]) -> None:
+    """What came out of an archive is counted for itself; how much it will be nobody knows."""
+    watch = callbacks.Watch(heard.append)
+    archive = watch.file("m", "a.tar.zst", 10)
+    archive.started(0, 10)
+    archive.moved(10)
+    archive.unpacked(300)
+    archive.unpacked(400)
+    watch.hand_on()
+    archive.ended(10)
+    watch.hand_on(is_last=True)
+
+    assert [(event.kind, event.done_bytes, event.total_bytes) for event in heard] == [
+        ("start", 0, 10),
+        ("unpacking", 700, None),
+        ("done", 10, 10),
+    ]
 
 
 def test_a_misspelt_name_fetches_nothing(tmp_path: Path, server: FaultyServer) -> None:
