@@ -54,6 +54,7 @@ def test_list_with_states(fetched: Project) -> None:
     lines = fetched.doit("list", "--all", "-s").stdout.splitlines()
     states = {line.split()[1]: line[0] for line in lines}
     assert states == {
+        "ci-key": "R",
         "fetch": "R",
         "fetch:one": "R",
         "fetch:one/a.bin": "R",

@@ -1,0 +1,20 @@
+"""The cache key of a model whose files come out of an archive."""
+
+from pathlib import Path
+
+import pytest
+
+from downloader import cache_key
+from downloader.errors import LockError
+from tests.projects import lock, project, sync
+from tests.servers.together.server import TogetherServer
+from tests.together.projects import bot
+
+
+def test_an_archive_whose_files_nobody_knows(tmp_path: Path, together: TogetherServer) -> None:
+    """A lock made before the first fetch of an archive cannot tell which files there will be."""
+    lock(tmp_path, {"m": bot(type="adapter", extract=True)})
+    with pytest.raises(LockError, match="does not pin"):
+        cache_key.of_project(project(tmp_path))
+    sync(tmp_path)
+    assert cache_key.of_project(project(tmp_path)).models[0].files > 1
