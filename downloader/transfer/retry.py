@@ -1,4 +1,11 @@
-"""When to try again, and after how long. Pure policy: no clock, no sleep, no network."""
+"""When to try again, and after how long. Pure policy: no clock, no sleep, no network.
+
+A matrix of CI jobs starts at the same second and is refused at the same second, each with the same
+Retry-After. RFC 9110 (10.2.3) lets a server say how long to wait, not who may come first: so each
+adds a random part of its own, as wide as its own backoff, which doubles while they are refused.
+Nothing is put off before the first request: a run that has nothing to fetch, or a server with room
+for all, would pay for it, and the first refusal spreads the rest.
+"""
 
 from dataclasses import dataclass
 
@@ -35,7 +42,8 @@ class RetryPolicy:
             return backoff_seconds(failures, jitter)
         if asked > self.max_wait_seconds:
             return None
-        return max(asked, 0.0) * (1 + 0.1 * jitter)
+        asked = max(asked, 0.0)
+        return asked + max(0.1 * asked, _bound_seconds(failures)) * jitter
 
 
 class Tally:
@@ -64,6 +72,10 @@ class Tally:
 
 def backoff_seconds(failures: int, jitter: float) -> float:
     """Return an exponential delay, between half and the whole of its bound."""
+    return _bound_seconds(failures) * (0.5 + 0.5 * jitter)
+
+
+def _bound_seconds(failures: int) -> float:
     doublings = min(max(failures - 1, 0), 16)
     bound: float = FIRST_DELAY_SECONDS * 2**doublings
-    return min(bound, LONGEST_DELAY_SECONDS) * (0.5 + 0.5 * jitter)
+    return min(bound, LONGEST_DELAY_SECONDS)

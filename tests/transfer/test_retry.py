@@ -38,6 +38,21 @@ def test_what_is_permanent_is_not_tried_again(kind: type[ModelmakeError]) -> Non
     assert POLICY.delay_seconds(kind("x"), 0, 0.5) is None
 
 
+@pytest.mark.parametrize("asked", [0.0, 1.0, 60.0])
+def test_jobs_that_were_told_the_same_wait_come_back_apart(asked: float) -> None:
+    """None comes before the time; they spread as widely as their own backoff, more at each turn."""
+    spreads = []
+    for failures in (1, 2, 3, 4):
+        first, last = (
+            POLICY.delay_seconds(ServerBusy("x", wait_seconds=asked), failures, jitter)
+            for jitter in (0.0, 1.0)
+        )
+        assert first == asked
+        assert last is not None
+        spreads.append(last - asked)
+    assert spreads == [pytest.approx(max(bound, asked / 10)) for bound in (0.5, 1, 2, 4)]
+
+
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
 def test_a_wait_asked_for_is_kept_and_little_more(jitter: float) -> None:
     """The wait is at least what was asked for, and at most 10 % more."""
