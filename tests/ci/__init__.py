@@ -1,0 +1,1 @@
+"""What CI services run of ours, run without them."""
