@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from tests.ci.machine import Machine
 from tests.e2e.project import REPOSITORY
-from tests.servers.faulty import FaultyServer
 
 FOLDER = REPOSITORY / "examples" / "docker"
 TEXT = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
@@ -21,9 +20,7 @@ def arguments(instruction: str) -> list[str]:
     return [rest for name, rest in MODELS if name == instruction]
 
 
-def test_the_layer_needs_no_more_than_it_copies(
-    machine: Callable[..., Machine], server: FaultyServer
-) -> None:
+def test_the_layer_needs_no_more_than_it_copies(machine: Callable[..., Machine]) -> None:
     """Its commands fetch the models where nothing is but dodo.py, models.yaml and models.lock."""
     runner = machine()
     (copied,) = arguments("COPY")
