@@ -18,3 +18,17 @@ def test_an_archive_whose_files_nobody_knows(tmp_path: Path, together: TogetherS
         cache_key.of_project(project(tmp_path))
     sync(tmp_path)
     assert cache_key.of_project(project(tmp_path)).models[0].files > 1
+
+
+def test_a_pinned_archive_whose_files_nobody_knows(
+    tmp_path: Path, together: TogetherServer
+) -> None:
+    """Fetched as it is, an archive is pinned; its files are not known before it is unpacked."""
+    sync(tmp_path, {"m": bot(type="adapter")})
+    packed = cache_key.of_project(project(tmp_path))
+    lock(tmp_path, {"m": bot(type="adapter", extract=True)})
+    assert project(tmp_path).lockfile.models["m"].archives[0].is_pinned
+    with pytest.raises(LockError, match="does not pin"):
+        cache_key.of_project(project(tmp_path))
+    sync(tmp_path)
+    assert cache_key.of_project(project(tmp_path)).key != packed.key
