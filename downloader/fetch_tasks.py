@@ -14,10 +14,12 @@ import functools
 import inspect
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from doit.cmd_base import DoitCmdBase as Command
 from doit.task import DelayedLoader, Task
 
 from downloader import actions, streams
@@ -26,6 +28,7 @@ from downloader.commands.command import UNTOUCHED_STREAMS
 from downloader.model import Model
 from downloader.reporter import usage_errors
 from downloader.runtime import current
+from downloader.settings import wants_json
 from downloader.streams import tell
 from downloader.task_docs import asking_doc, file_doc, model_doc, why_unknown
 
@@ -69,7 +72,8 @@ class Group(Task):  # type: ignore[misc]
 def task_fetch() -> Iterator[Task]:
     """Make every task of `fetch`."""
     with usage_errors():
-        streams.guard()
+        _open_output()
+        streams.guard(as_json=wants_json())
         current().stop_on_signals()
         project = current().project
         needs_lock = [LOCK_TASK] if project.is_outline_stale else []
@@ -83,6 +87,22 @@ def task_fetch() -> Iterator[Task]:
             if not model.declared.entry.optional:
                 default.append(group)
         yield _default_task(default, needs_lock)
+
+
+def _open_output() -> None:
+    """Give doit's commands an output where standard output was closed before Python began.
+
+    They took it before dodo.py was read, and write to it without a look.
+    """
+    if sys.stdout is None:
+
+        def output(command: Command) -> TextIO | None:
+            return vars(command)["outstream"] or sys.stdout
+
+        def set_output(command: Command, stream: TextIO | None) -> None:
+            vars(command)["outstream"] = stream
+
+        Command.outstream = property(output, set_output)
 
 
 def _asking_tasks(model: Model) -> Iterator[Task]:

@@ -110,12 +110,20 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something the user should know; `model` and `path` are empty where it is of no file."""
+    """Something the user should know; `model` and `path` are empty where it is of no file.
+
+    Attributes:
+        text: What it is.
+        model: The model's name.
+        path: The artifact's path.
+        is_wait: Whether it says what is waited for: another process, or a provider.
+    """
 
     event: ClassVar[str] = "notice"
     text: str
     model: str = ""
     path: str = ""
+    is_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,9 +77,10 @@ class FileProgress:
 
     def notice(self, text: str) -> None:
         """See Observer."""
-        if text.startswith("waits ") or not self.path:
+        is_wait = text.startswith("waits ") or not self.path
+        if is_wait:
             self._now("waiting", text)
-        self._tell(Notice(text=text, model=self.model, path=self.path))
+        self._tell(Notice(text=text, model=self.model, path=self.path, is_wait=is_wait))
 
     @property
     def shown_bytes(self) -> int:

@@ -44,6 +44,7 @@ class RunProgress:
         self._known_bytes = self._ended_bytes = self._lost_bytes = self._unknown = 0
         self._moved_bytes = 0
         self._rate: Rate | None = None
+        self._act_on_begin: Callable[[], None] | None = None
         self._highest = 0
         self._fraction = 0.0
         self._done: list[Done] = []
@@ -54,6 +55,15 @@ class RunProgress:
     def subscribe(self, subscriber: Subscriber) -> None:
         """Hand every event from now on to a function; it is never called by two threads at once."""
         self._subscribers.append(subscriber)
+
+    def when_begun(self, act: Callable[[], None]) -> None:
+        """Have a function called once, when the first file begins, or the first question."""
+        self._act_on_begin = act
+
+    @property
+    def expected(self) -> int:
+        """How many files the run is about."""
+        return len(self._sizes)
 
     def tell(self, event: Event) -> None:
         """Hand an event to all subscribers."""
@@ -93,6 +103,9 @@ class RunProgress:
                 self._resize((model, path), size)
             self._rate = self._rate or Rate(self._clock())
             self._active.append(began)
+            act, self._act_on_begin = self._act_on_begin, None
+        if act:
+            act()
         return began
 
     def asking(self, model: str) -> FileProgress:

@@ -1,0 +1,123 @@
+"""The live display: one frame on the terminal, drawn over itself, and gone at the end.
+
+rich knows colours, widths and terminals; its own Live is not used, as it hides the cursor (a kill
+or Ctrl-Z would leave it hidden), takes sys.stdout for itself, and does not know that a terminal
+that became narrower has wrapped the lines it showed.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+
+from downloader.reporting.events import Progress
+from downloader.reporting.layout import Layout
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+USUAL_SIZE = os.terminal_size((80, 24))
+STEADY_SECONDS = 0.3
+"""A terminal that is being resized is left alone for so long."""
+ERASE_LINE, ERASE_BELOW = "\x1b[K", "\x1b[J"
+
+
+class TerminalScreen:
+    """Draws frames on a terminal; others write above them by way of `aside`.
+
+    Args:
+        stream: The terminal.
+        write: Writes to it, dropping what it does not take.
+        clock: Seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        write: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream, self._write, self._clock = stream, write, clock
+        self._console = Console(file=stream, force_terminal=True, legacy_windows=False)
+        self._is_ascii = not self._console.encoding.lower().startswith("utf")
+        self._drawing = threading.RLock()  # a signal may come while its own thread draws
+        self._frame: Sequence[Text] = ()
+        self._widths: list[int] = []
+        self._size, self._changed_at = self._look(), float("-inf")
+        self._is_over = self._is_line_open = False
+
+    def draw(self, progress: Progress) -> None:
+        """Draw how far the run is, in place of the last frame."""
+        with self._drawing:
+            if self._is_over or self._is_line_open or not self._is_ours():
+                return
+            if not self._is_steady():
+                return
+            layout = Layout(self._size.columns, self._size.lines, is_ascii=self._is_ascii)
+            self._frame = layout.lines(progress)
+            self._put(self._erased() + self._drawn())
+
+    def aside(self, write: Callable[[], None], *, is_line: bool) -> None:
+        """See streams.Screen."""
+        with self._drawing:
+            self._erase()
+            write()
+            self._is_line_open = not is_line
+            if not (self._is_over or self._is_line_open or not self._frame):
+                self._put(self._drawn())
+
+    def forget(self) -> None:
+        """Leave the frame where it is, and draw the next one below: others wrote meanwhile."""
+        self._widths = []
+
+    def close(self) -> None:
+        """Take the frame away, and draw no more."""
+        self._is_over = True
+        with self._drawing:
+            self._erase()
+
+    def _drawn(self) -> str:
+        self._widths = [line.cell_len for line in self._frame]
+        self._console.width = max(1, self._size.columns)
+        with self._console.capture() as captured:
+            for line in self._frame:
+                self._console.print(line, no_wrap=True, overflow="crop", crop=True, highlight=False)
+        return captured.get().replace("\n", f"{ERASE_LINE}\n") + ERASE_BELOW
+
+    def _erase(self) -> None:
+        if self._widths:
+            self._put(self._erased() + ERASE_BELOW)
+
+    def _erased(self) -> str:
+        """Return what leads to where the frame begins, in the terminal as it is now."""
+        columns = max(1, self._look().columns)
+        rows = sum(max(1, -(-width // columns)) for width in self._widths)
+        self._widths = []
+        return f"\r\x1b[{rows}A" if rows else "\r"
+
+    def _is_steady(self) -> bool:
+        """Whether the terminal's size has been the same for a while."""
+        size, now = self._look(), self._clock()
+        if size != self._size:
+            self._size, self._changed_at = size, now
+        return now - self._changed_at >= STEADY_SECONDS
+
+    def _look(self) -> os.terminal_size:
+        try:
+            size = os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError):
+            return USUAL_SIZE
+        return size if size.columns and size.lines else USUAL_SIZE
+
+    def _is_ours(self) -> bool:
+        """Whether we are in the foreground: a shell's prompt must not be drawn over."""
+        try:
+            return os.tcgetpgrp(self._stream.fileno()) == os.getpgrp()
+        except (AttributeError, OSError, ValueError):  # Windows, or no terminal of ours
+            return True
+
+    def _put(self, text: str) -> None:
+        self._write(text)
