@@ -150,7 +150,8 @@ def _guard(stream: TextIO, shown: Callable[[str], str]) -> None:
 def _around(stream: TextIO, write: Callable[[], None], text: str) -> None:
     """Write, above the display where one stands on the same terminal."""
     screen = _Held.screen
-    if screen is None or _Held.process != os.getpid() or not _is_terminal(stream):
+    is_ours = bool(text) and _Held.process == os.getpid()  # and not of the process we came from
+    if screen is None or not is_ours or not _is_terminal(stream):
         write()
         return
 

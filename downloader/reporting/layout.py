@@ -1,14 +1,16 @@
 """What stands on the terminal while a run moves files: a line a file, and one total.
 
-    gpt2/hparams.json             ━━━━━━━━━━━━━━━━━━━━ 100%  90 B
-    …/model.ckpt.data-00000-of-…  ━━━━━━━━━───────────  45%  223.1 MB of 497.8 MB
-    gpt2/vocab.bpe                waits 3 s: 503 Service Unavailable
-    … and 41 more moving, 2 waiting
-    ━━━━━━━━━───────────  45%, 1.2 GB of 3.4 GB, 23.4 MB/s, 1:34 left, 12 of 300 files
+    gpt2/hparams.json            ━━━━━━━━━━━━━━━━━━━━ 100%  90 B of 90 B
+    …kpt.data-00000-of-00001     ━━━━━━━━━───────────  45%  223.1 MB of 497.8 MB
+    gpt2/vocab.bpe               waits 3 s: 127.0.0.1:8000 is busy (503).
+    … 41 moving, 20 starting, 2 waiting
+    ━━━━────── 45%, 1.2 GB of 3.4 GB, 23.4 MB/s, 1:34 left, 12 of 300 files
 
 Pure: a Progress and a size in, lines of text with styles out; none is wider than the terminal.
 """
 
+import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -23,10 +25,12 @@ MOST_LINES = 20
 SPARE_ROWS = 4
 """Rows that are left to what was told before."""
 MOST_WIDTH = 120
-WIDE, MIDDLE = 70, 36
-BAR, TOTAL_BAR = 20, 24
+WIDE, MIDDLE = 60, 36
+BAR, SHORT_BAR = 20, 10
+PERCENT, SIZES = len(" 100%"), len("  999.9 MB of 999.9 MB")
 LEAST_NAME = 8
 GAP = "  "
+URL, HOST = re.compile(r"https?://([^/\s]+)\S*"), r"\1"
 COLOURS = {"waiting": "yellow", "unpacking": "cyan"}
 
 
@@ -47,11 +51,12 @@ class Layout:
 
     def lines(self, progress: Progress) -> list[Text]:
         """Return the lines of one frame."""
-        moving = progress.moving
-        shown = moving if len(moving) <= self._most else moving[: max(0, self._most - 1)]
+        busy = [each for each in progress.moving if each.state != "starting"]
+        shown = busy if len(busy) <= self._most else busy[: max(0, self._most - 1)]
+        rest = [each for each in progress.moving if each.state == "starting" or each not in shown]
         column = self._name_column(shown)
         lines = [self._file_line(each, column) for each in shown]
-        lines += [self._rest_line(moving[len(shown) :])] * (len(shown) < len(moving))
+        lines += [self._rest_line(rest)] * bool(rest)
         return [*lines, self._total_line(progress)]
 
     def _name_column(self, shown: Sequence[Moving]) -> int:
@@ -70,37 +75,33 @@ class Layout:
     def _state(self, file: Moving, room: int) -> Text:
         if file.state in COLOURS:
             return Text(_words(file), COLOURS[file.state])
-        if file.state == "starting":
-            return Text("starting", "dim")
         if not file.total_bytes:
             return Text(bytes_text(file.bytes))
         fraction = file.bytes / file.total_bytes
         sizes = f"{bytes_text(file.bytes)} of {bytes_text(file.total_bytes)}"
         percent = f"{int(100 * fraction):3}%"
-        if room < BAR // 2 + len(GAP) + len(percent):
+        if room < SHORT_BAR + PERCENT:
             return Text(percent)
-        is_wide = room >= BAR + 2 * len(GAP) + len(percent) + len("999.9 MB of 999.9 MB")
-        line = self._bar(fraction, BAR if is_wide else BAR // 2)
-        line.append(f" {percent}")
-        return line.append(f"{GAP}{sizes}") if is_wide else line
+        is_wide = room >= SHORT_BAR + PERCENT + SIZES
+        line = self._bar(fraction, min(BAR, room - PERCENT - SIZES) if is_wide else SHORT_BAR)
+        return line.append(f" {percent}").append(f"{GAP}{sizes}" * is_wide)
 
     def _rest_line(self, rest: Sequence[Moving]) -> Text:
         states = Counter(each.state for each in rest)
         words = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        return self._cut(Text(f"{self._more} and {words}", "dim"))
+        return self._cut(Text(f"{self._more} {words}", "dim"))
 
     def _total_line(self, progress: Progress) -> Text:
         line = Text()
         if self._width >= WIDE and progress.fraction is not None:
-            line = self._bar(progress.fraction, TOTAL_BAR, "green").append(" ")
+            line = self._bar(progress.fraction, SHORT_BAR, "green").append(" ")
         parts = progress_parts(progress)
         if progress.failed:  # before what is cut off first
             parts.insert(1, parts.pop())
         line.append(parts[0] if parts else "starting", "bold")
         for part in parts[1:]:
-            if line.cell_len + len(f", {part}") > self._width:
-                break
-            line.append(f", {part}")
+            if line.cell_len + len(f", {part}") <= self._width:
+                line.append(f", {part}")
         return self._cut(line)
 
     def _bar(self, fraction: float, width: int, colour: str = "blue") -> Text:
@@ -126,4 +127,5 @@ def _words(file: Moving) -> str:
         return f"unpacking, {bytes_text(file.unpacked_bytes)} so far"
     if file.seconds_left is None:
         return file.cause
-    return f"waits {file.seconds_left:.0f} s: {file.cause}"
+    left = f"waits {math.ceil(file.seconds_left)} s" if file.seconds_left else "tries again"
+    return f"{left}: {URL.sub(HOST, file.cause)}"

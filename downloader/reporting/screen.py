@@ -5,6 +5,7 @@ or Ctrl-Z would leave it hidden), takes sys.stdout for itself, and does not know
 that became narrower has wrapped the lines it showed.
 """
 
+import io
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ USUAL_SIZE = os.terminal_size((80, 24))
 STEADY_SECONDS = 0.3
 """A terminal that is being resized is left alone for so long."""
 ERASE_LINE, ERASE_BELOW = "\x1b[K", "\x1b[J"
+ONE_UP = "\x1b[A\x1b[2K"
 
 
 class TerminalScreen:
@@ -41,8 +43,9 @@ class TerminalScreen:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream, self._write, self._clock = stream, write, clock
-        self._console = Console(file=stream, force_terminal=True, legacy_windows=False)
-        self._is_ascii = not self._console.encoding.lower().startswith("utf")
+        nowhere = io.StringIO()  # what it says is captured, and written in one piece with the rest
+        self._console = Console(file=nowhere, force_terminal=True, legacy_windows=False)
+        self._is_ascii = not (stream.encoding or "").lower().startswith("utf")
         self._drawing = threading.RLock()  # a signal may come while its own thread draws
         self._frame: Sequence[Text] = ()
         self._widths: list[int] = []
@@ -89,14 +92,17 @@ class TerminalScreen:
 
     def _erase(self) -> None:
         if self._widths:
-            self._put(self._erased() + ERASE_BELOW)
+            self._put(self._erased())
 
     def _erased(self) -> str:
-        """Return what leads to where the frame begins, in the terminal as it is now."""
+        """Return what empties the frame's rows, from the last to the first, as the terminal is now.
+
+        Row by row: tmux keeps what is erased from a screen's first row on in one piece.
+        """
         columns = max(1, self._look().columns)
         rows = sum(max(1, -(-width // columns)) for width in self._widths)
         self._widths = []
-        return f"\r\x1b[{rows}A" if rows else "\r"
+        return "\r" + ONE_UP * rows
 
     def _is_steady(self) -> bool:
         """Whether the terminal's size has been the same for a while."""
