@@ -10,7 +10,6 @@ from downloader.reporting import events
 
 EVENT_SECONDS = 1.0
 """`progress` comes at most this often."""
-LEFT_OUT = frozenset({"trace"})
 
 
 class JsonLines:
@@ -33,15 +32,10 @@ class JsonLines:
 
 def as_line(event: events.Event) -> str:
     """Return the event as one JSON object, `event` first, without a line end."""
-    told = {name: value for name, value in _plain(event).items() if name not in LEFT_OUT}
-    return json.dumps({"event": event.event, **told})
+    return json.dumps({"event": event.event, **_rounded(dataclasses.asdict(event))})
 
 
-def _plain(event: events.Event) -> dict[str, Any]:
-    return {name: _rounded(value) for name, value in dataclasses.asdict(event).items()}
-
-
-def _rounded(value: object) -> object:
+def _rounded(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
     """Round seconds and rates: digits that nobody measured only make lines long."""
     if isinstance(value, float):
         return round(value, 3)

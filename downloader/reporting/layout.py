@@ -53,7 +53,7 @@ class Layout:
         """Return the lines of one frame."""
         busy = [each for each in progress.moving if each.state != "starting"]
         shown = busy if len(busy) <= self._most else busy[: max(0, self._most - 1)]
-        rest = [each for each in progress.moving if each.state == "starting" or each not in shown]
+        rest = [each for each in progress.moving if each.state == "starting"] + busy[len(shown) :]
         column = self._name_column(shown)
         lines = [self._file_line(each, column) for each in shown]
         lines += [self._rest_line(rest)] * bool(rest)
@@ -112,7 +112,7 @@ class Layout:
         """Return the name in its column; its end tells more than its beginning."""
         if cell_len(name) <= column:
             return set_cell_size(name, column)
-        kept = name
+        kept = name[-column:]
         while kept and cell_len(kept) > column - len(self._more):
             kept = kept[1:]
         return set_cell_size(self._more + kept, column)

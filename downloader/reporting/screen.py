@@ -9,16 +9,15 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Iterable, Sequence
+from typing import TextIO
 
-from rich.console import Console
+from rich.console import COLOR_SYSTEMS, Console
+from rich.segment import Segment
+from rich.text import Text
 
 from downloader.reporting.events import Progress
 from downloader.reporting.layout import Layout
-
-if TYPE_CHECKING:
-    from rich.text import Text
 
 USUAL_SIZE = os.terminal_size((80, 24))
 STEADY_SECONDS = 0.3
@@ -43,8 +42,8 @@ class TerminalScreen:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream, self._write, self._clock = stream, write, clock
-        nowhere = io.StringIO()  # what it says is captured, and written in one piece with the rest
-        self._console = Console(file=nowhere, force_terminal=True, legacy_windows=False)
+        self._console = Console(file=io.StringIO(), force_terminal=True, legacy_windows=False)
+        self._colours = COLOR_SYSTEMS.get(self._console.color_system or "")
         self._is_ascii = not (stream.encoding or "").lower().startswith("utf")
         self._drawing = threading.RLock()  # a signal may come while its own thread draws
         self._frame: Sequence[Text] = ()
@@ -84,11 +83,17 @@ class TerminalScreen:
 
     def _drawn(self) -> str:
         self._widths = [line.cell_len for line in self._frame]
-        self._console.width = max(1, self._size.columns)
-        with self._console.capture() as captured:
-            for line in self._frame:
-                self._console.print(line, no_wrap=True, overflow="crop", crop=True, highlight=False)
-        return captured.get().replace("\n", f"{ERASE_LINE}\n") + ERASE_BELOW
+        return "".join(f"{self._painted(line)}{ERASE_LINE}\n" for line in self._frame) + ERASE_BELOW
+
+    def _painted(self, line: Text) -> str:
+        """Return the line with its codes; `Console.print` would wrap and measure for far longer."""
+        segments: Iterable[Segment] = line.render(self._console)
+        if self._console.no_color:
+            segments = Segment.remove_color(segments)
+        return "".join(
+            each.style.render(each.text, color_system=self._colours) if each.style else each.text
+            for each in segments
+        )
 
     def _erase(self) -> None:
         if self._widths:

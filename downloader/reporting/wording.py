@@ -1,7 +1,9 @@
 """The lines that people read of a run. Pure: events in, text out."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 from downloader.progress import bytes_text, counted
 from downloader.reporting.events import Done, Failed, Progress, Summary
@@ -96,11 +98,13 @@ def _failure_text(failed: Failed, names: str) -> str:
 
 def _cause(failed: Failed) -> tuple[str, ...]:
     """Return what is the same of failures with one cause: all but the file's own name."""
-    names = sorted({failed.path, failed.path.rpartition("/")[2]} - {""}, key=len, reverse=True)
-    told = [failed.code, failed.error, failed.hint]
-    for name in names:
-        told = [text.replace(name, "*") for text in told]
-    return tuple(told)
+    paths = {failed.path, failed.path.rpartition("/")[2]} - {""}
+    names = sorted({*paths, *map(quote, paths)}, key=len, reverse=True)
+    told = (failed.error, failed.hint)
+    if names:
+        own = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)")
+        told = (own.sub("*", failed.error), own.sub("*", failed.hint))
+    return failed.code, *told
 
 
 def _some(names: Sequence[str]) -> str:
