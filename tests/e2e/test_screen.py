@@ -48,7 +48,7 @@ def test_it_shows_files_and_one_total_and_is_gone_at_the_end(
 ) -> None:
     """No line is wider than the terminal; in the end lines about files and the sum are left."""
     declare(project, server, count)
-    with Terminal(project, columns=columns, rows=40) as terminal:
+    with Terminal(project, columns=columns, rows=90) as terminal:
         terminal.wait_for(
             lambda lines: bool(lines) and bool(PERCENT.match(lines[-1].lstrip("━─ ")))
         )
