@@ -82,7 +82,8 @@ def test_a_file_that_begins_anew_takes_nothing_back(run: RunProgress) -> None:
         assert run.progress().bytes == 600
         file.started(0, 1000)
         file.moved(100)
-        assert run.progress().bytes == 600
+        (moving,) = run.progress().moving
+        assert (moving.bytes, run.progress().bytes) == (600, 600)
         file.moved(700)
         assert run.progress().bytes == 800
 
@@ -93,6 +94,8 @@ def test_more_bytes_than_a_file_has_count_for_nothing(run: RunProgress) -> None:
         with run.file("m", path, 1000) as file:
             file.started(0, 1000)
             file.moved(5000)
+            (moving,) = run.progress().moving
+            assert (moving.bytes, run.progress().total_bytes) == (1000, 2000)
     shown = run.progress()
     assert (shown.bytes, shown.total_bytes, shown.fraction, shown.seconds_left) == (
         *(2000, 2000, 1.0),
