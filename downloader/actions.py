@@ -17,7 +17,6 @@ from downloader.commands.command import session
 from downloader.durable import naming
 from downloader.errors import LockError, ModelmakeError
 from downloader.failing import Values, failing
-from downloader.reporter import Heartbeat
 from downloader.runtime import current
 from downloader.streams import say, tell
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 @failing
 def fetch(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
     """Bring one target up to date; what was done is for the reporter."""
-    return _why_not() or _values(current().syncer.sync(name, path, Heartbeat(f"{name}/{path}")))
+    return _why_not() or _synced(name, path)
 
 
 fetch.__signature__ = inspect.signature(fetch)  # type: ignore[attr-defined]  # doit asks for each file
@@ -37,7 +36,17 @@ fetch.__signature__ = inspect.signature(fetch)  # type: ignore[attr-defined]  # 
 @failing
 def unpack(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
     """Have an archive unpacked aside, so that its files need not wait for it one by one."""
-    return _why_not() or _values(current().syncer.stage(name, path, Heartbeat(f"{name}/{path}")))
+    if why_not := _why_not():
+        return why_not
+    with current().observer(name, path) as observer:
+        outcome = current().syncer.stage(name, path, observer)
+    return _values(outcome, current().project.artifact(name, path).sha256)
+
+
+def _synced(name: str, path: str) -> Values:
+    with current().observer(name, path) as observer:
+        outcome = current().syncer.sync(name, path, observer)
+    return _values(outcome, current().project.artifact(name, path).sha256)
 
 
 def _why_not() -> TaskFailed | None:
@@ -53,16 +62,17 @@ def _why_not() -> TaskFailed | None:
     return None
 
 
-def _values(outcome: "Outcome") -> Values:
+def _values(outcome: "Outcome", sha256: str | None) -> Values:
     if outcome.is_repeat:
         return {}
     return {
         "verb": outcome.verb,
-        "size": outcome.size,
+        "bytes": outcome.size,
         "moved_bytes": outcome.moved_bytes,
         "seconds": outcome.seconds,
         "is_first_use": outcome.is_first_use,
         "note": outcome.note,
+        "sha256": sha256,
     }
 
 
@@ -88,7 +98,7 @@ def fetch_asked(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
             f"models.lock knows no file {path} of {name}.",
             hint=f"`doit list --all` shows those it knows; `doit fetch:{name}` fetches them all.",
         )
-    return _why_not() or _values(runtime.syncer.sync(name, path, Heartbeat(f"{name}/{path}")))
+    return _why_not() or _synced(name, path)
 
 
 @failing
@@ -115,7 +125,9 @@ def lock_asked(name: str) -> None:
     runtime = current()
     try:
         declared = runtime.project.named(name)
-        lines = locking.lock_asked(runtime.project, declared, session())
+        with runtime.asking(name) as asking:
+            told = session(lambda text: asking.notice(text.removeprefix(f"{name}: ")))
+            lines = locking.lock_asked(runtime.project, declared, told)
     except ModelmakeError as error:
         runtime.not_locked[name] = error
         return

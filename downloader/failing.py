@@ -1,12 +1,19 @@
-"""Our errors as doit's failures: exit status 1, what, why and what to do next, no traceback."""
+"""Our errors as doit's failures: what, why and what to do next, no traceback, and the exit status.
+
+doit ends with 1 after a TaskFailed and with 2 after a TaskError; a variable that cannot be used is
+a mistake in the usage (2), also where that shows only when a file is about to move.
+"""
 
 import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
-from doit.exceptions import TaskFailed
+from doit.exceptions import BaseFail, TaskError, TaskFailed
 
-from downloader.errors import ModelmakeError
+from downloader.errors import ModelmakeError, SettingError
+from downloader.reporting.events import Failed
+from downloader.reporting.failure import told
+from downloader.runtime import current
 
 P = ParamSpec("P")
 Values = dict[str, object]
@@ -21,6 +28,15 @@ def failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
             return act(*args, **kwargs)
         except ModelmakeError as error:
             is_news, error.is_reported = not error.is_reported, True
-            return TaskFailed(error.report(), report=is_news)
+            kind = TaskError if isinstance(error, SettingError) else TaskFailed
+            failure = kind(error.report(), report=is_news)
+            failure.failed = told(error, is_debug=current().project.settings.is_debug)
+            return failure
 
     return wrapped
+
+
+def failed_of(fail: BaseFail) -> Failed | None:
+    """Return what is told of one of our errors; None where doit has another failure."""
+    failed = getattr(fail, "failed", None)
+    return failed if isinstance(failed, Failed) else None

@@ -16,8 +16,9 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from doit.cmd_base import DoitCmdBase as Command
 from doit.task import DelayedLoader, Task
 
 from downloader import actions, streams
@@ -27,6 +28,7 @@ from downloader.freshness import Rule
 from downloader.model import Model
 from downloader.reporter import usage_errors
 from downloader.runtime import current
+from downloader.settings import wants_json
 from downloader.task_docs import aligned, file_doc, model_doc, why_unknown
 from downloader.task_kinds import FileTask, Group, OurTask, Stale
 
@@ -41,7 +43,8 @@ Targets = Sequence[tuple[Artifact, Rule | None]]
 def task_fetch() -> Iterator[Task]:
     """Make every task of `fetch`."""
     with usage_errors():
-        streams.guard()
+        _open_output()
+        streams.guard(as_json=wants_json())
         current().stop_on_signals()
         project = current().project
         needs_lock = [LOCK_TASK] if project.is_outline_stale else []
@@ -65,6 +68,22 @@ def _align(groups: Iterable[Task]) -> None:
     groups = list(groups)
     for group, doc in zip(groups, aligned([each.doc for each in groups]), strict=True):
         group.doc = doc
+
+
+def _open_output() -> None:
+    """Give doit's commands an output where standard output was closed before Python began.
+
+    They took it before dodo.py was read, and write to it without a look.
+    """
+    if sys.stdout is None:
+
+        def output(command: Command) -> TextIO | None:
+            return vars(command)["outstream"] or sys.stdout
+
+        def set_output(command: Command, stream: TextIO | None) -> None:
+            vars(command)["outstream"] = stream
+
+        Command.outstream = property(output, set_output)
 
 
 def _asking_tasks(model: Model) -> Iterator[Task]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from downloader.progress import bytes_text
-from downloader.streams import put
+from downloader.streams import put, takes_events, tell
 
 LIVE_SECONDS = 0.2
 LINE_SECONDS = 30.0
@@ -51,7 +51,7 @@ class Meter:
         """Tell something in a line of its own."""
         with self._counting:
             self._clear()
-            put(sys.stderr, f"{text}\n")
+            tell(text)
 
     def ended(self) -> None:
         """Take the live line away."""
@@ -74,7 +74,7 @@ class Meter:
 
     def _show(self, text: str) -> None:
         if not self._is_live:
-            put(sys.stderr, f"{text}\n")
+            tell(text)
             return
         # A line that wraps could not be taken back with a carriage return.
         text = text[: shutil.get_terminal_size().columns - 1]
@@ -89,4 +89,4 @@ class Meter:
 
 def _is_terminal() -> bool:
     stream = sys.stderr
-    return stream is not None and stream.isatty()
+    return stream is not None and stream.isatty() and not takes_events()

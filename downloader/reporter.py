@@ -1,44 +1,46 @@
-"""What doit says of a run: a line a file that was made, one line in sum, errors without traceback.
+"""What doit says of a run, told by its tasks; how that is shown is chosen in `reporting`.
 
-Lines about files and errors go to standard error, the sum to standard output. doit calls a
-reporter from several threads, so each line is one write.
+Lines about files and errors go to standard error, the sum to standard output. Failures are told
+together at the end, where nothing drives them out of sight.
 """
 
 import contextlib
 import functools
-import time
 import traceback
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any, TextIO
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NoReturn, TextIO
 
 from doit.exceptions import BaseFail, TaskError, UnmetDependency
 from doit.reporter import ExecutedOnlyReporter
 from doit.task import Task
 
 from downloader.errors import ModelmakeError
-from downloader.progress import bytes_text
+from downloader.failing import failed_of
+from downloader.reporting.events import Done, Failed, Summary
+from downloader.reporting.failure import told
+from downloader.reporting.json_lines import as_line
+from downloader.reporting.showing import showing
 from downloader.runtime import current
 from downloader.selection import files_of, is_ours
-from downloader.streams import put, tell
+from downloader.settings import wants_json
+from downloader.streams import put, tell, tell_event
 
-HEARTBEAT_SECONDS = 30.0
 USAGE_STATUS = 2
 NO_TASK_STATUS = 3
 VERBOSE = 2
+INTERNAL = "internal-error"
 
 
 class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
     """doit's reporter for executed tasks, with files told as files."""
 
-    desc = "one line for each file that was made, and one in sum"
+    desc = "a live display, lines or JSON for each file, and one line in sum"
 
     def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:
         super().__init__(outstream, options)
-        self._began = time.monotonic()
-        self._made: list[dict[str, Any]] = []
+        self._run = current().progress
         self._changed = set[str]()
-        self._failed = self._not_begun = 0
         self._is_fetching = False
 
     def write(self, text: str) -> None:
@@ -49,9 +51,12 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         """Called before the first task."""
         super().initialize(tasks, selected_tasks)
         if not selected_tasks:  # by a wildcard; doit itself refuses a name that is not there
-            tell("No task matches; `doit list --all` shows them.")
+            tell("No task matches; `doit list --all` shows them.", "failed")
             raise SystemExit(NO_TASK_STATUS)  # as for a name: a slip must not look like success
-        current().selected = functools.partial(files_of, tasks, selected_tasks)
+        runtime = current()
+        runtime.selected = functools.partial(files_of, tasks, selected_tasks)
+        runtime.stale = functools.partial(_stale_of, tasks, selected_tasks)
+        runtime.showing = showing(self._run, runtime.project.settings.progress)
         self._is_fetching = any(name.partition(":")[0] == "fetch" for name in selected_tasks)
 
     def execute_task(self, task: Task) -> None:
@@ -64,10 +69,11 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
     def add_success(self, task: Task) -> None:
         """Called when a task is done."""
         if "verb" in task.values:
-            self._made.append(task.values)
-            self._changed.add(task.name.partition(":")[2].partition("/")[0])
+            self._is_fetching = True
+            model, path = _file_of(task.name)
+            self._changed.add(model)
             target = task.targets[0] if task.targets else task.name.partition(":")[2]
-            tell(f"{_file_line(target, task.values)}")
+            self._run.done(Done(model=model, path=path, target=target, **task.values))
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
         """Called when a task failed."""
@@ -75,34 +81,34 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
             super().add_failure(task, fail)
             return
         if not fail.report:
-            self._not_begun += not task.name.startswith("_")  # its files tell it themselves
+            self._run.not_begun += not task.name.startswith("_")  # its files tell it themselves
             return
-        self._failed += 1
-        tell(f"failed {task.name.removeprefix('_')}: {_failure_text(fail)}")
+        model, path = _file_of(task.name)
+        name = task.name.removeprefix("_")
+        self._run.failed(replace(_failed(fail), task=name, model=model, path=path))
 
     def complete_run(self) -> None:
         """Called after the last task."""
+        runtime = current()
+        runtime.end_showing()
         super().complete_run()
-        if (self._is_fetching or self._made) and not current().is_interrupted:
-            self.write(f"{self._sum()}\n")
+        has_saved = runtime.has_saved()
+        if runtime.showing:
+            runtime.showing.conclude(self._summary(has_saved=has_saved), self._say)
+        if not runtime.is_interrupted:
             _tell_leftovers(self._changed)
-        if not current().has_saved():
+        if not has_saved:
             raise SystemExit(1)  # what the tasks did is known only now, and doit would say 0
 
-    def _sum(self) -> str:
-        if not self._made and not self._failed:
-            return "Nothing to do."
-        moved = sum(made["moved_bytes"] for made in self._made)
-        verbs = Counter(made["verb"] for made in self._made)
-        seconds = time.monotonic() - self._began
-        parts = [
-            f"{verbs['fetched']} fetched ({bytes_text(moved)})",
-            *[f"{verbs['unpacked']} unpacked"] * bool(verbs["unpacked"]),
-            f"{verbs['verified']} verified in place",
-            f"{self._failed} failed",
-        ]
-        parts += [f"{self._not_begun} not begun"] * bool(self._not_begun)
-        return f"{', '.join(parts)}, in {seconds:.1f} s."
+    def _summary(self, *, has_saved: bool) -> Summary | None:
+        if not self._is_fetching:
+            return None
+        summary = self._run.summary(is_interrupted=current().is_interrupted)
+        is_worse = not has_saved and summary.state == "ok"
+        return replace(summary, state="failed") if is_worse else summary
+
+    def _say(self, line: str) -> None:
+        self.write(f"{line}\n")
 
 
 def _tell_leftovers(names: set[str]) -> None:
@@ -116,27 +122,40 @@ def _tell_leftovers(names: set[str]) -> None:
             tell(line)
 
 
-def _file_line(target: str, made: dict[str, Any]) -> str:
-    size, seconds = made["size"], made["seconds"]
-    per_second = int(made["moved_bytes"] / max(seconds, 0.001))
-    rate = f", {bytes_text(per_second)}/s" if per_second else ""
-    first = ", SHA-256 pinned on first use" if made["is_first_use"] else ""
-    note = f", {made['note']}" if made["note"] else ""
-    return f"{made['verb']} {target} ({bytes_text(size)}{rate}{first}{note})"
+def _stale_of(tasks: Mapping[str, Task], selected: list[str]) -> Iterator[tuple[str, str]]:
+    for model, path in files_of(tasks, selected):
+        if tasks[f"fetch:{model}/{path}"].uptodate[0][0] is not True:
+            yield model, path
 
 
-def _failure_text(fail: BaseFail) -> str:
+def _file_of(task: str) -> tuple[str, str]:
+    """Return model and path that a task's name says, empty where it is of none."""
+    model, _, path = task.partition(":")[2].partition("/")
+    return model, path
+
+
+def _failed(fail: BaseFail) -> Failed:
+    if known := failed_of(fail):
+        return known
     if isinstance(fail, UnmetDependency):
-        return f"{fail.message} failed before it"
-    if isinstance(fail, TaskError) and not current().project.settings.is_debug:
+        return Failed(task="", error=f"{fail.message} failed before it", code="unmet-dependency")
+    if isinstance(fail, TaskError):
         last = fail.traceback[-1].strip() if fail.traceback else fail.message
-        return internal_error(last)
-    return str(fail.get_msg()).rstrip()
+        is_debug = current().project.settings.is_debug
+        return _internal(last, str(fail.get_msg()) if is_debug else "")
+    return Failed(task="", error=str(fail.get_msg()).rstrip(), code="task-failed")
 
 
-def internal_error(what: str) -> str:
-    """Return what is said of an error that nobody foresaw, in place of its traceback."""
-    return f"an error in modelmake itself: {what}\n  Set MODELMAKE_DEBUG=1 to see where."
+def _internal(what: str, trace: str = "") -> Failed:
+    """Return what is told of an error that nobody foresaw, in place of its traceback."""
+    error = f"an error in modelmake itself: {what}"
+    return Failed(
+        task="",
+        error=error,
+        hint="" if trace else "Set MODELMAKE_DEBUG=1 to see where.",
+        code=INTERNAL,
+        trace=trace,
+    )
 
 
 @contextlib.contextmanager
@@ -145,52 +164,16 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except ModelmakeError as error:
-        tell(f"ERROR: {error.report()}")
-        raise SystemExit(USAGE_STATUS) from None
+        _end(told(error))
     except Exception as error:
         if current().project.settings.is_debug:
             raise
-        last = traceback.format_exception_only(error)[-1].strip()
-        tell(f"ERROR: {internal_error(last)}")
-        raise SystemExit(USAGE_STATUS) from None
+        _end(_internal(traceback.format_exception_only(error)[-1].strip()))
 
 
-class Heartbeat:
-    """An observer that writes a line about a long transfer now and then, and about each retry."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._have = self._unpacked = 0
-        self._total: int | None = None
-        self._said = time.monotonic()
-
-    def started(self, have_bytes: int, total_bytes: int | None) -> None:
-        """See Observer."""
-        self._have, self._total = have_bytes, total_bytes
-        if have_bytes:
-            self._say(f"goes on at {bytes_text(have_bytes)}")
-
-    def moved(self, count_bytes: int) -> None:
-        """See Observer."""
-        self._have += count_bytes
-        if time.monotonic() - self._said >= HEARTBEAT_SECONDS:
-            of = f" of {bytes_text(self._total)}" if self._total else ""
-            self._say(f"{bytes_text(self._have)}{of}")
-
-    def unpacked(self, count_bytes: int) -> None:
-        """See Observer."""
-        self._unpacked += count_bytes
-        if time.monotonic() - self._said >= HEARTBEAT_SECONDS:
-            self._say(f"{bytes_text(self._unpacked)} unpacked")
-
-    def waiting(self, reason: str, delay_seconds: float) -> None:
-        """See Observer."""
-        self._say(f"tries again in {delay_seconds:.1f} s: {reason}")
-
-    def notice(self, text: str) -> None:
-        """See Observer."""
-        self._say(text)
-
-    def _say(self, text: str) -> None:
-        self._said = time.monotonic()
-        tell(f"{self._name}: {text}")
+def _end(failed: Failed) -> NoReturn:
+    if wants_json():
+        tell_event(as_line(failed))
+    else:
+        tell(f"ERROR: {failed.error}" + f"\n  {failed.hint}" * bool(failed.hint))
+    raise SystemExit(USAGE_STATUS) from None

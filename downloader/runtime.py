@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from downloader.errors import ModelmakeError
 from downloader.project import Project
+from downloader.reporting.run import RunProgress
+from downloader.reporting.showing import Showing, Waits
 from downloader.streams import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from downloader.reporting.file_progress import FileProgress
     from downloader.syncing import Syncer
 
 INTERRUPTED_STATUS = 128  # plus the signal's number, as shells report it
@@ -35,6 +38,9 @@ class Runtime:
         is_interrupted: Whether a signal ended the run.
         stop: Set when everything is to end.
         selected: Gives model and path of each file the run is about, where the reporter is ours.
+        stale: As `selected`, without those that are up to date.
+        progress: How far the run is.
+        showing: How that is shown; None until the reporter, where it is ours, or the first file.
     """
 
     def __init__(self, project: Project) -> None:
@@ -45,7 +51,11 @@ class Runtime:
         self._making, self._planning = threading.Lock(), threading.Lock()
         self._syncer: Syncer | None = None
         self.selected: Callable[[], Iterable[tuple[str, str]]] = tuple
+        self.stale: Callable[[], Iterable[tuple[str, str]]] = tuple
         self._has_room: bool | None = None
+        self.progress = RunProgress()
+        self.showing: Showing | None = None
+        self._expected = set[str]()
 
     @property
     def syncer(self) -> "Syncer":
@@ -73,6 +83,36 @@ class Runtime:
                 syncer.plan(self.selected())
                 self._has_room = True
             return self._has_room
+
+    def observer(self, name: str, path: str) -> "FileProgress":
+        """Begin a file, after `has_room`, and return what its transfer tells."""
+        with self._planning:
+            self.showing = self.showing or Waits(self.progress)
+            if name not in self._expected:  # a provider may have been asked about it just now
+                self.progress.expect(self._sized(self.stale()))
+                self._expected |= {model for model, _ in self.stale()} | {name}
+        artifact = self.project.artifact(name, path)
+        return self.progress.file(name, path, 0 if artifact.archive else artifact.size)
+
+    def asking(self, name: str) -> "FileProgress":
+        """Begin to ask a provider about a model, and return what is told of it."""
+        with self._planning:
+            self.showing = self.showing or Waits(self.progress)
+        return self.progress.asking(name)
+
+    def end_showing(self) -> None:
+        """Leave the terminal as it was."""
+        if self.showing:
+            self.showing.end()
+
+    def _sized(self, files: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, str, int | None]]":
+        """Yield the files with their sizes; an archive stands for the bytes of its files."""
+        for name, path in files:
+            artifact = self.project.artifact(name, path)
+            yield name, path, 0 if artifact.archive else artifact.size
+            if artifact.archive:
+                archive = self.project.artifact(name, artifact.archive)
+                yield name, archive.path, archive.size
 
     def has_saved(self) -> bool:
         """Write the last pins, and return whether that went well; an error is told."""
@@ -107,9 +147,10 @@ class Runtime:
         signal.signal(number, signal.SIG_DFL)  # the second one ends at once
         self.is_interrupted = True
         self.stop.set()
+        self.end_showing()
         if self._syncer is not None:
             self._syncer.interrupt()
-        tell("Interrupted; run the same command again to go on.")
+        tell("Interrupted; run the same command again to go on.", "interrupted")
         raise SystemExit(INTERRUPTED_STATUS + number)
 
 

@@ -1,7 +1,7 @@
 """What the environment says, read once and checked. Every variable is in README's table."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +14,9 @@ FILES_AT_ONCE = 48
 connections to one host, so that they are busy while other files are hashed, synced and noted."""
 
 PREFLIGHT = "MODELMAKE_PREFLIGHT"
+
+PROGRESS = "MODELMAKE_PROGRESS"
+PROGRESS_WORDS = ("auto", "json", "quiet")
 
 FALSE_WORDS = frozenset({"", "0", "false", "no", "off"})
 
@@ -42,6 +45,8 @@ class Settings:
     """MODELMAKE_PREFLIGHT: refuse at once what does not fit on the disk."""
     store: str = ""
     """MODELMAKE_STORE: folder of the shared store, `off` for none; empty: in the user's cache."""
+    progress: str = "auto"
+    """MODELMAKE_PROGRESS: how a run is shown, one of PROGRESS_WORDS."""
     is_debug: bool = False
     """MODELMAKE_DEBUG: show tracebacks."""
 
@@ -74,8 +79,25 @@ class Settings:
             is_offline=_is_true(env, "MODELMAKE_OFFLINE"),
             is_preflight=_is_true(env, PREFLIGHT) or not env.get(PREFLIGHT),
             store=env.get("MODELMAKE_STORE", ""),
+            progress=_word(env, PROGRESS, PROGRESS_WORDS),
             is_debug=_is_true(env, "MODELMAKE_DEBUG"),
         )
+
+
+def wants_json(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether standard error is to take events; asked also where other variables are unusable."""
+    env = os.environ if environment is None else environment
+    return env.get(PROGRESS) == "json"
+
+
+def _word(env: Mapping[str, str], name: str, words: Sequence[str]) -> str:
+    value = env.get(name) or words[0]
+    if value not in words:
+        raise SettingError(
+            f"{name} is {value!r}, and it may be {', '.join(words)}.",
+            hint=f"Unset {name} for the default, {words[0]}.",
+        )
+    return value
 
 
 def _is_true(env: Mapping[str, str], name: str) -> bool:

@@ -4,25 +4,91 @@ What cannot be shown is dropped, and a run goes on: the exit status tells of the
 read about them. A stream that failed once (nobody reads it, its disk is full) leads to the null
 device from then on, as the Python manual advises on SIGPIPE; a closed one does from the beginning,
 as in curl (main_checkfds), so that no file of ours gets the number of a standard stream.
+
+doit's threads swap sys.stdout and sys.stderr without a lock, so ours are held fast when a run
+begins (`guard`). While a live display stands on the terminal, writes step around it (`Screen`).
 """
 
 import contextlib
+import json
 import os
 import sys
+import threading
 from collections.abc import Callable
-from typing import TextIO
+from typing import ClassVar, Protocol, TextIO
 
 STANDARD = (0, 1, 2)
+EVENT = '{"event": '
+"""How each line begins that is an event."""
+
+
+class Screen(Protocol):
+    """A display on the terminal, which others may write above."""
+
+    def aside(self, write: Callable[[], None], *, is_line: bool) -> None:
+        """Take the display away, write, and put it back after the line's end."""
+
+
+class _Held:
+    """What a run holds of the standard streams; nothing before `guard`."""
+
+    out: TextIO | None = None
+    error: TextIO | None = None
+    screen: Screen | None = None
+    process = 0
+    is_json = False
+    unguarded: ClassVar[dict[int, Callable[[str], object]]] = {}
 
 
 def say(text: str) -> None:
     """Write a line of results to standard output."""
-    put(sys.stdout, f"{text}\n")
+    put(_Held.out or sys.stdout, f"{text}\n")
 
 
-def tell(text: str) -> None:
-    """Write a line of progress, a notice or an error to standard error."""
-    put(sys.stderr, f"{text}\n")
+def tell(text: str, event: str = "notice") -> None:
+    """Write a line of progress, a notice or an error to standard error.
+
+    Args:
+        text: Without a line end.
+        event: What it is called where standard error takes events (MODELMAKE_PROGRESS=json).
+    """
+    tell_event(as_event(event, text) if _Held.is_json else text)
+
+
+def takes_events() -> bool:
+    """Whether each line on standard error has to be an event."""
+    return _Held.is_json
+
+
+def tell_event(line: str) -> None:
+    """Write a line to standard error as it is."""
+    put(_Held.error or sys.stderr, f"{line}\n")
+
+
+def as_event(event: str, text: str) -> str:
+    """Return a text as an event: one JSON object on one line."""
+    return json.dumps({"event": event, "text": text})
+
+
+def standard_error() -> TextIO:
+    """Return the standard error that the run began with."""
+    return _Held.error or sys.stderr
+
+
+def beneath(stream: TextIO) -> Callable[[str], None]:
+    """Return what writes to a stream without stepping around the display: its own writer."""
+    write = _Held.unguarded.get(id(stream), stream.write)
+
+    def put_beneath(text: str) -> None:
+        _attempt(stream, write, text)
+        _attempt(stream, stream.flush)
+
+    return put_beneath
+
+
+def show_on(screen: Screen | None) -> None:
+    """Let every write to the standard streams step around a display; None: there is none."""
+    _Held.screen, _Held.process = screen, os.getpid()
 
 
 def put(stream: TextIO | None, text: str) -> None:
@@ -37,31 +103,75 @@ def put(stream: TextIO | None, text: str) -> None:
         _attempt(stream, stream.flush)
 
 
-def guard() -> None:
-    """Make writes of others to the standard streams, and their flush at the end, fail nowhere."""
+def guard(*, as_json: bool = False) -> None:
+    """Make writes of others to the standard streams, and their flush at the end, fail nowhere.
+
+    Args:
+        as_json: Whether every line on standard error is to be an event, whoever writes it.
+    """
     for _ in STANDARD:
         _fill_gap()
     # A closed stream is None, and doit writes without a look.
     sys.stdout = sys.stdout or _null_stream()
     sys.stderr = sys.stderr or _null_stream()
-    _guard(sys.stdout)
-    _guard(sys.stderr)
+    _Held.out, _Held.error, _Held.is_json = sys.stdout, sys.stderr, as_json
+    _guard(sys.stdout, str)
+    _guard(sys.stderr, _Events() if as_json else str)
 
 
-def _guard(stream: TextIO) -> None:
+class _Events:
+    """Turns lines into events, as they become whole."""
+
+    def __init__(self) -> None:
+        self._begun = ""
+        self._taking = threading.RLock()
+
+    def __call__(self, text: str) -> str:
+        with self._taking:
+            *lines, self._begun = (self._begun + text).split("\n")
+        return "".join(f"{each}\n" for each in map(self._event, lines) if each)
+
+    def _event(self, line: str) -> str:
+        return line if line.startswith(EVENT) or not line.strip() else as_event("notice", line)
+
+
+def _guard(stream: TextIO, shown: Callable[[str], str]) -> None:
     """Change the stream itself: doit took hold of it before it read dodo.py."""
     if "flush" in vars(stream):
         return
     write, flush = stream.write, stream.flush
+    _Held.unguarded[id(stream)] = write
 
     def write_anyway(text: str) -> int:
-        _attempt(stream, write, text)
+        _around(stream, lambda: _attempt(stream, write, shown(text)), text)
         return len(text)
 
     def flush_anyway() -> None:
         _attempt(stream, flush)
 
     vars(stream).update(write=write_anyway, flush=flush_anyway)
+
+
+def _around(stream: TextIO, write: Callable[[], None], text: str) -> None:
+    """Write, above the display where one stands on the same terminal."""
+    screen = _Held.screen
+    is_ours = bool(text) and _Held.process == os.getpid()  # and not of the process we came from
+    if screen is None or not is_ours or not _is_terminal(stream):
+        write()
+        return
+
+    def write_at_once() -> None:
+        write()
+        _attempt(stream, stream.flush)
+
+    screen.aside(write_at_once, is_line=text.endswith("\n"))
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except ValueError:  # it is closed
+        return False
 
 
 def _attempt(stream: TextIO, act: Callable[..., object], *arguments: str) -> None:

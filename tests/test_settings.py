@@ -43,7 +43,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     """30 s of patience, 5 attempts, 120 s of waiting, and nothing forbidden."""
     assert dataclasses.astuple(Settings()) == (
         *(30.0, 5, 120.0, 32, None),
-        *(False, False, False, True, "", False),
+        *(False, False, False, True, "", "auto", False),
     )
 
 

@@ -76,11 +76,15 @@ def option(name: str, text: str) -> dict[str, Any]:
     return {"name": name, "long": name, "type": str, "default": "", "help": text}
 
 
-def session() -> "Session":
-    """Return what asks providers in this run."""
+def session(notice: Callable[[str], None] = tell) -> "Session":
+    """Return what asks providers in this run.
+
+    Args:
+        notice: Told about each wait.
+    """
     from downloader.transfer.asking import Session  # noqa: PLC0415 - imports requests
 
-    return Session(current().syncer.transport, current().stop, tell)
+    return Session(current().syncer.transport, current().stop, notice)
 
 
 def wanted_models(names: Iterable[str]) -> list[Model]:

@@ -8,7 +8,6 @@ from downloader.commands.command import command, flag, wanted_models
 from downloader.errors import IntegrityError, LockError, ModelmakeError
 from downloader.failing import failing
 from downloader.progress import bytes_text, counted
-from downloader.reporter import Heartbeat
 from downloader.runtime import current
 from downloader.settings import FILES_AT_ONCE
 from downloader.streams import say, tell
@@ -114,9 +113,9 @@ def _repaired(bad: Sequence["Verdict"]) -> int:
 
 
 def _is_repaired(bad: "Verdict") -> bool:
-    heartbeat = Heartbeat(f"{bad.model}/{bad.path}")
     try:
-        done = current().syncer.repair(bad.model, bad.path, heartbeat)
+        with current().observer(bad.model, bad.path) as observer:
+            done = current().syncer.repair(bad.model, bad.path, observer)
     except ModelmakeError as error:
         tell(f"not repaired: {bad.model}/{bad.path}: {error.report()}")
         return False

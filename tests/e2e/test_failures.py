@@ -146,10 +146,10 @@ def test_a_variable_with_an_unusable_value(project: Project, server: FaultyServe
 
 
 def test_a_base_url_that_is_none(project: Project) -> None:
-    """OPENAI_GPT2_BASE_URL with another scheme fails the files, and names the variable."""
+    """One that shows only when a file is about to move is a mistake in the usage all the same."""
     project.declare({"g": gpt2("124M", "http://127.0.0.1:9/m", include=["hparams.json"])})
     run = project.doit(OPENAI_GPT2_BASE_URL="ftp://127.0.0.1/m")
-    assert run.status == 1
+    assert run.status == 2
     assert "OPENAI_GPT2_BASE_URL" in "\n".join(failure_of(run, "fetch:g/hparams.json"))
     assert "Traceback" not in run.text
 

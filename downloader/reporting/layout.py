@@ -1,0 +1,131 @@
+"""What stands on the terminal while a run moves files: a line a file, and one total.
+
+    gpt2/hparams.json            ━━━━━━━━━━━━━━━━━━━━ 100%  90 B of 90 B
+    …kpt.data-00000-of-00001     ━━━━━━━━━───────────  45%  223.1 MB of 497.8 MB
+    gpt2/vocab.bpe               waits 3 s: 127.0.0.1:8000 is busy (503).
+    … 41 moving, 20 starting, 2 waiting
+    ━━━━────── 45%, 1.2 GB of 3.4 GB, 23.4 MB/s, 1:34 left, 12 of 300 files
+
+Pure: a Progress and a size in, lines of text with styles out; none is wider than the terminal.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from downloader.progress import bytes_text
+from downloader.reporting.events import Moving, Progress
+from downloader.reporting.wording import progress_parts
+
+MOST_LINES = 20
+SPARE_ROWS = 4
+"""Rows that are left to what was told before."""
+MOST_WIDTH = 120
+WIDE, MIDDLE = 60, 36
+BAR, SHORT_BAR = 20, 10
+PERCENT, SIZES = len(" 100%"), len("  999.9 MB of 999.9 MB")
+LEAST_NAME = 8
+GAP = "  "
+URL, HOST = re.compile(r"https?://([^/\s]+)\S*"), r"\1"
+COLOURS = {"waiting": "yellow", "unpacking": "cyan"}
+
+
+class Layout:
+    """Lays out frames.
+
+    Args:
+        width: Columns of the terminal.
+        height: Rows of the terminal.
+        is_ascii: Whether only ASCII can be shown.
+    """
+
+    def __init__(self, width: int, height: int, *, is_ascii: bool = False) -> None:
+        self._width = max(1, min(width - 1, MOST_WIDTH))  # some wrap when the last column is full
+        self._most = max(0, min(height - SPARE_ROWS, MOST_LINES))
+        self._full, self._empty = ("#", "-") if is_ascii else ("━", "─")
+        self._more = "..." if is_ascii else "…"
+
+    def lines(self, progress: Progress) -> list[Text]:
+        """Return the lines of one frame."""
+        busy = [each for each in progress.moving if each.state != "starting"]
+        shown = busy if len(busy) <= self._most else busy[: max(0, self._most - 1)]
+        rest = [each for each in progress.moving if each.state == "starting"] + busy[len(shown) :]
+        column = self._name_column(shown)
+        lines = [self._file_line(each, column) for each in shown]
+        lines += [self._rest_line(rest)] * bool(rest)
+        return [*lines, self._total_line(progress)]
+
+    def _name_column(self, shown: Sequence[Moving]) -> int:
+        longest = max((cell_len(each.name) for each in shown), default=0)
+        if self._width >= MIDDLE:
+            room = self._width * 2 // 5
+        else:
+            room = self._width - len("100%") - len(GAP)
+        return max(1, min(longest, max(LEAST_NAME, room)))
+
+    def _file_line(self, file: Moving, column: int) -> Text:
+        line = Text(self._shortened(file.name, column) + GAP)
+        line.append_text(self._state(file, self._width - column - len(GAP)))
+        return self._cut(line)
+
+    def _state(self, file: Moving, room: int) -> Text:
+        if file.state in COLOURS:
+            return Text(_words(file), COLOURS[file.state])
+        if not file.total_bytes:
+            return Text(bytes_text(file.bytes))
+        fraction = file.bytes / file.total_bytes
+        sizes = f"{bytes_text(file.bytes)} of {bytes_text(file.total_bytes)}"
+        percent = f"{int(100 * fraction):3}%"
+        if room < SHORT_BAR + PERCENT:
+            return Text(percent)
+        is_wide = room >= SHORT_BAR + PERCENT + SIZES
+        line = self._bar(fraction, min(BAR, room - PERCENT - SIZES) if is_wide else SHORT_BAR)
+        return line.append(f" {percent}").append(f"{GAP}{sizes}" * is_wide)
+
+    def _rest_line(self, rest: Sequence[Moving]) -> Text:
+        states = Counter(each.state for each in rest)
+        words = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        return self._cut(Text(f"{self._more} {words}", "dim"))
+
+    def _total_line(self, progress: Progress) -> Text:
+        line = Text()
+        if self._width >= WIDE and progress.fraction is not None:
+            line = self._bar(progress.fraction, SHORT_BAR, "green").append(" ")
+        parts = progress_parts(progress)
+        if progress.failed:  # before what is cut off first
+            parts.insert(1, parts.pop())
+        line.append(parts[0] if parts else "starting", "bold")
+        for part in parts[1:]:
+            if line.cell_len + len(f", {part}") <= self._width:
+                line.append(f", {part}")
+        return self._cut(line)
+
+    def _bar(self, fraction: float, width: int, colour: str = "blue") -> Text:
+        full = int(max(0.0, min(1.0, fraction)) * width)
+        return Text.assemble((self._full * full, colour), (self._empty * (width - full), "dim"))
+
+    def _shortened(self, name: str, column: int) -> str:
+        """Return the name in its column; its end tells more than its beginning."""
+        if cell_len(name) <= column:
+            return set_cell_size(name, column)
+        kept = name[-column:]
+        while kept and cell_len(kept) > column - len(self._more):
+            kept = kept[1:]
+        return set_cell_size(self._more + kept, column)
+
+    def _cut(self, line: Text) -> Text:
+        line.truncate(self._width, overflow="crop")
+        return line
+
+
+def _words(file: Moving) -> str:
+    if file.state == "unpacking":
+        return f"unpacking, {bytes_text(file.unpacked_bytes)} so far"
+    if file.seconds_left is None:
+        return file.cause
+    left = f"waits {math.ceil(file.seconds_left)} s" if file.seconds_left else "tries again"
+    return f"{left}: {URL.sub(HOST, file.cause)}"

@@ -1,0 +1,209 @@
+"""MODELMAKE_PROGRESS: events for programs, and silence."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.content import pinned_toy, sha256, toy, toy_content
+from tests.e2e.project import Project, Run, finish
+from tests.e2e.watching import injected, wait_until
+from tests.servers.faults import statuses, timing
+from tests.servers.faulty import FaultyServer
+
+DEAD = "http://127.0.0.1:9/toy"
+NOISE = """
+def task_noise():
+    def act():
+        import sys
+        sys.stderr.write("half a line, ")
+        sys.stderr.write("and the rest\\n")
+    return {"actions": [act], "verbosity": 2}
+"""
+
+
+@pytest.fixture
+def small(project: Project, server: FaultyServer) -> Project:
+    """Give a project of two small files that wants events."""
+    project.declare({"one": pinned_toy(server, ["a.bin", "b.bin"])})
+    project.variables["MODELMAKE_PROGRESS"] = "json"
+    return project
+
+
+def events_of(run: Run) -> list[dict[str, Any]]:
+    """Return what every line on standard error says; each has to be an event."""
+    events = [json.loads(line) for line in run.error_lines]
+    assert all(each["event"] for each in events)
+    return events
+
+
+def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Return the events of one kind."""
+    return [each for each in events if each["event"] == name]
+
+
+def test_a_run_from_its_start_to_its_summary(small: Project) -> None:
+    """Start knows all bytes before the first one, each file is done once, the summary is last."""
+    run = small.doit()
+    events = events_of(run)
+    assert events[0] == {"event": "start", "files": 2, "bytes": 2000, "unknown_sizes": 0}
+    done = {each["path"]: each for each in named(events, "done")}
+    assert done["a.bin"]["sha256"] == sha256(toy_content("a.bin"))
+    assert done["a.bin"]["verb"] == "fetched"
+    assert done["a.bin"]["target"] == "models/one/a.bin"
+    assert (done["b.bin"]["bytes"], done["b.bin"]["moved_bytes"]) == (1000, 1000)
+    seconds = events[-1].pop("seconds")
+    assert seconds > 0
+    assert events[-1] == {
+        "event": "summary",
+        "state": "ok",
+        "fetched": 2,
+        "linked": 0,
+        "unpacked": 0,
+        "verified": 0,
+        "failed": 0,
+        "not_begun": 0,
+        "moved_bytes": 2000,
+    }
+    assert run.stdout.startswith("locked one: 2 files")
+
+
+def test_nothing_to_do(small: Project) -> None:
+    """Start and summary say so; standard output has its one line."""
+    assert small.doit().status == 0
+    run = small.doit()
+    assert [each["event"] for each in events_of(run)] == ["start", "summary"]
+    assert run.stdout == "Nothing to do.\n"
+
+
+def test_a_long_run_tells_how_far_it_is(small: Project, server: FaultyServer) -> None:
+    """Once a second at most, for the whole run and for each file that moves."""
+    entry = toy(server, ["a.bin"])
+    server.put("/toy/a.bin", bytes(100_000))
+    small.declare({"one": entry})
+    assert small.doit("lock").status == 0
+    server.always("/toy/a.bin", timing.drip(4000, 0.1))
+    progress = named(events_of(small.doit()), "progress")
+    assert 1 <= len(progress) <= 6
+    (moving,) = progress[-1]["moving"]
+    assert (moving["path"], moving["state"], moving["total_bytes"]) == ("a.bin", "moving", 100_000)
+    assert [each["bytes"] for each in progress] == sorted(each["bytes"] for each in progress)
+    assert all(each["total_bytes"] == 100_000 for each in progress)
+
+
+def test_retry_and_failure(small: Project, server: FaultyServer) -> None:
+    """A retry names its cause and the delay, a failure its kind and what to do."""
+    assert small.doit("lock").status == 0
+    server.always("/toy/a.bin", statuses.busy())
+    server.always("/toy/b.bin", statuses.status(404))
+    run = small.doit(MODELMAKE_RETRIES="2")
+    assert run.status == 1
+    events = events_of(run)
+    (retry,) = named(events, "retry")
+    assert "503" in retry["cause"]
+    assert retry["delay_seconds"] > 0
+    failed = {each["path"]: each for each in named(events, "failed")}
+    assert failed["a.bin"]["code"] == "server-busy"
+    assert failed["b.bin"]["code"] == "not-found"
+    assert failed["b.bin"]["task"] == "fetch:one/b.bin"
+    assert failed["b.bin"]["hint"].startswith("Check the name")
+    assert events[-1]["state"] == "failed"
+    assert events[-1]["failed"] == 2
+
+
+def test_mistakes_are_events_too(small: Project) -> None:
+    """In models.yaml, in a variable, in the name of a task that only a wildcard asks for."""
+    (wildcard,) = events_of(small.doit("fetch:x*"))
+    assert "No task matches" in wildcard["text"]
+    (variable,) = events_of(small.doit(MODELMAKE_TIMEOUT="soon"))
+    assert (variable["event"], variable["code"]) == ("failed", "setting-error")
+    small.write("version: 1\nmodels:\n  one:\n    source: http\n    fils: []\n")
+    run = small.doit()
+    (mistake,) = events_of(run)
+    assert mistake["error"] == "models.yaml:5: models.one.fils: unknown key"
+    assert run.status == 2
+
+
+def test_an_interrupted_run(small: Project, server: FaultyServer) -> None:
+    """It says so, and the summary comes all the same."""
+    assert small.doit("lock").status == 0
+    seen = len(server.requests)
+    server.always("/toy/a.bin", timing.stall_after(100))
+    process = small.start()
+    wait_until(lambda: len(server.requests) > seen)
+    process.send_signal(signal.SIGINT)
+    run = finish(process)
+    assert run.status == 130
+    events = events_of(run)
+    assert named(events, "interrupted")
+    assert events[-1]["state"] == "interrupted"
+
+
+def test_what_others_write_becomes_a_notice(small: Project) -> None:
+    """A task of the user's own, and doit itself, may write to standard error as they like."""
+    with (small.folder / "dodo.py").open("a") as dodo:
+        dodo.write(NOISE)
+    events = events_of(small.doit("noise"))
+    assert {"event": "notice", "text": "half a line, and the rest"} in events
+    (unknown,) = events_of(small.doit("run", "nosuch"))[:1]
+    assert "nosuch" in unknown["text"]
+
+
+def test_a_bug_is_an_event(small: Project, tmp_path: Path) -> None:
+    """Its kind is another than that of all errors that were foreseen."""
+    code = """
+        import downloader.receipts
+        def broken(*_, **__):
+            raise RuntimeError("the sky fell")
+        downloader.receipts.append = broken
+    """
+    run = small.doit(**injected(tmp_path / "site", code))
+    assert run.status == 2
+    assert {each["code"] for each in named(events_of(run), "failed")} == {"internal-error"}
+
+
+def test_quiet(project: Project, server: FaultyServer) -> None:
+    """Errors only, and no sum."""
+    project.variables["MODELMAKE_PROGRESS"] = "quiet"
+    project.declare({"one": toy(server, ["a.bin"])})
+    assert project.doit("lock").status == 0
+    assert project.doit() == Run(0, "", "")
+    assert project.doit() == Run(0, "", "")
+    entry = {"source": "http", "files": [{"url": f"{DEAD}/b.bin", "sha256": "0" * 64}]}
+    project.declare({"one": entry})
+    run = project.doit(MODELMAKE_RETRIES="1")
+    assert run.status == 1
+    assert len([line for line in run.error_lines if line.startswith("failed ")]) == 1
+
+
+def test_another_word(project: Project, server: FaultyServer) -> None:
+    """It is a mistake that names the words there are."""
+    project.declare({"one": toy(server, ["a.bin"])})
+    run = project.doit(MODELMAKE_PROGRESS="loud")
+    assert run.status == 2
+    assert run.stderr.startswith(
+        "ERROR: MODELMAKE_PROGRESS is 'loud', and it may be auto, json, quiet.\n"
+    )
+
+
+def test_one_cause_is_told_once(project: Project) -> None:
+    """A dead server fails many files, and is told once, with their number and some names."""
+    files = [{"url": f"{DEAD}/{n}.bin", "sha256": "0" * 64} for n in range(30)]
+    project.declare({"one": {"source": "http", "files": files}})
+    run = project.doit(MODELMAKE_RETRIES="1")
+    assert run.status == 1
+    assert "30 failed" in run.stdout
+    (told,) = [line for line in run.error_lines if line.startswith("failed ")]
+    assert " and 29 more: The connection to http://127.0.0.1:9/toy/" in told
+    assert run.error_lines[-1].startswith("  Also fetch:one/")
+    assert run.error_lines[-1].endswith(" and 26 more.")
+
+
+def test_a_list_on_a_closed_output(small: Project) -> None:
+    """`doit list >&-` shows nothing, and no traceback."""
+    small.variables.pop("MODELMAKE_PROGRESS")
+    small.before = ["sh", "-c", 'exec "$0" "$@" >&-']
+    run = small.doit("list")
+    assert run == Run(0, "", "")

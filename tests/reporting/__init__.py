@@ -1,0 +1,1 @@
+"""What a run tells: counted, worded, laid out."""
