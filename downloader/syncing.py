@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from downloader.artifact import Artifact
+from downloader.needs import Needs
 from downloader.progress import Observer, Silent
 from downloader.project import Project
 from downloader.sharing import Sharing
@@ -38,6 +39,7 @@ class Syncer:
         self._fetcher = Fetcher(self.transport, project.settings, self.stop)
         sharing = Sharing(project, self.stop)
         sharing.remember()
+        self._needs = Needs(project, sharing)
         self._files = FileSyncer(project, self._fetcher, sharing)
         self._archives = ArchiveSyncer(project, self._files, sharing, self.stop)
 
@@ -50,7 +52,7 @@ class Syncer:
         Raises:
             StoreError: It does not all fit.
         """
-        self._fetcher.plan(self._archives.planned(files))
+        self._fetcher.plan(self._needs.planned(files))
 
     def sync(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Bring one target up to date: hash it when it is there, fetch it when it is not right.
