@@ -102,7 +102,7 @@ class Fetcher:
         self, transport: Transport, settings: Settings, stop: threading.Event | None = None
     ) -> None:
         self._settings = settings
-        self._room = Room(is_watched=settings.is_preflight)
+        self._room = Room(is_watched=settings.is_preflight and not settings.is_offline)
         throttle, end = Throttle(settings.limit_rate), stop or threading.Event()
         self._line = Line(transport, Pool(settings.connections), throttle, end)
 
