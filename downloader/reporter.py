@@ -90,7 +90,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
             raise SystemExit(1)  # what the tasks did is known only now, and doit would say 0
 
     def _sum(self) -> str:
-        if not self._made and not self._failed:
+        if not (self._made or self._failed or self._not_begun):
             return "Nothing to do."
         moved = sum(made["moved_bytes"] for made in self._made)
         verbs = Counter(made["verb"] for made in self._made)

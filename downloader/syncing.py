@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from downloader.artifact import Artifact
+from downloader.errors import Offline
 from downloader.needs import Needs
+from downloader.offline import Missing
 from downloader.progress import Observer, Silent
 from downloader.project import Project
 from downloader.sharing import Sharing
@@ -28,11 +30,13 @@ class Syncer:
 
     Attributes:
         transport: Its way to the servers.
+        missing: What could not be had, since nothing may be dialled.
     """
 
     def __init__(self, project: Project, stop: threading.Event | None = None) -> None:
         self._project = project
         self.stop = stop or threading.Event()
+        self.missing: list[Missing] = []
         self._idle = threading.Condition()
         self._active = 0
         self.transport = Transport(project.settings)
@@ -65,8 +69,14 @@ class Syncer:
         Raises:
             ModelmakeError: It could not be done; the target is as it was.
         """
+        artifact = self._project.artifact(name, path)
         with self._busy():
-            return self._sync(name, self._project.artifact(name, path), observer or Silent())
+            try:
+                return self._sync(name, artifact, observer or Silent())
+            except Offline as error:
+                self.missing.append(Missing(name, path, artifact.size))
+                error.is_reported = True  # all of them are told together
+                raise
 
     def stage(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Have an archive unpacked aside, so that `sync` of its files need not wait for it.
@@ -76,7 +86,11 @@ class Syncer:
         """
         with self._busy():
             archive = self._project.artifact(name, path)
-            return self._archives.stage(name, archive, observer or Silent())
+            try:
+                return self._archives.stage(name, archive, observer or Silent())
+            except Offline as error:
+                error.is_reported = True  # its files are told, with all others
+                raise
 
     def repair(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Bring a target up to date without believing its receipt; arguments as of `sync`.
