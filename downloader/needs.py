@@ -38,18 +38,33 @@ class Needs:
     def planned(self, files: Iterable[Place]) -> Iterator[tuple[Path, Artifact]]:
         """Yield what has to be fetched for these targets, each with its model's workspace.
 
-        An archive stands for its files; what is right already, or may be, is left out.
+        An archive stands for its files; what is right already, or may be, is left out, and so are
+        bytes that are fetched for another target and linked to this one.
         """
-        seen = set[Place]()
+        seen: set[Place | str] = set()
         for name, path in files:
             folder, artifact = self._project.folder(name), self._project.artifact(name, path)
             if not self._must_be_fetched(name, artifact):
                 continue
             if artifact.archive is not None:
                 artifact = self._project.artifact(name, artifact.archive)
-            if (name, artifact.path) not in seen and self._must_be_fetched(name, artifact):
-                seen.add((name, artifact.path))
+            key = self._key(name, artifact)
+            if key not in seen and self._must_be_fetched(name, artifact):
+                seen.add(key)
                 yield folder / receipts.PRIVATE_FOLDER, artifact
+
+    def _key(self, name: str, artifact: Artifact) -> Place | str:
+        """Return what is the same for files that are fetched once: bytes that go into the store.
+
+        An archive that is not to be kept does not go there.
+        """
+        is_private = (
+            self._project.lockfile.models[name].has_archive(artifact.path)
+            and archive_place(self._project, name, artifact) is not None
+        )
+        if artifact.sha256 is None or is_private or not self._sharing.is_near(name):
+            return name, artifact.path
+        return artifact.sha256
 
     def is_missing(self, name: str, member: Artifact) -> bool:
         """Whether a file is neither at its place, as one look tells, nor in the store."""

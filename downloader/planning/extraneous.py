@@ -33,11 +33,11 @@ class Strangers:
     def beside(self, model: Model) -> tuple[Extraneous, ...]:
         """Return what is in the model's folder and named by nobody, told for one model only.
 
-        Nothing where nobody can tell: of a model that is not locked, in a folder that it shares
-        with such a one, and beside models.yaml itself.
+        Nothing where nobody can tell: of a model that is not locked, or in a folder that it shares
+        with such a one.
         """
         folder = model.declared.folder
-        if folder in {".", *self._unknown, *self._searched}:
+        if folder in self._unknown or folder in self._searched:
             return ()
         self._searched.add(folder)
         found = sorted(self._found(folder))
