@@ -81,7 +81,7 @@ def test_an_archive_whose_files_are_not_known_yet(
     tmp_path: Path, together: TogetherServer, keep: bool
 ) -> None:
     """Locked and never fetched: only the archive can be told, and that more room is needed."""
-    own = {"store": "off"}
+    own: dict[str, Any] = {"store": "off"}
     lock(tmp_path, {"m": bot(type="adapter", extract=True, keep_archive=keep)}, **own)
     made = plan(project(tmp_path, **own))
     (file,) = made.models[0].files

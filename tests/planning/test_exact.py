@@ -33,7 +33,7 @@ def prepare(
     for path, state in states.items():
         server.put(f"/{path}", state.content)
         files.append({"url": server.url(f"/{path}"), "sha256": sha256(state.content)})
-    own = {"store": str(store) if store else "off"}
+    own: dict[str, Any] = {"store": str(store) if store else "off"}
     lock(folder, {"m": http(*files, **keys)}, **own)
     make_all(project(folder, **own), "m", states, store)
     return own
