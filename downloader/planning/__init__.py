@@ -5,7 +5,6 @@ foreseen.py     the project as it will be once models.lock is brought up to date
 judging.py      one file: present, adopt, link, fetch, unpack, or why not
 archives.py     an archive and the files that come out of it
 rooms.py        what that writes on each disk, and whether it fits
-extraneous.py   files in a model's folder that nobody declared
 making.py       all of that for the models that are wanted
 wording.py      a table for people
 """

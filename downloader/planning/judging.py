@@ -108,7 +108,7 @@ class Judge:
             path=wanted.artifact.path,
             action="fetch",
             outcome="fetched",
-            why=wanted.why or "",
+            why=str(wanted.why or ""),
             size=size,
             bytes_to_move=None if size is None else max(0, size - have),
             bytes_resumed=have,
@@ -156,7 +156,7 @@ def planned(wanted: Wanted, action: Action, outcome: Said | None) -> PlannedFile
         path=wanted.artifact.path,
         action=action,
         outcome=outcome,
-        why=wanted.why or "",
+        why=str(wanted.why or ""),
         size=wanted.artifact.size,
     )
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from downloader.errors import ModelmakeError
+from downloader.leftovers import extra
 from downloader.model import Model
 from downloader.needs import Needs
 from downloader.planning.archives import Archives, Judged, Unpacking
-from downloader.planning.extraneous import Strangers
 from downloader.planning.foreseen import foresee
 from downloader.planning.judging import Judge, Wanted
 from downloader.planning.plan import (
+    Extraneous,
     LockState,
     ModelState,
     Plan,
@@ -75,12 +76,11 @@ class _Making:
         for model in wanted:
             self._judge_archives(model)
         self._fetch_once(wanted)
-        strangers = Strangers(self._seen.root, every)
         return Plan(
             lock=self._lock_state(),
             offline=self._seen.settings.is_offline,
             refusal=self._refusal(wanted),
-            models=tuple(self._planned(wanted, strangers)),
+            models=tuple(self._planned(wanted, every)),
             volumes=tuple(self._rooms(wanted).volumes()),
         )
 
@@ -139,8 +139,11 @@ class _Making:
                     )
                 fetched.add(artifact.sha256)
 
-    def _planned(self, models: Iterable[Model], strangers: Strangers) -> Iterator[PlannedModel]:
+    def _planned(self, models: Sequence[Model], every: Sequence[Model]) -> Iterator[PlannedModel]:
         files: dict[str, list[PlannedFile]] = {model.name: [] for model in models}
+        strangers: dict[str, list[Extraneous]] = {model.name: [] for model in models}
+        for each in extra(models, every):
+            strangers[each.model].append(Extraneous(path=each.path, size=each.size))
         for (name, _), found in self._judged.items():
             files[name].append(found)
         for model in models:
@@ -151,7 +154,7 @@ class _Making:
                 state=state,
                 why=why,
                 files=tuple(sorted(files[model.name], key=lambda each: each.path)),
-                extraneous=strangers.beside(model),
+                extraneous=tuple(strangers[model.name]),
             )
 
     def _state(self, model: Model) -> tuple[ModelState, str]:

@@ -86,7 +86,7 @@ def test_an_archive_whose_files_are_not_known_yet(
     made = plan(project(tmp_path, **own))
     (file,) = made.models[0].files
     (volume,) = made.volumes
-    assert (file.path, file.action, file.why) == (ARCHIVE, "fetch", "missing")
+    assert (file.path, file.action, file.why) == (ARCHIVE, "fetch", "never fetched")
     assert volume.is_at_least
     assert volume.peak_bytes == file.size
     assert volume.freed_bytes == (0 if keep else file.size)
