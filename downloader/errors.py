@@ -13,6 +13,7 @@
     |   |- LinkExpired *           a redirect led to a signed URL that holds no longer
     |   |- ServerBusy *            408, 425, 429, 5xx; may carry `wait_seconds`
     |   |- BadResponse             the reply breaks HTTP, or is not what was asked for
+    |   |- Offline                 MODELMAKE_OFFLINE forbids to fetch what is not here
     |   `- Interrupted             the user stopped the run
     |- IntegrityError              bytes arrived, but not the right ones
     |   |- SizeMismatch
@@ -27,6 +28,11 @@ A message is one sentence: what, then why. No message holds a query string or a 
 """
 
 from typing import ClassVar
+
+OFFLINE_HINT = (
+    "Run `doit bundle --out DIR` where there is a network, and `doit adopt --from DIR` here; "
+    "or unset MODELMAKE_OFFLINE."
+)
 
 
 class ModelmakeError(Exception):
@@ -129,6 +135,12 @@ class ServerBusy(TransferError):  # noqa: N818
 
 class BadResponse(TransferError):  # noqa: N818
     """The reply breaks the protocol, or is an error page in place of the file."""
+
+
+class Offline(TransferError):  # noqa: N818
+    """It is neither here nor in the store, and MODELMAKE_OFFLINE forbids to fetch it."""
+
+    advice = OFFLINE_HINT
 
 
 class Interrupted(TransferError):  # noqa: N818

@@ -13,14 +13,12 @@ from downloader import receipts
 from downloader.artifact import Artifact
 from downloader.errors import BadArchive, ModelmakeError
 from downloader.freshness import why_stale
+from downloader.needs import Place, archive_place, private_archives
 from downloader.progress import Observer
 from downloader.project import Project
 from downloader.quarantine import set_aside
 from downloader.syncing_files import FileSyncer, Outcome
 from downloader.unpacking import remove_abandoned
-
-Place = tuple[str, str]
-"""A model's name and an archive's path."""
 
 Had = tuple[Outcome, Path]
 """What was done for an archive, and where it is."""
@@ -63,13 +61,6 @@ class KeptArchives:
         """Look at the archive anew when it is asked for next."""
         self._had.pop((name, path), None)
 
-    def place(self, name: str, archive: Artifact) -> Path | None:
-        """Return where the archive is looked for, and fetched to; None for its target."""
-        folder = self._project.folder(name)
-        if self._project.named(name).keeps_archives or (folder / archive.path).is_file():
-            return None
-        return _private(folder) / archive.path
-
     @contextmanager
     def doubting(self, name: str, archive: Artifact, file: Path) -> Iterator[None]:
         """Set a bad archive aside that no lock vouches for, and drop the pin made of it just now.
@@ -106,14 +97,14 @@ class KeptArchives:
         folder = self._project.folder(name)
         remove_abandoned(folder / receipts.PRIVATE_FOLDER / "unpacking")
         for archive in self._project.lockfile.models[name].archives:
-            left = _private(folder) / archive.path
+            left = private_archives(folder) / archive.path
             keeps = self._project.named(name).keeps_archives
             if left.is_file() and (keeps or self._is_unpacked(name, archive.path)):
                 with contextlib.suppress(OSError):
                     left.unlink()
 
     def _have(self, name: str, archive: Artifact, observer: Observer) -> Had:
-        place = self.place(name, archive)
+        place = archive_place(self._project, name, archive)
         outcome = self._files.sync(name, archive, observer, place)
         if place is None:
             return outcome, self._project.folder(name) / archive.path
@@ -128,7 +119,3 @@ class KeptArchives:
         return bool(members) and not any(
             why_stale(each, folder / each.path, known.get(each.path)) for each in members
         )
-
-
-def _private(folder: Path) -> Path:
-    return folder / receipts.PRIVATE_FOLDER / "archives"

@@ -26,13 +26,16 @@ def extra(models: Iterable[Model], every: Sequence[Model]) -> Iterator[Verdict]:
         every: All models of the project: one may have its files in another's folder.
     """
     named, unknown = _named(every), _unknown(every)
-    seen = set[Path]()
+    seen = set[str]()
     for model in models:
-        for path, status in _below(model.folder):
-            if path in named or path in seen or any(map(path.is_relative_to, unknown)):
+        for name in _below(model.folder.as_posix()):
+            if name in named or name in seen:
                 continue
-            seen.add(path)
-            yield _extra(model, path, status)
+            seen.add(name)
+            path = Path(name)
+            status = None if any(map(path.is_relative_to, unknown)) else _look(path)
+            if status is not None:
+                yield _extra(model, path, status)
 
 
 def outlived(model: Model, every: Sequence[Model]) -> Iterator[str]:
@@ -47,7 +50,7 @@ def outlived(model: Model, every: Sequence[Model]) -> Iterator[str]:
     named, unknown = _named(every), _unknown(every)
     for path, receipt in sorted(receipts.load(model.folder).items()):
         target = model.folder / path
-        if target in named or any(map(target.is_relative_to, unknown)):
+        if target.as_posix() in named or any(map(target.is_relative_to, unknown)):
             continue
         status = _look(target)
         if status is not None and receipt.matches(status):
@@ -67,8 +70,16 @@ def outlived_line(model: Model, every: Sequence[Model]) -> str:
     )
 
 
-def _named(every: Iterable[Model]) -> set[Path]:
-    return {model.folder / artifact.path for model in every for artifact in model.artifacts}
+def _named(every: Iterable[Model]) -> set[str]:
+    """Return every place that a model has, as posix text: a Path for each costs more than a look.
+
+    An archive that is not to be kept is one all the same: where it lies, it is unpacked from.
+    """
+    return {
+        f"{model.folder.as_posix()}/{each.path}"
+        for model in every
+        for each in (*model.artifacts, *(model.locked.archives if model.locked else ()))
+    }
 
 
 def _unknown(every: Iterable[Model]) -> list[Path]:
@@ -76,7 +87,7 @@ def _unknown(every: Iterable[Model]) -> list[Path]:
     return [each.folder for each in every if each.is_stale or not each.locked or each.not_unpacked]
 
 
-def _below(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+def _below(folder: str) -> Iterator[str]:
     """Yield all but folders below a folder, in order, but for what modelmake keeps of its own."""
     try:
         entries = sorted(os.scandir(folder), key=lambda each: each.name)
@@ -85,9 +96,9 @@ def _below(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             if entry.name != receipts.PRIVATE_FOLDER:
-                yield from _below(Path(entry.path))
-        elif (status := _look(Path(entry.path))) is not None:
-            yield Path(entry.path), status
+                yield from _below(f"{folder}/{entry.name}")
+        else:
+            yield f"{folder}/{entry.name}"
 
 
 def _look(path: Path) -> os.stat_result | None:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 from downloader import resolve
 from downloader.declared import Declared
-from downloader.errors import Interrupted, LockError, ModelmakeError
+from downloader.errors import Interrupted, LockError, ModelmakeError, Offline
 from downloader.lockfile import LockedModel
 from downloader.model import Model
 from downloader.probing import Dead, Prober
@@ -146,6 +146,11 @@ def lock_asked(
         return []
     if project.is_read_only:
         check(project)
+    if project.settings.is_offline:
+        raise Offline(
+            f"Only its provider knows the files of {each.name}, and MODELMAKE_OFFLINE is set.",
+            hint="Run `doit lock` where there is a network, and commit models.lock.",
+        )
     asker = session.asker(each.name, project.settings)
 
     def locked(each: Declared, before: LockedModel | None) -> tuple[LockedModel, list[str]]:

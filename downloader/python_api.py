@@ -11,8 +11,9 @@ from typing import Self, TypeAlias, TypeVar
 from downloader import locking
 from downloader.artifact import Artifact
 from downloader.callbacks import Callback, Watch
-from downloader.errors import ModelmakeError
+from downloader.errors import ModelmakeError, Offline
 from downloader.model import Model
+from downloader.offline import offline
 from downloader.progress import Observer
 from downloader.project import Project
 from downloader.settings import FILES_AT_ONCE
@@ -39,7 +40,7 @@ def sync_models(
         run.lock_outlined()
         models = _chosen(project, names)
         if failures := run.failures(models):
-            raise _first(failures)
+            raise run.offline(failures) or _first(failures)
     for model in models:
         source_for(model.declared.entry)  # says why nothing is known of a model's files
     return {model.name: model.folder for model in models}
@@ -128,6 +129,14 @@ class _Run:
                 self._watch.hand_on()
             self._watch.hand_on()
         self._watch.hand_on(is_last=True)
+
+    def offline(self, failures: dict[str, Exception]) -> Offline | None:
+        """Return one error for all that could not be had without network, where there is any."""
+        if not self._syncer.missing:
+            return None
+        error = offline(self._syncer.missing)
+        error.failures = failures
+        return error
 
     def _ask(self, model: Model) -> Begun:
         """Lock the model where its provider must be asked, and begin to fetch what is stale."""

@@ -116,6 +116,7 @@ class Runtime:
 
     def has_saved(self) -> bool:
         """Write the last pins, and return whether that went well; an error is told."""
+        self._tell_missing()
         try:
             self.project.write_pins()
         except ModelmakeError as error:
@@ -128,10 +129,20 @@ class Runtime:
         """Write the last pins; an error here is told and does not hide the run's own."""
         if self._syncer is None:
             return
+        self._tell_missing()
         try:
             self._syncer.close()
         except ModelmakeError as error:
             tell(error.report())
+
+    def _tell_missing(self) -> None:
+        """Tell once of all that could not be had without network."""
+        if self._syncer is None or not self._syncer.missing:
+            return
+        from downloader.offline import offline  # noqa: PLC0415 - only without network
+
+        missing, self._syncer.missing = self._syncer.missing, []
+        tell(offline(missing).report())
 
     def stop_on_signals(self) -> None:
         """Make SIGINT, SIGTERM and SIGHUP end the run in one line, with what arrived kept."""

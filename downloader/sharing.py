@@ -26,6 +26,8 @@ from downloader.transfer.placing import Place
 Notice = Callable[[str], None]
 
 LINKING = "linking"
+TWICE = frozenset({"reflink", "copy"})
+"""Wishes that may take the room of a second file; whether a reflink can be had is not asked."""
 
 
 class Sharing:
@@ -56,9 +58,19 @@ class Sharing:
                 lock = str(self._project.lock_path.absolute())
                 self._projects.remember(Known(lock=lock, folders=folders))
 
+    def is_near(self, name: str) -> bool:
+        """Whether there is a store, on the file system of the model's folder."""
+        if not self._is_on:
+            return False
+        folder = self._project.folder(name)
+        if folder not in self._near:
+            devices = {nearest_folder(each).stat().st_dev for each in (self._store.root, folder)}
+            self._near[folder] = len(devices) == 1
+        return self._near[folder]
+
     def has(self, name: str, artifact: Artifact) -> bool:
         """Whether the store has these bytes, where they take no room when they are linked."""
-        if artifact.sha256 is None or not self._is_near(name):
+        if artifact.sha256 is None or not self.is_near(name):
             return False
         return self._store.has(artifact.sha256)
 
@@ -72,7 +84,7 @@ class Sharing:
             Interrupted: The run was stopped while others had the claim.
         """
         with contextlib.ExitStack() as closing:
-            if artifact.sha256 and self._is_near(name):
+            if artifact.sha256 and self.is_near(name):
                 with self._going_on_without():
                     claim = self._claims.claimed(artifact.sha256, partial, notice)
                     closing.enter_context(claim)
@@ -103,9 +115,29 @@ class Sharing:
         self._store.note(artifact.sha256)
         return True
 
+    def foresee(self, artifact: Artifact, target: Path) -> Path | None:
+        """Return the blob that `take` would make the target of, and change nothing."""
+        if not self._is_on or artifact.sha256 is None:
+            return None
+        with self._going_on_without():
+            blob = self._store.peek(artifact.sha256, is_doubted=target.is_file())
+            if blob and artifact.size in (None, blob.stat().st_size):
+                return blob
+        return None
+
+    def must_read(self, artifact: Artifact, target: Path) -> bool:
+        """Whether `take` would hash a blob for this target."""
+        if not self._is_on or artifact.sha256 is None:
+            return False
+        return self._store.must_read(artifact.sha256, is_doubted=target.is_file())
+
+    def copies(self, name: str) -> bool:
+        """Whether a file of the model and its blob may be two on the disk."""
+        return not self.is_near(name) or self._project.named(name).entry.link in TWICE
+
     def keep(self, name: str, target: Path, sha256: str) -> None:
         """Take a verified target into the store, when it is on the same file system."""
-        if self._is_near(name):
+        if self.is_near(name):
             with self._going_on_without():
                 self._store.keep(target, sha256, self._project.named(name).entry.link)
 
@@ -131,16 +163,6 @@ class Sharing:
                 os.close(descriptor)
                 with contextlib.suppress(OSError):  # it is left where both names are one file
                     new.unlink()
-
-    def _is_near(self, name: str) -> bool:
-        """Whether there is a store, on the file system of the model's folder."""
-        if not self._is_on:
-            return False
-        folder = self._project.folder(name)
-        if folder not in self._near:
-            devices = {nearest_folder(each).stat().st_dev for each in (self._store.root, folder)}
-            self._near[folder] = len(devices) == 1
-        return self._near[folder]
 
     def _told(self, sha256: str, damage: Damaged) -> str:
         """Say what was done with a blob that was changed, and which targets are the same file."""

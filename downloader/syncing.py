@@ -5,6 +5,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from downloader.artifact import Artifact
+from downloader.errors import Offline
+from downloader.needs import Needs
+from downloader.offline import Missing
 from downloader.progress import Observer, Silent
 from downloader.project import Project
 from downloader.sharing import Sharing
@@ -27,17 +30,20 @@ class Syncer:
 
     Attributes:
         transport: Its way to the servers.
+        missing: What could not be had, since nothing may be dialled.
     """
 
     def __init__(self, project: Project, stop: threading.Event | None = None) -> None:
         self._project = project
         self.stop = stop or threading.Event()
+        self.missing: list[Missing] = []
         self._idle = threading.Condition()
         self._active = 0
         self.transport = Transport(project.settings)
         self._fetcher = Fetcher(self.transport, project.settings, self.stop)
         sharing = Sharing(project, self.stop)
         sharing.remember()
+        self._needs = Needs(project, sharing)
         self._files = FileSyncer(project, self._fetcher, sharing)
         self._archives = ArchiveSyncer(project, self._files, sharing, self.stop)
 
@@ -50,7 +56,7 @@ class Syncer:
         Raises:
             StoreError: It does not all fit.
         """
-        self._fetcher.plan(self._archives.planned(files))
+        self._fetcher.plan(self._needs.planned(files))
 
     def sync(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Bring one target up to date: hash it when it is there, fetch it when it is not right.
@@ -63,8 +69,14 @@ class Syncer:
         Raises:
             ModelmakeError: It could not be done; the target is as it was.
         """
+        artifact = self._project.artifact(name, path)
         with self._busy():
-            return self._sync(name, self._project.artifact(name, path), observer or Silent())
+            try:
+                return self._sync(name, artifact, observer or Silent())
+            except Offline as error:
+                self.missing.append(Missing(name, path, artifact.size))
+                error.is_reported = True  # all of them are told together
+                raise
 
     def stage(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Have an archive unpacked aside, so that `sync` of its files need not wait for it.
@@ -74,7 +86,11 @@ class Syncer:
         """
         with self._busy():
             archive = self._project.artifact(name, path)
-            return self._archives.stage(name, archive, observer or Silent())
+            try:
+                return self._archives.stage(name, archive, observer or Silent())
+            except Offline as error:
+                error.is_reported = True  # its files are told, with all others
+                raise
 
     def repair(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Bring a target up to date without believing its receipt; arguments as of `sync`.

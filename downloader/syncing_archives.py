@@ -9,17 +9,15 @@ a file of an archive, missing or wrong  take the archive from where it is kept, 
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 
-from downloader import receipts
 from downloader.archive import UnsafeArchive, what_came
 from downloader.artifact import Artifact
 from downloader.errors import LockError, ModelmakeError, StoreError
-from downloader.kept_archives import KeptArchives, Place
+from downloader.kept_archives import KeptArchives
+from downloader.needs import Needs, Place
 from downloader.progress import Observer, counted
 from downloader.project import Project
 from downloader.settings import Settings
@@ -45,6 +43,7 @@ class ArchiveSyncer:
         self._project, self._files, self._sharing, self._stop = project, files, sharing, stop
         self._unpacker = Unpacker(project, stop)
         self._kept = KeptArchives(project, files)
+        self._needs = Needs(project, sharing)
         self._staged: dict[Place, Staged] = {}
         self._synced = set[str]()
         self._failed: dict[Place, ModelmakeError] = {}
@@ -103,16 +102,10 @@ class ArchiveSyncer:
         Raises:
             ModelmakeError: It could not be done; the same error each time.
         """
-        folder = self._project.folder(name)
         members = self._members(name, archive)
-        if not any(self._is_missing(name, folder, each) for each in members):
+        if not any(self._needs.is_missing(name, each) for each in members):
             return NOTHING  # a file that is wrong in spite of its size asks for itself
         return self._stage(name, archive, observer)
-
-    def _is_missing(self, name: str, folder: Path, member: Artifact) -> bool:
-        """Whether a file is neither at its place, as one look tells, nor in the store."""
-        is_there = not Target(folder, member, "").must_be_fetched
-        return not (is_there or self._sharing.has(name, member))
 
     def forget(self, name: str, path: str) -> None:
         """Look at an archive anew when it is asked for next."""
@@ -144,29 +137,6 @@ class ArchiveSyncer:
         outcome, file = self._kept.have(name, archive, observer, again=True)
         with self._kept.doubting(name, archive, file):
             return outcome, self._unpacker.stage(name, archive, file, observer)
-
-    def planned(self, files: Iterable[tuple[str, str]]) -> Iterator[tuple[Path, Artifact]]:
-        """Yield what has to be fetched for these targets, each with its model's workspace.
-
-        An archive stands for its files; what is right already, or may be, is left out.
-        """
-        seen = set[Place]()
-        for name, path in files:
-            folder, artifact = self._project.folder(name), self._project.artifact(name, path)
-            if not self._must_be_fetched(name, artifact):
-                continue
-            if artifact.archive is not None:
-                artifact = self._project.artifact(name, artifact.archive)
-            if (name, artifact.path) not in seen and self._must_be_fetched(name, artifact):
-                seen.add((name, artifact.path))
-                yield folder / receipts.PRIVATE_FOLDER, artifact
-
-    def _must_be_fetched(self, name: str, artifact: Artifact) -> bool:
-        place = None
-        if self._project.lockfile.models[name].has_archive(artifact.path):
-            place = self._kept.place(name, artifact)
-        target = Target(self._project.folder(name), artifact, "", place)
-        return target.must_be_fetched and not (place is None and self._sharing.has(name, artifact))
 
     def inspect(self, name: str, archive: Artifact, outcome: Outcome) -> Outcome:
         """Read from an archive that stays packed what came, and note it.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from downloader import receipts
 from downloader.artifact import Artifact
-from downloader.errors import LockError
+from downloader.errors import Interrupted, LockError, Offline, SettingError, TransferError
 from downloader.progress import Observer
 from downloader.project import Project
 from downloader.resolve import pinned
@@ -16,6 +16,7 @@ from downloader.sources.interface import Source
 from downloader.sources.registry import source_for
 from downloader.target import Target
 from downloader.transfer.fetch import Fetched, Fetcher, Job
+from downloader.transfer.locked_file import partial_path
 
 PIN_EVERY_SECONDS = 2.0
 
@@ -100,8 +101,9 @@ class FileSyncer:
         self, name: str, artifact: Artifact, target: Target, observer: Observer
     ) -> tuple[Fetched, str]:
         """Link the target from the store, or fetch it and put it there."""
-        job = self._job(name, artifact, target)
-        with self._sharing.claimed(name, artifact, job.partial, observer.notice):
+        workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER
+        partial = partial_path(workspace, artifact.path)
+        with self._sharing.claimed(name, artifact, partial, observer.notice):
             if self._sharing.take(name, artifact, target.path, observer.notice):
                 return _there(target, str(artifact.sha256)), "linked"
             done, verb = self._fetch(name, artifact, target, observer)
@@ -112,7 +114,17 @@ class FileSyncer:
     def _fetch(
         self, name: str, artifact: Artifact, target: Target, observer: Observer
     ) -> tuple[Fetched, str]:
-        done = self._fetcher.fetch(self._job(name, artifact, target), observer)
+        try:
+            done = self._fetcher.fetch(self._job(name, artifact, target), observer)
+        except Interrupted:
+            raise
+        except (SettingError, TransferError):
+            if not self._project.settings.is_offline:
+                raise
+            raise Offline(
+                f"{name}/{artifact.path} is neither here nor in the store, "
+                "and MODELMAKE_OFFLINE is set."
+            ) from None
         return done, "fetched" if done.is_new else "verified"
 
     def forget(self, name: str, path: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from downloader import cache_key, quarantine
 from downloader.cache_key import CachedModel, CacheKey
 from downloader.errors import LockError, ModelmakeError, SourceError
-from downloader.transfer import fetch
+from downloader.transfer import locked_file
 from tests.projects import (
     ELSEWHERE,
     Entry,
@@ -82,7 +82,7 @@ def test_everything_about_the_models(tmp_path: Path, server: FaultyServer) -> No
 
 def test_what_is_left_out_has_the_names_it_really_has() -> None:
     """The folders of unfinished and of bad bytes are called as their modules call them."""
-    assert {fetch.PARTIALS, quarantine.FOLDER} <= set(cache_key.NOT_CACHED)
+    assert {locked_file.PARTIALS, quarantine.FOLDER} <= set(cache_key.NOT_CACHED)
 
 
 @pytest.mark.parametrize(

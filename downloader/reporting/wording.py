@@ -27,7 +27,7 @@ def done_line(done: Done) -> str:
 def sum_line(summary: Summary) -> str:
     """Return what is said of a whole run."""
     done = summary.fetched + summary.linked + summary.unpacked + summary.verified
-    if not done and not summary.failed:
+    if not (done or summary.failed or summary.not_begun):
         return "Nothing to do."
     parts = [f"{summary.fetched} fetched ({bytes_text(summary.moved_bytes)})"]
     parts += [f"{summary.linked} linked"] * bool(summary.linked)

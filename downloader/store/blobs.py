@@ -102,6 +102,27 @@ class Store:
             return blob
         raise Damaged(set_aside(blob, self.root, status.st_size, actual or "none"), status)
 
+    def peek(self, sha256: str, *, is_doubted: bool = False) -> Path | None:
+        """Return what `find` would, and change nothing: damage is as if there were no blob.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        blob = self.path(sha256)
+        if not self.must_read(sha256, is_doubted=is_doubted):
+            return blob if blob.is_file() and not blob.is_symlink() else None
+        with naming(blob, "read"):
+            return blob if sha256_of(blob) == sha256 else None
+
+    def must_read(self, sha256: str, *, is_doubted: bool = False) -> bool:
+        """Whether there is a blob that `find` would read before it believes it."""
+        try:
+            status = self.path(sha256).lstat()
+        except OSError:
+            return False
+        is_file = stat.S_ISREG(status.st_mode)
+        return is_file and (is_doubted or not self._records.vouches(sha256, status))
+
     def note(self, sha256: str) -> None:
         """Note how a blob looks now that we changed no byte of it, but made a link to it."""
         with contextlib.suppress(OSError, StoreError):  # it costs one hashing

@@ -39,9 +39,10 @@ class Records:
         self._loading = threading.Lock()
         self._known: dict[str, Record] = {}
         self._read_bytes = -1
+        self._is_long = False
 
     def vouches(self, sha256: str, status: os.stat_result) -> bool:
-        """Whether the blob looks as it did when it was last verified."""
+        """Whether the blob looks as it did when it was last verified; nothing is written."""
         seen = _record(sha256, status)
         if self._known.get(sha256) == seen:
             return True
@@ -56,6 +57,8 @@ class Records:
         """
         record = self._known[sha256] = _record(sha256, status)
         appending.append_line(self._file, msgspec.json.encode(record) + b"\n")
+        if self._is_long:
+            self._tidy()
 
     def keep_only(self, digests: set[str]) -> None:
         """Drop the records of all other blobs.
@@ -75,8 +78,13 @@ class Records:
             self._read_bytes = size_bytes
             lines = list(appending.read(self._file, _decoder))
             self._known = {each.sha256: each for each in lines}
-            if len(lines) > 2 * len(self._known) + SPARE_LINES:
-                self._rewrite(list(self._known.values()))
+            self._is_long = len(lines) > 2 * len(self._known) + SPARE_LINES
+
+    def _tidy(self) -> None:
+        with self._loading:
+            self._is_long = False
+            self._known = {each.sha256: each for each in appending.read(self._file, _decoder)}
+            self._rewrite(list(self._known.values()))
 
     def _rewrite(self, records: list[Record]) -> None:
         with appending.writing:

@@ -32,22 +32,21 @@ from downloader.errors import (
 )
 from downloader.progress import Observer, Silent
 from downloader.settings import Settings
+from downloader.transfer.journal import binding_for
 from downloader.transfer.line import Line
-from downloader.transfer.locked_file import partial_name, wait_until_free
+from downloader.transfer.locked_file import partial_path, wait_until_free
 from downloader.transfer.partial import Partial
 from downloader.transfer.patience import least_bytes
 from downloader.transfer.placing import Place
 from downloader.transfer.pool import Pool
 from downloader.transfer.preflight import Room
-from downloader.transfer.receive import Receiver, binding_for
+from downloader.transfer.receive import Receiver
 from downloader.transfer.resuming import UnusableRange
 from downloader.transfer.retry import RetryPolicy, Tally
 from downloader.transfer.throttle import Throttle
 from downloader.transfer.transport import Transport
 from downloader.transfer.turn import Turn
 from downloader.urls import redact
-
-PARTIALS = "partials"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +72,9 @@ class Job:
     placed: Callable[[str], object] = lambda _sha256: None
 
     @property
-    def partials(self) -> Path:
-        """The folder of partials."""
-        return self.workspace / PARTIALS
-
-    @property
     def partial(self) -> Path:
         """Where the file grows, as a rule."""
-        return self.partials / partial_name(self.artifact.path)
+        return partial_path(self.workspace, self.artifact.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +102,7 @@ class Fetcher:
         self, transport: Transport, settings: Settings, stop: threading.Event | None = None
     ) -> None:
         self._settings = settings
-        self._room = Room(is_watched=settings.is_preflight)
+        self._room = Room(is_watched=settings.is_preflight and not settings.is_offline)
         throttle, end = Throttle(settings.limit_rate), stop or threading.Event()
         self._line = Line(transport, Pool(settings.connections), throttle, end)
 
@@ -126,14 +120,14 @@ class Fetcher:
             StoreError: They do not all fit on the disk.
         """
         self._room.plan(
-            (workspace / PARTIALS / partial_name(artifact.path), artifact.size)
+            (partial_path(workspace, artifact.path), artifact.size)
             for workspace, artifact in files
             if artifact.size is not None
         )
 
     def release(self, workspace: Path, artifact: Artifact) -> None:
         """Give up what `plan` claimed for a file: it is there, or will not come."""
-        self._room.release(workspace / PARTIALS / partial_name(artifact.path))
+        self._room.release(partial_path(workspace, artifact.path))
 
     def fetch(self, job: Job, observer: Observer | None = None) -> Fetched:
         """Bring the artifact to its target.
@@ -163,7 +157,7 @@ class Fetcher:
     ) -> Fetched:
         binding = binding_for(job.artifact, location)
         turn = Turn(self._line.stop, observer.notice)
-        with Partial(job.partials, binding, turn, self._room) as partial:
+        with Partial(job.partial.parent, binding, turn, self._room) as partial:
             wait_until_free(job.target, turn)
             if sha256 := job.found():
                 partial.reset()

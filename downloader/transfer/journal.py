@@ -10,12 +10,14 @@ last line, and a torn line is not believed; so nothing here needs a sync of its 
 Rejected: a fixed-size bitmap (aria2) - it must be written in place and can tear anywhere.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from downloader.artifact import Artifact, Location
 from downloader.durable import naming, sync_folder, write_file
 from downloader.transfer.ranges import Range, merge
 
@@ -49,6 +51,14 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
 class _Head(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     binding: Binding
+
+
+def binding_for(artifact: Artifact, location: Location) -> Binding:
+    """Return what a partial's bytes belong to when they come from this location."""
+    place = hashlib.sha256(location.url.encode()).hexdigest()
+    return Binding(
+        path=artifact.path, place=place, size=artifact.size, sha256=artifact.sha256, validator=None
+    )
 
 
 class Journal:
@@ -138,6 +148,19 @@ def load(text: bytes) -> tuple[Binding, list[Range]] | None:
     if parsed.version != VERSION or not lines:
         return None
     return parsed.binding, _last_ranges(lines[:-1])  # what follows the last line end is torn
+
+
+def vouched(found: tuple[Binding, list[Range]] | None, wanted: Binding, length: int) -> list[Range]:
+    """Return which ranges of a partial may be taken over; none where it is of something else.
+
+    Args:
+        found: What its journal says.
+        wanted: What the bytes are to belong to.
+        length: How many bytes the partial has on the disk.
+    """
+    if found is None or not wanted.admits(found[0]):
+        return []
+    return [Range(start, min(stop, length)) for start, stop in found[1] if start < length]
 
 
 def _last_ranges(lines: Sequence[bytes]) -> list[Range]:

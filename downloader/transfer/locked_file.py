@@ -20,6 +20,7 @@ from pathlib import Path
 from downloader.durable import BINARY, NO_FOLLOW
 from downloader.transfer.turn import Turn
 
+PARTIALS = "partials"
 FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
 LOOKING = os.O_RDONLY | NO_FOLLOW | BINARY | getattr(os, "O_NONBLOCK", 0)  # a FIFO would block
 
@@ -58,6 +59,16 @@ def partial_name(path: str) -> str:
     """Return the partial's file name: readable, unique for the path, and short enough anywhere."""
     readable = path.rpartition("/")[2].encode()[:40].decode("utf-8", "ignore")
     return f"{readable}-{hashlib.sha256(path.encode()).hexdigest()[:12]}.part"
+
+
+def partial_path(workspace: Path, path: str) -> Path:
+    """Return where an artifact's partial is, as a rule.
+
+    Args:
+        workspace: The model's private folder.
+        path: The artifact's path.
+    """
+    return workspace / PARTIALS / partial_name(path)
 
 
 def open_locked(path: Path, turn: Turn) -> tuple[int, Path]:

@@ -20,7 +20,7 @@ from downloader.positioned import write_at
 from downloader.quarantine import set_aside
 from downloader.transfer.checkpoints import Checkpoints
 from downloader.transfer.hasher import Follower, InlineHasher, follower_for
-from downloader.transfer.journal import Binding, Journal
+from downloader.transfer.journal import Binding, Journal, vouched
 from downloader.transfer.locked_file import is_same_file, open_locked, partial_name
 from downloader.transfer.placing import Place
 from downloader.transfer.preflight import Room
@@ -219,20 +219,17 @@ class Partial:
     def _take_over(self) -> None:
         """Go on from what an earlier run left, as far as its journal vouches for it."""
         found = self._journal.read()
-        if found is None or not self.binding.admits(found[0]):
-            self.reset()
-            return
         with naming(self._path, "look at"):
             length = os.fstat(self._descriptor).st_size
-        vouched = [Range(start, min(stop, length)) for start, stop in found[1] if start < length]
-        if not vouched:
+        ranges = vouched(found, self.binding, length)
+        if found is None or not ranges:
             self.reset()  # a journal of no bytes would name its version for other bytes to come
             return
         with naming(self._path, "read"):
-            os.ftruncate(self._descriptor, vouched[-1].stop)
-        if vouched != found[1]:
-            self._journal.replace(found[0], vouched)  # no later tear may bring its lines back
-        self.binding, self.ranges = found[0], vouched
+            os.ftruncate(self._descriptor, ranges[-1].stop)
+        if ranges != found[1]:
+            self._journal.replace(found[0], ranges)  # no later tear may bring its lines back
+        self.binding, self.ranges = found[0], ranges
         self._checkpoints.noted_bytes = self.present
         self.is_joined = True
         self._follow(self.have)

@@ -65,10 +65,10 @@ class Room:
             for partial, size in files:
                 if partial in self._moving:
                     continue  # it says itself what is missing
-                disk, folder = _disk_of(partial.parent)
+                disk, folder = disk_of(partial.parent)
                 folders[disk] = folder
                 self._forget(partial)
-                self._planned[partial] = (disk, max(0, size - _held_bytes(partial)))
+                self._planned[partial] = (disk, max(0, size - held_bytes(partial)))
                 self._planned_bytes[disk] = (
                     self._planned_bytes.get(disk, 0) + self._planned[partial][1]
                 )
@@ -94,7 +94,7 @@ class Room:
         with self._changing:
             if self._is_counted(partial, missing()):
                 return
-            disk, folder = _disk_of(partial.parent)
+            disk, folder = disk_of(partial.parent)
             self._forget(partial)
             self._moving[partial] = _Claim(disk, missing)
             try:
@@ -150,7 +150,7 @@ def free_bytes(folder: Path) -> int | None:
     return int(status.f_bavail * status.f_frsize)
 
 
-def _disk_of(folder: Path) -> tuple[int, Path]:
+def disk_of(folder: Path) -> tuple[int, Path]:
     """Return which disk the folder is or will be on, and the nearest folder that is there."""
     nearest = nearest_folder(folder)
     try:
@@ -159,8 +159,8 @@ def _disk_of(folder: Path) -> tuple[int, Path]:
         return 0, nearest
 
 
-def _held_bytes(partial: Path) -> int:
-    """Return what the partial takes on the disk already; holes do not count."""
+def held_bytes(partial: Path) -> int:
+    """Return what a partial takes on the disk already; holes do not count."""
     try:
         status = partial.lstat()
     except OSError:

@@ -5,7 +5,6 @@ length and version, further connections may take segments of it meanwhile (crew.
 """
 
 import functools
-import hashlib
 import time
 from http import HTTPStatus
 
@@ -33,14 +32,6 @@ from downloader.transfer.segments import Segment
 from downloader.urls import redact
 
 REPLAN = frozenset({HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
-
-
-def binding_for(artifact: Artifact, location: Location) -> Binding:
-    """Return what a partial's bytes belong to when they come from this location."""
-    place = hashlib.sha256(location.url.encode()).hexdigest()
-    return Binding(
-        path=artifact.path, place=place, size=artifact.size, sha256=artifact.sha256, validator=None
-    )
 
 
 class Receiver:

@@ -110,8 +110,8 @@ def test_offline_says_so(project: Project, server: FaultyServer) -> None:
     declare_with_others(project, server)
     run = project.doit(MODELMAKE_OFFLINE="1")
     assert run.status == 1
-    assert "3 failed" in run.stdout
-    assert "Unset MODELMAKE_OFFLINE" in run.stderr
+    assert "3 not begun" in run.stdout
+    assert "or unset MODELMAKE_OFFLINE" in run.stderr
     assert server.connections == 0
 
 

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from downloader.artifact import Artifact, Location
 from downloader.errors import NotFound
 from downloader.transfer import journal
+from downloader.transfer.journal import binding_for
 from downloader.transfer.locked_file import partial_name
 from downloader.transfer.ranges import Range
-from downloader.transfer.receive import binding_for
 from tests.servers.azurite import Azurite
 from tests.servers.nginx import Nginx
 from tests.transfer.desk import BODY, Desk, however_known, pinned, unpinned

@@ -9,9 +9,9 @@ from downloader.errors import SizeMismatch
 from downloader.hashing import BUFFER_BYTES
 from downloader.transfer import journal
 from downloader.transfer.expectation import START_BYTES
+from downloader.transfer.journal import binding_for
 from downloader.transfer.locked_file import partial_name
 from downloader.transfer.ranges import Range
-from downloader.transfer.receive import binding_for
 from tests.conftest import IN_CI
 from tests.servers import faults
 from tests.servers.body import ZeroBody

@@ -108,7 +108,7 @@ def test_disks_are_counted_apart(
     disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What goes to one disk takes no room on another."""
-    monkeypatch.setattr(preflight, "_disk_of", lambda folder: (len(folder.parts), folder))
+    monkeypatch.setattr(preflight, "disk_of", lambda folder: (len(folder.parts), folder))
     room = Room()
     room.plan([(tmp_path / "a", 600), (tmp_path / "b" / "c", 600)])
     with pytest.raises(StoreError, match="1,200 bytes"):

@@ -1,0 +1,1 @@
+"""What `doit plan` says, held against what a run does."""
