@@ -39,8 +39,8 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
 
     def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:
         super().__init__(outstream, options)
-        self._run = current().progress
         self._changed = set[str]()
+        self._run = current().progress
         self._is_fetching = False
 
     def write(self, text: str) -> None:
@@ -94,9 +94,8 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         super().complete_run()
         has_saved = runtime.has_saved()
         if runtime.showing:
+            self._tell_leftovers()
             runtime.showing.conclude(self._summary(has_saved=has_saved), self._say)
-        if not runtime.is_interrupted:
-            _tell_leftovers(self._changed)
         if not has_saved:
             raise SystemExit(1)  # what the tasks did is known only now, and doit would say 0
 
@@ -107,19 +106,20 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         is_worse = not has_saved and summary.state == "ok"
         return replace(summary, state="failed") if is_worse else summary
 
+    def _tell_leftovers(self) -> None:
+        """Tell of files of older versions in the models that this run changed; they are kept."""
+        if not self._changed or current().is_interrupted:
+            return
+        from downloader.leftovers import outlived_line  # noqa: PLC0415 - a run with nothing to do has none
+
+        every = current().project.models()
+        changed = {model.folder: model for model in every if model.name in self._changed}
+        for model in changed.values():
+            if line := outlived_line(model, every):
+                self._run.notice(line)
+
     def _say(self, line: str) -> None:
         self.write(f"{line}\n")
-
-
-def _tell_leftovers(names: set[str]) -> None:
-    """Tell of files of older versions in the models that this run changed; they are kept."""
-    from downloader.leftovers import outlived_line  # noqa: PLC0415 - a run with nothing to do has none
-
-    every = current().project.models() if names else []
-    changed = {model.folder: model for model in every if model.name in names}
-    for model in changed.values():
-        if line := outlived_line(model, every):
-            tell(line)
 
 
 def _stale_of(tasks: Mapping[str, Task], selected: list[str]) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ import threading
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from downloader.errors import ModelmakeError
+from downloader.errors import LockError, ModelmakeError
 from downloader.project import Project
 from downloader.reporting.run import RunProgress
 from downloader.reporting.showing import Showing, Waits
@@ -108,7 +108,10 @@ class Runtime:
     def _sized(self, files: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, str, int | None]]":
         """Yield the files with their sizes; an archive stands for the bytes of its files."""
         for name, path in files:
-            artifact = self.project.artifact(name, path)
+            try:
+                artifact = self.project.artifact(name, path)
+            except LockError:  # its provider was not asked yet
+                continue
             yield name, path, 0 if artifact.archive else artifact.size
             if artifact.archive:
                 archive = self.project.artifact(name, artifact.archive)

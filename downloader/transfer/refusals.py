@@ -11,6 +11,7 @@ from downloader.errors import (
     NotFound,
     ServerBusy,
 )
+from downloader.transfer.credentials import without_credentials
 from downloader.transfer.head import Head
 
 DENIED = frozenset({401, 403, 407, 451})
@@ -93,8 +94,9 @@ def page_in_place_of(path: str, body_start: bytes) -> str | None:
 
 
 def excerpt(body_start: bytes) -> str:
-    """Return the first bytes as they may be shown on a terminal: printable, on one line."""
-    text = body_start[:EXCERPT_BYTES].decode("utf-8", "replace")
+    """Return the first bytes as they may be shown: on one line, no credential of ours."""
+    whole = without_credentials(body_start.decode("utf-8", "replace"))
+    text = whole[:EXCERPT_BYTES]
     return "".join(char if char.isprintable() else " " for char in text).strip()
 
 

@@ -16,6 +16,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from downloader.artifact import Location
 from downloader.errors import BadResponse, ConnectionLost, Interrupted, TransferError
 from downloader.settings import Settings
+from downloader.transfer import credentials
 from downloader.transfer.call import Call, Calls, current_call
 from downloader.transfer.dialling import HeldAdapter
 from downloader.transfer.patience import Patience
@@ -162,6 +163,7 @@ class Transport:
         return Reply(hop.url, response, call, is_redirected=hop.number > 0)
 
     def _send(self, hop: Hop, conditions: Mapping[str, str], call: Call) -> requests.Response:
+        credentials.sending(hop.url, hop.headers)
         request = requests.PreparedRequest()
         request.prepare("GET", hop.url, headers={**IDENTITY, **hop.headers, **conditions})
         patience, proxies = call.patience.seconds, self._proxies_for(hop.url)

@@ -67,11 +67,13 @@ def spoil_disk(project: Project, _server: FaultyServer) -> None:
 
 
 ECHO = f"{KEY} {PASSWORD} {QUERY}".encode()
+SENT = f"{PASSWORD} {QUERY}".encode()
+"""What a file's server was given, and can repeat in what it sends for the file itself."""
 FAULTS: dict[str, Fault] = {
     **{str(code): answer(statuses.status(code, ECHO)) for code in (401, 403, 404, 429, 500)},
     "page": answer(pages.captive_portal()),
     "wrong digest": answer(lambda _, reply: reply.with_body(b"\0" * 1000)),
-    "wrong size": answer(lambda _, reply: reply.with_body(b"x" * 999)),
+    "wrong size": answer(lambda _, reply: reply.with_body(SENT.ljust(999))),
     "other host": lead(f"http://{USER}:{PASSWORD}@localhost:9/x?sig={QUERY}"),
     "dead port": lead(f"http://127.0.0.1:9/x?sig={QUERY}"),
     "manifest": spoil_manifest,

@@ -206,7 +206,7 @@ class TestASourceThatIsNotThereYet:
         """`list` and `info` say why nothing is known of it."""
         assert "the source 'huggingface' is not there yet" in mixed.doit("list").stdout
         info = mixed.doit("info", "fetch:support-bot")
-        assert "- the source 'huggingface' is not there yet" in info.stdout
+        assert "the source 'huggingface' is not there yet" in info.stdout
 
     def test_optional_it_disturbs_nothing(self, project: Project, server: FaultyServer) -> None:
         """When it is optional, a second bare `doit` has nothing to do and nothing to say of it."""
