@@ -24,13 +24,21 @@ from packages import ContentError
 from summary import lines
 
 from downloader.tasks import DOIT_CONFIG as USUAL_CONFIG
-from downloader.tasks import task_ci_key, task_fetch, task_lock, task_plan, task_verify
+from downloader.tasks import (
+    task_ci_key,
+    task_fetch,
+    task_lock,
+    task_outdated,
+    task_plan,
+    task_verify,
+)
 
 __all__ = [
     "DOIT_CONFIG",
     "task_ci_key",
     "task_fetch",
     "task_lock",
+    "task_outdated",
     "task_plan",
     "task_show",
     "task_verify",

@@ -6,7 +6,8 @@
     |- SettingError                an environment variable has an unusable value
     |- SourceError                 the provider cannot give what the entry asks for
     |   |- NotFound                it is not there (404, 410)
-    |   `- AccessDenied            it is there, but not for us (401, 403, 451)
+    |   |- AccessDenied            it is there, but not for us (401, 403, 451)
+    |   `- NotReady                it will be there later: a training that still runs
     |- TransferError               the bytes did not arrive
     |   |- ConnectionLost *        refused, reset, name not resolved, body cut short
     |   |- TimedOut *              no byte, or next to none, for the patience set
@@ -87,6 +88,10 @@ class AccessDenied(SourceError):  # noqa: N818
     """The provider refuses to hand the file to us."""
 
     advice = "Check that the file is public, or that your credential for this provider is valid."
+
+
+class NotReady(SourceError):  # noqa: N818
+    """The provider has not made it yet."""
 
 
 class TransferError(ModelmakeError):

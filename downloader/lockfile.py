@@ -143,7 +143,7 @@ def _unreadable(text: bytes, name: str, error: Exception) -> LockError:
     if any(line.startswith(CONFLICT_MARKERS) for line in text.splitlines()):
         return LockError(
             f"{name} holds conflict markers of a merge.",
-            hint="Take either side of it, then run `doit lock`.",
+            hint=f"Take either side of it (`git checkout --ours {name}`), then run `doit lock`.",
         )
     return LockError(f"{name} cannot be read: {error}.", hint=RESTORE_HINT)
 

@@ -4,28 +4,27 @@ What follows from an entry alone is locked even where no server answers (probing
 files only its provider can tell is locked when that answers; until then the others are.
 """
 
+import functools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 
-from downloader import resolve
+from downloader import lock_changes, resolve
+from downloader.at_once import at_once
 from downloader.declared import Declared
 from downloader.errors import Interrupted, LockError, ModelmakeError, Offline
+from downloader.lock_check import check, refuse_stale
 from downloader.lockfile import LockedModel
-from downloader.model import Model
-from downloader.probing import Dead, Prober
+from downloader.probing import Dead, Prober, notices
 from downloader.project import Project
-from downloader.relocking import is_current, relock
+from downloader.relocking import CURRENT, Wish, is_current, relock
 from downloader.sources.registry import asking_source_for, source_for
 from downloader.transfer.asking import Session
 from downloader.transfer.transport import Transport
 
-SIGNAL_SECONDS = 0.5
-"""A wait without a limit is ended by no signal on Windows."""
-
 
 def lock(
-    project: Project, session: Session, say: Callable[[str], None], *, upgrade: bool = False
+    project: Project, session: Session, say: Callable[[str], None], wish: Wish = CURRENT
 ) -> bool:
     """Bring models.lock up to date with models.yaml; moves no bodies.
 
@@ -36,23 +35,40 @@ def lock(
         project: Whose lock.
         session: What asks the servers, and ends it all.
         say: Told what was done and what could not be asked, a line each; in this thread.
-        upgrade: Ask also for what was pinned on first use, and for what a provider has now.
+        wish: Which models, and whether to look upstream for what is current.
 
     Returns:
         Whether there was anything to say.
 
     Raises:
-        LockError: It would change, and may not be written.
+        LockError: It would change, and may not be written; or would go back.
         SettingError: An environment variable has an unusable value.
         StoreError: The disk refused.
         Interrupted: The session was ended.
-        ModelmakeError: A provider could not tell what a model is; the others are locked.
+        ModelmakeError: There is no model of a name; or a provider could not tell what a model is,
+            and the others are locked.
     """
-    lines = lock_outlined(project, session.transport, upgrade=upgrade) + _left_out(project)
+    for name in wish.names:
+        source_for(project.named(name).entry)
+    if project.is_read_only:
+        check(project, wish.names)
+        _refuse_upgrade(project, wish)
+        return False
+    lines = lock_outlined(project, session.transport, wish) + _left_out(project, wish)
     _tell(lines, say)
-    wanted = [each for each in project.declared if _must_ask(project, each, upgrade=upgrade)]
+    wanted = [each for each in project.declared if _must_ask(project, each, wish)]
+    acts = {one.name: functools.partial(lock_asked, project, one, session, wish) for one in wanted}
+    if failures := _failures(at_once(acts, session.end), say):
+        raise _not_locked(project, sorted(failures, key=lambda each: each[0]))
+    return bool(lines or wanted)
+
+
+def _failures(
+    asked: Generator[tuple[str, Future[list[str]]], None, None], say: Callable[[str], None]
+) -> list[tuple[str, ModelmakeError]]:
+    """Tell each model as it is locked, and return those that could not be."""
     failures: list[tuple[str, ModelmakeError]] = []
-    with closing(_asked_at_once(project, wanted, session, upgrade=upgrade)) as ended:
+    with closing(asked) as ended:
         for name, result in ended:
             try:
                 _tell(result.result(), say)
@@ -60,9 +76,17 @@ def lock(
                 raise
             except ModelmakeError as error:
                 failures.append((name, error))
-    if failures:
-        raise _not_locked(sorted(failures, key=lambda each: each[0]))
-    return bool(lines or wanted)
+    return failures
+
+
+def _refuse_upgrade(project: Project, wish: Wish) -> None:
+    settings = project.settings
+    if wish.upgrade:
+        raise LockError(
+            f"{project.lock_path.name} may change, and {settings.who_forbids} forbids it.",
+            hint=f"Run `doit lock --upgrade` {settings.way_to_write}; "
+            "`doit outdated` looks without writing.",
+        )
 
 
 def _tell(lines: Iterable[str], say: Callable[[str], None]) -> None:
@@ -70,36 +94,18 @@ def _tell(lines: Iterable[str], say: Callable[[str], None]) -> None:
         say(line)
 
 
-def _left_out(project: Project) -> list[str]:
-    unknown = [each for each in project.declared if not each.is_known]
+def _left_out(project: Project, wish: Wish) -> list[str]:
+    unknown = [each for each in project.declared if not each.is_known and wish.is_about(each.name)]
     return [f"{each.name} is left out: {_why_unknown(each)}" for each in unknown]
 
 
-def _must_ask(project: Project, each: Declared, *, upgrade: bool) -> bool:
-    is_asked = each.is_known and not each.outlined
-    return is_asked and (upgrade or not is_current(project, each))
-
-
-def _asked_at_once(
-    project: Project, wanted: Sequence[Declared], session: Session, *, upgrade: bool
-) -> Generator[tuple[str, Future[list[str]]], None, None]:
-    """Lock each model in a thread of its own; give its name and its end, in order of ending."""
-    with ThreadPoolExecutor(max(1, len(wanted))) as pool:
-        try:
-            names = {
-                pool.submit(lock_asked, project, each, session, upgrade=upgrade): each.name
-                for each in wanted
-            }
-            while names:
-                for done in wait(names, SIGNAL_SECONDS, FIRST_COMPLETED).done:
-                    yield names.pop(done), done
-        except BaseException:
-            session.end()
-            raise
+def _must_ask(project: Project, each: Declared, wish: Wish) -> bool:
+    is_asked = each.is_known and not each.outlined and wish.is_about(each.name)
+    return is_asked and (wish.upgrade or not is_current(project, each))
 
 
 def lock_outlined(
-    project: Project, transport: Transport | None = None, *, upgrade: bool = False
+    project: Project, transport: Transport | None = None, wish: Wish = CURRENT
 ) -> list[str]:
     """Lock the models whose files follow from their entries, and drop what is declared no more.
 
@@ -110,22 +116,24 @@ def lock_outlined(
         ModelmakeError: As `lock`.
     """
     if project.is_read_only:
-        check(project)
+        refuse_stale(project)
     dead: Dead = {}
+    probers: list[Prober] = []
     with _opened(project, transport) as found:
 
-        def locked(each: Declared, before: LockedModel | None) -> tuple[LockedModel, list[str]]:
+        def locked(each: Declared, before: LockedModel | None) -> LockedModel:
             prober = Prober(found, each.name, source_for(each.entry), dead)
+            probers.append(prober)
             assert each.outlined is not None
-            after = resolve.lock_model(each.outlined, before, prober, upgrade=upgrade)
-            return after, prober.notices
+            return resolve.lock_model(each.outlined, before, prober, upgrade=wish.upgrade)
 
-        outlined = [each for each in project.declared if each.outlined]
-        return relock(project, outlined, locked, upgrade=upgrade)
+        known = [each for each in project.declared if each.outlined]
+        wanted = [each for each in known if wish.is_about(each.name)]
+        return relock(project, wanted, locked, wish) + notices(probers)
 
 
 def lock_asked(
-    project: Project, each: Declared, session: Session, *, upgrade: bool = False
+    project: Project, each: Declared, session: Session, wish: Wish = CURRENT
 ) -> list[str]:
     """Lock one model whose provider has to be asked; does nothing for any other.
 
@@ -133,7 +141,7 @@ def lock_asked(
         project: Whose lock.
         each: The model.
         session: What asks, tells of each wait, and ends it.
-        upgrade: Ask also where models.lock is current.
+        wish: Whether to ask also where models.lock is current, and to go back.
 
     Returns:
         What was done, a line each.
@@ -145,7 +153,7 @@ def lock_asked(
     if source is None or each.outlined:
         return []
     if project.is_read_only:
-        check(project)
+        refuse_stale(project)
     if project.settings.is_offline:
         raise Offline(
             f"Only its provider knows the files of {each.name}, and MODELMAKE_OFFLINE is set.",
@@ -153,11 +161,21 @@ def lock_asked(
         )
     asker = session.asker(each.name, project.settings)
 
-    def locked(each: Declared, before: LockedModel | None) -> tuple[LockedModel, list[str]]:
+    def locked(each: Declared, before: LockedModel | None) -> LockedModel:
         asked = resolve.ask(each.name, each.entry, source, asker)
-        return resolve.keep_first_pins(asked, before), []
+        after = resolve.keep_first_pins(asked, before)
+        if before and not wish.allow_downgrade and (why := lock_changes.why_older(before, after)):
+            raise _downgrade(each.name, why)
+        return after
 
-    return relock(project, [each], locked, upgrade=upgrade)
+    return relock(project, [each], locked, wish)
+
+
+def _downgrade(name: str, why: str) -> LockError:
+    return LockError(
+        f"it would go back: {why}.",
+        hint=f"If that is meant: `doit lock --upgrade --allow-downgrade {name}`.",
+    )
 
 
 @contextmanager
@@ -177,38 +195,19 @@ def _why_unknown(each: Declared) -> str:
     raise AssertionError(each.name)
 
 
-def _not_locked(failures: list[tuple[str, ModelmakeError]]) -> ModelmakeError:
+def _not_locked(project: Project, failures: Sequence[tuple[str, ModelmakeError]]) -> ModelmakeError:
     if len(failures) == 1:
         name, error = failures[0]
-        return LockError(f"{name} is not locked: {error}", hint=error.hint)
-    text = "; ".join(f"{name}: {error}" for name, error in failures)
-    return LockError(f"{len(failures)} models are not locked: {text}", hint=failures[0][1].hint)
+        is_locked = is_current(project, project.named(name))
+        what = "stays as it was locked" if is_locked else "is not locked"
+        return LockError(f"{name} {what}: {error}", hint=error.hint)
+    hints = {error.hint for _, error in failures}
+    told = [line for name, error in failures for line in _failure_lines(name, error, hints)]
+    heading = f"{len(failures)} models could not be locked; the others are."
+    return LockError("\n".join([heading, *told]), hint=hints.pop() if len(hints) == 1 else "")
 
 
-def check(project: Project) -> None:
-    """Refuse a lock that is missing or stale; writes nothing.
-
-    Raises:
-        LockError: Names the models that models.lock does not know as they are declared.
-    """
-    name = project.lock_path.name
-    wish = f" {project.settings.way_to_write}" if project.is_read_only else ""
-    hint = f"Run `doit lock`{wish}, and commit {name}."
-    if not project.lock_path.exists():
-        raise LockError(f"{name} is missing.", hint=hint)
-    stale = [model.name for model in project.models() if _is_stale(model)]
-    gone = sorted(project.lockfile.models.keys() - {each.name for each in project.declared})
-    said = [
-        *(f"{each} {_how_stale(project, each)}" for each in stale),
-        *(f"{each} is declared no more" for each in gone),
-    ]
-    if said:
-        raise LockError(f"{name} is stale: {', '.join(said)}.", hint=hint)
-
-
-def _how_stale(project: Project, name: str) -> str:
-    return "changed" if name in project.lockfile.models else "is not locked yet"
-
-
-def _is_stale(model: Model) -> bool:
-    return model.is_stale and model.declared.is_known
+def _failure_lines(name: str, error: ModelmakeError, hints: set[str]) -> list[str]:
+    """Return a failure and its hint; without the hint where it is everybody's."""
+    has_own_hint = error.hint and len(hints) > 1
+    return [f"  {name}: {error}", *[f"    {error.hint}"] * bool(has_own_hint)]

@@ -3,8 +3,11 @@
 So one lock serves offline machines and half-dead mirrors: what is not known is told by the fetch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import msgspec
 
 from downloader.artifact import Artifact, Location
 from downloader.errors import ConnectionLost, Interrupted, ModelmakeError, TimedOut
@@ -19,42 +22,58 @@ Dead = dict[tuple[str, str, int], ModelmakeError]
 """Origins that did not answer in this run, each with how they failed."""
 
 
+class Failure(NamedTuple):
+    """Why nothing is known of one file.
+
+    Attributes:
+        path: Which.
+        error: The first one of its places.
+        blamed: Who is at fault: one dead host fails the files of many models.
+    """
+
+    path: str
+    error: ModelmakeError
+    blamed: object
+
+
 class Prober:
-    """Asks servers about artifacts, several at once, and no more once a host proved dead."""
+    """Asks servers about one model's artifacts, several at once; of a dead host no more."""
 
     def __init__(self, transport: Transport, name: str, source: Source, dead: Dead) -> None:
-        self._transport, self._name, self._source = transport, name, source
+        self.name = name
+        self._transport, self._source = transport, source
         self._dead = dead
-        self._unasked: list[tuple[str, ModelmakeError]] = []
-
-    @property
-    def notices(self) -> list[str]:
-        """What could not be asked: one line with the first reason, none when all went well."""
-        if not self._unasked:
-            return []
-        path, error = min(self._unasked, key=lambda each: each[0])
-        others = f" and {len(self._unasked) - 1} more" * (len(self._unasked) > 1)
-        return [f"  {self._name}/{path}{others}: not known yet: {error}"]
+        self.asked: set[str] = set()
+        """Paths of the files that were asked about."""
+        self.failures: list[Failure] = []
 
     def __call__(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
         """Return the artifacts, in order, with what the servers say of them."""
         if not artifacts:
             return []
+        self.asked |= {each.path for each in artifacts}
         with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
             return list(pool.map(self._probe, artifacts))
 
     def _probe(self, artifact: Artifact) -> Artifact:
-        failure: ModelmakeError | None = None
+        first: Failure | None = None
         for location in self._source.locate(artifact):
             try:
-                return self._asked(artifact, location)
+                found = self._asked(artifact, location)
             except Interrupted:
                 raise
             except ModelmakeError as error:
-                failure = failure or error
-        if failure:
-            self._unasked.append((artifact.path, failure))
+                first = first or self._failure(artifact.path, location, error)
+            else:
+                # Another host's validator is another, whatever the bytes are.
+                return msgspec.structs.replace(found, etag=None) if first else found
+        if first:
+            self.failures.append(first)
         return artifact
+
+    def _failure(self, path: str, location: Location, error: ModelmakeError) -> Failure:
+        place = origin(location.url)
+        return Failure(path, error, place if place in self._dead else (self.name, type(error)))
 
     def _asked(self, artifact: Artifact, location: Location) -> Artifact:
         place = origin(location.url)
@@ -63,5 +82,22 @@ class Prober:
         try:
             return probe(self._transport, artifact, (location,))
         except (ConnectionLost, TimedOut) as error:
-            self._dead[place] = error
-            raise
+            raise self._dead.setdefault(place, error) from None
+
+
+def notices(probers: Iterable[Prober]) -> list[str]:
+    """Return what could not be asked: a line for each that is to blame, with the first reason."""
+    blamed: dict[object, list[tuple[str, Failure]]] = {}
+    for prober in probers:
+        for failure in sorted(prober.failures, key=lambda each: each.path):
+            blamed.setdefault(failure.blamed, []).append((prober.name, failure))
+    return [
+        f"  {_files_text(files)}: not known yet: {files[0][1].error}" for files in blamed.values()
+    ]
+
+
+def _files_text(files: Sequence[tuple[str, Failure]]) -> str:
+    name, first = files[0]
+    models = len({each for each, _ in files})
+    more = f" and {len(files) - 1:,} more" * (len(files) > 1)
+    return f"{name}/{first.path}{more}{f' of {models:,} models' * (models > 1)}"

@@ -36,6 +36,7 @@ class Project:
         self.settings = settings
         self._writing = threading.Lock()
         self._pins: lockfile.Pins = {}
+        self._refusals: dict[str, LockError] = {}
         self._indexed: tuple[Lockfile | None, lockfile.Pins] = (None, {})
 
     @classmethod
@@ -145,16 +146,16 @@ class Project:
         self.__dict__["lockfile"] = changed
         return is_new
 
-    def put_locked(self, models: Mapping[str, LockedModel]) -> bool:
-        """Take models into models.lock, drop what is declared no more, and return as replace_lock.
+    def put_locked(self, models: Mapping[str, LockedModel], *, drops: bool = True) -> bool:
+        """Take models into models.lock; `drops` what is declared no more. As replace_lock.
 
         Raises:
-            LockError: It may not be written now.
-            StoreError: The disk refused.
+            ModelmakeError: As `replace_lock`.
         """
         with self._writing:
             known = {each.name for each in self.declared if each.is_known}
-            kept = {name: each for name, each in self.lockfile.models.items() if name in known}
+            locked = self.lockfile.models.items()
+            kept = {name: each for name, each in locked if name in known or not drops}
             return self.replace_lock(Lockfile(models={**kept, **models}))
 
     def put_unpacked(self, name: str, archive: Artifact, members: Sequence[Artifact]) -> None:
@@ -179,6 +180,10 @@ class Project:
                 f"{self.lock_path.name} would change, and {self.settings.who_forbids} forbids it.",
                 hint=f"Run the same command {self.settings.way_to_write}, and commit models.lock.",
             )
+
+    def refused(self, what: str, hint: str) -> LockError:
+        """Return why models.lock cannot be obeyed: one error, which is reported once."""
+        return self._refusals.setdefault(what, LockError(what, hint=hint))
 
     def artifact(self, name: str, path: str) -> Artifact:
         """Return one file of the lock, with what was pinned in this run.

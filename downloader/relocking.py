@@ -2,32 +2,55 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
+from downloader import lock_changes
 from downloader.declared import Declared
 from downloader.errors import LockError
 from downloader.lockfile import LockedModel
-from downloader.progress import counted
 from downloader.project import Project
 from downloader.safe_path import find_collision
 
 _putting = threading.Lock()
 
-Locked = Callable[[Declared, LockedModel | None], tuple[LockedModel, list[str]]]
+Locked = Callable[[Declared, LockedModel | None], LockedModel]
 
 
-def relock(
-    project: Project, wanted: Iterable[Declared], locked: Locked, *, upgrade: bool
-) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is wanted of the lock.
+
+    Attributes:
+        names: The models it is about; all when there is none. Others stay as they are locked.
+        upgrade: Ask also for what was pinned on first use, and for what a provider has now.
+        allow_downgrade: Take also what is older than the lock.
+    """
+
+    names: tuple[str, ...] = ()
+    upgrade: bool = False
+    allow_downgrade: bool = False
+
+    def is_about(self, name: str) -> bool:
+        """Whether a model is meant."""
+        return not self.names or name in self.names
+
+
+CURRENT = Wish()
+"""Only what is stale is locked."""
+
+
+def relock(project: Project, wanted: Iterable[Declared], locked: Locked, wish: Wish) -> list[str]:
     """Lock what is stale of the wanted models.
 
     Args:
         project: Whose lock.
         wanted: The models.
-        locked: Tells what a model is to be locked as, given what it was; and notices of that.
-        upgrade: Lock also what is current.
+        locked: Tells what a model is to be locked as, given what it was.
+        wish: Whether to lock also what is current; and whether about all models, so that what is
+            declared no more is dropped.
 
     Returns:
-        What was done, a line each, notices among them.
+        What was done, a line each.
 
     Raises:
         LockError: Two models would write one file, or the lock may not be written.
@@ -36,15 +59,17 @@ def relock(
     models: dict[str, LockedModel] = {}
     lines: list[str] = []
     for each in wanted:
-        if is_current(project, each) and not upgrade:
+        if is_current(project, each) and not wish.upgrade:
             continue
         before = project.lockfile.models.get(each.name)
-        models[each.name], notices = locked(each, before)
-        lines += [_line(each.name, before, models[each.name]), *notices]
+        models[each.name] = locked(each, before)
+        lines += lock_changes.lines(each.name, before, models[each.name])
     with _putting:
         _check_targets(project, models)
-        project.put_locked(models)
-    return lines
+        had = set(project.lockfile.models)
+        project.put_locked(models, drops=not wish.names)
+        dropped = sorted(had - project.lockfile.models.keys())
+    return [*lines, *(f"dropped {name}: models.yaml declares it no more" for name in dropped)]
 
 
 def _check_targets(project: Project, models: Mapping[str, LockedModel]) -> None:
@@ -71,19 +96,3 @@ def is_current(project: Project, each: Declared) -> bool:
     """Whether models.lock says what a model is, for the entry as it stands now."""
     before = project.lockfile.models.get(each.name)
     return before is not None and before.entry == each.digest
-
-
-def _is_same(before: LockedModel, after: LockedModel) -> bool:
-    return (before.files, before.archives) == (after.files, after.archives)
-
-
-def _line(name: str, before: LockedModel | None, after: LockedModel) -> str:
-    verb = "locked" if before is None else "same" if _is_same(before, after) else "changed"
-    moved = after.archives or after.files
-    sizes = [artifact.size for artifact in moved]
-    known = sum(size for size in sizes if size is not None)
-    total = f"{known:,} bytes" if None not in sizes else f"{known:,} bytes or more"
-    unpinned = sum(not artifact.is_pinned for artifact in moved)
-    wait = f", {unpinned} to be pinned on first use" if unpinned else ""
-    kind = "archive" if after.archives else "file"
-    return f"{verb} {name}: {counted(len(sizes), kind)}, {total}{wait}"

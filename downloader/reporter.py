@@ -15,7 +15,7 @@ from doit.exceptions import BaseFail, TaskError, UnmetDependency
 from doit.reporter import ExecutedOnlyReporter
 from doit.task import Task
 
-from downloader.errors import ModelmakeError
+from downloader.errors import LockError, ModelmakeError
 from downloader.failing import failed_of
 from downloader.reporting.events import Done, Failed, Summary
 from downloader.reporting.failure import told
@@ -26,6 +26,7 @@ from downloader.selection import files_of, is_ours
 from downloader.settings import wants_json
 from downloader.streams import put, tell, tell_event
 
+FAILED_STATUS = 1
 USAGE_STATUS = 2
 NO_TASK_STATUS = 3
 VERBOSE = 2
@@ -164,16 +165,17 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except ModelmakeError as error:
-        _end(told(error))
+        is_usage = not isinstance(error, LockError)  # a lock that cannot be obeyed is a failure
+        _end(told(error), USAGE_STATUS if is_usage else FAILED_STATUS)
     except Exception as error:
         if current().project.settings.is_debug:
             raise
-        _end(_internal(traceback.format_exception_only(error)[-1].strip()))
+        _end(_internal(traceback.format_exception_only(error)[-1].strip()), USAGE_STATUS)
 
 
-def _end(failed: Failed) -> NoReturn:
+def _end(failed: Failed, status: int) -> NoReturn:
     if wants_json():
         tell_event(as_line(failed))
     else:
         tell(f"ERROR: {failed.error}" + f"\n  {failed.hint}" * bool(failed.hint))
-    raise SystemExit(USAGE_STATUS) from None
+    raise SystemExit(status) from None

@@ -79,6 +79,8 @@ def lock_model(
         previous: What was locked before, if anything.
         probe: Asks the server for what is not known of these artifacts, and returns them in order.
         upgrade: Ask also for what was pinned on first use, and drop the pin when it changed.
+
+    What the server does not show otherwise stays as it was locked.
     """
     before = _still_meant(outlined, previous)
     kept = {
@@ -93,10 +95,17 @@ def lock_model(
     ]
     found = {artifact.path: artifact for artifact in probe(asked)}
     for path, artifact in found.items():
-        if path in before and before[path].is_pinned and _is_unchanged(before[path], artifact):
-            kept[path] = before[path]
+        if path in before and shows_the_same(before[path], artifact):
+            kept[path] = _filled(before[path], artifact)
     files = (kept.get(each.path) or found.get(each.path) or each for each in outlined.files)
     return msgspec.structs.replace(outlined, files=tuple(files))
+
+
+def _filled(before: Artifact, found: Artifact) -> Artifact:
+    """Return a file as it was locked, with what the server adds where nothing was known of it."""
+    if before.is_pinned or before.size is not None:
+        return before
+    return msgspec.structs.replace(before, size=found.size, md5=found.md5, etag=found.etag)
 
 
 def _still_meant(outlined: LockedModel, previous: LockedModel | None) -> dict[str, Artifact]:
@@ -157,10 +166,18 @@ def _is_known(artifact: Artifact) -> bool:
     return artifact.is_pinned and artifact.size is not None
 
 
-def _is_unchanged(before: Artifact, found: Artifact) -> bool:
-    """Whether the server still shows what the pin was made from; silence counts as a yes."""
-    is_same_md5 = None in (found.md5, before.md5) or found.md5 == before.md5
-    return found.size in (None, before.size) and is_same_md5
+def shows_the_same(before: Artifact, found: Artifact) -> bool:
+    """Whether the server still shows what was locked; silence counts as a yes.
+
+    MD5 is judged before the validator: one file uploaded twice has two ETags. A weak one says
+    nothing of bytes (RFC 9110, 8.8.1).
+    """
+    if before.size is not None and found.size not in (None, before.size):
+        return False
+    if before.md5 and found.md5:
+        return before.md5 == found.md5
+    etags = [each.etag for each in (before, found) if each.etag]
+    return len(set(etags)) < 2 or any(each.startswith("W/") for each in etags)  # noqa: PLR2004
 
 
 def pinned(artifact: Artifact, size: int, sha256: str) -> Artifact:

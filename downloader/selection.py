@@ -3,7 +3,17 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
-OURS = ("ci-key", "fetch", "lock", "plan", "verify", "_lock", "_ask", "_unpack")
+OURS = (
+    "ci-key",
+    "fetch",
+    "lock",
+    "outdated",
+    "plan",
+    "verify",
+    "_lock",
+    "_ask",
+    "_unpack",
+)
 
 
 class Task(Protocol):

@@ -13,6 +13,7 @@ from downloader import locking
 from downloader.lockfile import LockedModel
 from downloader.project import Project
 from downloader.python_api import sync_models
+from downloader.relocking import Wish
 from downloader.settings import Settings
 from downloader.sources.openai_gpt2 import FILES
 from downloader.transfer.asking import Session
@@ -73,7 +74,7 @@ def lock_saying(
 ) -> None:
     """Lock over a transport of its own."""
     with session(declared) as own:
-        locking.lock(declared, own, say, upgrade=upgrade)
+        locking.lock(declared, own, say, Wish(upgrade=upgrade))
 
 
 @contextmanager

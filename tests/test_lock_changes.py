@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from downloader import locking
+from downloader import lock_check
 from downloader.errors import LockError
 from tests.projects import (
     ELSEWHERE,
@@ -56,7 +56,10 @@ def test_one_changed_entry_leaves_the_pins_of_the_others(
     asked = len(server.requests)
     pinned_pair["b"]["files"].append({"url": put(server, "/c.bin", b"c")})
     said = lock(tmp_path, pinned_pair)
-    assert said == ["changed b: 2 files, 10 bytes, 1 to be pinned on first use"]
+    assert said == [
+        "changed b: 1 file, 9 bytes -> 2 files, 10 bytes, 1 to be pinned on first use",
+        "  added c.bin: 1 byte",
+    ]
     assert (locked(tmp_path, "a"), locked(tmp_path, "b").files[0]) == before
     assert [each.path for each in server.requests[asked:]] == ["/c.bin"]
 
@@ -103,7 +106,11 @@ def test_an_upgrade_drops_the_pin_of_another_size(
     put(server, "/a.bin", b"longer than before")
     kept = locked(tmp_path, "b")
     said = lock(tmp_path, upgrade=True)
-    assert said[0] == "changed a: 1 file, 18 bytes, 1 to be pinned on first use"
+    assert said == [
+        "changed a: 1 file, 9 bytes -> 1 file, 18 bytes, 1 to be pinned on first use",
+        "  changed a.bin: 9 bytes -> 18 bytes",
+        "same b: 1 file, 9 bytes",
+    ]
     assert (locked(tmp_path, "a").files[0].sha256, locked(tmp_path, "b")) == (None, kept)
 
 
@@ -135,7 +142,7 @@ def test_a_source_that_is_not_there_yet_is_left_out_and_says_so(
 def test_a_read_only_lock_that_is_current_is_fine(tmp_path: Path, no_sockets: None) -> None:
     """MODELMAKE_LOCKED has no objection to a lock that needs no change."""
     lock(tmp_path, {"bot": ELSEWHERE, "gpt2": gpt2("124M")})
-    locking.check(project(tmp_path))
+    lock_check.check(project(tmp_path))
     lock(tmp_path, is_locked=True)
 
 
@@ -157,7 +164,7 @@ def test_a_read_only_lock_that_is_stale_is_refused(
     lock(tmp_path, {"a": gpt2("124M"), "b": gpt2("124M", to="b")})
     before = (tmp_path / "models.lock").read_bytes()
     project(tmp_path, models)
-    for act in (locking.check, lock_saying):
+    for act in (lock_check.check, lock_saying):
         with pytest.raises(LockError, match=r"models\.lock is stale") as caught:
             act(project(tmp_path, is_locked=True))
         assert str(caught.value).endswith(why)
@@ -177,4 +184,4 @@ def test_a_lock_changed_by_hand_is_refused_by_the_check_too(tmp_path: Path) -> N
     lock(tmp_path, {"gpt2": gpt2("124M")})
     edit_lock(tmp_path, '"size":77,', '"size":78,')
     with pytest.raises(LockError, match="does not follow"):
-        locking.check(project(tmp_path))
+        lock_check.check(project(tmp_path))

@@ -105,7 +105,7 @@ def test_a_declared_digest_is_kept_and_its_size_asked(tmp_path: Path, server: Fa
 def test_servers_that_cannot_be_reached_stop_nothing(tmp_path: Path) -> None:
     """The model is locked without what they would have said, with one notice for all files."""
     said = lock(tmp_path, {"m": gpt2("355M", closed_base())})
-    assert said[0] == "locked m: 7 files, 0 bytes or more, 7 to be pinned on first use"
+    assert said[0] == "locked m: 7 files, size not known yet, 7 to be pinned on first use"
     assert len(said) == 2
     assert said[1].startswith("  m/checkpoint and 6 more: not known yet: The connection to ")
     assert [(each.path, each.size) for each in locked(tmp_path).files] == [(n, None) for n in FILES]
@@ -129,14 +129,15 @@ def test_offline_nothing_is_dialled_and_all_is_locked(tmp_path: Path, no_sockets
 def test_a_dead_host_is_asked_once(
     tmp_path: Path, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the first lost connection its other files, and other models, are locked unasked."""
+    """After the first lost connection all other files are locked unasked, with one notice."""
     monkeypatch.setattr(probing, "PROBES_AT_ONCE", 1)
     for number in range(20):
         server.always(f"/{number}", timing.drop_before_status())
     urls = [server.url(f"/{number}") for number in range(20)]
     said = lock(tmp_path, {"a": http(*urls[:10]), "b": http(*urls[10:])})
     assert asked_paths(server) == ["/0"]
-    assert sum("and 9 more: not known yet" in line for line in said) == 2
+    (notice,) = [line for line in said if "not known yet: " in line]
+    assert notice.startswith("  a/0 and 19 more of 2 models: not known yet: The connection to ")
 
 
 def test_a_dead_host_is_asked_at_most_once_a_thread(tmp_path: Path, server: FaultyServer) -> None:
@@ -165,6 +166,7 @@ def test_a_mirror_answers_for_a_dead_provider(tmp_path: Path, server: FaultyServ
     said = lock(tmp_path, {"m": gpt2("355M", closed_base(), mirrors=[base])})
     assert len(said) == 1
     assert [each.size for each in locked(tmp_path).files] == [len(body(name)) for name in FILES]
+    assert {each.etag for each in locked(tmp_path).files} == {None}, "another host has another"
 
 
 def test_an_unusable_variable_is_an_error_not_a_silent_server(

@@ -158,6 +158,9 @@ SHOWN = [
     ({"size": 5, "md5": MD5}, False),
     ({"size": 4, "md5": MD5[::-1]}, False),
     ({"size": 5}, False),
+    ({"size": 4, "etag": '"1"'}, True),
+    ({"size": 4, "etag": '"2"'}, False),
+    ({"size": 4, "etag": 'W/"2"'}, True),
 ]
 
 
@@ -194,3 +197,14 @@ def test_a_pin_is_marked_as_first_use_only_where_nobody_published_the_digest() -
     assert pinned(A, 4, SHA).first_use
     assert pinned(pinned(A, 4, SHA), 4, SHA).first_use
     assert not pinned(Artifact(path="a", sha256=SHA), 4, SHA).first_use
+
+
+def test_silence_takes_nothing_away_from_a_file_that_is_not_pinned() -> None:
+    """What an earlier lock knew of size, MD5 and validator stays when nobody answers."""
+    assert lock_model(model(A), model(A_KNOWN), Server(), upgrade=True).files == (A_KNOWN,)
+
+
+def test_a_file_that_nothing_was_known_of_is_filled_in() -> None:
+    """The next answer brings what the first one did not."""
+    server = Server(a={"size": 4, "md5": MD5, "etag": '"1"'})
+    assert lock_model(model(A), model(A), server, upgrade=True).files == (A_KNOWN,)

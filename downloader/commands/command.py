@@ -42,7 +42,7 @@ def _with_late_options(
 
     No model's name begins with a hyphen, so that is no guess.
     """
-    known = {each["name"]: each["type"] for each in options}
+    known = {each["long"]: each["type"] for each in options}
 
     @failing
     @functools.wraps(act)
@@ -50,7 +50,7 @@ def _with_late_options(
         for word in names:
             if word.startswith("-"):
                 name, value = _late_option(word, known)
-                values[name] = value
+                values[name.replace("-", "_")] = value
         return act([word for word in names if not word.startswith("-")], **values)
 
     return understood
@@ -68,7 +68,13 @@ def _late_option(word: str, known: dict[str, type]) -> tuple[str, str | bool]:
 
 def flag(name: str, text: str) -> dict[str, Any]:
     """Return an option that is there or not: `--name`."""
-    return {"name": name, "long": name, "type": bool, "default": False, "help": text}
+    return {
+        "name": name.replace("-", "_"),
+        "long": name,
+        "type": bool,
+        "default": False,
+        "help": text,
+    }
 
 
 def option(name: str, text: str) -> dict[str, Any]:

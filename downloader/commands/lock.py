@@ -13,29 +13,29 @@ def task_lock() -> dict[str, Any]:
     """Make the task that writes models.lock."""
     return command(
         lock,
-        "bring models.lock up to date with models.yaml; moves no files",
+        "bring models.lock up to date with models.yaml; moves no files; models may be named",
         flag("check", "write nothing, and fail when models.lock is stale"),
-        flag("upgrade", "ask again for what was pinned on first use"),
+        flag("upgrade", "look also for newer checkpoints and changed files upstream"),
+        flag("allow-downgrade", "with --upgrade: take also what is older than the lock"),
+        takes_names=True,
     )
 
 
 @failing
-def lock(*, check: bool = False, upgrade: bool = False) -> None:
+def lock(names: list[str], *, check: bool, upgrade: bool, allow_downgrade: bool) -> None:
     """Bring models.lock up to date, or only look whether it is."""
+    from downloader import lock_check, locking  # noqa: PLC0415 - imports requests
+    from downloader.relocking import Wish  # noqa: PLC0415
+
+    wish = Wish(names=tuple(names), upgrade=upgrade, allow_downgrade=allow_downgrade)
+    project = current().project
     try:
-        is_told = _lock(check=check, upgrade=upgrade)
+        if check:
+            lock_check.check(project, wish.names)
+        is_told = not check and locking.lock(project, session(), say, wish)
     except ModelmakeError:
         current().has_lock_failed = True
         raise
     if not is_told:
-        say("models.lock is up to date.")
-
-
-def _lock(*, check: bool, upgrade: bool) -> bool:
-    from downloader import locking  # noqa: PLC0415 - imports requests
-
-    project = current().project
-    if check:
-        locking.check(project)
-        return False
-    return locking.lock(project, session(), say, upgrade=upgrade)
+        about = f" for {', '.join(names)}" if names else ""
+        say(f"{project.lock_path.name} is up to date{about}.")

@@ -8,6 +8,7 @@ import msgspec
 
 from downloader.errors import ModelmakeError
 from downloader.leftovers import extra
+from downloader.lock_check import refuse_stale
 from downloader.model import Model
 from downloader.needs import Needs
 from downloader.planning.archives import Archives, Judged, Unpacking
@@ -184,9 +185,7 @@ class _Making:
         """Return why a run would begin with nothing: its lock, or the disk."""
         try:
             if self._project.is_read_only and self._project.is_outline_stale:
-                from downloader import locking  # noqa: PLC0415 - imports requests
-
-                locking.check(self._project)
+                refuse_stale(self._project)
             self._claim_room(models)
         except ModelmakeError as error:
             return error.report()

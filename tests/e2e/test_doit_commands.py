@@ -64,6 +64,7 @@ def test_list_with_states(fetched: Project) -> None:
         "fetch:two": "U",
         "fetch:two/c.bin": "U",
         "lock": "R",
+        "outdated": "R",
         "verify": "R",
     }
 

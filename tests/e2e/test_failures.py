@@ -158,12 +158,12 @@ def test_a_base_url_that_is_none(project: Project) -> None:
     "text", ["", "{", "[]", '{"version": 1, "models": {', "<<<<<<< HEAD\n", "\x00\x01"]
 )
 def test_a_damaged_lock(project: Project, server: FaultyServer, text: str) -> None:
-    """It is told with status 2, and its advice does not lead back to the same error."""
+    """It is told with status 1, and its advice does not lead back to the same error."""
     project.declare({"one": toy(server, ["a.bin"])})
     assert project.doit().status == 0
     project.lock.write_text(text)
     run = project.doit()
-    assert run.status == 2
+    assert run.status == 1
     assert "models.lock" in run.stderr
     assert "delete it and run `doit lock`" in run.stderr or "Take either side" in run.stderr
     assert "Traceback" not in run.text

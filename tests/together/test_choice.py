@@ -169,8 +169,9 @@ def test_the_lock_freezes_the_steps(
     assert (tmp_path / "models.lock").read_bytes() == before
     assert len(together.requests) == asked
 
-    (line,) = lock(tmp_path, upgrade=True)
-    assert line.startswith("changed m: 3 files")
+    changed, added = lock(tmp_path, upgrade=True)
+    assert changed.startswith("changed m: steps 10, 20 -> 10, 15, 20; 2 files, ")
+    assert added.startswith("  added ")
     steps = {each.checkpoint.step: each.is_pinned for each in locked_archives(tmp_path)}
     assert steps == {10: True, 15: False, 20: True}
 

@@ -220,4 +220,5 @@ def test_models_that_swap_their_jobs_share_nothing(
     together.job("ft-00").output_name = "acct/other"
     for one, other in ((JOB, "ft-00"), ("ft-00", JOB)):
         models = {"a": bot(job=one, to="models/s"), "b": bot(job=other, to="models/s")}
-        assert len(lock(tmp_path, models)) == 2
+        said = [line for line in lock(tmp_path, models) if not line.startswith(" ")]
+        assert len(said) == 2

@@ -214,9 +214,10 @@ def test_an_upgrade_drops_the_pin_of_other_bytes(tmp_path: Path, together: Toget
     content = merged_archive(20)
     other = content[:-1] + bytes([content[-1] ^ 1])
     together.job(JOB).checkpoints = {20: {"merged": other}}
-    (line,) = lock(tmp_path, upgrade=True)
+    changed, file = lock(tmp_path, upgrade=True)
 
-    assert line.startswith("changed m: 1 file")
+    assert changed.startswith("changed m: 1 file")
+    assert file.endswith(f"{len(content):,} bytes, other content")
     assert not locked_archives(tmp_path)[0].is_pinned
 
 

@@ -4,7 +4,7 @@ from urllib.parse import urlencode
 
 from downloader.artifact import Artifact, Checkpoint, Location
 from downloader.entries import TogetherEntry
-from downloader.errors import AccessDenied, BadResponse, NotFound, SourceError
+from downloader.errors import AccessDenied, BadResponse, NotFound, NotReady, SourceError
 from downloader.lockfile import LockedModel
 from downloader.sources.interface import Provider, Resolution, Start
 from downloader.sources.together import account, choice
@@ -177,7 +177,7 @@ def _not_done(job: Job) -> SourceError:
             f"{job.id} ends without a model: its state is {job.state}.",
             hint=f"`together fine-tuning list-events {job.id}` says why. Name another job.",
         )
-    return SourceError(
+    return NotReady(
         f"{job.id} is not completed: its state is {job.state}.",
         hint="Come back when it is completed, or write `wait: true` in models.yaml.",
     )
