@@ -52,7 +52,8 @@ class Runtime:
         self._syncer: Syncer | None = None
         self.selected: Callable[[], Iterable[tuple[str, str]]] = tuple
         self.stale: Callable[[], Iterable[tuple[str, str]]] = tuple
-        self._has_room: bool | None = None
+        self._has_room = True
+        self._planned: dict[str, str] | None = None
         self.progress = RunProgress()
         self.showing: Showing | None = None
         self._expected = set[str]()
@@ -71,16 +72,19 @@ class Runtime:
             return self._syncer
 
     def has_room(self) -> bool:
-        """Whether the disk has room for what the run is about; looked at once.
+        """Whether the disk has room for what the run is about; looked at anew as models are locked.
+
+        Models are locked while others' files move already: what is not known yet is left out.
 
         Raises:
             StoreError: It has not; who asks later gets False.
         """
         syncer = self.syncer
         with self._planning:
-            if self._has_room is None:
-                self._has_room = False
-                syncer.plan(self.selected())
+            locked = {name: each.entry for name, each in self.project.lockfile.models.items()}
+            if self._has_room and locked != self._planned:
+                self._planned, self._has_room = locked, False
+                syncer.plan(self._known(self.selected()))
                 self._has_room = True
             return self._has_room
 
@@ -105,13 +109,17 @@ class Runtime:
         if self.showing:
             self.showing.end()
 
+    def _known(self, files: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, str]]":
+        """Yield the files that models.lock has, at this moment of the run."""
+        for name, path in files:
+            with contextlib.suppress(LockError):
+                self.project.artifact(name, path)
+                yield name, path
+
     def _sized(self, files: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, str, int | None]]":
         """Yield the files with their sizes; an archive stands for the bytes of its files."""
-        for name, path in files:
-            try:
-                artifact = self.project.artifact(name, path)
-            except LockError:  # its provider was not asked yet
-                continue
+        for name, path in self._known(files):
+            artifact = self.project.artifact(name, path)
             yield name, path, 0 if artifact.archive else artifact.size
             if artifact.archive:
                 archive = self.project.artifact(name, artifact.archive)

@@ -1,12 +1,16 @@
 """Together's models through `doit`, as people use it."""
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.e2e.content import toy, toy_content
 from tests.e2e.project import Project
+from tests.servers.faults import timing
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
 from tests.together.projects import ADAPTER, JOB, STEM, TOKENIZER, bot, usual_checkpoints
@@ -138,6 +142,24 @@ def test_one_that_fails_stops_no_other(
     assert "failed fetch:early: ft-00 is not completed: its state is running." in run.stderr
     assert "2 failed" in run.stdout
     assert "Traceback" not in run.text
+
+
+def test_one_that_is_locked_first_is_fetched_before_the_others_are_known(
+    project: Project, together: TogetherServer, server: FaultyServer
+) -> None:
+    """Who plans the room of a run does not look in models.lock for what is locked later."""
+    answers = threading.Event()
+    late = toy(server, ["late.bin"])
+    server.always("/toy/late.bin", timing.stall_before_headers(answers))
+    project.declare({"late": late, "bot": bot()})
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(project.doit, MODELMAKE_TIMEOUT="5")
+        while not (running.done() or project.target("bot", f"{STEM}.tar.zst").is_file()):
+            time.sleep(0.01)
+        answers.set()
+        run = running.result()
+    assert run.status == 0, run.text
+    assert project.target("late", "late.bin").is_file()
 
 
 def test_no_key_is_one_clear_error(project: Project, together: TogetherServer) -> None:
