@@ -230,12 +230,17 @@ class Project:
         locked = each.outlined
         if each.is_known and not is_stale:
             found = self.lockfile.models[each.name]
-            _check_follows(each, found)
+            check_locked(each, found)
             locked = found
         return Model(declared=each, locked=locked, is_stale=is_stale, folder=self.folder(each.name))
 
 
-def _check_follows(each: Declared, found: LockedModel) -> None:
+def check_locked(each: Declared, found: LockedModel) -> None:
+    """Refuse what a lock says of a model where it does not follow from the entry.
+
+    Raises:
+        LockError: It does not.
+    """
     if each.outlined:
         check_follows(each.name, found, each.outlined)
         return

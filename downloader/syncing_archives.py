@@ -168,6 +168,10 @@ class ArchiveSyncer:
         target = Target(self._project.folder(name), artifact, "", place)
         return target.must_be_fetched and not (place is None and self._sharing.has(name, artifact))
 
+    def place(self, name: str, archive: Artifact) -> Path | None:
+        """Return where an archive is looked for that is to be unpacked; None for its target."""
+        return self._kept.place(name, archive)
+
     def inspect(self, name: str, archive: Artifact, outcome: Outcome) -> Outcome:
         """Read from an archive that stays packed what came, and note it.
 

@@ -1,5 +1,7 @@
 """All tasks by name, for `dodo.py`; nothing runs at import."""
 
+from downloader.commands.adopt import task_adopt
+from downloader.commands.bundle import task_bundle
 from downloader.commands.ci_key import task_ci_key
 from downloader.commands.lock import task_lock
 from downloader.commands.verify import task_verify
@@ -7,7 +9,15 @@ from downloader.fetch_tasks import task_fetch
 from downloader.reporter import Reporter
 from downloader.settings import FILES_AT_ONCE
 
-__all__ = ["DOIT_CONFIG", "task_ci_key", "task_fetch", "task_lock", "task_verify"]
+__all__ = [
+    "DOIT_CONFIG",
+    "task_adopt",
+    "task_bundle",
+    "task_ci_key",
+    "task_fetch",
+    "task_lock",
+    "task_verify",
+]
 
 DOIT_CONFIG = {
     "backend": "modelmake",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from downloader import receipts
-from downloader.errors import ModelmakeError
+from downloader.errors import Interrupted, ModelmakeError
 from downloader.failing import failing
 from downloader.model import Model
 from downloader.runtime import current
@@ -85,6 +85,16 @@ def session(notice: Callable[[str], None] = tell) -> "Session":
     from downloader.transfer.asking import Session  # noqa: PLC0415 - imports requests
 
     return Session(current().syncer.transport, current().stop, notice)
+
+
+def check_stop() -> None:
+    """End what goes on when the run was stopped.
+
+    Raises:
+        Interrupted: It was.
+    """
+    if current().stop.is_set():
+        raise Interrupted("Interrupted.")
 
 
 def wanted_models(names: Iterable[str]) -> list[Model]:
