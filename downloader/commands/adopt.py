@@ -36,14 +36,14 @@ def task_adopt() -> dict[str, Any]:
 @failing
 def adopt(names: list[str], place: str, *, hardlink: bool = False) -> None:
     """Take what the named models need, or all of them, and tell what is missing."""
-    from downloader import adopting, bundles  # noqa: PLC0415 - imports requests
+    from downloader import adopting, bundles, locking_offline  # noqa: PLC0415 - imports requests
 
     project, here = current().project, _place(place)
     bundle = bundles.read(here, check_stop)
     if bundle:
-        for line in adopting.take_lock(project, bundle):
+        for line in locking_offline.take_lock(project, bundle):
             say(line)
-    adopting.lock_offline(project)
+    locking_offline.lock_offline(project)
     models = _models(names, bundle)
     locked = [each for each in models if not each.is_stale and each.locked]
     adopter = adopting.Adopter(project, current().syncer, check_stop, tell)

@@ -24,13 +24,13 @@ def task_bundle() -> dict[str, Any]:
 @failing
 def bundle(names: list[str], out: str) -> None:
     """Write the named models, or all that are here, into a folder or one tar."""
-    from downloader import bundling  # noqa: PLC0415 - the no-op run has no use
+    from downloader import bundle_contents, bundling  # noqa: PLC0415 - the no-op run has no use
 
     if not out:
         raise ModelmakeError("Nothing says where to.", hint="Write `doit bundle --out DIR`.")
     project, place = current().project, Path(out).expanduser()
     models = wanted_models(names)
-    what = bundling.contents(project, models)
+    what = bundle_contents.contents(project, models)
     is_watched, there = project.settings.is_preflight, 0
     if place.suffix == ".tar":
         bundling.write_tar(what, place, check_stop, is_watched=is_watched)
