@@ -202,7 +202,7 @@ def rewritten(place: Path, change: str) -> None:
             if is_blob and change == "name":
                 info.name = f"../{info.name}"
             if is_blob and change == "stranger":
-                info.name = "bin/sh"
+                info.name = f"bin/{info.name[-8:]}"
             tar.addfile(info, io.BytesIO(content))
 
 
