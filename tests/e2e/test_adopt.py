@@ -255,7 +255,21 @@ def test_odd_things_in_the_folder(project: Project, old: Path) -> None:
     assert stat.S_ISFIFO((old / "pipe").stat().st_mode)
 
 
-@pytest.mark.parametrize("arguments", [[], ["--from", "nowhere"], ["--from", ".", "nope"]])
+@pytest.mark.parametrize("late", [["--from", "{old}"], ["--from={old}", "--hardlink"]])
+def test_options_after_the_names(project: Project, old: Path, late: list[str]) -> None:
+    """An option with its value is understood behind the models too, joined or not."""
+    project.declare({"m": entry(CONTENTS)})
+
+    run = project.doit("adopt", "m", *(each.format(old=old) for each in late))
+
+    assert run.status == 0, run.text
+    assert (old / "deep" / "er" / "big.bin").stat().st_nlink == 1 + ("--hardlink" in late)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--from", "nowhere"], ["--from", ".", "nope"], ["m", "--from"], ["m", "--hardlink=no"]],
+)
 def test_a_slip_is_told(project: Project, arguments: list[str]) -> None:
     """Without a folder, with one that is not there, or an unknown model: one line what to do."""
     project.declare({"m": entry(CONTENTS)})

@@ -54,6 +54,8 @@ def test_list_with_states(fetched: Project) -> None:
     lines = fetched.doit("list", "--all", "-s").stdout.splitlines()
     states = {line.split()[1]: line[0] for line in lines}
     assert states == {
+        "adopt": "R",
+        "bundle": "R",
         "ci-key": "R",
         "fetch": "R",
         "fetch:one": "R",
