@@ -2,6 +2,8 @@
 
 from downloader.tasks import (
     DOIT_CONFIG,
+    task_adopt,
+    task_bundle,
     task_ci_key,
     task_fetch,
     task_lock,
@@ -12,6 +14,8 @@ from downloader.tasks import (
 
 __all__ = [
     "DOIT_CONFIG",
+    "task_adopt",
+    "task_bundle",
     "task_ci_key",
     "task_fetch",
     "task_lock",

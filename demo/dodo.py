@@ -25,6 +25,8 @@ from summary import lines
 
 from downloader.tasks import DOIT_CONFIG as USUAL_CONFIG
 from downloader.tasks import (
+    task_adopt,
+    task_bundle,
     task_ci_key,
     task_fetch,
     task_lock,
@@ -35,6 +37,8 @@ from downloader.tasks import (
 
 __all__ = [
     "DOIT_CONFIG",
+    "task_adopt",
+    "task_bundle",
     "task_ci_key",
     "task_fetch",
     "task_lock",

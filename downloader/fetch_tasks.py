@@ -26,6 +26,7 @@ from downloader.artifact import Artifact
 from downloader.commands.command import UNTOUCHED_STREAMS
 from downloader.freshness import Rule
 from downloader.model import Model
+from downloader.project import Project
 from downloader.reporter import usage_errors
 from downloader.runtime import current
 from downloader.settings import wants_json
@@ -47,6 +48,8 @@ def task_fetch() -> Iterator[Task]:
         streams.guard(as_json=wants_json())
         current().stop_on_signals()
         project = current().project
+        if is_started_from_a_bundle(project):
+            return
         needs_lock = [LOCK_TASK] if project.is_outline_stale else []
         if needs_lock:
             yield _private_task(LOCK_TASK, actions.lock_outlined)
@@ -61,6 +64,11 @@ def task_fetch() -> Iterator[Task]:
         _align(groups.values())
         yield from groups.values()
         yield _default_task(default, needs_lock)
+
+
+def is_started_from_a_bundle(project: Project) -> bool:
+    """Whether there is no models.yaml yet, and `adopt` was asked for, which may bring one."""
+    return "adopt" in sys.argv[1:] and not project.manifest_path.exists()
 
 
 def _align(groups: Iterable[Task]) -> None:

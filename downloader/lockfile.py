@@ -111,6 +111,17 @@ def with_pins(locked: Lockfile, pins: Pins) -> Lockfile:
     return Lockfile(models=models)
 
 
+def with_unpacked(
+    locked: Lockfile, name: str, archive: Artifact, members: Iterable[Artifact]
+) -> Lockfile:
+    """Return the lockfile with a model's archive as it proved to be, and the files out of it."""
+    before = locked.models[name]
+    archives = tuple(archive if each.path == archive.path else each for each in before.archives)
+    files = (*before.not_from(archive.path), *members)
+    after = msgspec.structs.replace(before, archives=archives, files=files)
+    return Lockfile(models={**locked.models, name: after})
+
+
 def _dump_model(model: LockedModel) -> str:
     head = {"entry": model.entry, "source": model.source}
     if model.revision is not None:

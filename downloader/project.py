@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import msgspec
-
 from downloader import declared, lockfile, receipts
 from downloader.artifact import Artifact
 from downloader.declared import Declared
@@ -166,13 +164,7 @@ class Project:
             StoreError: The disk refused.
         """
         with self._writing:
-            before = self.lockfile.models[name]
-            archives = tuple(
-                archive if each.path == archive.path else each for each in before.archives
-            )
-            files = (*before.not_from(archive.path), *members)
-            after = msgspec.structs.replace(before, archives=archives, files=files)
-            self.replace_lock(Lockfile(models={**self.lockfile.models, name: after}))
+            self.replace_lock(lockfile.with_unpacked(self.lockfile, name, archive, members))
 
     def _refuse_to_write(self) -> None:
         if self.is_read_only:
@@ -235,12 +227,17 @@ class Project:
         locked = each.outlined
         if each.is_known and not is_stale:
             found = self.lockfile.models[each.name]
-            _check_follows(each, found)
+            check_locked(each, found)
             locked = found
         return Model(declared=each, locked=locked, is_stale=is_stale, folder=self.folder(each.name))
 
 
-def _check_follows(each: Declared, found: LockedModel) -> None:
+def check_locked(each: Declared, found: LockedModel) -> None:
+    """Refuse what a lock says of a model where it does not follow from the entry.
+
+    Raises:
+        LockError: It does not.
+    """
     if each.outlined:
         check_follows(each.name, found, each.outlined)
         return

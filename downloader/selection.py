@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 OURS = (
+    "adopt",
+    "bundle",
     "ci-key",
     "fetch",
     "lock",

@@ -17,10 +17,12 @@ from downloader import receipts
 from downloader.artifact import Artifact
 from downloader.disk_advice import nearest_folder
 from downloader.durable import BINARY, NO_FOLLOW, make_folder, naming
-from downloader.errors import ModelmakeError, StoreError
+from downloader.errors import Interrupted, ModelmakeError, StoreError
+from downloader.finding import Found
 from downloader.project import Project
-from downloader.store import Claims, Damaged, Known, Projects, link, store_at
+from downloader.store import Claims, Damaged, How, Known, Made, Projects, link, store_at
 from downloader.streams import tell
+from downloader.transfer.locked_file import is_alive, machine
 from downloader.transfer.placing import Place
 
 Notice = Callable[[str], None]
@@ -39,8 +41,9 @@ class Sharing:
     """
 
     def __init__(self, project: Project, stop: threading.Event) -> None:
-        self._project = project
+        self._project, self._stop = project, stop
         self._near: dict[Path, bool] = {}
+        self._swept = set[Path]()
         self._is_on = False
         with self._going_on_without():
             if store := store_at(project.settings.store):
@@ -135,11 +138,34 @@ class Sharing:
         """Whether a file of the model and its blob may be two on the disk."""
         return not self.is_near(name) or self._project.named(name).entry.link in TWICE
 
-    def keep(self, name: str, target: Path, sha256: str) -> None:
-        """Take a verified target into the store, when it is on the same file system."""
+    def adopt(self, name: str, found: Found, target: Path) -> Made:
+        """Make a target of a file that was found elsewhere, which stays as it is; and keep it.
+
+        Returns:
+            Which way it was.
+
+        Raises:
+            StoreError: The disk refused, or the file was changed meanwhile.
+            Interrupted: The run was stopped.
+        """
+        made = self._place(name, found.path, target, found.sha256, found)
+        is_theirs = made == "hardlink" and not found.is_ours
+        self.keep(name, target, found.sha256, leaves_mode=is_theirs)
+        return made
+
+    def keep(self, name: str, target: Path, sha256: str, *, leaves_mode: bool = False) -> None:
+        """Take a verified target into the store, when it is on the same file system.
+
+        Args:
+            name: The model.
+            target: Its place.
+            sha256: What it was verified to be.
+            leaves_mode: It is a hard link of somebody else's file, whose mode is not to change.
+        """
         if self.is_near(name):
             with self._going_on_without():
-                self._store.keep(target, sha256, self._project.named(name).entry.link)
+                how = self._project.named(name).entry.link
+                self._store.keep(target, sha256, how, leaves_mode=leaves_mode)
 
     def _found(self, sha256: str, target: Path, notice: Notice) -> Path | None:
         with self._going_on_without():
@@ -149,20 +175,44 @@ class Sharing:
                 notice(self._told(sha256, damage))
         return None
 
-    def _place(self, name: str, blob: Path, target: Path, sha256: str) -> None:
+    def _place(
+        self, name: str, source: Path, target: Path, sha256: str, found: Found | None = None
+    ) -> Made:
+        """Put a file under the target's name that is made of another one, and say how it was."""
+        wish = self._project.named(name).entry.link
+        how = way(wish, found) if found else wish
         place = Place(target)
         workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER / LINKING
         make_folder(workspace)
-        new = workspace / secrets.token_hex(8)
+        self._remove_abandoned(workspace)
+        new = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(8)}"
         with naming(target, "write"):
-            link(blob, new, self._project.named(name).entry.link, sha256)
+            made = link(source, new, how, sha256, self._check_stop)
             descriptor = os.open(new, os.O_RDONLY | NO_FOLLOW | BINARY)
             try:
+                if found:
+                    found.check()
                 place.take(descriptor, new, sha256)
             finally:
                 os.close(descriptor)
                 with contextlib.suppress(OSError):  # it is left where both names are one file
                     new.unlink()
+        return made
+
+    def _remove_abandoned(self, workspace: Path) -> None:
+        """Remove what killed processes of this machine left half copied; once a run."""
+        if workspace in self._swept:
+            return
+        self._swept.add(workspace)
+        for left in workspace.glob(f"{machine()}-*"):
+            process = left.name.split("-")[1]
+            if process.isdigit() and not is_alive(int(process)):
+                with contextlib.suppress(OSError):
+                    left.unlink()
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted("Interrupted while a file was copied.")
 
     def _told(self, sha256: str, damage: Damaged) -> str:
         """Say what was done with a blob that was changed, and which targets are the same file."""
@@ -183,6 +233,14 @@ class Sharing:
         except StoreError as error:
             self._is_on = False
             tell(f"The shared store is not used: {error}")
+
+
+def way(wish: How, found: Found) -> How:
+    """Return how a target is to be made of a file that was found.
+
+    A file of the user's is shared only where that was asked for: by `link: hardlink` too.
+    """
+    return "reflink" if wish == "auto" and not found.may_share else wish
 
 
 def _is_same(target: Path, status: os.stat_result) -> bool:

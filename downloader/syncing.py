@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 from downloader.artifact import Artifact
 from downloader.errors import Offline
-from downloader.needs import Needs
+from downloader.finding import Found
+from downloader.needs import Needs, archive_place
 from downloader.offline import Missing
 from downloader.progress import Observer, Silent
 from downloader.project import Project
@@ -91,6 +92,28 @@ class Syncer:
             except Offline as error:
                 error.is_reported = True  # its files are told, with all others
                 raise
+
+    def adopt(self, name: str, path: str, found: Found | None) -> Outcome | None:
+        """Bring one target up to date without any network, or an archive that is needed for some.
+
+        Args:
+            name: The model.
+            path: The artifact's path.
+            found: A file with its bytes, where one was found.
+
+        Returns:
+            What was done; None where its bytes are not here.
+
+        Raises:
+            ModelmakeError: It could not be done; the target is as it was.
+        """
+        with self._busy():
+            artifact = self._project.artifact(name, path)
+            if self._project.lockfile.models[name].has_archive(path):
+                place = archive_place(self._project, name, artifact)
+                return self._files.adopt(name, artifact, found, place)
+            outcome = self._files.adopt(name, artifact, found)
+            return outcome and self._archives.inspect(name, artifact, outcome)
 
     def repair(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Bring a target up to date without believing its receipt; arguments as of `sync`.

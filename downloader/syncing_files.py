@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from downloader import receipts
-from downloader.artifact import Artifact
+from downloader.artifact import Artifact, Location
 from downloader.errors import Interrupted, LockError, Offline, SettingError, TransferError
+from downloader.finding import Found
 from downloader.progress import Observer
 from downloader.project import Project
 from downloader.resolve import pinned
 from downloader.sharing import Sharing
 from downloader.sources.interface import Source
 from downloader.sources.registry import source_for
+from downloader.streams import tell
 from downloader.target import Target
 from downloader.transfer.fetch import Fetched, Fetcher, Job
 from downloader.transfer.locked_file import partial_path
@@ -26,8 +28,8 @@ class Outcome:
     """What was done for one target.
 
     Attributes:
-        verb: "fetched", "unpacked", "linked" when the bytes came from the store, or "verified" when
-            they were there already.
+        verb: "fetched", "unpacked", "linked" when the bytes came from the store, "adopted" when
+            they were found elsewhere, or "verified" when they were there already.
         size: The target's length in bytes.
         moved_bytes: How many of them came over the wire now.
         seconds: How long it took.
@@ -75,6 +77,43 @@ class FileSyncer:
             workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER
             self._fetcher.release(workspace, artifact)
 
+    def adopt(
+        self, name: str, artifact: Artifact, found: Found | None, place: Path | None = None
+    ) -> Outcome | None:
+        """Bring one file up to date without any network.
+
+        Args:
+            name: The model.
+            artifact: The file.
+            found: A file with its bytes.
+            place: As in `sync`.
+
+        Returns:
+            What was done; None where its bytes are not here.
+
+        Raises:
+            ModelmakeError: It could not be done; the target is as it was.
+        """
+        began = time.monotonic()
+        folder = self._project.folder(name)
+        self._check_pinned(artifact, name)
+        target = Target(folder, artifact, self._project.named(name).digest, place)
+        done, verb, note = None, "verified", ""
+        if sha256 := target.present(self.known(folder)):
+            done = _there(target, sha256)
+        else:
+            job = self._job(name, artifact, target, ())
+            with self._sharing.claimed(name, artifact, job.partial, tell):
+                if place is None and self._sharing.take(name, artifact, target.path, tell):
+                    done, verb = _there(target, str(artifact.sha256)), "linked"
+                elif found:
+                    verb, note = "adopted", self._sharing.adopt(name, found, target.path)
+                    done = _there(target, found.sha256)
+        if done is None:
+            return None
+        self._pin(name, artifact, done.size, done.sha256)
+        return _outcome(verb, artifact, done, began, note)
+
     def _sync(
         self, name: str, artifact: Artifact, observer: Observer, place: Path | None
     ) -> Outcome:
@@ -89,13 +128,7 @@ class FileSyncer:
         else:
             done, verb = self._bring(name, artifact, target, observer)
         self._pin(name, artifact, done.size, done.sha256)
-        return Outcome(
-            verb=verb,
-            size=done.size,
-            moved_bytes=done.moved_bytes,
-            seconds=time.monotonic() - began,
-            is_first_use=not artifact.is_pinned,
-        )
+        return _outcome(verb, artifact, done, began)
 
     def _bring(
         self, name: str, artifact: Artifact, target: Target, observer: Observer
@@ -115,7 +148,8 @@ class FileSyncer:
         self, name: str, artifact: Artifact, target: Target, observer: Observer
     ) -> tuple[Fetched, str]:
         try:
-            done = self._fetcher.fetch(self._job(name, artifact, target), observer)
+            job = self._job(name, artifact, target, self._locations(name, artifact))
+            done = self._fetcher.fetch(job, observer)
         except Interrupted:
             raise
         except (SettingError, TransferError):
@@ -140,15 +174,20 @@ class FileSyncer:
                 self._receipts[folder] = receipts.load(folder)
             return self._receipts[folder]
 
-    def _job(self, name: str, artifact: Artifact, target: Target) -> Job:
+    def _job(
+        self, name: str, artifact: Artifact, target: Target, locations: tuple[Location, ...]
+    ) -> Job:
         return Job(
             artifact=artifact,
-            locations=self._source(name).locate(artifact),
+            locations=locations,
             target=target.path,
             workspace=self._project.folder(name) / receipts.PRIVATE_FOLDER,
             found=target.present_now,
             placed=target.note,
         )
+
+    def _locations(self, name: str, artifact: Artifact) -> tuple[Location, ...]:
+        return self._source(name).locate(artifact)
 
     def _source(self, name: str) -> Source:
         with self._finding:
@@ -173,6 +212,17 @@ class FileSyncer:
         if time.monotonic() - self._pins_written > PIN_EVERY_SECONDS:
             self._pins_written = time.monotonic()
             self._project.write_pins()
+
+
+def _outcome(verb: str, artifact: Artifact, done: Fetched, began: float, note: str = "") -> Outcome:
+    return Outcome(
+        verb=verb,
+        size=done.size,
+        moved_bytes=done.moved_bytes,
+        seconds=time.monotonic() - began,
+        is_first_use=not artifact.is_pinned,
+        note=note,
+    )
 
 
 def _there(target: Target, sha256: str) -> Fetched:

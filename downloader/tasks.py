@@ -1,5 +1,7 @@
 """All tasks by name, for `dodo.py`; nothing runs at import."""
 
+from downloader.commands.adopt import task_adopt
+from downloader.commands.bundle import task_bundle
 from downloader.commands.ci_key import task_ci_key
 from downloader.commands.lock import task_lock
 from downloader.commands.outdated import task_outdated
@@ -11,6 +13,8 @@ from downloader.settings import FILES_AT_ONCE
 
 __all__ = [
     "DOIT_CONFIG",
+    "task_adopt",
+    "task_bundle",
     "task_ci_key",
     "task_fetch",
     "task_lock",

@@ -1,11 +1,11 @@
 """What all commands share: the shape of their tasks, and which models they are about."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from downloader import receipts
-from downloader.errors import ModelmakeError
+from downloader.errors import Interrupted, ModelmakeError
 from downloader.failing import failing
 from downloader.model import Model
 from downloader.runtime import current
@@ -42,28 +42,36 @@ def _with_late_options(
 
     No model's name begins with a hyphen, so that is no guess.
     """
-    known = {each["long"]: each["type"] for each in options}
+    known = {each["long"]: each for each in options}
 
     @failing
     @functools.wraps(act)
     def understood(*, names: list[str], **values: object) -> Any:  # noqa: ANN401 - as `failing`
-        for word in names:
+        plain, words = [], iter(names)
+        for word in words:
             if word.startswith("-"):
-                name, value = _late_option(word, known)
-                values[name.replace("-", "_")] = value
-        return act([word for word in names if not word.startswith("-")], **values)
+                name, value = _late_option(word, words, known)
+                values[name] = value
+            else:
+                plain.append(word)
+        return act(plain, **values)
 
     return understood
 
 
-def _late_option(word: str, known: dict[str, type]) -> tuple[str, str | bool]:
+def _late_option(
+    word: str, rest: Iterator[str], known: dict[str, dict[str, Any]]
+) -> tuple[str, str | bool]:
     name, equals, value = word.removeprefix("--").partition("=")
-    if not word.startswith("--") or name not in known or bool(equals) == (known[name] is bool):
-        takes = [f"--{each}{'' if kind is bool else '=VALUE'}" for each, kind in known.items()]
-        raise ModelmakeError(
-            f"There is no option {word} here.", hint=f"There is {', '.join(takes) or 'none'}."
-        )
-    return name, value if equals else True
+    option = known.get(name, {}) if word.startswith("--") else {}
+    if option.get("type") is bool and not equals:
+        return option["name"], True
+    if option.get("type") is str and (value or (not equals and (value := next(rest, "")))):
+        return option["name"], value
+    takes = [f"--{n}{'' if each['type'] is bool else '=VALUE'}" for n, each in known.items()]
+    raise ModelmakeError(
+        f"There is no option {word} here.", hint=f"There is {', '.join(takes) or 'none'}."
+    )
 
 
 def flag(name: str, text: str) -> dict[str, Any]:
@@ -91,6 +99,16 @@ def session(notice: Callable[[str], None] = tell) -> "Session":
     from downloader.transfer.asking import Session  # noqa: PLC0415 - imports requests
 
     return Session(current().syncer.transport, current().stop, notice)
+
+
+def check_stop() -> None:
+    """End what goes on when the run was stopped.
+
+    Raises:
+        Interrupted: It was.
+    """
+    if current().stop.is_set():
+        raise Interrupted("Interrupted.")
 
 
 def wanted_models(names: Iterable[str]) -> list[Model]:

@@ -12,7 +12,18 @@ deleted at any time: it costs hashing, or fetching again.
 
 from downloader.store.blobs import Damaged, Store, store_at
 from downloader.store.claims import Claims
-from downloader.store.linking import How, link
+from downloader.store.linking import How, Made, has_reflinks, link
 from downloader.store.projects import Known, Projects
 
-__all__ = ["Claims", "Damaged", "How", "Known", "Projects", "Store", "link", "store_at"]
+__all__ = [
+    "Claims",
+    "Damaged",
+    "How",
+    "Known",
+    "Made",
+    "Projects",
+    "Store",
+    "has_reflinks",
+    "link",
+    "store_at",
+]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from downloader.durable import make_folder, naming, write_file
 from downloader.errors import StoreError
+from downloader.finding import Watch
 from downloader.hashing import sha256_of
 from downloader.quarantine import set_aside
 from downloader.store.linking import How, link
@@ -57,13 +58,15 @@ class Store:
 
     Args:
         root: Its folder; made when something is put in.
+        is_cache: Whether backups are told to leave it out.
+        watch: Called often while a blob is copied; raises to stop that.
 
     Raises:
         StoreError: It is of a newer version.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, is_cache: bool = True, watch: Watch = lambda: None) -> None:
+        self.root, self._is_cache, self._watch = root, is_cache, watch
         self._records = Records(root / "records")
         self._made = set[Path]()
         self._check_format()
@@ -128,13 +131,14 @@ class Store:
         with contextlib.suppress(OSError, StoreError):  # it costs one hashing
             self._records.note(sha256, self.path(sha256).lstat())
 
-    def keep(self, file: Path, sha256: str, how: How) -> None:
+    def keep(self, file: Path, sha256: str, how: How, *, leaves_mode: bool = False) -> None:
         """Take a verified file's bytes in; the file stays where it is.
 
         Args:
             file: The file. Where it becomes a hard link of the blob, it is read-only from now on.
             sha256: What it was verified to be.
             how: How the blob comes of it.
+            leaves_mode: The file is also somebody else's, whose mode is not to change.
 
         Raises:
             StoreError: The disk refused.
@@ -145,9 +149,12 @@ class Store:
             return
         unfinished = blob.parent / f".{secrets.token_hex(8)}.new"
         with naming(blob, "write"):
-            link(file, unfinished, how, sha256)
+            made = link(file, unfinished, how, sha256, self._watch)
             try:
-                if os.name != "nt":  # there a read-only file can be neither replaced nor removed
+                is_theirs = leaves_mode and made == "hardlink"
+                if (
+                    os.name != "nt" and not is_theirs
+                ):  # there a read-only file can be neither replaced nor removed
                     unfinished.chmod(READ_ONLY)
                 unfinished.replace(blob)
             except BaseException:
@@ -196,7 +203,8 @@ class Store:
             return
         if not (self.root / "format").exists():
             make_folder(self.root)
-            write_file(self.root / "CACHEDIR.TAG", CACHE_TAG)
+            if self._is_cache:
+                write_file(self.root / "CACHEDIR.TAG", CACHE_TAG)
             write_file(self.root / "format", FORMAT)
         make_folder(folder)
         self._made.add(folder)

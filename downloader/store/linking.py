@@ -8,7 +8,7 @@ Windows have other calls for reflinks, which are not used: there it is a hard li
 import contextlib
 import errno
 import os
-import shutil
+import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,9 @@ from typing import Literal
 
 from downloader.durable import BINARY, NO_FOLLOW
 from downloader.errors import StoreError
-from downloader.hashing import sha256_of
+from downloader.finding import Watch, feed_all
+from downloader.hashing import BUFFER_BYTES, new_sha256
+from downloader.positioned import read_at, write_at
 
 How = Literal["auto", "reflink", "hardlink", "copy"]
 Made = Literal["reflink", "hardlink", "copy"]
@@ -52,7 +54,7 @@ else:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
-def link(source: Path, new: Path, how: How, sha256: str) -> Made:
+def link(source: Path, new: Path, how: How, sha256: str, watch: Watch = lambda: None) -> Made:
     """Make a new file of the bytes of another one.
 
     Args:
@@ -60,6 +62,7 @@ def link(source: Path, new: Path, how: How, sha256: str) -> Made:
         new: A name where nothing is.
         how: Which way is wanted; where it cannot be had, a copy.
         sha256: What the bytes are; a copy is read again.
+        watch: Called often while a copy is made.
 
     Returns:
         Which way it was.
@@ -70,24 +73,48 @@ def link(source: Path, new: Path, how: How, sha256: str) -> Made:
     """
     for way in WAYS[how]:
         try:
-            _MAKERS[way](source, new)
+            _MAKERS[way](source, new, watch)
         except OSError as error:
             if way == "copy" or error.errno not in CANNOT:
                 raise
         else:
-            if way == "copy":
-                _check_copy(new, sha256)
-            return way
+            return way if way != "copy" else _checked(new, sha256, watch)
     raise AssertionError(how)
 
 
-def _check_copy(new: Path, sha256: str) -> None:
-    if sha256_of(new) != sha256:
+def has_reflinks(folder: Path) -> bool:
+    """Whether the file system of a folder can make them; tried with two empty files."""
+    source, new = (folder / f".{secrets.token_hex(8)}.new" for _ in range(2))
+    try:
+        with _made(source):
+            _reflink(source, new, lambda: None)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        for each in (source, new):
+            with contextlib.suppress(OSError):
+                each.unlink()
+
+
+def _checked(new: Path, sha256: str, watch: Watch) -> Made:
+    """Read a copy again, and remove it where it is not what it is to be."""
+    digest = new_sha256()
+    try:
+        with _opened(new, os.O_RDONLY | NO_FOLLOW | BINARY) as copy:
+            feed_all(copy, os.fstat(copy).st_size, (digest,), watch)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
+    if digest.hexdigest() != sha256:
         new.unlink()
         raise StoreError(f"The copy at {new} had other bytes than what was copied.")
+    return "copy"
 
 
-def _reflink(source: Path, new: Path) -> None:
+def _reflink(source: Path, new: Path, _watch: Watch) -> None:
     devices = (source.lstat().st_dev, new.parent.lstat().st_dev)
     if devices in _no_reflinks:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
@@ -101,14 +128,17 @@ def _reflink(source: Path, new: Path) -> None:
         os.fsync(to)
 
 
-def _hardlink(source: Path, new: Path) -> None:
+def _hardlink(source: Path, new: Path, _watch: Watch) -> None:
     os.link(source, new, follow_symlinks=False)
 
 
-def _copy(source: Path, new: Path) -> None:
-    with _made(new) as to, open(to, "wb", closefd=False) as written, source.open("rb") as read:
-        shutil.copyfileobj(read, written, 1 << 20)
-        written.flush()
+def _copy(source: Path, new: Path, watch: Watch) -> None:
+    buffer, position = memoryview(bytearray(BUFFER_BYTES)), 0
+    with _opened(source, os.O_RDONLY | NO_FOLLOW | BINARY) as from_, _made(new) as to:
+        while count := read_at(from_, buffer, position):
+            watch()
+            write_at(to, buffer[:count], position)
+            position += count
         os.fsync(to)
 
 

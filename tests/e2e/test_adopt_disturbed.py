@@ -1,0 +1,131 @@
+"""`doit adopt` and `doit bundle` that are ended, run twice at once, or have no room."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.content import bytes_of, sha256
+from tests.e2e.project import Project, finish
+from tests.e2e.watching import injected, wait_until
+
+BIG = bytes_of("big", 1 << 20) * 8
+COPYING = """
+import os, pathlib, time
+from downloader.store import linking
+
+if os.environ.get("SLOW"):
+    def slow(source, new, watch):
+        with linking._made(new) as to:
+            os.write(to, b"half")
+            pathlib.Path(os.environ["SLOW"]).touch()
+            while True:
+                time.sleep(0.01)
+                watch()
+    linking._MAKERS["copy"] = slow
+"""
+"""In a run with SLOW a copy never ends, and a file tells that it began."""
+
+
+@pytest.fixture
+def old(project: Project, tmp_path: Path) -> Path:
+    """Declare a model, and give the folder that has its file."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "w.bin").write_bytes(BIG)
+    file = {"url": "http://127.0.0.1:9/w.bin", "sha256": sha256(BIG)}
+    entry = {"source": "http", "files": [file], "link": "copy"}
+    project.declare({"m": entry})
+    project.variables |= injected(tmp_path / "patch", COPYING)
+    return folder
+
+
+def stuck(project: Project, *arguments: str) -> subprocess.Popen[str]:
+    """Start a command and return it in the middle of a copy."""
+    began = project.folder / "began"
+    process = project.start(*arguments, SLOW=str(began))
+    wait_until(began.exists)
+    return process
+
+
+def is_taken(project: Project) -> bool:
+    """Whether the file is in place, and nothing of the copying is left."""
+    left = list(project.folder.rglob("linking/*"))
+    return project.target("m", "w.bin").read_bytes() == BIG and not left
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+def test_a_signal_ends_a_copy(project: Project, old: Path) -> None:
+    """Ctrl-C ends it in one line with 130; nothing of it is left, and the next run ends well."""
+    process = stuck(project, "adopt", "--from", str(old))
+    process.send_signal(signal.SIGINT)
+    run = finish(process)
+
+    assert run.status == 130
+    assert "Traceback" not in run.text
+    assert "Interrupted" in run.stderr
+    assert not list(project.folder.rglob("linking/*"))
+    assert not project.target("m", "w.bin").exists()
+    assert project.doit("adopt", "--from", str(old), "m").status == 0
+    assert is_taken(project)
+
+
+def test_a_kill_in_the_middle_of_a_copy(project: Project, old: Path) -> None:
+    """What a killed run left half copied is removed by the next one, which ends well."""
+    process = stuck(project, "adopt", "--from", str(old))
+    process.kill()
+    finish(process)
+    assert len(list(project.folder.rglob("linking/*"))) == 1
+
+    assert project.doit("adopt", "--from", str(old), "m").status == 0
+    assert is_taken(project)
+
+
+def test_two_at_once(project: Project, old: Path, store: Path) -> None:
+    """Both end well, with one target and one blob."""
+    runs = [project.start("adopt", "--from", str(old), "m") for _ in range(2)]
+
+    assert [finish(each).status for each in runs] == [0, 0]
+    assert is_taken(project)
+    assert project.doit(MODELMAKE_OFFLINE="1").stdout == "Nothing to do.\n"
+
+
+@pytest.mark.parametrize("out", ["bundle", "bundle.tar"])
+def test_a_bundle_after_a_kill(project: Project, old: Path, tmp_path: Path, out: str) -> None:
+    """The same command again ends with a whole bundle, and nothing beside it."""
+    assert project.doit("adopt", "--from", str(old), "m").status == 0
+    if out == "bundle":
+        process = stuck(project, "bundle", "--out", str(tmp_path / out))
+        process.kill()
+        finish(process)
+        assert not (tmp_path / out / "bundle.json").exists()
+    else:
+        (tmp_path / "bundle.tar.partial").write_bytes(b"left by a killed run" * 1_000_000)
+
+    assert project.doit("bundle", "--out", str(tmp_path / out)).status == 0
+
+    other = Project(tmp_path / "other", MODELMAKE_OFFLINE="1")
+    assert other.doit("adopt", "--from", str(tmp_path / out)).status == 0
+    assert is_taken(other)
+    assert not (tmp_path / "bundle.tar.partial").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "statvfs"), reason="the disk's figures are made up by statvfs")
+@pytest.mark.parametrize("arguments", [("adopt", "--from", "{old}"), ("bundle", "--out", "b.tar")])
+def test_no_room(project: Project, old: Path, arguments: tuple[str, ...]) -> None:
+    """What has to be copied and does not fit is refused before its first byte."""
+    if arguments[0] == "bundle":
+        assert project.doit("adopt", "--from", str(old), "m").status == 0
+    dodo = project.folder / "dodo.py"
+    patch = "from downloader.transfer import preflight\npreflight.free_bytes = lambda _: 1000\n"
+    dodo.write_text(patch + dodo.read_text())
+
+    run = project.doit(*(each.format(old=old) for each in arguments))
+
+    assert run.status == 1
+    assert "Not enough room" in run.stderr
+    assert not list(project.folder.rglob("linking/*"))
+    assert not list(project.folder.glob("b.tar*"))

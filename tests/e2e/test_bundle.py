@@ -1,0 +1,244 @@
+"""`doit bundle` on one machine, `doit adopt` on another without network: nothing is left to do."""
+
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.content import bytes_of, pinned_toy, sha256, toy, toy_content
+from tests.e2e.project import Project
+from tests.servers.faulty import FaultyServer
+
+NAMES = ["a.bin", "deep/b.bin"]
+
+
+@pytest.fixture
+def full(project: Project, server: FaultyServer) -> Project:
+    """Give a project whose two models are here, and an optional one that is not."""
+    project.declare(
+        {
+            "one": toy(server, NAMES),
+            "two": pinned_toy(server, ["a.bin"]),  # the same bytes as one/a.bin
+            "spare": toy(server, ["c.bin"], optional=True),
+        }
+    )
+    run = project.doit()
+    assert run.status == 0, run.text
+    return project
+
+
+@pytest.fixture
+def cut_off(tmp_path: Path) -> Project:
+    """Give a folder with dodo.py alone, on a machine without network where that can be had."""
+    other = Project(tmp_path / "other", MODELMAKE_OFFLINE="1")
+    unshare = shutil.which("unshare")
+    if unshare:
+        command = [unshare, "--net", "--map-root-user"]
+        if not subprocess.run([*command, "true"], check=False, capture_output=True).returncode:
+            other.before = command
+    return other
+
+
+def is_whole(project: Project) -> bool:
+    """Whether both models are in place and nothing is left to do without network."""
+    files = [("one", name) for name in NAMES] + [("two", "a.bin")]
+    right = all(project.target(m, p).read_bytes() == toy_content(p) for m, p in files)
+    return right and project.doit().stdout == "Nothing to do.\n"
+
+
+@pytest.mark.parametrize("out", ["bundle", "bundle.tar"])
+@pytest.mark.parametrize("keeps", [True, False], ids=["store", "no store"])
+def test_a_machine_without_network(
+    full: Project, cut_off: Project, tmp_path: Path, out: str, *, keeps: bool
+) -> None:
+    """A folder and a tar bring models.yaml, models.lock and all bytes to an empty project."""
+    place = str(tmp_path / out)
+    if keeps:
+        cut_off.variables["MODELMAKE_STORE"] = str(tmp_path / "store")
+
+    made = full.doit("bundle", "--out", place)
+    taken = cut_off.doit("adopt", "--from", place)
+
+    assert made.status == 0, made.text
+    assert made.stdout == f"bundled 2 models, 3 files (2.0 kB) in {place}\n"
+    assert taken.status == 0, taken.text
+    assert "models.yaml and models.lock are the bundle's\n" in taken.stdout
+    assert "adopted 2 files" in taken.stdout or "adopted 3 files" in taken.stdout
+    assert is_whole(cut_off)
+    assert cut_off.lock.read_bytes() == full.lock.read_bytes()
+    assert not [*cut_off.folder.rglob("linking/*")]
+
+
+def test_two_tars_of_one_lock_are_the_same(full: Project, tmp_path: Path) -> None:
+    """Times, owners and the order on disk are not in it; GNU tar and Python read it."""
+    first, second = tmp_path / "1.tar", tmp_path / "2.tar"
+    full.doit("bundle", "--out", str(first))
+    target = full.target("one", "a.bin")
+    shutil.copy(target, tmp_path / "copy")
+    (tmp_path / "copy").replace(target)
+    os.utime(target, (1, 1))
+    full.doit("bundle", "--out", str(second))
+
+    assert first.read_bytes() == second.read_bytes()
+    with tarfile.open(first) as tar:
+        assert tar.getnames()[:4] == ["bundle.json", "models.lock", "models.yaml", "receipts"]
+        assert len(tar.getnames()) == 4 + 2
+
+
+def test_a_folder_on_the_same_disk_costs_no_room(full: Project, tmp_path: Path) -> None:
+    """Blobs are links to the targets, and a second run makes none anew."""
+    place = tmp_path / "bundle"
+    full.doit("bundle", "--out", str(place))
+    blob = place / "sha256" / sha256(toy_content("a.bin"))[:2] / sha256(toy_content("a.bin"))
+
+    assert blob.samefile(full.target("one", "a.bin")) or blob.samefile(full.target("two", "a.bin"))
+    assert not (place / "CACHEDIR.TAG").exists()
+    assert "2 there already" in full.doit("bundle", "--out", str(place)).stdout
+
+
+def test_what_a_killed_run_left_is_gone_on_with(full: Project, tmp_path: Path) -> None:
+    """A folder without its mark is no bundle yet; a blob that was changed is written anew."""
+    place = tmp_path / "bundle"
+    full.doit("bundle", "--out", str(place), "two")
+    (place / "bundle.json").unlink()
+    blob = place / "sha256" / sha256(toy_content("a.bin"))[:2] / sha256(toy_content("a.bin"))
+    blob.unlink()
+    blob.write_bytes(b"half")
+
+    run = full.doit("bundle", "--out", str(place))
+
+    assert run.status == 0, run.text
+    assert blob.read_bytes() == toy_content("a.bin")
+    assert (place / "bundle.json").exists()
+
+
+@pytest.mark.parametrize("out", ["bundle", "bundle.tar"])
+def test_a_damaged_target_is_refused(full: Project, tmp_path: Path, out: str) -> None:
+    """It is named, whatever its receipt says, and there is no bundle."""
+    target = full.target("one", "deep/b.bin")
+    status = target.stat()
+    target.chmod(0o644)
+    target.write_bytes(b"x" * status.st_size)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    run = full.doit("bundle", "--out", str(tmp_path / out))
+
+    assert run.status == 1
+    assert "one/deep/b.bin" in run.stderr
+    assert "--repair" in run.stderr
+    assert not (tmp_path / "bundle" / "bundle.json").exists()
+    assert not [*tmp_path.glob("bundle.tar*")]
+
+
+def test_what_is_not_here_is_named(full: Project, tmp_path: Path) -> None:
+    """A missing file, or a model that was not fetched, is told with the command that brings it."""
+    run = full.doit("bundle", "--out", str(tmp_path / "b"), "spare")
+    assert run.status == 1
+    assert "spare/c.bin" in run.stderr
+    assert "`doit fetch:spare` first" in run.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_folder_with_other_things_is_refused(full: Project, tmp_path: Path) -> None:
+    """Nothing is written beside what is no bundle."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "mine").touch()
+
+    run = full.doit("bundle", "--out", str(tmp_path / "home"))
+
+    assert run.status == 1
+    assert "new folder" in run.stderr
+    assert [each.name for each in (tmp_path / "home").iterdir()] == ["mine"]
+
+
+def test_a_project_without_a_lock_takes_what_fits(
+    full: Project, cut_off: Project, tmp_path: Path
+) -> None:
+    """Of a lock that is missing the entries of the same digest are taken; others are told."""
+    full.doit("bundle", "--out", str(tmp_path / "b"))
+    text = full.manifest.read_text()
+    cut_off.write(text.replace("/toy/deep/b.bin", "/toy/deep/other.bin"))
+
+    run = cut_off.doit("adopt", "--from", str(tmp_path / "b"), "two")
+    assert run.status == 0, run.text
+    assert "locked two" in run.stdout
+
+    run = cut_off.doit("adopt", "--from", str(tmp_path / "b"))
+    assert run.status == 1
+    assert "one" in run.stderr.splitlines()[-2]
+
+
+def test_the_lock_of_the_project_wins(full: Project, cut_off: Project, tmp_path: Path) -> None:
+    """What is locked here stays; files of the bundle that match it by digest are taken."""
+    cut_off.write(full.manifest.read_text())
+    locked = full.lock.read_text().replace(sha256(toy_content("deep/b.bin")), "0" * 64)
+    cut_off.lock.write_text(locked)
+    full.doit("bundle", "--out", str(tmp_path / "b.tar"))
+
+    run = cut_off.doit("adopt", "--from", str(tmp_path / "b.tar"))
+
+    assert run.status == 1
+    assert "not found: one/deep/b.bin" in run.stdout
+    assert cut_off.target("one", "a.bin").read_bytes() == toy_content("a.bin")
+    assert cut_off.lock.read_text() == locked
+
+
+def rewritten(place: Path, change: str) -> None:
+    """Write a tar anew with one thing wrong in it."""
+    with tarfile.open(place) as tar:
+        members = [(info, tar.extractfile(info)) for info in tar.getmembers()]
+        read = [(info, file.read() if file else b"") for info, file in members]
+    with tarfile.open(place, "w", format=tarfile.GNU_FORMAT) as tar:
+        for info, content in read:
+            is_blob = info.name.startswith("sha256/")
+            if is_blob and change == "bytes":
+                content = b"x" * len(content)  # noqa: PLW2901
+            if is_blob and change == "link":
+                info.type, info.linkname, info.size = tarfile.SYMTYPE, "/etc/passwd", 0
+            if is_blob and change == "name":
+                info.name = f"../{info.name}"
+            if is_blob and change == "stranger":
+                info.name = f"bin/{info.name[-8:]}"
+            tar.addfile(info, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("change", ["bytes", "link", "name", "stranger", "short"])
+def test_a_bundle_that_was_tampered_with(
+    full: Project, cut_off: Project, tmp_path: Path, change: str
+) -> None:
+    """Other bytes, a link, a name that leads out, a file too much, a cut: refused in one error."""
+    place = tmp_path / "b.tar"
+    full.doit("bundle", "--out", str(place))
+    if change == "short":
+        os.truncate(place, place.stat().st_size - 2000)
+    else:
+        rewritten(place, change)
+
+    run = cut_off.doit("adopt", "--from", str(place))
+
+    assert run.status == 1, run.text
+    assert "cannot be used" in run.stderr
+    assert "Traceback" not in run.text
+    if change != "short":
+        assert not [each for each in cut_off.folder.rglob("*.bin") if each.is_file()]
+    assert not [*cut_off.folder.rglob("linking/*")]
+
+
+def test_a_member_larger_than_a_buffer(
+    project: Project, cut_off: Project, server: FaultyServer, tmp_path: Path
+) -> None:
+    """Sizes that are no multiple of a block or a buffer come out as they went in."""
+    content = bytes_of("large", (3 << 20) + 17)
+    server.put("/large", content)
+    project.declare({"m": {"source": "http", "files": [{"url": server.url("/large")}]}})
+    assert project.doit().status == 0
+    project.doit("bundle", "--out", str(tmp_path / "b.tar"))
+
+    run = cut_off.doit("adopt", "--from", str(tmp_path / "b.tar"))
+
+    assert run.status == 0, run.text
+    assert cut_off.target("m", "large").read_bytes() == content
