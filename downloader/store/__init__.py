@@ -2,17 +2,30 @@
 
     sha256/ab/abcd…     blobs, read-only                        blobs.py
     records             how each looked when it was verified    records.py
-    claims/             who is fetching what just now           claims.py
+    claims, growing/    who is fetching what just now           claims.py
     projects/           whose locks name blobs                  projects.py
     quarantine/         blobs that were changed
 
-How a blob becomes a target, and a target a blob: linking.py. Everything here but `projects/` may be
-deleted at any time: it costs hashing, or fetching again.
+How a blob becomes a target, and a target a blob: linking.py; where all of this lies: layout.py.
+Everything here but `projects/` may be deleted at any time: it costs hashing, or fetching again.
 """
 
-from downloader.store.blobs import Damaged, Store, store_at
+from downloader.store.blobs import Blob, Damaged, Store, store_at
 from downloader.store.claims import Claims
-from downloader.store.linking import How, link
-from downloader.store.projects import Known, Projects
+from downloader.store.linking import WAYS, How, SourceUnreadable, link
+from downloader.store.projects import Known, Projects, known
 
-__all__ = ["Claims", "Damaged", "How", "Known", "Projects", "Store", "link", "store_at"]
+__all__ = [
+    "WAYS",
+    "Blob",
+    "Claims",
+    "Damaged",
+    "How",
+    "Known",
+    "Projects",
+    "SourceUnreadable",
+    "Store",
+    "known",
+    "link",
+    "store_at",
+]

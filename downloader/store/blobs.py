@@ -2,23 +2,34 @@
 
 import contextlib
 import os
-import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from downloader.durable import make_folder, naming, write_file
+from downloader.durable import naming
 from downloader.errors import StoreError
 from downloader.hashing import sha256_of
 from downloader.quarantine import set_aside
-from downloader.store.linking import How, link
+from downloader.store.layout import Layout
+from downloader.store.linking import CANNOT, WAYS, How, Made, SourceUnreadable, link
 from downloader.store.records import Records
 
-FORMAT = b"1\n"
 READ_ONLY = 0o444
-DIGEST_LENGTH = 64
 NONE = frozenset({"off", "no", "false", "0"})
-CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n"
-"""What tells backups to leave a folder out (bford.info/cachedir)."""
+KEPT_BY: dict[How, tuple[Made, ...]] = {
+    **WAYS,
+    "auto": ("reflink", "hardlink"),
+    "hardlink": ("hardlink",),
+}
+"""How a blob comes of a target: by copy only where copies were asked for."""
+
+
+class Blob(NamedTuple):
+    """A blob whose bytes are right, and how it looked then."""
+
+    path: Path
+    status: os.stat_result
 
 
 class Damaged(Exception):  # noqa: N818 - no failure: the bytes are fetched again
@@ -64,51 +75,57 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._layout = Layout(root)
         self._records = Records(root / "records")
-        self._made = set[Path]()
-        self._check_format()
-
-    def path(self, sha256: str) -> Path:
-        """Return where the blob of this digest is, if it is there."""
-        return self.root / "sha256" / sha256[:2] / sha256
 
     def has(self, sha256: str) -> bool:
         """Whether there is such a blob; its bytes are not looked at."""
-        return self.path(sha256).is_file()
+        return os.path.isfile(self._layout.blob(sha256))  # noqa: PTH113 - False, not an error, where one may not look
 
-    def find(self, sha256: str, *, is_doubted: bool = False) -> Path | None:
+    def find(self, sha256: str, target: Path | None = None) -> Blob | None:
         """Return the blob of this digest when its bytes are right.
 
         Args:
             sha256: In hex.
-            is_doubted: Read it, however it looks.
+            target: Where a wrong file stands. When that and the blob are one, the blob is read.
 
         Raises:
-            StoreError: It cannot be read.
+            StoreError: It cannot be read, or lies behind a symlink.
             Damaged: It had other bytes; it was set aside.
         """
-        blob = self.path(sha256)
-        try:
-            status = blob.lstat()
-        except OSError:
+        blob = self._layout.blob(sha256)
+        status = _look(blob)
+        if status is None:
             return None
+        self._layout.check_own(blob.parent)
         is_file = stat.S_ISREG(status.st_mode)
+        is_doubted = target is not None and _is_same(target, status)
         if is_file and not is_doubted and self._records.vouches(sha256, status):
-            return blob
-        with naming(blob, "read"):
-            actual = sha256_of(blob) if is_file else ""
+            return Blob(blob, status)
+        actual = _sha256_of(blob) if is_file else "none"
         if actual == sha256:
-            self._records.note(sha256, status)
-            return blob
-        raise Damaged(set_aside(blob, self.root, status.st_size, actual or "none"), status)
+            self._note(sha256, status)
+            return Blob(blob, status)
+        if actual is not None:
+            self._set_aside(blob, status, actual)
+        return None
 
-    def note(self, sha256: str) -> None:
+    def linked(self, blob: Blob) -> None:
         """Note how a blob looks now that we changed no byte of it, but made a link to it."""
-        with contextlib.suppress(OSError, StoreError):  # it costs one hashing
-            self._records.note(sha256, self.path(sha256).lstat())
+        now = _look(blob.path)
+        if (
+            now is None
+            or now.st_ctime_ns == blob.status.st_ctime_ns
+            or not _is_as(now, blob.status)
+        ):
+            return
+        self._note(blob.path.name, now)
 
     def keep(self, file: Path, sha256: str, how: How) -> None:
         """Take a verified file's bytes in; the file stays where it is.
+
+        Where only a copy could be had that nobody asked for, they are not taken in: they would be
+        on the disk twice.
 
         Args:
             file: The file. Where it becomes a hard link of the blob, it is read-only from now on.
@@ -118,27 +135,30 @@ class Store:
         Raises:
             StoreError: The disk refused.
         """
-        blob = self.path(sha256)
-        self._make_room(blob.parent)
-        if blob.exists():
+        blob = self._layout.blob(sha256)
+        self._layout.make_room(blob.parent)
+        if _look(blob) is not None:
             return
-        unfinished = blob.parent / f".{secrets.token_hex(8)}.new"
         with naming(blob, "write"):
-            link(file, unfinished, how, sha256)
             try:
-                if os.name != "nt":  # there a read-only file can be neither replaced nor removed
-                    unfinished.chmod(READ_ONLY)
-                unfinished.replace(blob)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    unfinished.unlink()
+                made = link(file, blob, KEPT_BY[how], sha256, READ_ONLY)
+            except (FileExistsError, SourceUnreadable):
+                return  # somebody else was quicker: to keep them, or to remove the file
+            except OSError as error:
+                if error.errno in CANNOT and "copy" not in KEPT_BY[how]:
+                    return
                 raise
+            if made == "hardlink" and os.name != "nt":
+                blob.chmod(READ_ONLY)  # on Windows it could be neither replaced nor removed then
             self._records.note(sha256, blob.lstat())
 
-    def digests(self) -> list[str]:
-        """Return the names of all blobs."""
-        found = (each.name for each in self.root.glob("sha256/??/*"))
-        return sorted(each for each in found if len(each) == DIGEST_LENGTH)
+    def digests(self) -> Iterator[str]:
+        """Yield the names of all blobs.
+
+        Raises:
+            StoreError: They cannot be listed.
+        """
+        return self._layout.digests()
 
     def remove(self, sha256: str) -> None:
         """Remove a blob; targets that are links to it stay.
@@ -146,8 +166,8 @@ class Store:
         Raises:
             StoreError: The disk refused.
         """
-        with naming(self.path(sha256), "remove"):
-            self.path(sha256).unlink(missing_ok=True)
+        with naming(self._layout.blob(sha256), "remove"):
+            self._layout.blob(sha256).unlink(missing_ok=True)
 
     def forget_all_but(self, digests: set[str]) -> None:
         """Drop what is noted of blobs that are no more.
@@ -157,25 +177,53 @@ class Store:
         """
         self._records.keep_only(digests)
 
-    def _check_format(self) -> None:
-        file = self.root / "format"
-        with naming(file, "read"):
-            try:
-                found = file.read_bytes()
-            except FileNotFoundError:
-                return
-        if found != FORMAT:
-            raise StoreError(
-                f"The store {self.root} was made by a newer modelmake.",
-                hint="Update modelmake, or set MODELMAKE_STORE to another folder, or to off.",
-            )
+    def _note(self, sha256: str, status: os.stat_result) -> None:
+        with contextlib.suppress(StoreError):  # it costs one hashing
+            self._records.note(sha256, status)
 
-    def _make_room(self, folder: Path) -> None:
-        if folder in self._made:
-            return
-        if not (self.root / "format").exists():
-            make_folder(self.root)
-            write_file(self.root / "CACHEDIR.TAG", CACHE_TAG)
-            write_file(self.root / "format", FORMAT)
-        make_folder(folder)
-        self._made.add(folder)
+    def _set_aside(self, blob: Path, status: os.stat_result, actual: str) -> None:
+        """Move a blob out of the way; targets that are the same file look changed from now on.
+
+        Raises:
+            Damaged: It was; nothing is raised where somebody else was quicker.
+        """
+        self._layout.quarantine()
+        if stat.S_ISREG(status.st_mode):
+            with contextlib.suppress(OSError):
+                os.utime(blob)
+        try:
+            told = set_aside(blob, self.root, status.st_size, actual)
+        except StoreError:
+            if _look(blob) is None:
+                return
+            raise
+        raise Damaged(told, status)
+
+
+def _look(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError:
+        return None
+
+
+def _is_same(target: Path, status: os.stat_result) -> bool:
+    found = _look(target)
+    return found is not None and os.path.samestat(found, status)
+
+
+def _is_as(now: os.stat_result, before: os.stat_result) -> bool:
+    """Whether a file was not written since, as far as its stat tells."""
+    return os.path.samestat(now, before) and (now.st_size, now.st_mtime_ns) == (
+        before.st_size,
+        before.st_mtime_ns,
+    )
+
+
+def _sha256_of(blob: Path) -> str | None:
+    """Return a blob's digest; None when it was removed meanwhile."""
+    with naming(blob, "read"):
+        try:
+            return sha256_of(blob)
+        except FileNotFoundError:
+            return None
