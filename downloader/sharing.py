@@ -2,7 +2,7 @@
 
 A store on another file system is looked into, and what is there copied; but what is fetched goes
 straight to the target then, and is on one disk only. Trouble with the store itself is told once,
-and the run goes on without it.
+and the run goes on without it: one that cannot be written is still read.
 """
 
 import contextlib
@@ -19,13 +19,26 @@ from downloader.disk_advice import nearest_folder
 from downloader.durable import BINARY, NO_FOLLOW, make_folder, naming
 from downloader.errors import ModelmakeError, StoreError
 from downloader.project import Project
-from downloader.store import Claims, Damaged, Known, Projects, link, store_at
+from downloader.store import (
+    WAYS,
+    Blob,
+    Claims,
+    Damaged,
+    Known,
+    Projects,
+    SourceUnreadable,
+    known,
+    link,
+    store_at,
+)
 from downloader.streams import tell
 from downloader.transfer.placing import Place
 
 Notice = Callable[[str], None]
 
 LINKING = "linking"
+PROJECTS = "projects"
+ELSEWHERE = "MODELMAKE_STORE names another folder, or `off`."
 
 
 class Sharing:
@@ -39,28 +52,33 @@ class Sharing:
     def __init__(self, project: Project, stop: threading.Event) -> None:
         self._project = project
         self._near: dict[Path, bool] = {}
-        self._is_on = False
-        with self._going_on_without():
-            if store := store_at(project.settings.store):
-                self._store = store
-                self._claims = Claims(store.root / "claims", stop)
-                self._projects = Projects(store.root / "projects")
-                self._is_on = True
+        self._is_read = self._is_written = True
+        self._telling = threading.Lock()
+        with self._reading():
+            if (store := store_at(project.settings.store)) is None:
+                self._is_read = self._is_written = False
+                return
+            self._store = store
+            self._claims = Claims(store.root, stop)
+            self._projects = Projects(store.root / PROJECTS)
 
     def remember(self) -> None:
         """Note that this project is one of those whose locks name blobs."""
-        if self._is_on:
-            with self._going_on_without():
-                root = self._project.root.absolute()
-                folders = {each.name: str(root / each.folder) for each in self._project.declared}
-                lock = str(self._project.lock_path.absolute())
-                self._projects.remember(Known(lock=lock, folders=folders))
+        if self._is_written:
+            with self._writing():
+                self._projects.remember(known_as(self._project))
 
-    def has(self, name: str, artifact: Artifact) -> bool:
-        """Whether the store has these bytes, where they take no room when they are linked."""
-        if artifact.sha256 is None or not self._is_near(name):
+    def has(self, name: str, artifact: Artifact, *, is_near: bool = False) -> bool:
+        """Whether the store has these bytes.
+
+        Args:
+            name: The model.
+            artifact: The file.
+            is_near: Only where they take no further room.
+        """
+        if artifact.sha256 is None or not self._is_read:
             return False
-        return self._store.has(artifact.sha256)
+        return (self._is_near(name) or not is_near) and self._store.has(artifact.sha256)
 
     @contextmanager
     def claimed(
@@ -72,9 +90,9 @@ class Sharing:
             Interrupted: The run was stopped while others had the claim.
         """
         with contextlib.ExitStack() as closing:
-            if artifact.sha256 and self._is_near(name):
-                with self._going_on_without():
-                    claim = self._claims.claimed(artifact.sha256, partial, notice)
+            if artifact.sha256 and self._is_written and self._is_near(name):
+                with self._writing():
+                    claim = self._claims.claimed(artifact.sha256, partial, artifact.size, notice)
                     closing.enter_context(claim)
             yield
 
@@ -84,8 +102,8 @@ class Sharing:
         Args:
             name: The model.
             artifact: The file.
-            target: Its place. Where a file of the same length stands, which is wrong, the blob is
-                read again: they may be one file.
+            target: Its place. Where a wrong file stands there, the blob is read again when both are
+                one file.
             notice: Takes one line for the user, about a blob that was changed.
 
         Returns:
@@ -94,25 +112,31 @@ class Sharing:
         Raises:
             StoreError: The target's disk refused.
         """
-        if not self._is_on or artifact.sha256 is None:
+        if not self._is_read or artifact.sha256 is None:
             return False
         blob = self._found(artifact.sha256, target, notice)
-        if blob is None or artifact.size not in (None, blob.stat().st_size):
+        if blob is None or artifact.size not in (None, blob.status.st_size):
             return False
-        self._place(name, blob, target, artifact.sha256)
-        self._store.note(artifact.sha256)
+        try:
+            self._place(name, blob.path, target, artifact.sha256)
+        except SourceUnreadable:
+            if blob.path.exists():  # otherwise it was pruned a moment ago
+                with self._reading():
+                    raise
+            return False
+        self._store.linked(blob)
         return True
 
     def keep(self, name: str, target: Path, sha256: str) -> None:
         """Take a verified target into the store, when it is on the same file system."""
-        if self._is_near(name):
-            with self._going_on_without():
+        if self._is_written and self._is_near(name):
+            with self._writing():
                 self._store.keep(target, sha256, self._project.named(name).entry.link)
 
-    def _found(self, sha256: str, target: Path, notice: Notice) -> Path | None:
-        with self._going_on_without():
+    def _found(self, sha256: str, target: Path, notice: Notice) -> Blob | None:
+        with self._reading():
             try:
-                return self._store.find(sha256, is_doubted=target.is_file())
+                return self._store.find(sha256, target)
             except Damaged as damage:
                 notice(self._told(sha256, damage))
         return None
@@ -123,19 +147,19 @@ class Sharing:
         make_folder(workspace)
         new = workspace / secrets.token_hex(8)
         with naming(target, "write"):
-            link(blob, new, self._project.named(name).entry.link, sha256)
-            descriptor = os.open(new, os.O_RDONLY | NO_FOLLOW | BINARY)
+            link(blob, new, WAYS[self._project.named(name).entry.link], sha256)
             try:
-                place.take(descriptor, new, sha256)
+                descriptor = os.open(new, os.O_RDONLY | NO_FOLLOW | BINARY)
+                try:
+                    place.take(descriptor, new, sha256)
+                finally:
+                    os.close(descriptor)
             finally:
-                os.close(descriptor)
                 with contextlib.suppress(OSError):  # it is left where both names are one file
                     new.unlink()
 
     def _is_near(self, name: str) -> bool:
-        """Whether there is a store, on the file system of the model's folder."""
-        if not self._is_on:
-            return False
+        """Whether the store is on the file system of the model's folder."""
         folder = self._project.folder(name)
         if folder not in self._near:
             devices = {nearest_folder(each).stat().st_dev for each in (self._store.root, folder)}
@@ -149,18 +173,41 @@ class Sharing:
         return f"the stored copy was changed. {damage.told}{also}"
 
     def _targets(self, sha256: str) -> Iterator[Path]:
-        for project in self._projects.all():
+        for project in self._projects.readable():
             with contextlib.suppress(ModelmakeError):
                 yield from project.targets(sha256)
 
     @contextmanager
-    def _going_on_without(self) -> Iterator[None]:
+    def _reading(self) -> Iterator[None]:
         """Tell of trouble with the store, and use it no more in this run."""
         try:
             yield
         except StoreError as error:
-            self._is_on = False
-            tell(f"The shared store is not used: {error}")
+            with self._telling:
+                is_news, self._is_read, self._is_written = self._is_read, False, False
+            if is_news:
+                tell(f"The shared store is not used: {error} {ELSEWHERE}")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Tell of trouble, and put nothing more into the store in this run; it is still read."""
+        try:
+            yield
+        except StoreError as error:
+            with self._telling:
+                is_news, self._is_written = self._is_written, False
+            if is_news:
+                tell(f"Nothing more is put into the shared store: {error} {ELSEWHERE}")
+
+
+def known_as(project: Project) -> Known:
+    """Return a project as it is noted in a store."""
+    root = project.root.absolute()
+    return known(
+        project.lock_path.absolute(),
+        project.manifest_path.absolute(),
+        {each.name: str(root / each.folder) for each in project.declared},
+    )
 
 
 def _is_same(target: Path, status: os.stat_result) -> bool:

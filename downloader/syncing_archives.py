@@ -166,7 +166,9 @@ class ArchiveSyncer:
         if self._project.lockfile.models[name].has_archive(artifact.path):
             place = self._kept.place(name, artifact)
         target = Target(self._project.folder(name), artifact, "", place)
-        return target.must_be_fetched and not (place is None and self._sharing.has(name, artifact))
+        return target.must_be_fetched and not (
+            place is None and self._sharing.has(name, artifact, is_near=True)
+        )
 
     def inspect(self, name: str, archive: Artifact, outcome: Outcome) -> Outcome:
         """Read from an archive that stays packed what came, and note it.

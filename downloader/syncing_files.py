@@ -1,5 +1,6 @@
 """One file of the lock brought up to date: looked at, hashed or fetched, noted, pinned."""
 
+import functools
 import threading
 import time
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from downloader.sharing import Sharing
 from downloader.sources.interface import Source
 from downloader.sources.registry import source_for
 from downloader.target import Target
-from downloader.transfer.fetch import Fetched, Fetcher, Job
+from downloader.transfer.fetch import PARTIALS, Fetched, Fetcher, Job
+from downloader.transfer.locked_file import partial_name
 
 PIN_EVERY_SECONDS = 2.0
 
@@ -100,14 +102,12 @@ class FileSyncer:
         self, name: str, artifact: Artifact, target: Target, observer: Observer
     ) -> tuple[Fetched, str]:
         """Link the target from the store, or fetch it and put it there."""
-        job = self._job(name, artifact, target)
-        with self._sharing.claimed(name, artifact, job.partial, observer.notice):
+        workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER
+        partial = workspace / PARTIALS / partial_name(artifact.path)
+        with self._sharing.claimed(name, artifact, partial, observer.notice):
             if self._sharing.take(name, artifact, target.path, observer.notice):
                 return _there(target, str(artifact.sha256)), "linked"
-            done, verb = self._fetch(name, artifact, target, observer)
-            if done.is_new:
-                self._sharing.keep(name, target.path, done.sha256)
-            return done, verb
+            return self._fetch(name, artifact, target, observer)
 
     def _fetch(
         self, name: str, artifact: Artifact, target: Target, observer: Observer
@@ -135,8 +135,14 @@ class FileSyncer:
             target=target.path,
             workspace=self._project.folder(name) / receipts.PRIVATE_FOLDER,
             found=target.present_now,
-            placed=target.note,
+            placed=functools.partial(self._placed, name, target),
         )
+
+    def _placed(self, name: str, target: Target, sha256: str) -> None:
+        """Note a file that was put in place just now, and give it to the store; others wait."""
+        target.note(sha256)
+        if target.has_receipt:
+            self._sharing.keep(name, target.path, sha256)
 
     def _source(self, name: str) -> Source:
         with self._finding:

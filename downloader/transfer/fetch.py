@@ -77,11 +77,6 @@ class Job:
         """The folder of partials."""
         return self.workspace / PARTIALS
 
-    @property
-    def partial(self) -> Path:
-        """Where the file grows, as a rule."""
-        return self.partials / partial_name(self.artifact.path)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
