@@ -24,9 +24,17 @@ from packages import ContentError
 from summary import lines
 
 from downloader.tasks import DOIT_CONFIG as USUAL_CONFIG
-from downloader.tasks import task_ci_key, task_fetch, task_lock, task_verify
+from downloader.tasks import task_ci_key, task_fetch, task_lock, task_prune, task_verify
 
-__all__ = ["DOIT_CONFIG", "task_ci_key", "task_fetch", "task_lock", "task_show", "task_verify"]
+__all__ = [
+    "DOIT_CONFIG",
+    "task_ci_key",
+    "task_fetch",
+    "task_lock",
+    "task_prune",
+    "task_show",
+    "task_verify",
+]
 
 DOIT_CONFIG = {**USUAL_CONFIG, "default_tasks": ["fetch", "show"]}
 HERE = Path(__file__).resolve().parent

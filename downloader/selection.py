@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
-OURS = ("ci-key", "fetch", "lock", "verify", "_lock", "_ask", "_unpack")
+OURS = ("ci-key", "fetch", "lock", "prune", "verify", "_lock", "_ask", "_unpack")
 
 
 class Task(Protocol):

@@ -32,6 +32,7 @@ from downloader.store import (
     store_at,
 )
 from downloader.streams import tell
+from downloader.transfer.locked_file import machine
 from downloader.transfer.placing import Place
 
 Notice = Callable[[str], None]
@@ -145,7 +146,7 @@ class Sharing:
         place = Place(target)
         workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER / LINKING
         make_folder(workspace)
-        new = workspace / secrets.token_hex(8)
+        new = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
         with naming(target, "write"):
             link(blob, new, WAYS[self._project.named(name).entry.link], sha256)
             try:
@@ -173,9 +174,10 @@ class Sharing:
         return f"the stored copy was changed. {damage.told}{also}"
 
     def _targets(self, sha256: str) -> Iterator[Path]:
-        for project in self._projects.readable():
-            with contextlib.suppress(ModelmakeError):
-                yield from project.targets(sha256)
+        with contextlib.suppress(StoreError):
+            for project in self._projects.look()[0]:
+                with contextlib.suppress(ModelmakeError):
+                    yield from project.targets(sha256)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

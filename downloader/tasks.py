@@ -2,12 +2,13 @@
 
 from downloader.commands.ci_key import task_ci_key
 from downloader.commands.lock import task_lock
+from downloader.commands.prune import task_prune
 from downloader.commands.verify import task_verify
 from downloader.fetch_tasks import task_fetch
 from downloader.reporter import Reporter
 from downloader.settings import FILES_AT_ONCE
 
-__all__ = ["DOIT_CONFIG", "task_ci_key", "task_fetch", "task_lock", "task_verify"]
+__all__ = ["DOIT_CONFIG", "task_ci_key", "task_fetch", "task_lock", "task_prune", "task_verify"]
 
 DOIT_CONFIG = {
     "backend": "modelmake",

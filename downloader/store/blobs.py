@@ -78,6 +78,10 @@ class Store:
         self._layout = Layout(root)
         self._records = Records(root / "records")
 
+    def path(self, sha256: str) -> Path:
+        """Return where the blob of this digest is, if it is there."""
+        return self._layout.blob(sha256)
+
     def has(self, sha256: str) -> bool:
         """Whether there is such a blob; its bytes are not looked at."""
         return os.path.isfile(self._layout.blob(sha256))  # noqa: PTH113 - False, not an error, where one may not look
@@ -148,9 +152,10 @@ class Store:
                 if error.errno in CANNOT and "copy" not in KEPT_BY[how]:
                     return
                 raise
-            if made == "hardlink" and os.name != "nt":
-                blob.chmod(READ_ONLY)  # on Windows it could be neither replaced nor removed then
-            self._records.note(sha256, blob.lstat())
+            with contextlib.suppress(FileNotFoundError):  # it was pruned at once
+                if made == "hardlink" and os.name != "nt":
+                    blob.chmod(READ_ONLY)  # Windows could neither replace nor remove it then
+                self._records.note(sha256, blob.lstat())
 
     def digests(self) -> Iterator[str]:
         """Yield the names of all blobs.
@@ -159,15 +164,6 @@ class Store:
             StoreError: They cannot be listed.
         """
         return self._layout.digests()
-
-    def remove(self, sha256: str) -> None:
-        """Remove a blob; targets that are links to it stay.
-
-        Raises:
-            StoreError: The disk refused.
-        """
-        with naming(self._layout.blob(sha256), "remove"):
-            self._layout.blob(sha256).unlink(missing_ok=True)
 
     def forget_all_but(self, digests: set[str]) -> None:
         """Drop what is noted of blobs that are no more.

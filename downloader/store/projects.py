@@ -93,7 +93,9 @@ class Projects:
             StoreError: The disk refused.
         """
         file = self.file(project)
-        before = _read_any(file)
+        before = None
+        with contextlib.suppress(StoreError):  # none yet, or one that is torn
+            before = _read(file)
         folders = {*project.folders.values()}
         former = {*before.former, *before.folders.values()} - folders if before else set[str]()
         there = tuple(sorted(each for each in former if os.path.isdir(each)))  # noqa: PTH112 - False where one may not look
@@ -110,19 +112,19 @@ class Projects:
         with naming(self.file(project), "remove"):
             self.file(project).unlink(missing_ok=True)
 
-    def all(self) -> Iterator[Known]:
-        """Yield the projects that were noted.
+    def look(self) -> tuple[list[Known], list[StoreError]]:
+        """Return the projects that were noted, and why others could not be read.
 
         Raises:
-            StoreError: One cannot be read: nobody can tell then what is still needed.
+            StoreError: The folder cannot be listed.
         """
-        for each in self._files():
-            yield _read(each)
-
-    def readable(self) -> Iterator[Known]:
-        """Yield the projects whose notes can be read."""
-        with contextlib.suppress(StoreError):
-            yield from filter(None, map(_read_any, self._files()))
+        found, errors = [], []
+        for file in self._files():
+            try:
+                found.append(_read(file))
+            except StoreError as error:
+                errors.append(error)
+        return found, errors
 
     def file(self, project: Known) -> Path:
         """Return where a project is noted."""
@@ -136,13 +138,6 @@ class Projects:
             except FileNotFoundError:
                 return []
         return sorted(each for each in found if each.suffix == ".json" and each.name[0] != ".")
-
-
-def _read_any(file: Path) -> Known | None:
-    try:
-        return _read(file)
-    except StoreError:
-        return None
 
 
 def _read(file: Path) -> Known:
