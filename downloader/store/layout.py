@@ -14,6 +14,8 @@ from downloader.errors import StoreError
 from downloader.quarantine import FOLDER as QUARANTINE
 
 BLOBS = "sha256"
+OWN = (BLOBS, QUARANTINE, "records", "growing", "projects")
+"""What is read and written without a further look."""
 DIGEST = re.compile("[0-9a-f]{64}")
 FORMAT = b"1\n"
 CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -27,7 +29,8 @@ class Layout:
         root: Its folder; made when something is put in.
 
     Raises:
-        StoreError: It is of a newer version, or no folder, or cannot be read.
+        StoreError: It is of a newer version, or no folder, or cannot be read, or a symlink leads
+            elsewhere from it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -35,16 +38,12 @@ class Layout:
         self._own = set[Path]()
         self._made = set[Path]()
         self._check_format()
+        for name in OWN:
+            self.check_own(root / name)
 
     def blob(self, sha256: str) -> Path:
         """Return where the blob of this digest is, if it is there."""
         return self.root / BLOBS / sha256[:2] / sha256
-
-    def quarantine(self) -> Path:
-        """Return where damaged blobs are; may raise as `check_own`."""
-        folder = self.root / QUARANTINE
-        self.check_own(folder)
-        return folder
 
     def make_room(self, folder: Path) -> None:
         """Make a folder for blobs, and with the first one the store.
@@ -63,7 +62,7 @@ class Layout:
         self._made.add(folder)
 
     def check_own(self, folder: Path) -> None:
-        """Refuse a folder of the store that a symlink leads elsewhere from.
+        """Refuse what a symlink leads to elsewhere.
 
         Raises:
             StoreError: It is one, or below one.

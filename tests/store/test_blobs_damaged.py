@@ -148,18 +148,32 @@ def test_somebody_else_may_set_it_aside_first(
     assert Store(root).find(DIGEST) is None
 
 
-@pytest.mark.parametrize("level", ["sha256", f"sha256/{DIGEST[:2]}"])
-def test_a_symlinked_folder_of_blobs_is_not_followed(root: Path, file: Path, level: str) -> None:
-    """Neither to find nor to keep nor to list; it is told."""
+@pytest.mark.parametrize(
+    "name", ["sha256", "quarantine", "records", "growing", "projects", f"sha256/{DIGEST[:2]}"]
+)
+def test_no_symlink_in_a_store_is_followed(root: Path, file: Path, name: str) -> None:
+    """Neither to find nor to keep; it is told, and what it leads to stays as it is."""
     kept(root, file)
+    if not (root / name).exists():
+        (root / name).mkdir()
     outside = root.with_name("outside")
-    (root / level).rename(outside)
-    (root / level).symlink_to(outside)
+    (root / name).rename(outside)
+    (root / name).symlink_to(outside)
+    before = outside.lstat().st_mtime_ns
 
     with pytest.raises(StoreError, match="is a symlink"):
         Store(root).find(DIGEST)
     with pytest.raises(StoreError, match="is a symlink"):
         Store(root).keep(file, DIGEST, "auto")
+    assert outside.lstat().st_mtime_ns == before
+
+
+def test_a_symlinked_folder_of_blobs_is_not_listed(root: Path, file: Path) -> None:
+    """What lies behind it is no blob."""
+    shard = kept(root, file).parent
+    shard.rename(root.with_name("outside"))
+    shard.symlink_to(root.with_name("outside"))
+
     assert list(Store(root).digests()) == []
 
 
