@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from downloader.commands.command import command, flag, option
-from downloader.errors import ModelmakeError
+from downloader.errors import ModelmakeError, SettingError
 from downloader.failing import failing
 from downloader.progress import bytes_text, counted
 from downloader.runtime import current
@@ -41,6 +41,7 @@ def prune(*, dry_run: bool = False, older_than: str = "") -> None:
     """Find what nobody needs, in the store and in all its projects, and remove it or name it.
 
     Raises:
+        SettingError: The age is none.
         ModelmakeError: Something could not be told, or not be removed; all else was.
     """
     from downloader.pruning import Pruner  # noqa: PLC0415 - the no-op run has no use
@@ -61,7 +62,7 @@ def _days(text: str) -> float:
     except ValueError:
         days = -1.0
     if not 0 <= days < 10**6:
-        raise ModelmakeError(
+        raise SettingError(
             f"--older-than is {text!r}, and a number of days is wanted.",
             hint="0 means: however old.",
         )

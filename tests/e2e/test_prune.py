@@ -225,7 +225,7 @@ def test_an_age_that_is_none_is_refused(first: Project, days: str) -> None:
     """In one sentence, before anything is looked at."""
     run = first.doit("prune", f"--older-than={days}")
 
-    assert run.status == 1
+    assert run.status == 2
     assert f"--older-than is '{days}', and a number of days is wanted." in run.stderr
     assert "Traceback" not in run.text
 
