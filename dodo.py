@@ -9,6 +9,7 @@ from downloader.tasks import (
     task_lock,
     task_outdated,
     task_plan,
+    task_prune,
     task_verify,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "task_lock",
     "task_outdated",
     "task_plan",
+    "task_prune",
     "task_verify",
 ]

@@ -32,6 +32,7 @@ from downloader.tasks import (
     task_lock,
     task_outdated,
     task_plan,
+    task_prune,
     task_verify,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "task_lock",
     "task_outdated",
     "task_plan",
+    "task_prune",
     "task_show",
     "task_verify",
 ]

@@ -19,10 +19,10 @@ from downloader.artifact import Artifact
 from downloader.durable import make_folder
 from downloader.errors import Interrupted, ModelmakeError
 from downloader.finding import Found, Search, Watch, key
+from downloader.linker import LINKING, way
 from downloader.model import Model
 from downloader.progress import bytes_text
 from downloader.project import Project
-from downloader.sharing import LINKING, way
 from downloader.store import has_reflinks
 from downloader.syncing import Outcome, Syncer
 from downloader.transfer.preflight import Room

@@ -28,6 +28,11 @@ def read(file: Path, decoder: msgspec.json.Decoder[T]) -> Iterable[T]:
         text = file.read_bytes()
     except OSError:
         return ()
+    return decoded(text, decoder)
+
+
+def decoded(text: bytes, decoder: msgspec.json.Decoder[T]) -> Iterable[T]:
+    """Return what the lines of a text hold, in their order."""
     try:
         return decoder.decode_lines(text)
     except (ValueError, RecursionError):

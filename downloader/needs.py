@@ -72,9 +72,12 @@ class Needs:
         return target.must_be_fetched and not self._sharing.has(name, member)
 
     def _must_be_fetched(self, name: str, artifact: Artifact) -> bool:
-        if not self._project.lockfile.models[name].has_archive(artifact.path):
+        """Whether a file takes further room: what is copied from a store far away does, too."""
+        if artifact.archive is not None:
             return self.is_missing(name, artifact)
-        place = archive_place(self._project, name, artifact)
-        if place is None:
-            return self.is_missing(name, artifact)
-        return Target(self._project.folder(name), artifact, "", place).must_be_fetched
+        place = None
+        if self._project.lockfile.models[name].has_archive(artifact.path):
+            place = archive_place(self._project, name, artifact)
+        target = Target(self._project.folder(name), artifact, "", place)
+        is_shared = place is None and self._sharing.has(name, artifact, is_near=True)
+        return target.must_be_fetched and not is_shared

@@ -11,6 +11,7 @@ OURS = (
     "lock",
     "outdated",
     "plan",
+    "prune",
     "verify",
     "_lock",
     "_ask",

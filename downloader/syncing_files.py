@@ -1,5 +1,6 @@
 """One file of the lock brought up to date: looked at, hashed or fetched, noted, pinned."""
 
+import functools
 import threading
 import time
 from dataclasses import dataclass
@@ -139,10 +140,7 @@ class FileSyncer:
         with self._sharing.claimed(name, artifact, partial, observer.notice):
             if self._sharing.take(name, artifact, target.path, observer.notice):
                 return _there(target, str(artifact.sha256)), "linked"
-            done, verb = self._fetch(name, artifact, target, observer)
-            if done.is_new:
-                self._sharing.keep(name, target.path, done.sha256)
-            return done, verb
+            return self._fetch(name, artifact, target, observer)
 
     def _fetch(
         self, name: str, artifact: Artifact, target: Target, observer: Observer
@@ -183,11 +181,17 @@ class FileSyncer:
             target=target.path,
             workspace=self._project.folder(name) / receipts.PRIVATE_FOLDER,
             found=target.present_now,
-            placed=target.note,
+            placed=functools.partial(self._placed, name, target),
         )
 
     def _locations(self, name: str, artifact: Artifact) -> tuple[Location, ...]:
         return self._source(name).locate(artifact)
+
+    def _placed(self, name: str, target: Target, sha256: str) -> None:
+        """Note a file that was put in place just now, and give it to the store; others wait."""
+        target.note(sha256)
+        if target.has_receipt:
+            self._sharing.keep(name, target.path, sha256)
 
     def _source(self, name: str) -> Source:
         with self._finding:

@@ -29,6 +29,7 @@ class Target:
 
     Attributes:
         path: The final name.
+        has_receipt: Whether it is a target.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Target:
     ) -> None:
         self._folder, self._artifact = folder, artifact
         self.path = place or folder / artifact.path
-        self._has_receipt = place is None
+        self.has_receipt = place is None
         self._asked = None if artifact.is_pinned else _asked(entry, artifact)
         self._seen: os.stat_result | None = None
 
@@ -80,7 +81,7 @@ class Target:
         Raises:
             StoreError: The disk refused.
         """
-        if self._has_receipt:
+        if self.has_receipt:
             path = self._artifact.path
             return receipts.append(self._folder, path, sha256, asked=self._asked).size
         with naming(self.path, "look at"):

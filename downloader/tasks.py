@@ -6,6 +6,7 @@ from downloader.commands.ci_key import task_ci_key
 from downloader.commands.lock import task_lock
 from downloader.commands.outdated import task_outdated
 from downloader.commands.plan import task_plan
+from downloader.commands.prune import task_prune
 from downloader.commands.verify import task_verify
 from downloader.fetch_tasks import task_fetch
 from downloader.reporter import Reporter
@@ -20,6 +21,7 @@ __all__ = [
     "task_lock",
     "task_outdated",
     "task_plan",
+    "task_prune",
     "task_verify",
 ]
 

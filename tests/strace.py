@@ -23,6 +23,8 @@ FAMILIES = {
     "open": ("?open", "?openat"),
     "mkdir": ("?mkdir", "?mkdirat"),
     "flock": ("flock",),
+    "link": ("?link", "?linkat"),
+    "chmod": ("?chmod", "?fchmodat", "?fchmodat2"),
 }
 """System calls that do the same; those with a question mark are not on every machine."""
 

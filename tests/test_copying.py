@@ -22,7 +22,7 @@ def test_a_copy_that_is_stopped_leaves_nothing(tmp_path: Path, stop_at: int) -> 
             raise Interrupted("Stopped.")
 
     with pytest.raises(Interrupted):
-        link(tmp_path / "a", tmp_path / "b", "copy", sha256(CONTENT), watch)
+        link(tmp_path / "a", tmp_path / "b", ("copy",), sha256(CONTENT), watch)
     assert not (tmp_path / "b").exists()
 
 
@@ -30,7 +30,7 @@ def test_a_copy_of_other_bytes_is_removed(tmp_path: Path) -> None:
     """What was read before it was copied may have changed since."""
     (tmp_path / "a").write_bytes(CONTENT)
     with pytest.raises(StoreError, match="other bytes"):
-        link(tmp_path / "a", tmp_path / "b", "copy", sha256(b"before"))
+        link(tmp_path / "a", tmp_path / "b", ("copy",), sha256(b"before"))
     assert not (tmp_path / "b").exists()
 
 

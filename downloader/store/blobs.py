@@ -2,37 +2,27 @@
 
 import contextlib
 import os
-import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-from downloader.durable import make_folder, naming, write_file
+from downloader.durable import naming
 from downloader.errors import StoreError
 from downloader.finding import Watch
-from downloader.hashing import sha256_of
 from downloader.quarantine import set_aside
-from downloader.store.linking import How, link
+from downloader.store.blob import Blob, Damaged, digest_of, is_as, is_same, look
+from downloader.store.layout import Layout
+from downloader.store.linking import CANNOT, WAYS, How, Made, SourceUnreadable, link
 from downloader.store.records import Records
 
-FORMAT = b"1\n"
 READ_ONLY = 0o444
-DIGEST_LENGTH = 64
 NONE = frozenset({"off", "no", "false", "0"})
-CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n"
-"""What tells backups to leave a folder out (bford.info/cachedir)."""
-
-
-class Damaged(Exception):  # noqa: N818 - no failure: the bytes are fetched again
-    """A blob had other bytes than its name says.
-
-    Attributes:
-        told: What was done with it, a sentence.
-        status: How it looked; targets that are hard links to it look the same.
-    """
-
-    def __init__(self, told: str, status: os.stat_result) -> None:
-        super().__init__(told)
-        self.told, self.status = told, status
+KEPT_BY: dict[How, tuple[Made, ...]] = {
+    **WAYS,
+    "auto": ("reflink", "hardlink"),
+    "hardlink": ("hardlink",),
+}
+"""How a blob comes of a target: by copy only where copies were asked for."""
 
 
 def store_at(name: str) -> "Store | None":
@@ -58,7 +48,8 @@ class Store:
 
     Args:
         root: Its folder; made when something is put in.
-        is_cache: Whether backups are told to leave it out.
+        is_cache: Whether it may lack bytes that would be on the disk twice, and backups are told to
+            leave it out.
         watch: Called often while a blob is copied; raises to stop that.
 
     Raises:
@@ -66,73 +57,78 @@ class Store:
     """
 
     def __init__(self, root: Path, *, is_cache: bool = True, watch: Watch = lambda: None) -> None:
-        self.root, self._is_cache, self._watch = root, is_cache, watch
+        self.root, self._watch = root, watch
+        self._layout = Layout(root, is_cache=is_cache)
+        self._ways = KEPT_BY if is_cache else WAYS
         self._records = Records(root / "records")
-        self._made = set[Path]()
-        self._check_format()
 
     def path(self, sha256: str) -> Path:
         """Return where the blob of this digest is, if it is there."""
-        return self.root / "sha256" / sha256[:2] / sha256
+        return self._layout.blob(sha256)
 
     def has(self, sha256: str) -> bool:
         """Whether there is such a blob; its bytes are not looked at."""
-        return self.path(sha256).is_file()
+        return os.path.isfile(self._layout.blob(sha256))  # noqa: PTH113 - False, not an error, where one may not look
 
-    def find(self, sha256: str, *, is_doubted: bool = False) -> Path | None:
+    def find(self, sha256: str, target: Path | None = None) -> Blob | None:
         """Return the blob of this digest when its bytes are right.
 
         Args:
             sha256: In hex.
-            is_doubted: Read it, however it looks.
+            target: Where a wrong file stands. When that and the blob are one, the blob is read.
 
         Raises:
-            StoreError: It cannot be read.
+            StoreError: It cannot be read, or lies behind a symlink.
             Damaged: It had other bytes; it was set aside.
         """
-        blob = self.path(sha256)
-        try:
-            status = blob.lstat()
-        except OSError:
+        blob = self._layout.blob(sha256)
+        status = look(blob)
+        if status is None:
             return None
+        self._layout.check_own(blob.parent)
         is_file = stat.S_ISREG(status.st_mode)
-        if is_file and not is_doubted and self._records.vouches(sha256, status):
-            return blob
-        with naming(blob, "read"):
-            actual = sha256_of(blob) if is_file else ""
+        if is_file and not self._is_doubted(sha256, status, target):
+            return Blob(blob, status)
+        actual = digest_of(blob) if is_file else "none"
         if actual == sha256:
-            self._records.note(sha256, status)
-            return blob
-        raise Damaged(set_aside(blob, self.root, status.st_size, actual or "none"), status)
+            self._note(sha256, status)
+            return Blob(blob, status)
+        if actual is not None:
+            self._set_aside(blob, status, actual)
+        return None
 
-    def peek(self, sha256: str, *, is_doubted: bool = False) -> Path | None:
+    def peek(self, sha256: str, target: Path | None = None) -> Blob | None:
         """Return what `find` would, and change nothing: damage is as if there were no blob.
 
         Raises:
             StoreError: It cannot be read.
         """
-        blob = self.path(sha256)
-        if not self.must_read(sha256, is_doubted=is_doubted):
-            return blob if blob.is_file() and not blob.is_symlink() else None
-        with naming(blob, "read"):
-            return blob if sha256_of(blob) == sha256 else None
+        blob = self._layout.blob(sha256)
+        status = look(blob)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return None
+        is_doubted = self._is_doubted(sha256, status, target)
+        return None if is_doubted and digest_of(blob) != sha256 else Blob(blob, status)
 
-    def must_read(self, sha256: str, *, is_doubted: bool = False) -> bool:
+    def must_read(self, sha256: str, target: Path | None = None) -> bool:
         """Whether there is a blob that `find` would read before it believes it."""
-        try:
-            status = self.path(sha256).lstat()
-        except OSError:
+        status = look(self._layout.blob(sha256))
+        if status is None or not stat.S_ISREG(status.st_mode):
             return False
-        is_file = stat.S_ISREG(status.st_mode)
-        return is_file and (is_doubted or not self._records.vouches(sha256, status))
+        return self._is_doubted(sha256, status, target)
 
-    def note(self, sha256: str) -> None:
+    def linked(self, blob: Blob) -> None:
         """Note how a blob looks now that we changed no byte of it, but made a link to it."""
-        with contextlib.suppress(OSError, StoreError):  # it costs one hashing
-            self._records.note(sha256, self.path(sha256).lstat())
+        now = look(blob.path)
+        if now is None or now.st_ctime_ns == blob.status.st_ctime_ns or not is_as(now, blob.status):
+            return
+        self._note(blob.path.name, now)
 
     def keep(self, file: Path, sha256: str, how: How, *, leaves_mode: bool = False) -> None:
         """Take a verified file's bytes in; the file stays where it is.
+
+        Where only a copy could be had that nobody asked for, a cache does not take them in: they
+        would be on the disk twice.
 
         Args:
             file: The file. Where it becomes a hard link of the blob, it is read-only from now on.
@@ -143,30 +139,40 @@ class Store:
         Raises:
             StoreError: The disk refused.
         """
-        blob = self.path(sha256)
-        self._make_room(blob.parent)
-        if blob.exists():
+        blob = self._layout.blob(sha256)
+        self._layout.make_room(blob.parent)
+        if look(blob) is not None:
             return
-        unfinished = blob.parent / f".{secrets.token_hex(8)}.new"
         with naming(blob, "write"):
-            made = link(file, unfinished, how, sha256, self._watch)
             try:
-                is_theirs = leaves_mode and made == "hardlink"
-                if (
-                    os.name != "nt" and not is_theirs
-                ):  # there a read-only file can be neither replaced nor removed
-                    unfinished.chmod(READ_ONLY)
-                unfinished.replace(blob)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    unfinished.unlink()
+                made = link(file, blob, self._ways[how], sha256, self._watch)
+            except (FileExistsError, SourceUnreadable):
+                return  # somebody else was quicker: to keep them, or to remove the file
+            except OSError as error:
+                if error.errno in CANNOT and "copy" not in self._ways[how]:
+                    return
                 raise
-            self._records.note(sha256, blob.lstat())
+            with contextlib.suppress(FileNotFoundError):  # it was pruned at once
+                is_theirs = leaves_mode and made == "hardlink"
+                if not is_theirs and os.name != "nt":
+                    blob.chmod(READ_ONLY)  # Windows could neither replace nor remove it then
+                self._records.note(sha256, blob.lstat())
 
-    def digests(self) -> list[str]:
-        """Return the names of all blobs."""
-        found = (each.name for each in self.root.glob("sha256/??/*"))
-        return sorted(each for each in found if len(each) == DIGEST_LENGTH)
+    def digests(self) -> Iterator[str]:
+        """Yield the names of all blobs.
+
+        Raises:
+            StoreError: They cannot be listed.
+        """
+        return self._layout.digests()
+
+    def forget_all_but(self, digests: set[str]) -> None:
+        """Drop what is noted of blobs that are no more.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        self._records.keep_only(digests)
 
     def remove(self, sha256: str) -> None:
         """Remove a blob; targets that are links to it stay.
@@ -177,34 +183,29 @@ class Store:
         with naming(self.path(sha256), "remove"):
             self.path(sha256).unlink(missing_ok=True)
 
-    def forget_all_but(self, digests: set[str]) -> None:
-        """Drop what is noted of blobs that are no more.
+    def _is_doubted(self, sha256: str, status: os.stat_result, target: Path | None) -> bool:
+        """Whether a blob is read first: a wrong target is the same file, or it looks changed."""
+        if target is not None and is_same(target, status):
+            return True
+        return not self._records.vouches(sha256, status)
+
+    def _note(self, sha256: str, status: os.stat_result) -> None:
+        with contextlib.suppress(StoreError):  # it costs one hashing
+            self._records.note(sha256, status)
+
+    def _set_aside(self, blob: Path, status: os.stat_result, actual: str) -> None:
+        """Move a blob out of the way; targets that are the same file look changed from now on.
 
         Raises:
-            StoreError: The disk refused.
+            Damaged: It was; nothing is raised where somebody else was quicker.
         """
-        self._records.keep_only(digests)
-
-    def _check_format(self) -> None:
-        file = self.root / "format"
-        with naming(file, "read"):
-            try:
-                found = file.read_bytes()
-            except FileNotFoundError:
+        if stat.S_ISREG(status.st_mode):
+            with contextlib.suppress(OSError):
+                os.utime(blob)
+        try:
+            told = set_aside(blob, self.root, status.st_size, actual)
+        except StoreError:
+            if look(blob) is None:
                 return
-        if found != FORMAT:
-            raise StoreError(
-                f"The store {self.root} was made by a newer modelmake.",
-                hint="Update modelmake, or set MODELMAKE_STORE to another folder, or to off.",
-            )
-
-    def _make_room(self, folder: Path) -> None:
-        if folder in self._made:
-            return
-        if not (self.root / "format").exists():
-            make_folder(self.root)
-            if self._is_cache:
-                write_file(self.root / "CACHEDIR.TAG", CACHE_TAG)
-            write_file(self.root / "format", FORMAT)
-        make_folder(folder)
-        self._made.add(folder)
+            raise
+        raise Damaged(told, status)

@@ -1,71 +1,158 @@
 """Who is fetching which bytes just now: one of all threads and processes; the others wait for it.
 
 So the same bytes are fetched once, under whatever names and for whatever projects. A claim is a
-locked file that says where its holder's partial is, whose growth shows that it is at work. Where
-locks are of no use, each fetches for itself.
+lock on one byte of the file `claims`, at a place that the digest gives: one system call for a
+small file, nothing to tidy up, and gone with the process however it ends. Where a file is large,
+a note says where it grows, which shows that its holder is at work. Where locks are of no use, each
+fetches for itself.
 """
 
 import contextlib
 import os
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from downloader.durable import make_folder, naming
-from downloader.transfer.locked_file import open_locked
+from downloader.durable import BINARY, NO_FOLLOW, make_folder, naming
+from downloader.transfer.locked_file import HELD
 from downloader.transfer.turn import Turn
+
+FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
+DIGITS = 15
+"""How many hex digits of a digest make the place: 60 bits, as much as systems can lock."""
+GROWING = "growing"
+NOTED_BYTES = 16 << 20
+"""From which size on a note says where a file grows: smaller ones are there soon."""
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int, place: int) -> None:
+        os.lseek(descriptor, place, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+    def _unlock(descriptor: int, place: int) -> None:
+        os.lseek(descriptor, place, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int, place: int) -> None:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+
+    def _unlock(descriptor: int, place: int) -> None:
+        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, place)
 
 
 class Claims:
     """The claims of one store.
 
     Args:
-        folder: Where they are.
+        folder: The store's.
         stop: Ends every wait.
     """
 
     def __init__(self, folder: Path, stop: threading.Event) -> None:
         self._folder, self._stop = folder, stop
-        self._claiming = threading.Lock()
-        self._ours: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @contextmanager
-    def claimed(self, sha256: str, partial: Path, notice: Callable[[str], None]) -> Iterator[None]:
+    def claimed(
+        self, sha256: str, partial: Path, size: int | None, notice: Callable[[str], None]
+    ) -> Iterator[None]:
         """Keep everybody else from fetching these bytes, after those who do now.
 
         Args:
             sha256: Which bytes.
             partial: Where they will grow.
+            size: How many they are, where that is known.
             notice: Takes one line for the user, about a long wait.
 
         Raises:
             StoreError: The disk refused.
             Interrupted: The run was stopped while others had the claim.
         """
-        with self._claiming:
-            ours = self._ours[sha256]
-        with ours:
-            make_folder(self._folder)
-            name = self._folder / f"{sha256}.lock"
-            with naming(name, "lock"):
-                descriptor, path = open_locked(name, _Watching(self._stop, notice))
+        ours = _claims_of(self._folder)
+        with ours.thread(sha256), contextlib.ExitStack() as closing:
+            if ours.lock(sha256, Turn(self._stop, notice)):
+                closing.callback(ours.unlock, sha256)
+                if size is None or size >= NOTED_BYTES:
+                    note = self._folder / GROWING / sha256
+                    closing.callback(_remove, note)
+                    _write(note, partial)
+            yield
+
+
+class _Ours:
+    """What this process has of one store's claims.
+
+    There is one for all its runs, never closed: locks of bytes are the process's, and closing any
+    descriptor of the file would drop them all (fcntl(2)).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "claims"
+        make_folder(folder)
+        with naming(self._path, "lock"):
+            self._descriptor = os.open(self._path, FLAGS, 0o666)
+        self._changing = threading.Lock()
+        self._threads: dict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def thread(self, sha256: str) -> threading.Lock:
+        """Return what keeps the threads of this process apart."""
+        with self._changing:
+            return self._threads[sha256]
+
+    def lock(self, sha256: str, turn: Turn) -> bool:
+        """Wait for the claim; False where locks are of no use, or its holder is not believed."""
+        while True:
             try:
-                os.write(descriptor, os.fsencode(partial))
-                yield
-            finally:
-                with contextlib.suppress(OSError):  # Windows removes no open file; it may stay
-                    path.unlink()
-                os.close(descriptor)
+                with self._changing:
+                    _lock(self._descriptor, int(sha256[:DIGITS], 16))
+            except OSError as error:
+                if error.errno not in HELD:
+                    turn.warn_of_useless_locks(self._path.parent)
+                    return False
+            else:
+                return True
+            if not turn.wait(self._growing(sha256)):
+                return False
+
+    def unlock(self, sha256: str) -> None:
+        """Give the claim up."""
+        with contextlib.suppress(OSError), self._changing:
+            _unlock(self._descriptor, int(sha256[:DIGITS], 16))
+
+    def _growing(self, sha256: str) -> Path:
+        """Return the holder's partial, where a note says which that is."""
+        try:
+            named = self._path.with_name(GROWING).joinpath(sha256).read_bytes()
+        except OSError:
+            return self._path
+        return Path(os.fsdecode(named)) if named and b"\0" not in named else self._path
 
 
-class _Watching(Turn):
-    """A turn that looks at the holder's partial, not at the claim, which never grows."""
+_claims: dict[tuple[int, Path], _Ours] = {}
+_opening = threading.Lock()
 
-    def wait(self, path: Path) -> bool:
-        """See Turn."""
-        with contextlib.suppress(OSError, ValueError):
-            if named := path.read_bytes():
-                return super().wait(Path(os.fsdecode(named)))
-        return super().wait(path)
+
+def _claims_of(folder: Path) -> _Ours:
+    """Return this process's claims; a forked one has locks of its own (fcntl(2))."""
+    key = os.getpid(), folder
+    with _opening:
+        if key not in _claims:
+            _claims[key] = _Ours(folder)
+        return _claims[key]
+
+
+def _write(note: Path, partial: Path) -> None:
+    make_folder(note.parent)
+    with naming(note, "write"):
+        note.write_bytes(os.fsencode(partial))
+
+
+def _remove(note: Path) -> None:
+    with contextlib.suppress(OSError):
+        note.unlink()

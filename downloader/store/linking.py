@@ -7,10 +7,11 @@ Windows have other calls for reflinks, which are not used: there it is a hard li
 
 import contextlib
 import errno
+import functools
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -31,15 +32,15 @@ WAYS: dict[How, tuple[Made, ...]] = {
 }
 """What is tried in turn. Who asked for a reflink wants no file that is shared when written."""
 
-NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW | BINARY
+NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW | BINARY
 CANNOT = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.EINVAL}
     | {errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOTSUP}
 )
 """What says that a file system, a limit or the rule fs.protected_hardlinks forbids this way."""
 
-_no_reflinks = set[tuple[int, int]]()
-"""Pairs of devices between which there are none: asked once, not for each file."""
+_no_reflinks = set[int]()
+"""Devices on which there are none: asked once, not for each file."""
 
 if sys.platform == "linux":
     import fcntl
@@ -54,40 +55,46 @@ else:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
-def link(source: Path, new: Path, how: How, sha256: str, watch: Watch = lambda: None) -> Made:
-    """Make a new file of the bytes of another one.
+class SourceUnreadable(StoreError):  # noqa: N818 - reads as what happened
+    """The file that bytes were to be taken from cannot be read, or is gone."""
+
+
+def link(
+    source: Path, new: Path, ways: Sequence[Made], sha256: str, watch: Watch = lambda: None
+) -> Made:
+    """Make a new file of the bytes of another one; it appears whole, in one step.
 
     Args:
         source: The file; it is not written to.
         new: A name where nothing is.
-        how: Which way is wanted; where it cannot be had, a copy.
+        ways: Which ways are tried in turn.
         sha256: What the bytes are; a copy is read again.
-        watch: Called often while a copy is made.
+        watch: Called often while a copy is made; raises to stop that.
 
     Returns:
         Which way it was.
 
     Raises:
         OSError: None of them worked; nothing is at the new name.
-        StoreError: The copy has other bytes; it was removed.
+        SourceUnreadable: The file cannot be read, is gone, or has other bytes.
     """
-    for way in WAYS[how]:
+    for way in ways:
         try:
-            _MAKERS[way](source, new, watch)
+            _make(way, source, new, sha256, watch)
         except OSError as error:
-            if way == "copy" or error.errno not in CANNOT:
+            if way == ways[-1] or error.errno not in CANNOT:
                 raise
         else:
-            return way if way != "copy" else _checked(new, sha256, watch)
-    raise AssertionError(how)
+            return way
+    raise AssertionError(ways)
 
 
 def has_reflinks(folder: Path) -> bool:
     """Whether the file system of a folder can make them; tried with two empty files."""
     source, new = (folder / f".{secrets.token_hex(8)}.new" for _ in range(2))
     try:
-        with _made(source):
-            _reflink(source, new, lambda: None)
+        source.touch(exist_ok=False)
+        _reflink(source, new)
     except OSError:
         return False
     else:
@@ -98,56 +105,69 @@ def has_reflinks(folder: Path) -> bool:
                 each.unlink()
 
 
-def _checked(new: Path, sha256: str, watch: Watch) -> Made:
-    """Read a copy again, and remove it where it is not what it is to be."""
-    digest = new_sha256()
+def _make(way: Made, source: Path, new: Path, sha256: str, watch: Watch) -> None:
+    if way == "hardlink":
+        _hardlink(source, new)
+    elif way == "reflink":
+        _reflink(source, new)
+    else:
+        _copy(source, new, sha256, watch)
+
+
+def _hardlink(source: Path, new: Path) -> None:
     try:
-        with _opened(new, os.O_RDONLY | NO_FOLLOW | BINARY) as copy:
-            feed_all(copy, os.fstat(copy).st_size, (digest,), watch)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            new.unlink()
+        os.link(source, new, follow_symlinks=False)
+    except FileNotFoundError:
+        if new.parent.is_dir():
+            raise _unreadable(source, "it is gone") from None
         raise
-    if digest.hexdigest() != sha256:
-        new.unlink()
-        raise StoreError(f"The copy at {new} had other bytes than what was copied.")
-    return "copy"
 
 
-def _reflink(source: Path, new: Path, _watch: Watch) -> None:
-    devices = (source.lstat().st_dev, new.parent.lstat().st_dev)
-    if devices in _no_reflinks:
+def _reflink(source: Path, new: Path) -> None:
+    device = _device(new.parent)
+    if device in _no_reflinks:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-    with _opened(source, os.O_RDONLY | NO_FOLLOW | BINARY) as from_, _made(new) as to:
+    with _opened(source) as from_, _made(new) as to:
         try:
             _clone(from_, to)
         except OSError as error:
-            if error.errno in CANNOT:
-                _no_reflinks.add(devices)
+            if error.errno in CANNOT - {errno.EXDEV}:
+                _no_reflinks.add(device)
             raise
         os.fsync(to)
 
 
-def _hardlink(source: Path, new: Path, _watch: Watch) -> None:
-    os.link(source, new, follow_symlinks=False)
-
-
-def _copy(source: Path, new: Path, watch: Watch) -> None:
-    buffer, position = memoryview(bytearray(BUFFER_BYTES)), 0
-    with _opened(source, os.O_RDONLY | NO_FOLLOW | BINARY) as from_, _made(new) as to:
-        while count := read_at(from_, buffer, position):
+def _copy(source: Path, new: Path, sha256: str, watch: Watch) -> None:
+    with _opened(source) as from_, _made(new) as to:
+        digest, buffer, size = new_sha256(), memoryview(bytearray(BUFFER_BYTES)), 0
+        while count := _read(source, from_, buffer, size):
             watch()
-            write_at(to, buffer[:count], position)
-            position += count
+            write_at(to, buffer[:count], size)
+            size += count
         os.fsync(to)
+        feed_all(to, size, (digest,), watch)
+        if digest.hexdigest() != sha256:
+            raise _unreadable(source, "a copy of it has other bytes")
 
 
-_MAKERS = {"reflink": _reflink, "hardlink": _hardlink, "copy": _copy}
+def _read(source: Path, descriptor: int, buffer: memoryview, offset: int) -> int:
+    try:
+        return read_at(descriptor, buffer, offset)
+    except OSError as error:
+        raise _unreadable(source, error.strerror) from error
+
+
+@functools.lru_cache(1024)
+def _device(folder: Path) -> int:
+    return folder.lstat().st_dev
 
 
 @contextlib.contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    descriptor = os.open(path, flags, 0o666)
+def _opened(source: Path) -> Iterator[int]:
+    try:
+        descriptor = os.open(source, os.O_RDONLY | NO_FOLLOW | BINARY)
+    except OSError as error:
+        raise _unreadable(source, error.strerror) from error
     try:
         yield descriptor
     finally:
@@ -156,11 +176,20 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _made(new: Path) -> Iterator[int]:
-    """Open a new file, and remove it when the block fails."""
-    with _opened(new, NEW_FILE) as descriptor:
+    """Open a new file beside the name, and give it the name when the block went well."""
+    unfinished = new.with_name(f".{new.name}-{secrets.token_hex(4)}.new")
+    descriptor = os.open(unfinished, NEW_FILE, 0o666)
+    try:
         try:
             yield descriptor
-        except BaseException:
-            with contextlib.suppress(OSError):
-                new.unlink()
-            raise
+        finally:
+            os.close(descriptor)
+        unfinished.replace(new)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise
+
+
+def _unreadable(source: Path, why: str | None) -> SourceUnreadable:
+    return SourceUnreadable(f"{source} cannot be used: {why}.")

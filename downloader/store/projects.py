@@ -1,6 +1,8 @@
 """The projects that sync with a store: remembered, so that what their locks name is kept."""
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,20 +12,33 @@ from downloader import lockfile
 from downloader.durable import naming, write_file
 from downloader.errors import StoreError
 from downloader.lockfile import Lockfile
+from downloader.transfer.locked_file import machine
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """One project, by absolute paths."""
 
     lock: str
+    manifest: str
     folders: dict[str, str]
     """Each model's folder."""
+    former: tuple[str, ...] = ()
+    """Folders of models that were declared once."""
+    mount: str = ""
+    """Where the disk is mounted that it is on."""
+    machine: str = ""
+    """Which machine it was seen on."""
 
     @property
     def is_gone(self) -> bool:
-        """Whether its models.lock is there no more, in a folder that can be looked at."""
-        lock = Path(self.lock)
-        return not lock.exists() and lock.parent.parent.is_dir()
+        """Whether it is there no more: on this machine, on a disk that is mounted."""
+        is_there = os.path.lexists(self.lock) or os.path.lexists(self.manifest)
+        return not is_there and self.machine == machine() and os.path.ismount(self.mount)
+
+    @property
+    def has_no_lock(self) -> bool:
+        """Whether its models.lock is there no more, and it itself is."""
+        return not os.path.lexists(self.lock) and os.path.lexists(self.manifest)
 
     def locked(self) -> Lockfile:
         """Return its models.lock.
@@ -47,6 +62,24 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
                     yield Path(self.folders[name]) / each.path
 
 
+def known(lock: Path, manifest: Path, folders: dict[str, str]) -> Known:
+    """Return a project as it is noted.
+
+    Args:
+        lock: Its models.lock; this and all paths absolute.
+        manifest: Its models.yaml.
+        folders: Each model's folder.
+    """
+    mount = next(each for each in lock.parents if os.path.ismount(each) or each.parent == each)
+    return Known(
+        lock=str(lock),
+        manifest=str(manifest),
+        folders=folders,
+        mount=str(mount),
+        machine=machine(),
+    )
+
+
 class Projects:
     """What is remembered in a store's folder `projects`."""
 
@@ -54,14 +87,21 @@ class Projects:
         self._folder = folder
 
     def remember(self, project: Known) -> None:
-        """Note a project, where it was not noted as it is.
+        """Note a project, where it was not noted as it is; folders that were noted are kept.
 
         Raises:
             StoreError: The disk refused.
         """
-        file, content = self._file(project), msgspec.json.encode(project)
-        if not file.exists() or file.read_bytes() != content:
-            write_file(file, content)
+        file = self.file(project)
+        before = None
+        with contextlib.suppress(StoreError):  # none yet, or one that is torn
+            before = _read(file)
+        folders = {*project.folders.values()}
+        former = {*before.former, *before.folders.values()} - folders if before else set[str]()
+        there = tuple(sorted(each for each in former if os.path.isdir(each)))  # noqa: PTH112 - False where one may not look
+        now = msgspec.structs.replace(project, former=there)
+        if now != before:
+            write_file(file, msgspec.json.encode(now))
 
     def forget(self, project: Known) -> None:
         """Drop a project.
@@ -69,20 +109,35 @@ class Projects:
         Raises:
             StoreError: The disk refused.
         """
-        with naming(self._file(project), "remove"):
-            self._file(project).unlink(missing_ok=True)
+        with naming(self.file(project), "remove"):
+            self.file(project).unlink(missing_ok=True)
 
-    def all(self) -> list[Known]:
-        """Return the projects that were noted.
+    def look(self) -> tuple[list[Known], list[StoreError]]:
+        """Return the projects that were noted, and why others could not be read.
 
         Raises:
-            StoreError: One cannot be read: nobody can tell then what is still needed.
+            StoreError: The folder cannot be listed.
         """
-        return [_read(each) for each in sorted(self._folder.glob("*.json"))]
+        found, errors = [], []
+        for file in self._files():
+            try:
+                found.append(_read(file))
+            except StoreError as error:
+                errors.append(error)
+        return found, errors
 
-    def _file(self, project: Known) -> Path:
+    def file(self, project: Known) -> Path:
+        """Return where a project is noted."""
         digest = hashlib.sha256(project.lock.encode(), usedforsecurity=False).hexdigest()
         return self._folder / f"{digest[:32]}.json"
+
+    def _files(self) -> list[Path]:
+        with naming(self._folder, "list"):
+            try:
+                found = [Path(each.path) for each in os.scandir(self._folder)]
+            except FileNotFoundError:
+                return []
+        return sorted(each for each in found if each.suffix == ".json" and each.name[0] != ".")
 
 
 def _read(file: Path) -> Known:

@@ -5,6 +5,7 @@ written with the old modification time put back do not pass; a link made or remo
 which costs one hashing where that was not done by us.
 """
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 
 from downloader import appending
 from downloader.durable import write_file
+from downloader.errors import StoreError
 
 SPARE_LINES = 10_000
 """How many lines of blobs that have a newer one are left before the file is written anew."""
@@ -38,16 +40,16 @@ class Records:
         self._file = file
         self._loading = threading.Lock()
         self._known: dict[str, Record] = {}
-        self._read_bytes = -1
-        self._is_long = False
+        self._inode, self._read_bytes, self._lines = -1, 0, 0
 
     def vouches(self, sha256: str, status: os.stat_result) -> bool:
         """Whether the blob looks as it did when it was last verified; nothing is written."""
         seen = _record(sha256, status)
         if self._known.get(sha256) == seen:
             return True
-        self._load()  # another process may have noted it since
-        return self._known.get(sha256) == seen
+        with self._loading:
+            self._load()  # another process may have noted it since
+            return self._known.get(sha256) == seen
 
     def note(self, sha256: str, status: os.stat_result) -> None:
         """Note how a blob looks whose bytes are known to be right.
@@ -57,8 +59,10 @@ class Records:
         """
         record = self._known[sha256] = _record(sha256, status)
         appending.append_line(self._file, msgspec.json.encode(record) + b"\n")
-        if self._is_long:
-            self._tidy()
+        if self._lines > 2 * len(self._known) + SPARE_LINES:
+            with self._loading, contextlib.suppress(StoreError):  # it is long, and no worse
+                self._load()
+                self._rewrite()
 
     def keep_only(self, digests: set[str]) -> None:
         """Drop the records of all other blobs.
@@ -67,29 +71,32 @@ class Records:
             StoreError: The disk refused.
         """
         with self._loading:
-            self._known = {each.sha256: each for each in appending.read(self._file, _decoder)}
-            self._rewrite([each for each in self._known.values() if each.sha256 in digests])
+            self._load()
+            self._known = {key: each for key, each in self._known.items() if key in digests}
+            if self._lines > len(self._known):
+                self._rewrite()
 
     def _load(self) -> None:
-        with self._loading:
-            size_bytes = self._file.stat().st_size if self._file.exists() else 0
-            if size_bytes == self._read_bytes:
-                return
-            self._read_bytes = size_bytes
-            lines = list(appending.read(self._file, _decoder))
-            self._known = {each.sha256: each for each in lines}
-            self._is_long = len(lines) > 2 * len(self._known) + SPARE_LINES
+        """Read what was appended since the last time, by whichever process."""
+        try:
+            with self._file.open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                if inode != self._inode:  # a whole new file, as after `keep_only` elsewhere
+                    self._inode, self._read_bytes, self._lines = inode, 0, 0
+                    self._known.clear()
+                file.seek(self._read_bytes)
+                text = file.read()
+        except OSError:
+            return
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read_bytes += len(whole)
+        self._lines += whole.count(b"\n")
+        self._known.update({each.sha256: each for each in appending.decoded(whole, _decoder)})
 
-    def _tidy(self) -> None:
-        with self._loading:
-            self._is_long = False
-            self._known = {each.sha256: each for each in appending.read(self._file, _decoder)}
-            self._rewrite(list(self._known.values()))
-
-    def _rewrite(self, records: list[Record]) -> None:
+    def _rewrite(self) -> None:
         with appending.writing:
-            text = b"".join(msgspec.json.encode(each) + b"\n" for each in records)
-            write_file(self._file, text)
+            lines = [msgspec.json.encode(each) + b"\n" for each in self._known.values()]
+            write_file(self._file, b"".join(lines))
 
 
 def _record(sha256: str, status: os.stat_result) -> Record:

@@ -22,7 +22,8 @@ from downloader.transfer.turn import Turn
 
 PARTIALS = "partials"
 FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
-LOOKING = os.O_RDONLY | NO_FOLLOW | BINARY | getattr(os, "O_NONBLOCK", 0)  # a FIFO would block
+NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # a FIFO would block
+LOOKING = os.O_RDONLY | NO_FOLLOW | BINARY | NO_WAITING
 
 HELD = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK})
 """What a lock says that somebody else has; Windows says one of the last two."""
@@ -111,13 +112,14 @@ def wait_until_free(target: Path, turn: Turn) -> None:
     Raises:
         Interrupted: The user stopped the run.
     """
-    while _is_held(target) and turn.wait(target):
+    while is_held(target) and turn.wait(target):
         pass
 
 
-def _is_held(target: Path) -> bool:
+def is_held(path: Path) -> bool:
+    """Whether another process has the file; False where there is none, or locks tell nothing."""
     try:
-        descriptor = os.open(target, LOOKING)
+        descriptor = os.open(path, LOOKING)
     except OSError:
         return False
     try:
@@ -126,6 +128,29 @@ def _is_held(target: Path) -> bool:
         return error.errno in HELD
     else:
         return False
+    finally:
+        os.close(descriptor)
+
+
+def remove_unless_held(partial: Path) -> bool:
+    """Remove a partial and its journal, and return whether that was done.
+
+    Not while another process has it, nor where locks keep nobody out; who waits for it meanwhile
+    finds another file under the name, and looks again.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    try:
+        descriptor = os.open(partial, FLAGS & ~os.O_CREAT | NO_WAITING)
+    except FileNotFoundError:
+        return True
+    try:
+        if _take_lock(descriptor, partial) is not _Lock.OURS:
+            return False
+        partial.with_suffix(".journal").unlink(missing_ok=True)
+        partial.unlink()
+        return True
     finally:
         os.close(descriptor)
 

@@ -154,9 +154,9 @@ def test_records_of_ten_thousand_links_are_not_rewritten(
     """A look into the store writes nothing, even where its records are long; a link tidies them."""
     monkeypatch.setattr("downloader.store.records.SPARE_LINES", 3)
     own = prepare(tmp_path, server, {"f.bin": State("missing", "good")}, tmp_path / "store")
-    store = Store(tmp_path / "store")
+    store, digest = Store(tmp_path / "store"), sha256(State().content)
     for _ in range(20):
-        store.note(sha256(State().content))
+        store._records.note(digest, store.path(digest).lstat())
     before = (tmp_path / "store/records").read_bytes()
     plan(project(tmp_path, **own))
     assert (tmp_path / "store/records").read_bytes() == before

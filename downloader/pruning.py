@@ -1,0 +1,154 @@
+"""What nobody needs any more, of a store and of the projects that share it: found, then removed.
+
+A blob is needed while the models.lock of any remembered project names it, whether the target is
+there or not. Where one project is out of sight, no blob is removed: nobody can tell what it needs.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from downloader.errors import ModelmakeError, StoreError
+from downloader.lockfile import LockedModel
+from downloader.project import Project
+from downloader.sharing import PROJECTS, known_as
+from downloader.store import Known, Projects, Store, store_at
+from downloader.transfer.locked_file import partial_name
+from downloader.waste import BLOB, Ages, Wanted, Waste, freed_bytes, of_model, of_store
+
+
+@dataclass(slots=True)
+class Found:
+    """What a look at all of it gave.
+
+    Attributes:
+        waste: What may go.
+        forgotten: Projects that are there no more.
+        hindrances: Why no blob may go, where that is so.
+    """
+
+    waste: list[Waste] = field(default_factory=list)
+    forgotten: list[Known] = field(default_factory=list)
+    hindrances: list[ModelmakeError] = field(default_factory=list)
+
+
+class Pruner:
+    """Prunes one store, and what the projects that share it keep beside their models.
+
+    Args:
+        project: The project this is run in; it counts, remembered or not.
+        ages: What is old.
+        notice: Takes lines for the user.
+
+    Raises:
+        StoreError: The store cannot be used.
+    """
+
+    def __init__(self, project: Project, ages: Ages, notice: Callable[[str], None]) -> None:
+        self._own = known_as(project)
+        self._ages, self._notice = ages, notice
+        self._store: Store | None = store_at(project.settings.store)
+        self._wanted: dict[str, Wanted | None] = {}
+
+    def find(self) -> Found:
+        """Return what may go; nothing is changed.
+
+        Raises:
+            StoreError: The store cannot be listed.
+        """
+        found = Found()
+        digests = list(self._store.digests()) if self._store else []  # before the locks are read
+        needed = set[str]()
+        for project in self._projects(found):
+            needed |= self._needed(project, found)
+        for folder, wanted in self._wanted.items():
+            found.waste += of_model(Path(folder), wanted, self._ages)
+        if self._store:
+            if not found.hindrances:
+                found.waste[:0] = _unneeded(self._store, digests, needed)
+            found.waste += of_store(self._store.root, self._ages)
+        return found
+
+    def remove(self, found: Found) -> Iterator[Waste]:
+        """Remove what was found, and yield what is gone; what the disk refuses is a hindrance."""
+        for each in found.waste:
+            try:
+                if each.remove():
+                    yield each
+            except StoreError as error:
+                found.hindrances.append(error)
+        if self._store:
+            for project in found.forgotten:
+                Projects(self._store.root / PROJECTS).forget(project)
+            self._store.forget_all_but(set(self._store.digests()))
+
+    def _projects(self, found: Found) -> Iterator[Known]:
+        """Yield this project, and those that are remembered and there."""
+        yield self._own
+        if self._store is None:
+            return
+        remembered, unreadable = Projects(self._store.root / PROJECTS).look()
+        found.hindrances += unreadable
+        for project in remembered:
+            if project.lock == self._own.lock:
+                self._add(dict.fromkeys(project.former, NOTHING))
+            elif project.is_gone:
+                found.forgotten.append(project)
+            else:
+                yield project
+
+    def _needed(self, project: Known, found: Found) -> set[str]:
+        """Return the digests that a project's lock names, and note what its folders may hold."""
+        self._add(dict.fromkeys(project.former, NOTHING))
+        if project.has_no_lock:
+            self._add(dict.fromkeys(project.folders.values(), NOTHING))
+            if project is not self._own:
+                self._notice(f"{project.lock} is not there: nothing is kept for that project.")
+            return set()
+        try:
+            models = project.locked().models
+        except ModelmakeError as error:
+            self._add(dict.fromkeys(project.folders.values()))
+            found.hindrances.append(self._out_of_sight(project, error))
+            return set()
+        self._add({at: _wanted(models.get(name)) for name, at in project.folders.items()})
+        artifacts = [a for model in models.values() for a in (*model.files, *model.archives)]
+        return {each.sha256 for each in artifacts if each.sha256}
+
+    def _add(self, folders: dict[str, Wanted | None]) -> None:
+        """Note folders; several models, and several projects, may share one."""
+        for folder, wanted in folders.items():
+            key = os.path.realpath(folder)
+            before = self._wanted.get(key, NOTHING)
+            self._wanted[key] = before | wanted if before and wanted else None
+
+    def _out_of_sight(self, project: Known, error: ModelmakeError) -> StoreError:
+        told = f"No blob is removed: nobody can tell which ones {project.lock} names. {error}"
+        if project is self._own or self._store is None:
+            return StoreError(told, hint=error.hint)
+        note = Projects(self._store.root / PROJECTS).file(project)
+        return StoreError(told, hint=f"Where that project is gone for good, remove {note}.")
+
+
+NOTHING = Wanted(frozenset(), frozenset())
+
+
+def _wanted(model: LockedModel | None) -> Wanted:
+    if model is None:
+        return NOTHING
+    files = (*model.files, *model.archives)
+    return Wanted(
+        frozenset(partial_name(each.path) for each in files),
+        frozenset(each.path for each in model.archives),
+    )
+
+
+def _unneeded(store: Store, digests: list[str], needed: set[str]) -> Iterator[Waste]:
+    for sha256 in digests:
+        if sha256 not in needed:
+            path = store.path(sha256)
+            frees = freed_bytes(path)
+            also = "" if frees else "; it frees nothing, since a target is the same file"
+            why = f"no models.lock names it{also}"
+            yield Waste(kind=BLOB, path=path, frees_bytes=frees, why=why)

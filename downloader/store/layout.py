@@ -1,0 +1,110 @@
+"""Where everything lies in a store, and that it is the store's own: no symlink leads elsewhere.
+
+The root itself may be a symlink, as users make one to a larger disk.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from downloader.durable import make_folder, naming, write_file
+from downloader.errors import StoreError
+from downloader.quarantine import FOLDER as QUARANTINE
+
+BLOBS = "sha256"
+OWN = (BLOBS, QUARANTINE, "records", "growing", "projects")
+"""What is read and written without a further look."""
+DIGEST = re.compile("[0-9a-f]{64}")
+FORMAT = b"1\n"
+CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n"
+"""What tells backups to leave a folder out (bford.info/cachedir)."""
+
+
+class Layout:
+    """The folders of one store.
+
+    Args:
+        root: Its folder; made when something is put in.
+        is_cache: Whether backups are told to leave it out.
+
+    Raises:
+        StoreError: It is of a newer version, or no folder, or cannot be read, or a symlink leads
+            elsewhere from it.
+    """
+
+    def __init__(self, root: Path, *, is_cache: bool = True) -> None:
+        self.root, self._is_cache = root, is_cache
+        self._own = set[Path]()
+        self._made = set[Path]()
+        self._check_format()
+        for name in OWN:
+            self.check_own(root / name)
+
+    def blob(self, sha256: str) -> Path:
+        """Return where the blob of this digest is, if it is there."""
+        return self.root / BLOBS / sha256[:2] / sha256
+
+    def make_room(self, folder: Path) -> None:
+        """Make a folder for blobs, and with the first one the store.
+
+        Raises:
+            StoreError: The disk refused, or as `check_own`.
+        """
+        if folder in self._made:
+            return
+        if not os.path.exists(self.root / "format"):  # noqa: PTH110 - no error where one may not look
+            make_folder(self.root)
+            if self._is_cache:
+                write_file(self.root / "CACHEDIR.TAG", CACHE_TAG)
+            write_file(self.root / "format", FORMAT)
+        make_folder(folder)
+        self.check_own(folder)
+        self._made.add(folder)
+
+    def check_own(self, folder: Path) -> None:
+        """Refuse what a symlink leads to elsewhere.
+
+        Raises:
+            StoreError: It is one, or below one.
+        """
+        if folder in self._own:
+            return
+        for each in (folder, *folder.parents):
+            if each == self.root:
+                break
+            if os.path.islink(each):  # noqa: PTH114 - no error where one may not look
+                raise StoreError(f"{each} is a symlink, and nobody knows where to.")
+        if folder.is_dir():
+            self._own.add(folder)
+
+    def digests(self) -> Iterator[str]:
+        """Yield the names of all blobs; what is none of ours is passed over.
+
+        Raises:
+            StoreError: They cannot be listed.
+        """
+        with naming(self.root, "list"):
+            for shard in _folders(self.root / BLOBS):
+                for each in os.scandir(shard):
+                    is_blob = DIGEST.fullmatch(each.name) and each.name[:2] == shard.name
+                    if is_blob and each.is_file(follow_symlinks=False):
+                        yield each.name
+
+    def _check_format(self) -> None:
+        file = self.root / "format"
+        with naming(file, "read"):
+            try:
+                found = file.read_bytes()
+            except FileNotFoundError:
+                return
+        if found != FORMAT:
+            raise StoreError(f"{self.root} was made by a newer modelmake; update this one.")
+
+
+def _folders(parent: Path) -> Iterator[Path]:
+    """Yield the folders in a folder, and no symlink to one."""
+    with contextlib.suppress(FileNotFoundError):
+        if not parent.is_symlink():
+            yield from (Path(e.path) for e in os.scandir(parent) if e.is_dir(follow_symlinks=False))

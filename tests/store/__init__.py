@@ -1,0 +1,1 @@
+"""The shared store, module by module."""

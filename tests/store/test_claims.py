@@ -1,0 +1,175 @@
+"""Who fetches which bytes: one of all threads and processes, however it ends."""
+
+import errno
+import fcntl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from downloader.errors import Interrupted
+from downloader.store import claims
+from downloader.store.claims import NOTED_BYTES, Claims
+from downloader.transfer import turn as turns
+from tests.e2e.watching import wait_until
+
+DIGEST, OTHER = "ab" * 32, "cd" * 32
+HOLDER = """
+import sys, threading
+from pathlib import Path
+from downloader.store.claims import Claims
+with Claims(Path(sys.argv[1]), threading.Event()).claimed(
+    sys.argv[2], Path(sys.argv[3]), None, print
+):
+    print("has it", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test be the first to warn."""
+    monkeypatch.setattr(turns, "_warned", threading.Lock())
+
+
+@contextmanager
+def held(folder: Path, partial: Path = Path("partial")) -> Iterator["subprocess.Popen[str]"]:
+    """Have another process hold the claim on DIGEST."""
+    command = [sys.executable, "-c", HOLDER, str(folder), DIGEST, str(partial)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "has it\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def claimed(
+    folder: Path, stop: threading.Event | None = None, said: list[str] | None = None, **more: str
+) -> threading.Event:
+    """Claim DIGEST and give it up; returns a set event."""
+    done = threading.Event()
+    own = Claims(folder, stop or threading.Event())
+    notice = (said if said is not None else []).append
+    with own.claimed(more.get("sha256", DIGEST), folder / "ours", 100, notice):
+        done.set()
+    return done
+
+
+def test_two_threads_have_it_one_after_the_other(tmp_path: Path) -> None:
+    """Also where they belong to two runs of one process: its locks would not keep these apart."""
+    inside, most = [0], [0]
+
+    def claim(_: int) -> None:
+        with Claims(tmp_path, threading.Event()).claimed(DIGEST, tmp_path / "p", 1, print):
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            inside[0] -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(claim, range(400)))
+    assert most == [1]
+
+
+def test_other_bytes_are_not_waited_for(tmp_path: Path) -> None:
+    """A claim is on one digest."""
+    with held(tmp_path):
+        assert claimed(tmp_path, sha256=OTHER).is_set()
+
+
+def test_a_process_is_waited_for(tmp_path: Path) -> None:
+    """Until it gives the claim up."""
+    with held(tmp_path) as process, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(claimed, tmp_path)
+        assert not waiting.done()
+        assert process.stdin is not None
+        process.stdin.close()
+        assert waiting.result().is_set()
+
+
+def test_a_killed_process_is_followed(tmp_path: Path) -> None:
+    """Its claim is gone with it, and what it noted is no hindrance."""
+    with held(tmp_path) as process:
+        process.kill()
+        process.wait()
+        assert (tmp_path / "growing" / DIGEST).exists()
+        assert claimed(tmp_path).is_set()
+
+
+def test_ctrl_c_ends_the_wait(tmp_path: Path) -> None:
+    """Whoever waits when the run is stopped ends at once."""
+    stop = threading.Event()
+    with held(tmp_path), ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(claimed, tmp_path, stop)
+        stop.set()
+        with pytest.raises(Interrupted):
+            waiting.result()
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+def test_a_long_wait_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_large: bool
+) -> None:
+    """One line names the file that grows, or where it is small what is locked."""
+    monkeypatch.setattr(turns, "QUIET_SECONDS", 0.0)
+    said = list[str]()
+    with held(tmp_path, tmp_path / "growing.part") as process, ThreadPoolExecutor(1) as pool:
+        if not is_large:
+            (tmp_path / "growing" / DIGEST).unlink()
+        waiting = pool.submit(claimed, tmp_path, None, said)
+        wait_until(lambda: bool(said))
+        process.kill()
+        waiting.result()
+
+    assert len(said) == 1
+    assert str(tmp_path / ("growing.part" if is_large else "claims")) in said[0]
+
+
+def test_a_holder_that_stands_still_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some servers of network disks keep the locks of machines that are gone."""
+    monkeypatch.setattr(turns, "STILL_SECONDS", 0.0)
+    with held(tmp_path):
+        assert claimed(tmp_path).is_set()
+
+
+def test_useless_locks_are_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fetches for itself then."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    said = list[str]()
+    for _ in range(2):
+        assert claimed(tmp_path, said=said).is_set()
+    assert len(said) == 1
+    assert "locks do not work" in said[0]
+
+
+def test_a_claim_leaves_no_file_of_its_own(tmp_path: Path) -> None:
+    """There is one file for all, and a note only while a large file is fetched."""
+    with Claims(tmp_path, threading.Event()).claimed(DIGEST, tmp_path / "p", NOTED_BYTES, print):
+        assert (tmp_path / "growing" / DIGEST).read_text() == str(tmp_path / "p")
+    claimed(tmp_path)
+
+    assert sorted(each.name for each in tmp_path.rglob("*")) == ["claims", "growing"]
+
+
+def test_a_forked_process_has_claims_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its parent holds is not held by it, whatever it took over of its memory."""
+    ours = claims._claims_of(tmp_path)
+    monkeypatch.setattr("downloader.store.claims.os.getpid", lambda: -1)
+
+    assert claims._claims_of(tmp_path) is not ours
