@@ -48,8 +48,10 @@ class Needs:
                 continue
             if artifact.archive is not None:
                 artifact = self._project.artifact(name, artifact.archive)
+                if not self._must_be_fetched(name, artifact):
+                    continue
             key = self._key(name, artifact)
-            if key not in seen and self._must_be_fetched(name, artifact):
+            if key not in seen:
                 seen.add(key)
                 yield folder / receipts.PRIVATE_FOLDER, artifact
 

@@ -141,8 +141,8 @@ class Store:
         """
         blob = self._layout.blob(sha256)
         self._layout.make_room(blob.parent)
-        if look(blob) is not None:
-            return
+        if "copy" in self._ways[how] and look(blob) is not None:
+            return  # the other ways find that out by themselves, or cost nothing
         with naming(blob, "write"):
             try:
                 made = link(file, blob, self._ways[how], sha256, self._watch)

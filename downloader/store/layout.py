@@ -4,6 +4,7 @@ The root itself may be a symlink, as users make one to a larger disk.
 """
 
 import contextlib
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ class Layout:
         root: Its folder; made when something is put in.
         is_cache: Whether backups are told to leave it out.
 
+    Attributes:
+        blob: Returns where the blob of a digest is, if it is there; asked for several times a file.
+
     Raises:
         StoreError: It is of a newer version, or no folder, or cannot be read, or a symlink leads
             elsewhere from it.
@@ -37,13 +41,13 @@ class Layout:
     def __init__(self, root: Path, *, is_cache: bool = True) -> None:
         self.root, self._is_cache = root, is_cache
         self._own = set[Path]()
+        self.blob = functools.lru_cache(1024)(self._blob)
         self._made = set[Path]()
         self._check_format()
         for name in OWN:
             self.check_own(root / name)
 
-    def blob(self, sha256: str) -> Path:
-        """Return where the blob of this digest is, if it is there."""
+    def _blob(self, sha256: str) -> Path:
         return self.root / BLOBS / sha256[:2] / sha256
 
     def make_room(self, folder: Path) -> None:
