@@ -87,7 +87,7 @@ def _kept(store: Store, piece: Piece, watch: Watch) -> Piece | None:
         before = piece.target.lstat()
         if _digest(piece, watch) != piece.sha256:
             return piece
-        store.keep(piece.target, piece.sha256, piece.how)
+        store.keep(piece.target, piece.sha256, piece.how, leaves_mode=True)
         if looks_same(piece.target.lstat(), before):
             return None
     store.remove(piece.sha256)

@@ -21,7 +21,7 @@ from downloader.receipts import PRIVATE_FOLDER
 PREFIX = "modelmake-v1-"
 """What every key of this format begins with; another format of receipts or keys raises it."""
 
-NOT_CACHED = ("archives", "partials", "quarantine", "unpacking")
+NOT_CACHED = ("archives", "linking", "partials", "quarantine", "unpacking")
 """What of a model's private folder is unfinished or bad, and belongs in no cache."""
 
 

@@ -79,9 +79,12 @@ class Pruner:
             except StoreError as error:
                 found.hindrances.append(error)
         if self._store:
-            for project in found.forgotten:
-                Projects(self._store.root / PROJECTS).forget(project)
-            self._store.forget_all_but(set(self._store.digests()))
+            try:
+                for project in found.forgotten:
+                    Projects(self._store.root / PROJECTS).forget(project)
+                self._store.forget_all_but(set(self._store.digests()))
+            except StoreError as error:
+                found.hindrances.append(error)
 
     def _projects(self, found: Found) -> Iterator[Known]:
         """Yield this project, and those that are remembered and there."""
@@ -93,7 +96,13 @@ class Pruner:
         for project in remembered:
             if project.lock == self._own.lock:
                 self._add(dict.fromkeys(project.former, NOTHING))
-            elif project.is_gone:
+                continue
+            try:
+                is_gone = project.is_gone
+            except StoreError as error:
+                found.hindrances.append(self._out_of_sight(project, error))
+                continue
+            if is_gone:
                 found.forgotten.append(project)
             else:
                 yield project
@@ -101,12 +110,12 @@ class Pruner:
     def _needed(self, project: Known, found: Found) -> set[str]:
         """Return the digests that a project's lock names, and note what its folders may hold."""
         self._add(dict.fromkeys(project.former, NOTHING))
-        if project.has_no_lock:
-            self._add(dict.fromkeys(project.folders.values(), NOTHING))
-            if project is not self._own:
-                self._notice(f"{project.lock} is not there: nothing is kept for that project.")
-            return set()
         try:
+            if project.has_no_lock:
+                self._add(dict.fromkeys(project.folders.values(), NOTHING))
+                if project is not self._own:
+                    self._notice(f"{project.lock} is not there: nothing is kept for that project.")
+                return set()
             models = project.locked().models
         except ModelmakeError as error:
             self._add(dict.fromkeys(project.folders.values()))
@@ -134,9 +143,10 @@ class Pruner:
 NOTHING = Wanted(frozenset(), frozenset())
 
 
-def _wanted(model: LockedModel | None) -> Wanted:
+def _wanted(model: LockedModel | None) -> Wanted | None:
+    """Return what of a model is wanted; None where its lock does not name it, or not by this name."""
     if model is None:
-        return NOTHING
+        return None
     files = (*model.files, *model.archives)
     return Wanted(
         frozenset(partial_name(each.path) for each in files),

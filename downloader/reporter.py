@@ -149,7 +149,9 @@ def _failed(fail: BaseFail) -> Failed:
 
 def _internal(what: str, trace: str = "") -> Failed:
     """Return what is told of an error that nobody foresaw, in place of its traceback."""
-    error = f"an error in modelmake itself: {what}"
+    from downloader.transfer.credentials import without_credentials  # noqa: PLC0415 - rarely
+
+    error = f"an error in modelmake itself: {without_credentials(what)}"
     return Failed(
         task="",
         error=error,

@@ -145,8 +145,14 @@ class Sharing:
         """Whether a file of the model and its blob may be two on the disk."""
         return not self.is_near(name) or self._project.named(name).entry.link in TWICE
 
-    def adopt(self, name: str, found: Found, target: Path) -> Made:
-        """Make a target of a file that was found elsewhere, which stays as it is; and keep it.
+    def adopt(self, name: str, found: Found, target: Path, *, is_kept: bool) -> Made:
+        """Make a target of a file that was found elsewhere, which stays as it is.
+
+        Args:
+            name: The model.
+            found: The file.
+            target: The final name.
+            is_kept: Whether the store gets it too.
 
         Returns:
             Which way it was.
@@ -157,7 +163,8 @@ class Sharing:
         """
         made = self._linker.place(name, found.path, target, found.sha256, found)
         is_theirs = made == "hardlink" and not found.is_ours
-        self.keep(name, target, found.sha256, leaves_mode=is_theirs)
+        if is_kept:
+            self.keep(name, target, found.sha256, leaves_mode=is_theirs)
         return made
 
     def keep(self, name: str, target: Path, sha256: str, *, leaves_mode: bool = False) -> None:

@@ -43,7 +43,7 @@ class Syncer:
         self.transport = Transport(project.settings)
         self._fetcher = Fetcher(self.transport, project.settings, self.stop)
         sharing = Sharing(project, self.stop)
-        sharing.remember()
+        self._sharing, self._is_remembered = sharing, False
         self._needs = Needs(project, sharing)
         self._files = FileSyncer(project, self._fetcher, sharing)
         self._archives = ArchiveSyncer(project, self._files, sharing, self.stop)
@@ -144,6 +144,9 @@ class Syncer:
     def _busy(self) -> Iterator[None]:
         with self._idle:
             self._active += 1
+            if not self._is_remembered:  # by who looks only, no project is
+                self._is_remembered = True
+                self._sharing.remember()
         try:
             yield
         finally:

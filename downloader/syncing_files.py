@@ -108,7 +108,10 @@ class FileSyncer:
                 if place is None and self._sharing.take(name, artifact, target.path, tell):
                     done, verb = _there(target, str(artifact.sha256)), "linked"
                 elif found:
-                    verb, note = "adopted", self._sharing.adopt(name, found, target.path)
+                    verb, note = (
+                        "adopted",
+                        self._sharing.adopt(name, found, target.path, is_kept=place is None),
+                    )
                     done = _there(target, found.sha256)
         if done is None:
             return None

@@ -5,6 +5,7 @@ followed. What a run may be using stays: a partial is removed only under its loc
 living process not at all, and what nothing guards only when it was not written to for an hour.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -28,7 +29,8 @@ DAY_SECONDS = 86_400.0
 UNFINISHED = re.compile(r"\..+\.new")
 OWNED = re.compile(r"(?:.*-)?(?P<machine>[0-9a-f]{6})-(?P<process>\d+)-[0-9a-f]+(?:\.part)?")
 """A name that says whose it is: which process of which machine."""
-OWNERS_FOLDERS = ("linking", "unpacking")
+LINKING = "linking"
+OWNERS_FOLDERS = (LINKING, "unpacking")
 KILLED = "left by a killed run"
 
 
@@ -57,10 +59,11 @@ class Waste:
         with naming(self.path, "remove"):
             if self.kind == PARTIAL:
                 return remove_unless_held(self.path)
-            if self.path.is_dir() and not self.path.is_symlink():
-                shutil.rmtree(self.path)
-            else:
-                self.path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # a run put it in place, or removed it
+                if self.path.is_dir() and not self.path.is_symlink():
+                    shutil.rmtree(self.path)
+                else:
+                    self.path.unlink()
             return True
 
 
@@ -73,12 +76,19 @@ class Ages:
 
     def of_old(self, entry: os.DirEntry[str]) -> str:
         """Return how old a file is in words, empty when it is not old."""
-        seconds = self.now - entry.stat(follow_symlinks=False).st_mtime
+        seconds = self._seconds(entry)
         return f"{seconds / DAY_SECONDS:.0f} days old" if seconds >= self.longest_seconds else ""
 
     def is_settled(self, entry: os.DirEntry[str]) -> bool:
         """Whether a file was not written to for an hour."""
-        return self.now - entry.stat(follow_symlinks=False).st_mtime >= SETTLED_SECONDS
+        return self._seconds(entry) >= SETTLED_SECONDS
+
+    def _seconds(self, entry: os.DirEntry[str]) -> float:
+        """Return for how long a file was not written to; none for one that a run just took away."""
+        try:
+            return self.now - entry.stat(follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return 0.0
 
 
 class Own:
@@ -96,7 +106,7 @@ class Own:
         folder = self._base
         for part in parts:
             folder /= part
-            if folder.is_symlink():
+            if os.path.islink(folder):  # noqa: PTH114 - no error where one may not look
                 return []
         try:
             return sorted(os.scandir(folder), key=lambda each: each.name)
@@ -134,11 +144,12 @@ def of_model(folder: Path, wanted: Wanted | None, ages: Ages) -> Iterator[Waste]
 
     Args:
         folder: The model's.
-        wanted: What may not, however old it is; None where nobody can tell.
+        wanted: What may not before it is old; None where nobody can tell.
         ages: What is old.
     """
     own, private = Own(folder), receipts.PRIVATE_FOLDER
-    yield from _unfinished(own, ages, private)
+    for parts in ((private,), (private, LINKING)):
+        yield from _unfinished(own, ages, *parts)
     yield from _partials(own.files(private, PARTIALS), wanted, ages)
     yield from _quarantined(own.entries(private, QUARANTINE), ages)
     for name in OWNERS_FOLDERS:

@@ -31,14 +31,24 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_gone(self) -> bool:
-        """Whether it is there no more: on this machine, on a disk that is mounted."""
-        is_there = os.path.lexists(self.lock) or os.path.lexists(self.manifest)
+        """Whether its folder is there no more: on this machine, on a disk that is mounted.
+
+        A folder without models.yaml and models.lock may be one where another branch is checked out.
+
+        Raises:
+            StoreError: One may not look there.
+        """
+        is_there = _is_there(Path(self.lock).parent)
         return not is_there and self.machine == machine() and os.path.ismount(self.mount)
 
     @property
     def has_no_lock(self) -> bool:
-        """Whether its models.lock is there no more, and it itself is."""
-        return not os.path.lexists(self.lock) and os.path.lexists(self.manifest)
+        """Whether its models.lock is there no more, and it itself is.
+
+        Raises:
+            StoreError: One may not look there.
+        """
+        return not _is_there(Path(self.lock)) and _is_there(Path(self.manifest))
 
     def locked(self) -> Lockfile:
         """Return its models.lock.
@@ -60,6 +70,16 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
             for each in (*model.files, *model.archives):
                 if each.sha256 == sha256 and name in self.folders:
                     yield Path(self.folders[name]) / each.path
+
+
+def _is_there(path: Path) -> bool:
+    """Whether something is there; only a clear no is one, and no error of a disk or a right."""
+    with naming(path, "look at"):
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
 
 def known(lock: Path, manifest: Path, folders: dict[str, str]) -> Known:
