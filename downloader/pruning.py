@@ -144,7 +144,7 @@ NOTHING = Wanted(frozenset(), frozenset())
 
 
 def _wanted(model: LockedModel | None) -> Wanted | None:
-    """Return what of a model is wanted; None where its lock does not name it, or not by this name."""
+    """Return what of a model is wanted; None where its lock does not name it (so)."""
     if model is None:
         return None
     files = (*model.files, *model.archives)

@@ -26,7 +26,7 @@ def set_aside(path: Path, workspace: Path, size: int, sha256: str) -> str:
     make_folder(aside.parent)
     with naming(aside, "set aside"):
         path.replace(aside)
-    return f"The {size:,} bytes that came, SHA-256 {sha256}, were set aside as {aside}."
+    return f"Its {size:,} bytes, SHA-256 {sha256}, were set aside as {aside}."
 
 
 def _free(folder: Path, name: str) -> Path:

@@ -146,16 +146,13 @@ class Sharing:
         return not self.is_near(name) or self._project.named(name).entry.link in TWICE
 
     def adopt(self, name: str, found: Found, target: Path, *, is_kept: bool) -> Made:
-        """Make a target of a file that was found elsewhere, which stays as it is.
+        """Make a target of a file that was found elsewhere, which stays as it is; say which way.
 
         Args:
             name: The model.
             found: The file.
             target: The final name.
             is_kept: Whether the store gets it too.
-
-        Returns:
-            Which way it was.
 
         Raises:
             StoreError: The disk refused, or the file was changed meanwhile.

@@ -29,8 +29,7 @@ DAY_SECONDS = 86_400.0
 UNFINISHED = re.compile(r"\..+\.new")
 OWNED = re.compile(r"(?:.*-)?(?P<machine>[0-9a-f]{6})-(?P<process>\d+)-[0-9a-f]+(?:\.part)?")
 """A name that says whose it is: which process of which machine."""
-LINKING = "linking"
-OWNERS_FOLDERS = (LINKING, "unpacking")
+OWNERS_FOLDERS = ("linking", "unpacking")
 KILLED = "left by a killed run"
 
 
@@ -59,11 +58,9 @@ class Waste:
         with naming(self.path, "remove"):
             if self.kind == PARTIAL:
                 return remove_unless_held(self.path)
+            is_folder = self.path.is_dir() and not self.path.is_symlink()
             with contextlib.suppress(FileNotFoundError):  # a run put it in place, or removed it
-                if self.path.is_dir() and not self.path.is_symlink():
-                    shutil.rmtree(self.path)
-                else:
-                    self.path.unlink()
+                (shutil.rmtree if is_folder else os.unlink)(self.path)
             return True
 
 
@@ -148,12 +145,12 @@ def of_model(folder: Path, wanted: Wanted | None, ages: Ages) -> Iterator[Waste]
         ages: What is old.
     """
     own, private = Own(folder), receipts.PRIVATE_FOLDER
-    for parts in ((private,), (private, LINKING)):
-        yield from _unfinished(own, ages, *parts)
+    yield from _unfinished(own, ages, private)
     yield from _partials(own.files(private, PARTIALS), wanted, ages)
     yield from _quarantined(own.entries(private, QUARANTINE), ages)
     for name in OWNERS_FOLDERS:
         yield from _abandoned(own.entries(private, name), ages)
+        yield from _unfinished(own, ages, private, name)
     if wanted is not None:
         yield from _archives(own, wanted.archives, ages)
 

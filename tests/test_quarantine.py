@@ -12,4 +12,4 @@ def test_nothing_that_was_set_aside_is_overwritten(tmp_path: Path) -> None:
         told = set_aside(tmp_path / "a.part", tmp_path, 3, "0" * 64)
     names = {each.name: each.read_text() for each in (tmp_path / "quarantine").iterdir()}
     assert names == {"a-000000000000": "one", "a-000000000000-2": "two"}
-    assert told.startswith(f"The 3 bytes that came, SHA-256 {'0' * 64}, were set aside as ")
+    assert told.startswith(f"Its 3 bytes, SHA-256 {'0' * 64}, were set aside as ")

@@ -9,6 +9,8 @@ from downloader.transfer.reply import Reply
 from downloader.transfer.resuming import refuse_coding
 
 START_BYTES = 512
+UNREADABLE = "\ufffd"
+"""What stands for bytes that are no text: nobody learns anything from those."""
 
 
 class Expectation:
@@ -68,7 +70,7 @@ class Expectation:
             raise DigestMismatch(
                 f"{self._place} gave {partial.have:,} bytes with {kind}:{got}, "
                 f"and {kind}:{wanted} is wanted{self._what_it_looks_like()}.",
-                hint="Another version may stand there now, or a page in the way.",
+                hint=self._what_to_do(),
             )
 
     def wrong_size(self, got: int, wanted: int) -> SizeMismatch:
@@ -94,9 +96,19 @@ class Expectation:
         if wanted is not None and wrong_length is not None:
             raise self.wrong_size(wrong_length, wanted)
 
+    def _what_to_do(self) -> str:
+        if self._artifact.first_use:
+            return (
+                "It was pinned on first use. To take what stands there now, remove the model from "
+                "models.lock and run `doit`."
+            )
+        return "Another version may stand there now, or a page in the way."
+
     def _what_it_looks_like(self) -> str:
         if not self.start:
             return ""
         page = page_in_place_of(self._artifact.path, self.start)
-        looks = f"it looks like {page}, " if page else ""
-        return f"; {looks}it begins {excerpt(self.start)[:80]!r}"
+        looks = f"; it looks like {page}" if page else ""
+        shown = excerpt(self.start)[:80]
+        begins = f"{',' if page else ';'} it begins {shown!r}" * (UNREADABLE not in shown)
+        return f"{looks}{begins}"

@@ -242,7 +242,7 @@ def test_a_bad_archive_is_set_aside_and_never_pinned(
     together.job(JOB).checkpoints = {20: {"merged": content}}
     with pytest.raises(BadArchive) as caught:
         sync(tmp_path, extract=extract)
-    assert f"The {len(content):,} bytes that came, SHA-256 {sha256(content)}" in caught.value.hint
+    assert f"Its {len(content):,} bytes, SHA-256 {sha256(content)}" in caught.value.hint
     assert "set aside as" in caught.value.hint
     assert not files(tmp_path)
     assert any(each.startswith("quarantine/") for each in private_files(tmp_path))
