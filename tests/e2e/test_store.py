@@ -190,17 +190,18 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("link", ["hardlink", "copy"])
 def test_a_store_on_another_disk_gets_nothing_and_gives_copies(
-    store: Path, server: FaultyServer, tmp_path: Path, elsewhere: Path
+    server: FaultyServer, tmp_path: Path, elsewhere: Path, store: Path, link: str
 ) -> None:
     """What is fetched is on one disk only; what the store has already is copied from there."""
-    far = declaring(elsewhere / "far", entry(server))
+    far = declaring(elsewhere / "far", entry(server, link=link))
     assert far.doit().status == 0
     assert not blob(store, BIG).exists()
     assert far.target("one", "big.bin").stat().st_nlink == 1
     near = cloned(far, tmp_path / "near")
     assert near.doit().status == 0
-    assert blob(store, BIG).samefile(near.target("one", "big.bin"))
+    assert blob(store, BIG).samefile(near.target("one", "big.bin")) is (link == "hardlink")
 
     asked = len(server.requests)
     other = cloned(near, elsewhere / "other")
