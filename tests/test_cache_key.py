@@ -70,7 +70,7 @@ def test_everything_about_the_models(tmp_path: Path, server: FaultyServer) -> No
         exclude=[
             f"{folder}/.modelmake/{name}"
             for folder in ("models/a", "weights/z")
-            for name in ("archives", "partials", "quarantine", "unpacking")
+            for name in ("archives", "linking", "partials", "quarantine", "unpacking")
         ],
         total_bytes=6,
         models=[

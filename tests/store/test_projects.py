@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from downloader.errors import LockError
+from downloader.errors import LockError, StoreError
 from downloader.store.projects import Known, Projects, known
 
 
@@ -92,7 +92,7 @@ def test_half_written_notes_are_passed_over(project: Known, projects: Projects) 
 
 
 def test_a_deleted_project_is_gone(project: Known) -> None:
-    """Its lock and its manifest are not there, on a disk that is."""
+    """Its folder is not there, on a disk that is; another branch may lack both of its files."""
     seen = [project.is_gone]
     Path(project.lock).unlink()
     assert project.has_no_lock
@@ -101,7 +101,15 @@ def test_a_deleted_project_is_gone(project: Known) -> None:
     seen.append(project.is_gone)
     Path(project.lock).parent.rmdir()
 
-    assert [*seen, project.is_gone] == [False, False, True, True]
+    assert [*seen, project.is_gone] == [False, False, False, True]
+
+
+def test_a_project_that_one_may_not_look_at_is_not_gone(project: Known) -> None:
+    """Only a clear no is one: another user's folder, and a faulty disk, hide what is there."""
+    hidden = Path(project.lock).parent / ("x" * 300) / "models.lock"
+    not_ours = msgspec.structs.replace(project, lock=str(hidden))
+    with pytest.raises(StoreError):
+        _ = not_ours.is_gone
 
 
 @pytest.mark.parametrize("change", [{"mount": "/no/such/mount"}, {"machine": "another"}, "none"])
@@ -109,6 +117,7 @@ def test_a_project_out_of_sight_is_not_gone(project: Known, change: dict[str, st
     """Its disk is not mounted, or it was on another machine, or nobody noted where it was."""
     Path(project.lock).unlink()
     Path(project.manifest).unlink()
+    Path(project.lock).parent.rmdir()
     changed = change if isinstance(change, dict) else {"mount": "", "machine": ""}
 
     assert not msgspec.structs.replace(project, **changed).is_gone
