@@ -31,7 +31,7 @@ A message is one sentence: what, then why. No message holds a query string or a 
 from typing import ClassVar
 
 OFFLINE_HINT = (
-    "Run `doit bundle --out DIR` where there is a network, and `doit adopt --from DIR` here; "
+    "Run `doit bundle --out DIR` elsewhere and `doit adopt --from DIR` here, "
     "or unset MODELMAKE_OFFLINE."
 )
 

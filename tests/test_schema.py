@@ -31,7 +31,12 @@ VALID = [
     "version: 1\ndefaults: {source: openai-gpt2}\nmodels: {a: {size: 124M}}",
     *map(model, ACCEPTED),
     *(path.read_text(encoding="utf-8") for path in MANIFESTS),
-    *(each for path in DOCUMENTS for each in blocks(path.read_text(encoding="utf-8"), "yaml")),
+    *(
+        each
+        for path in DOCUMENTS
+        for each in blocks(path.read_text(encoding="utf-8"), "yaml")
+        if "source:" in each  # others are of CI services
+    ),
 ]
 FAULTS = [
     *AT_THE_TOP,
