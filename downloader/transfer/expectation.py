@@ -110,5 +110,7 @@ class Expectation:
         page = page_in_place_of(self._artifact.path, self.start)
         looks = f"; it looks like {page}" if page else ""
         shown = excerpt(self.start)[:80]
-        begins = f"{',' if page else ';'} it begins {shown!r}" * (bool(page) or UNREADABLE not in shown)
+        begins = f"{',' if page else ';'} it begins {shown!r}" * (
+            bool(page) or UNREADABLE not in shown
+        )
         return f"{looks}{begins}"
