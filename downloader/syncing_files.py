@@ -1,5 +1,6 @@
 """One file of the lock brought up to date: looked at, hashed or fetched, noted, pinned."""
 
+import contextlib
 import functools
 import threading
 import time
@@ -19,7 +20,7 @@ from downloader.sources.registry import source_for
 from downloader.streams import tell
 from downloader.target import Target
 from downloader.transfer.fetch import Fetched, Fetcher, Job
-from downloader.transfer.locked_file import partial_path
+from downloader.transfer.locked_file import partial_path, remove_unless_held
 
 PIN_EVERY_SECONDS = 2.0
 
@@ -101,18 +102,18 @@ class FileSyncer:
         target = Target(folder, artifact, self._project.named(name).digest, place)
         done, verb, note = None, "verified", ""
         if sha256 := target.present(self.known(folder)):
-            done = _there(target, sha256)
+            done = self._there(name, artifact, target, sha256)
         else:
             job = self._job(name, artifact, target, ())
             with self._sharing.claimed(name, artifact, job.partial, tell):
                 if place is None and self._sharing.take(name, artifact, target.path, tell):
-                    done, verb = _there(target, str(artifact.sha256)), "linked"
+                    done, verb = self._there(name, artifact, target, str(artifact.sha256)), "linked"
                 elif found:
                     verb, note = (
                         "adopted",
                         self._sharing.adopt(name, found, target.path, is_kept=place is None),
                     )
-                    done = _there(target, found.sha256)
+                    done = self._there(name, artifact, target, found.sha256)
         if done is None:
             return None
         self._pin(name, artifact, done.size, done.sha256)
@@ -126,7 +127,7 @@ class FileSyncer:
         self._check_pinned(artifact, name)
         target = Target(folder, artifact, self._project.named(name).digest, place)
         if sha256 := target.present(self.known(folder)):
-            done, verb = _there(target, sha256), "verified"
+            done, verb = self._there(name, artifact, target, sha256), "verified"
         elif place is not None:
             done, verb = self._fetch(name, artifact, target, observer)
         else:
@@ -142,7 +143,7 @@ class FileSyncer:
         partial = partial_path(workspace, artifact.path)
         with self._sharing.claimed(name, artifact, partial, observer.notice):
             if self._sharing.take(name, artifact, target.path, observer.notice):
-                return _there(target, str(artifact.sha256)), "linked"
+                return self._there(name, artifact, target, str(artifact.sha256)), "linked"
             return self._fetch(name, artifact, target, observer)
 
     def _fetch(
@@ -161,6 +162,17 @@ class FileSyncer:
                 "and MODELMAKE_OFFLINE is set."
             ) from None
         return done, "fetched" if done.is_new else "verified"
+
+    def _there(self, name: str, artifact: Artifact, target: Target, sha256: str) -> Fetched:
+        """Note a target that is right, and return it as one that was not fetched.
+
+        What an earlier run left of it on the way, or beside it when it was killed, goes.
+        """
+        size = target.note(sha256)
+        workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER
+        with contextlib.suppress(OSError):  # `doit prune` finds it too
+            remove_unless_held(partial_path(workspace, artifact.path))
+        return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
 
     def forget(self, name: str, path: str) -> None:
         """Drop a target's receipt, so that its bytes are read again."""
@@ -230,9 +242,3 @@ def _outcome(verb: str, artifact: Artifact, done: Fetched, began: float, note: s
         is_first_use=not artifact.is_pinned,
         note=note,
     )
-
-
-def _there(target: Target, sha256: str) -> Fetched:
-    """Note a target that is right, and return it as one that was not fetched."""
-    size = target.note(sha256)
-    return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)

@@ -12,6 +12,7 @@ from downloader.errors import (
     TransferError,
 )
 from downloader.syncing import Syncer
+from downloader.transfer.locked_file import partial_path
 from tests.projects import (
     http,
     lock,
@@ -167,3 +168,18 @@ def test_a_busy_server_is_asked_again(tmp_path: Path, url: str, server: FaultySe
     lock_pinned(tmp_path, url)
     server.script("/a.bin", statuses.busy("0"))
     assert sync_one(tmp_path, retries=2).verb == "fetched"
+
+
+@pytest.mark.parametrize("left", [[".part", ".journal"], [".journal"]], ids=["both", "journal"])
+def test_what_a_killed_run_left_of_a_file_that_is_right_goes(
+    tmp_path: Path, url: str, left: list[str]
+) -> None:
+    """A kill after the rename, or bytes that came another way meanwhile, leave nothing for ever."""
+    lock_pinned(tmp_path, url)
+    put(tmp_path, BYTES)
+    partial = partial_path(tmp_path / "models" / "m" / ".modelmake", "a.bin")
+    partial.parent.mkdir(parents=True)
+    for suffix in left:
+        partial.with_suffix(suffix).write_bytes(b"half")
+    assert sync_one(tmp_path).verb == "verified"
+    assert list(partial.parent.iterdir()) == []

@@ -133,7 +133,7 @@ def is_held(path: Path) -> bool:
 
 
 def remove_unless_held(partial: Path) -> bool:
-    """Remove a partial and its journal, and return whether that was done.
+    """Remove a partial and its journal, or either alone, and return whether that was done.
 
     Not while another process has it, nor where locks keep nobody out; who waits for it meanwhile
     finds another file under the name, and looks again.
@@ -143,7 +143,8 @@ def remove_unless_held(partial: Path) -> bool:
     """
     try:
         descriptor = os.open(partial, FLAGS & ~os.O_CREAT | NO_WAITING)
-    except FileNotFoundError:
+    except FileNotFoundError:  # a run was killed when it had put the file in place
+        partial.with_suffix(".journal").unlink(missing_ok=True)
         return True
     try:
         if _take_lock(descriptor, partial) is not _Lock.OURS:

@@ -142,9 +142,6 @@ def vouched_bytes(project: Project, path: str) -> int:
 
 
 def left_over(project: Project) -> list[Path]:
-    """Return what no run should leave.
-
-    A kill between the rename of a partial and the end of its journal leaves that, for `doit prune`.
-    """
-    patterns = ("*.new", "*.part", "quarantine")
+    """Return what no run should leave."""
+    patterns = ("*.new", "*.part", "*.journal", "quarantine")
     return [path for pattern in patterns for path in project.folder.rglob(pattern)]
