@@ -17,8 +17,9 @@ from downloader.bundle_contents import Contents, Piece, damaged
 from downloader.bundles import MARK, NAMES, blob_name
 from downloader.durable import make_folder, naming, write_file
 from downloader.errors import ModelmakeError, StoreError
-from downloader.finding import LOOKING, Watch, feed_all, looks_same
+from downloader.finding import LOOKING, Watch, feed_all
 from downloader.hashing import BUFFER_BYTES, new_sha256
+from downloader.looks import looks_same
 from downloader.positioned import read_at, write_at
 from downloader.store import Damaged, Store, has_reflinks
 from downloader.transfer.locked_file import open_locked

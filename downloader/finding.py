@@ -16,6 +16,7 @@ from downloader.artifact import Artifact
 from downloader.durable import BINARY, NO_FOLLOW
 from downloader.errors import StoreError
 from downloader.hashing import Hash, feed, new_md5, new_sha256
+from downloader.looks import looks_same
 from downloader.progress import bytes_text, counted
 from downloader.walking import files_at, is_cached, shown
 
@@ -60,12 +61,6 @@ class Found:
                 f"{self.path} was changed while it was read, so it is not taken.",
                 hint="Run the same command again once nobody writes to it.",
             )
-
-
-def looks_same(now: os.stat_result, before: os.stat_result) -> bool:
-    """Whether it is the same file with the same bytes, as far as a look can tell."""
-    same_times = (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    return os.path.samestat(now, before) and same_times
 
 
 def key(artifact: Artifact) -> str | None:

@@ -6,7 +6,6 @@ and the run goes on without it: one that cannot be written is still read.
 """
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from downloader.disk_advice import nearest_folder
 from downloader.errors import ModelmakeError, StoreError
 from downloader.finding import Found
 from downloader.linker import Linker
+from downloader.looks import is_same
 from downloader.project import Project
 from downloader.store import (
     Blob,
@@ -198,7 +198,7 @@ class Sharing:
 
     def _told(self, sha256: str, damage: Damaged) -> str:
         """Say what was done with a blob that was changed, and which targets are the same file."""
-        same = [str(each) for each in self._targets(sha256) if _is_same(each, damage.status)]
+        same = [str(each) for each in self._targets(sha256) if is_same(each, damage.status)]
         also = f" Changed with it: {', '.join(same)}; `doit` there mends them." if same else ""
         return f"the stored copy was changed. {damage.told}{also}"
 
@@ -239,10 +239,3 @@ def known_as(project: Project) -> Known:
         project.manifest_path.absolute(),
         {each.name: str(root / each.folder) for each in project.declared},
     )
-
-
-def _is_same(target: Path, status: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(target.lstat(), status)
-    except OSError:
-        return False

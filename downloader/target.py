@@ -15,6 +15,7 @@ from downloader import receipts
 from downloader.artifact import Artifact
 from downloader.durable import naming
 from downloader.hashing import sha256_of
+from downloader.looks import look, looks_same
 from downloader.receipts import Receipt
 
 
@@ -53,7 +54,7 @@ class Target:
         Raises:
             StoreError: It cannot be read.
         """
-        status = self._seen = self._look()
+        status = self._seen = look(self.path)
         if status is None or not self._may_be(status):
             return None
         receipt = known.get(self._artifact.path)
@@ -68,10 +69,10 @@ class Target:
 
     def present_now(self) -> str | None:
         """Look again, where another process may have changed something since; as `present`."""
-        now, before = self._look(), self._seen
+        now, before = look(self.path), self._seen
         if now is None:
             return None
-        if self._asked is None and before is not None and _same(now, before):
+        if self._asked is None and before is not None and looks_same(now, before):
             return None  # its bytes were hashed, and are wrong; a new receipt would change nothing
         return self.present(receipts.load(self._folder))
 
@@ -90,24 +91,11 @@ class Target:
     @property
     def must_be_fetched(self) -> bool:
         """Whether one look tells that other bytes are needed; where not, hashing may tell so."""
-        status = self._look()
+        status = look(self.path)
         return status is None or not self._may_be(status)
 
     def _may_be(self, status: os.stat_result) -> bool:
         return stat.S_ISREG(status.st_mode) and self._artifact.size in (None, status.st_size)
-
-    def _look(self) -> os.stat_result | None:
-        try:
-            return self.path.lstat()
-        except OSError:
-            return None
-
-
-def _same(now: os.stat_result, before: os.stat_result) -> bool:
-    return os.path.samestat(now, before) and (now.st_size, now.st_mtime_ns) == (
-        before.st_size,
-        before.st_mtime_ns,
-    )
 
 
 def _asked(entry: str, artifact: Artifact) -> str:

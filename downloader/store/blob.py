@@ -28,28 +28,6 @@ class Damaged(Exception):  # noqa: N818 - no failure: the bytes are fetched agai
         self.told, self.status = told, status
 
 
-def look(path: Path) -> os.stat_result | None:
-    """Return how what stands there looks; None where nothing does, or one may not look."""
-    try:
-        return path.lstat()
-    except OSError:
-        return None
-
-
-def is_same(target: Path, status: os.stat_result) -> bool:
-    """Whether a target is a hard link of what was looked at."""
-    found = look(target)
-    return found is not None and os.path.samestat(found, status)
-
-
-def is_as(now: os.stat_result, before: os.stat_result) -> bool:
-    """Whether a file was not written since, as far as its stat tells."""
-    return os.path.samestat(now, before) and (now.st_size, now.st_mtime_ns) == (
-        before.st_size,
-        before.st_mtime_ns,
-    )
-
-
 def digest_of(blob: Path) -> str | None:
     """Return a blob's digest; None when it was removed meanwhile."""
     with naming(blob, "read"):

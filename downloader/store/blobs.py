@@ -9,8 +9,9 @@ from pathlib import Path
 from downloader.durable import naming
 from downloader.errors import StoreError
 from downloader.finding import Watch
+from downloader.looks import is_same, look, looks_same
 from downloader.quarantine import set_aside
-from downloader.store.blob import Blob, Damaged, digest_of, is_as, is_same, look
+from downloader.store.blob import Blob, Damaged, digest_of
 from downloader.store.layout import Layout
 from downloader.store.linking import CANNOT, WAYS, How, Made, SourceUnreadable, link
 from downloader.store.records import Records
@@ -120,7 +121,11 @@ class Store:
     def linked(self, blob: Blob) -> None:
         """Note how a blob looks now that we changed no byte of it, but made a link to it."""
         now = look(blob.path)
-        if now is None or now.st_ctime_ns == blob.status.st_ctime_ns or not is_as(now, blob.status):
+        if (
+            now is None
+            or now.st_ctime_ns == blob.status.st_ctime_ns
+            or not looks_same(now, blob.status)
+        ):
             return
         self._note(blob.path.name, now)
 
