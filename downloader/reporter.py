@@ -52,8 +52,8 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         """Called before the first task."""
         super().initialize(tasks, selected_tasks)
         if not selected_tasks:  # by a wildcard; doit itself refuses a name that is not there
-            tell("No task matches; `doit list --all` shows them.", "failed")
-            raise SystemExit(NO_TASK_STATUS)  # as for a name: a slip must not look like success
+            what = "No task matches; `doit list --all` shows them."
+            _end(Failed(task="", error=what, code="no-task"), NO_TASK_STATUS)  # as for a name
         runtime = current()
         runtime.selected = functools.partial(files_of, tasks, selected_tasks)
         runtime.stale = functools.partial(_stale_of, tasks, selected_tasks)

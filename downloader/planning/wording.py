@@ -29,7 +29,7 @@ def lines(plan: Plan, width: int) -> Iterator[str]:
         plan: The plan.
         width: How many columns there are; where a table is wider, models are told one by one.
     """
-    if note := LOCK_NOTES[plan.lock]:
+    if plan.refusal is None and (note := LOCK_NOTES[plan.lock]):
         yield note
     yield from _models(plan, width)
     yield from _files(plan, width)

@@ -107,7 +107,7 @@ class TerminalScreen:
         columns = max(1, self._look().columns)
         rows = sum(max(1, -(-width // columns)) for width in self._widths)
         self._widths = []
-        return "\r" + ONE_UP * rows
+        return "\r" + ERASE_LINE + ONE_UP * rows  # Ctrl-C leaves its ^C there
 
     def _is_steady(self) -> bool:
         """Whether the terminal's size has been the same for a while."""

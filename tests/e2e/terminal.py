@@ -102,6 +102,10 @@ class Terminal:
         """Send a signal as the terminal would."""
         self.process.send_signal(number)
 
+    def type(self, keys: bytes) -> None:
+        """Press keys; the terminal shows them, and makes a signal of Ctrl-C."""
+        os.write(self._ours, keys)
+
     def finish(self) -> int:
         """Read to the end, and return the exit status."""
         give_up = time.monotonic() + PATIENCE_SECONDS

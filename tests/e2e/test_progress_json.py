@@ -116,7 +116,8 @@ def test_retry_and_failure(small: Project, server: FaultyServer) -> None:
 def test_mistakes_are_events_too(small: Project) -> None:
     """In models.yaml, in a variable, in the name of a task that only a wildcard asks for."""
     (wildcard,) = events_of(small.doit("fetch:x*"))
-    assert "No task matches" in wildcard["text"]
+    assert (wildcard["event"], wildcard["code"]) == ("failed", "no-task")
+    assert "No task matches" in wildcard["error"]
     (variable,) = events_of(small.doit(MODELMAKE_TIMEOUT="soon"))
     assert (variable["event"], variable["code"]) == ("failed", "setting-error")
     small.write("version: 1\nmodels:\n  one:\n    source: http\n    fils: []\n")

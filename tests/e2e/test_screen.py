@@ -160,6 +160,14 @@ def test_ctrl_c_leaves_one_line(stalled: Terminal) -> None:
     assert stalled.raw.endswith(b"\n")
 
 
+def test_the_key_itself_leaves_no_trace(stalled: Terminal) -> None:
+    """The terminal shows a ^C where the cursor is, below the display; it goes with that."""
+    stalled.type(b"\x03")
+    assert stalled.finish() == 130
+    assert b"^C" in stalled.raw
+    assert stalled.lines == ["Interrupted; run the same command again to go on."]
+
+
 def test_no_colour(project: Project, server: FaultyServer) -> None:
     """NO_COLOR wins over FORCE_COLOR: no colour is asked for, the display is drawn."""
     declare(project, server, 1)

@@ -74,6 +74,14 @@ def test_nothing_to_do_is_said() -> None:
     assert "Nothing to do." not in stale
 
 
+def test_what_is_refused_is_not_promised() -> None:
+    """Where models.lock may not be written, nobody says that `doit` does."""
+    refused = text(
+        made(model(PRESENT, state="stale"), lock="stale", refusal="models.lock is stale.")
+    )
+    assert not any("brings it up to date" in line for line in refused)
+
+
 def test_unknown_sizes_are_said_as_such() -> None:
     """A sum of what is known is at least that."""
     unknown = planned(path="b.bin", size=None, bytes_to_move=None)
