@@ -3,18 +3,22 @@
 from pathlib import Path
 
 from downloader.durable import make_folder, naming
+from downloader.hashing import sha256_of
 
 FOLDER = "quarantine"
+SHOWN_DIGITS = 12
 
 
 def set_aside(path: Path, workspace: Path, size: int, sha256: str) -> str:
     """Move a file out of the way; nothing that was set aside before is lost.
 
+    The same bytes again take the place of those before, or each try would cost their room anew.
+
     Args:
         path: The file.
         workspace: The model's private folder.
         size: How many bytes of it came.
-        sha256: Their SHA-256 in hex.
+        sha256: Their SHA-256 in hex; any other word where it is no file.
 
     Returns:
         A sentence for the error: how many bytes, which, and where they are.
@@ -22,17 +26,24 @@ def set_aside(path: Path, workspace: Path, size: int, sha256: str) -> str:
     Raises:
         StoreError: The disk refused.
     """
-    aside = _free(workspace / FOLDER, f"{path.name.removesuffix('.part')}-{sha256[:12]}")
+    aside = _place(workspace / FOLDER, path.name.removesuffix(".part"), size, sha256)
     make_folder(aside.parent)
     with naming(aside, "set aside"):
         path.replace(aside)
     return f"Its {size:,} bytes, SHA-256 {sha256}, were set aside as {aside}."
 
 
-def _free(folder: Path, name: str) -> Path:
-    """Return the first path of this name, or numbered, where nothing is."""
-    aside, number = folder / name, 1
-    while aside.exists():
+def _place(folder: Path, name: str, size: int, sha256: str) -> Path:
+    """Return the first path of this name and digest, or numbered, where nothing else is."""
+    first = folder / f"{name}-{sha256[:SHOWN_DIGITS]}"
+    aside, number = first, 1
+    while aside.exists() and not _has(aside, size, sha256):
         number += 1
-        aside = folder / f"{name}-{number}"
+        aside = first.with_name(f"{first.name}-{number}")
     return aside
+
+
+def _has(aside: Path, size: int, sha256: str) -> bool:
+    """Whether these very bytes lie there; what else has their name by chance is told by hashing."""
+    with naming(aside, "read"):
+        return aside.is_file() and aside.stat().st_size == size and sha256_of(aside) == sha256
