@@ -17,7 +17,7 @@ from pathlib import Path
 from downloader import bundles, receipts
 from downloader.artifact import Artifact
 from downloader.durable import make_folder
-from downloader.errors import Interrupted, ModelmakeError
+from downloader.errors import Interrupted, ModelmakeError, StoreError
 from downloader.finding import Found, Search, Watch, key
 from downloader.linker import LINKING, way
 from downloader.model import Model
@@ -185,7 +185,10 @@ class Adopter:
         """Whether a target of the file takes no room of its own."""
         how = way(self._project.named(name).entry.link, found)
         workspace = self._workspace(name)
-        make_folder(workspace)
+        try:
+            make_folder(workspace)
+        except StoreError:  # it is told when the file is to be placed, and stops no other
+            return False
         if how == "copy" or workspace.stat().st_dev != found.status.st_dev:
             return False
         if workspace not in self._reflinks:

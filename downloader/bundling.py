@@ -16,9 +16,9 @@ from pathlib import Path
 from downloader.bundle_contents import Contents, Piece, damaged
 from downloader.bundles import MARK, NAMES, blob_name
 from downloader.durable import make_folder, naming, write_file
-from downloader.errors import ModelmakeError, StoreError
+from downloader.errors import StoreError
 from downloader.finding import LOOKING, Watch, feed_all
-from downloader.hashing import BUFFER_BYTES, new_sha256
+from downloader.hashing import BUFFER_BYTES, cores, new_sha256
 from downloader.looks import looks_same
 from downloader.positioned import read_at, write_at
 from downloader.store import Damaged, Store, has_reflinks
@@ -52,7 +52,7 @@ def write_folder(what: Contents, out: Path, watch: Watch, *, is_watched: bool) -
     make_folder(out)
     _check_folder(out)
     store = Store(out, is_cache=False, watch=watch)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         has = list(pool.map(lambda each: _has(store, each, watch), what.pieces))
         todo = [each for each, is_there in zip(what.pieces, has, strict=True) if not is_there]
         _check_room(out, todo, is_watched=is_watched)
@@ -121,13 +121,14 @@ def _check_room(out: Path, todo: Iterable[Piece], *, is_watched: bool) -> None:
     )
 
 
-def write_tar(what: Contents, out: Path, watch: Watch, *, is_watched: bool) -> None:
+def write_tar(what: Contents, out: Path, watch: Watch, turn: Turn, *, is_watched: bool) -> None:
     """Write a bundle as one tar, in place of one that may be there.
 
     Args:
         what: What goes into it.
         out: Its name.
         watch: Called often; raises Interrupted when the run is to stop.
+        turn: Waits while another process writes it.
         is_watched: Whether what does not fit on the disk is refused.
 
     Raises:
@@ -140,13 +141,13 @@ def write_tar(what: Contents, out: Path, watch: Watch, *, is_watched: bool) -> N
     partial, place = out.with_name(out.name + PARTIAL), Place(out)
     Room(is_watched=is_watched).plan([(partial, what.size)])
     with naming(partial, "write"):
-        descriptor, partial = open_locked(partial, Turn())
+        descriptor, partial = open_locked(partial, turn)
         try:
             os.ftruncate(descriptor, 0)
             _Tar(descriptor, watch).write(what)
             os.fsync(descriptor)
             place.take(descriptor, partial, "")
-        except (ModelmakeError, OSError):
+        except BaseException:  # nothing goes on from what is there
             with contextlib.suppress(OSError):
                 partial.unlink()
             raise

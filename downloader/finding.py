@@ -15,7 +15,7 @@ from pathlib import Path
 from downloader.artifact import Artifact
 from downloader.durable import BINARY, NO_FOLLOW
 from downloader.errors import StoreError
-from downloader.hashing import Hash, feed, new_md5, new_sha256
+from downloader.hashing import Hash, cores, feed, new_md5, new_sha256
 from downloader.looks import looks_same
 from downloader.progress import bytes_text, counted
 from downloader.walking import files_at, is_cached, shown
@@ -121,7 +121,7 @@ class Search:
             total = bytes_text(sum(each.status.st_size for each in candidates))
             counts = counted(len(candidates), "file")
             self._tell(f"reads up to {counts} ({total}) in {shown(place)}")
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             for _ in pool.map(self._read, candidates):
                 pass
         return self.found

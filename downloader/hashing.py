@@ -27,6 +27,12 @@ class Hash(Protocol):
         """Return the digest so far in hex."""
 
 
+def cores() -> int:
+    """Return how many cores this process may use: a container, or taskset, may allow it fewer."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
 def new_sha256() -> Hash:
     """Return a running SHA-256."""
     return hashlib.sha256(usedforsecurity=False)

@@ -17,7 +17,7 @@ from pathlib import Path
 from downloader import receipts
 from downloader.artifact import Artifact
 from downloader.errors import Interrupted, StoreError
-from downloader.hashing import sha256_of
+from downloader.hashing import cores, sha256_of
 from downloader.meter import Meter
 from downloader.model import Model
 from downloader.receipts import Receipt
@@ -121,17 +121,11 @@ def _read(files: Sequence[_File], meter: Meter, stop: threading.Event) -> None:
 
     meter.started(sum(each.size for each in files))
     try:
-        with ThreadPoolExecutor(_cores()) as pool:  # hashlib releases the GIL: threads are enough
+        with ThreadPoolExecutor(cores()) as pool:  # hashlib releases the GIL: threads are enough
             for reading in [pool.submit(each.read, seen) for each in files]:
                 reading.result()
     finally:
         meter.ended()
-
-
-def _cores() -> int:
-    """Return how many cores this process may use: a container, or taskset, may allow it fewer."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _note(files: Iterable[_File], meter: Meter) -> None:

@@ -77,7 +77,7 @@ def test_one_that_is_found_ends_the_search(
     tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of files of one size the one that a cache names by its digest is read first, and last."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(finding, "cores", lambda: 1)
     for name in ("0", sha256(BYTES), "z"):
         (tmp_path / name).write_bytes(BYTES)
 

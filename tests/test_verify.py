@@ -121,7 +121,7 @@ def test_the_largest_is_read_first(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name, count in (("a", 2), ("b", 9), ("c", 5)):
         (tmp_path / "models/m" / name).write_bytes(BYTES * count)
     read: list[str] = []
-    monkeypatch.setattr("downloader.verify._cores", lambda: 1)
+    monkeypatch.setattr("downloader.verify.cores", lambda: 1)
 
     def noted(path: Path, _: object) -> str:
         read.append(path.name)

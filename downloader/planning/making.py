@@ -1,12 +1,12 @@
 """A plan of the wanted models: everything is looked at, what needs it is hashed on all cores."""
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
 from downloader.errors import ModelmakeError
+from downloader.hashing import cores
 from downloader.leftovers import extra
 from downloader.lock_check import refuse_stale
 from downloader.model import Model
@@ -107,7 +107,7 @@ class _Making:
         to_read = [count for each in files if (count := self._judge.bytes_to_read(each))]
         if to_read:
             reading(len(to_read), sum(to_read))
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             for each, found in zip(files, pool.map(self._judge_one, files), strict=True):
                 self._judged[each.name, each.artifact.path] = found
 

@@ -2,32 +2,12 @@
 
 import dataclasses
 import json
-import time
-from collections.abc import Callable
 from typing import Any
 
 from downloader.reporting import events
 
 EVENT_SECONDS = 1.0
 """`progress` comes at most this often."""
-
-
-class JsonLines:
-    """A subscriber that writes each event as a line.
-
-    Args:
-        put: Writes a line to standard error.
-        clock: Seconds, never going back.
-    """
-
-    def __init__(
-        self, put: Callable[[str], None], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._put, self._clock = put, clock
-
-    def __call__(self, event: events.Event) -> None:
-        """Take an event."""
-        self._put(as_line(event))
 
 
 def as_line(event: events.Event) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from downloader import streams
 from downloader.reporting import events, lines, wording
-from downloader.reporting.json_lines import EVENT_SECONDS, JsonLines
+from downloader.reporting.json_lines import EVENT_SECONDS, as_line
 from downloader.reporting.run import RunProgress
 from downloader.reporting.ticker import Ticker
 
@@ -87,7 +87,7 @@ class AsJson(Showing):
 
     def __init__(self, run: RunProgress) -> None:
         super().__init__(run, EVENT_SECONDS)
-        run.subscribe(JsonLines(streams.tell_event))
+        run.subscribe(lambda event: streams.tell_event(as_line(event)))
 
     def conclude(self, summary: events.Summary | None, say: Callable[[str], None]) -> None:
         """See Showing."""

@@ -129,3 +129,12 @@ def test_no_room(project: Project, old: Path, arguments: tuple[str, ...]) -> Non
     assert "Not enough room" in run.stderr
     assert not list(project.folder.rglob("linking/*"))
     assert not list(project.folder.glob("b.tar*"))
+
+
+def test_a_bundle_is_no_packed_file(project: Project, old: Path, tmp_path: Path) -> None:
+    """Who names a .tgz wants no folder of that name."""
+    assert project.doit("adopt", "--from", str(old), "m").status == 0
+    run = project.doit("bundle", "--out", str(tmp_path / "b.tgz"))
+    assert run.status == 1
+    assert "b.tgz would be a folder" in run.stderr
+    assert not (tmp_path / "b.tgz").exists()

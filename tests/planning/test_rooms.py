@@ -36,9 +36,11 @@ def test_a_hard_link_takes_no_room_and_a_copy_does(
 def test_what_a_partial_holds_takes_no_room_again(tmp_path: Path, server: FaultyServer) -> None:
     """Its blocks are on the disk already."""
     own = prepare(tmp_path, server, {"f.bin": State("missing", "none", "half")}, None)
-    (volume,) = plan(project(tmp_path, **own)).volumes
     partial = next((tmp_path / "models/m/.modelmake/partials").glob("*.part"))
-    assert volume.peak_bytes == max(0, 1000 - partial.stat().st_blocks * 512)
+    before = partial.stat().st_blocks
+    (volume,) = plan(project(tmp_path, **own)).volumes
+    blocks = {before, partial.stat().st_blocks}  # ext4 may give them out in between
+    assert volume.peak_bytes in {max(0, 1000 - each * 512) for each in blocks}
 
 
 def test_a_blob_on_another_file_system_is_a_copy(
