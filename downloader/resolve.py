@@ -10,10 +10,11 @@ import msgspec
 
 from downloader.artifact import Artifact
 from downloader.entries import AnyEntry
-from downloader.errors import ManifestError
+from downloader.errors import ManifestError, SourceError
 from downloader.follows import agree
 from downloader.lockfile import LockedModel
 from downloader.manifest import entry_digest
+from downloader.safe_path import check_path, find_collision
 from downloader.sources.interface import AskingSource, Provider, Resolution
 from downloader.sources.registry import source_for, source_name
 
@@ -37,10 +38,29 @@ def ask(name: str, entry: AnyEntry, source: AskingSource, provider: Provider) ->
     """Return what the provider says that the entry means now.
 
     Raises:
-        ModelmakeError: The provider has no such thing, or could not be asked.
+        ModelmakeError: The provider has no such thing, could not be asked, or names a file that may
+            not be written.
         ManifestError: The patterns leave no file.
     """
-    return _as_locked(name, entry, source.resolve(provider))
+    resolution = source.resolve(provider)
+    _check_names(resolution)
+    return _as_locked(name, entry, resolution)
+
+
+def _check_names(resolution: Resolution) -> None:
+    """Refuse names of a provider before they are in models.lock, let alone on the disk."""
+    paths = [each.path for each in (*resolution.archives, *resolution.artifacts)]
+    for path in paths:
+        try:
+            check_path(path)
+        except ValueError as error:
+            raise SourceError(
+                f"The provider names a file that may not be written: {error}"
+            ) from None
+    if found := find_collision(paths):
+        raise SourceError(
+            f"The provider's list holds {found[0]!a} and {found[1]!a}, one place on some disks."
+        )
 
 
 def _as_locked(name: str, entry: AnyEntry, resolution: Resolution) -> LockedModel:
@@ -126,9 +146,9 @@ def _still_meant(outlined: LockedModel, previous: LockedModel | None) -> dict[st
 def keep_first_pins(asked: LockedModel, previous: LockedModel | None) -> LockedModel:
     """Return the model as asked for now, with what is still true of what was locked before.
 
-    A provider without digests shows an archive by its checkpoint, size and validator only: what
-    was fetched under the same ones keeps its SHA-256, and, where the entry is the same too, the
-    list of files that it unpacks to.
+    A provider without digests shows a file by its path, or an archive by its checkpoint, with size
+    and validator only: what was fetched under the same ones keeps its SHA-256, and, where the entry
+    is the same too, the list of files that it unpacks to. A digest that the provider tells counts.
 
     Args:
         asked: What the provider says now.
@@ -136,7 +156,9 @@ def keep_first_pins(asked: LockedModel, previous: LockedModel | None) -> LockedM
     """
     if previous is None or previous.revision != asked.revision:
         return asked
-    before = {_key(each): each for each in (*previous.archives, *previous.files) if each.checkpoint}
+    before = {
+        _key(each): each for each in (*previous.archives, *previous.files) if not each.archive
+    }
     archives = tuple(_with_pin(each, before.get(_key(each))) for each in asked.archives)
     unpacked = {each.path for each in archives if each.is_pinned} & {
         each.path for each in previous.archives if previous.entry == asked.entry
@@ -146,20 +168,22 @@ def keep_first_pins(asked: LockedModel, previous: LockedModel | None) -> LockedM
     return msgspec.structs.replace(asked, archives=archives, files=members or files)
 
 
-def _key(archive: Artifact) -> tuple[int | None, str] | None:
-    found = archive.checkpoint
-    return None if found is None else (found.step, found.request)
+def _key(asked: Artifact) -> tuple[int | None, str] | str:
+    """Return what an artifact is known by: its checkpoint, whatever it is called, or its path."""
+    found = asked.checkpoint
+    return asked.path if found is None else (found.step, found.request)
 
 
 def _with_pin(asked: Artifact, before: Artifact | None) -> Artifact:
-    if before is None or not _shows_the_same(before, asked):
+    if asked.is_pinned or before is None or not _shows_the_same(before, asked):
         return asked
     return msgspec.structs.replace(before, path=asked.path, into=asked.into)
 
 
 def _shows_the_same(before: Artifact, found: Artifact) -> bool:
     is_same_etag = None in (before.etag, found.etag) or before.etag == found.etag
-    return before.is_pinned and is_same_etag and found.size in (None, before.size)
+    is_same_place = is_same_etag and found.url == before.url
+    return before.is_pinned and is_same_place and found.size in (None, before.size)
 
 
 def _is_known(artifact: Artifact) -> bool:

@@ -46,6 +46,18 @@ def moved(resolution: Resolution | LockedModel) -> tuple[Artifact, ...]:
     return (*resolution.archives, *(each for each in files if each.archive is None))
 
 
+def pinned_at_first(model: LockedModel) -> LockedModel:
+    """Return the model as a first fetch locks it: what has no digest yet gets one."""
+    pins = {"sha256": "0" * 64, "first_use": True}
+
+    def fetched(found: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
+        return tuple(e if e.is_pinned else msgspec.structs.replace(e, **pins) for e in found)
+
+    return msgspec.structs.replace(
+        model, archives=fetched(model.archives), files=fetched(model.files)
+    )
+
+
 @contextmanager
 def no_dialling() -> Iterator[None]:
     """Refuse every connection meanwhile; the fixture `no_sockets` would hinder the fake's end."""
@@ -131,13 +143,18 @@ class AskingSourceContract:
         """What was fetched under what the provider still shows keeps its SHA-256."""
         for entry in self.entries:
             asked = ask("m", entry, source_of(entry), provider)
-            pins = {"sha256": "0" * 64, "first_use": True}
-            pinned = msgspec.structs.replace(
-                asked,
-                archives=tuple(msgspec.structs.replace(e, **pins) for e in asked.archives),
-                files=tuple(msgspec.structs.replace(e, **pins) for e in asked.files),
-            )
-            assert keep_first_pins(asked, pinned) == pinned
+            fetched = pinned_at_first(asked)
+            assert keep_first_pins(asked, fetched) == fetched
+
+    def test_a_digest_of_the_provider_replaces_another(self, provider: Provider) -> None:
+        """What the provider publishes counts, whatever was locked before."""
+        for entry in self.entries:
+            asked = ask("m", entry, source_of(entry), provider)
+            other = {"sha256": "1" * 64, "first_use": False}
+            locked = tuple(msgspec.structs.replace(each, **other) for each in asked.files)
+            kept = keep_first_pins(asked, msgspec.structs.replace(asked, files=locked))
+            for before, after in zip(asked.files, kept.files, strict=True):
+                assert after.sha256 == (before.sha256 or "1" * 64)
 
     def test_every_artifact_can_be_located_without_a_request(
         self, resolved: list[tuple[AnyEntry, Resolution]]

@@ -1,5 +1,7 @@
 """Which source serves which entry: the table is whole, and each source keeps the contract."""
 
+import importlib
+import pkgutil
 from typing import get_args
 
 import pytest
@@ -15,17 +17,16 @@ from downloader.errors import SourceError
 from downloader.sources.http import Http
 from downloader.sources.openai_gpt2 import OpenAIGPT2
 from downloader.sources.registry import SOURCES, source_for, source_name
+from tests import sources
 from tests.sources.asking_contract import AskingSourceContract
 from tests.sources.contract import SourceContract
-from tests.sources.test_http import TestHttp as HttpSuite
-from tests.sources.test_openai_gpt2 import TestOpenAIGPT2 as OpenAIGPT2Suite
-from tests.sources.test_together import TestTogether as TogetherSuite
 
-SUITES: tuple[type[SourceContract | AskingSourceContract], ...] = (
-    HttpSuite,
-    OpenAIGPT2Suite,
-    TogetherSuite,
-)
+
+def suites() -> list[type[SourceContract] | type[AskingSourceContract]]:
+    """Return every subclass of the two suites that a test of this folder has."""
+    for found in pkgutil.iter_modules(sources.__path__):
+        importlib.import_module(f"{sources.__name__}.{found.name}")
+    return [*SourceContract.__subclasses__(), *AskingSourceContract.__subclasses__()]
 
 
 def test_each_entry_has_its_source() -> None:
@@ -38,7 +39,9 @@ def test_a_source_that_is_not_there_yet_says_which_are() -> None:
     """models.yaml may name it; the error names it too, and lists what this version can do."""
     with pytest.raises(SourceError, match="'huggingface' is not there yet") as caught:
         source_for(HuggingFaceEntry(repo="gpt2"))
-    assert caught.value.hint == "This version fetches from: http, openai-gpt2, together."
+    names = ", ".join(sorted(str(kind.__struct_config__.tag) for kind in SOURCES))
+    assert caught.value.hint == f"This version fetches from: {names}."
+    assert "http, openai-gpt2" in names
 
 
 def test_the_table_holds_only_entries_that_a_manifest_may_have() -> None:
@@ -54,5 +57,5 @@ def test_the_name_of_a_source_is_what_models_yaml_calls_it() -> None:
 
 def test_every_source_keeps_the_contract() -> None:
     """A source in the table without one of the two suites is a source without tests."""
-    tried = {type(entry) for suite in SUITES for entry in suite.entries}
+    tried = {type(entry) for suite in suites() for entry in suite.entries}
     assert tried == set(SOURCES)
