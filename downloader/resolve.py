@@ -54,9 +54,7 @@ def _check_names(resolution: Resolution) -> None:
         try:
             check_path(path)
         except ValueError as error:
-            raise SourceError(
-                f"The provider names a file that may not be written: {error}"
-            ) from None
+            raise SourceError(f"The provider's list holds what may not be: {error}.") from None
     if found := find_collision(paths):
         raise SourceError(
             f"The provider's list holds {found[0]!a} and {found[1]!a}, one place on some disks."
@@ -175,6 +173,8 @@ def _key(asked: Artifact) -> tuple[int | None, str] | str:
 
 
 def _with_pin(asked: Artifact, before: Artifact | None) -> Artifact:
+    if before is not None and asked.is_pinned and before.sha256 == asked.sha256:
+        return asked if asked.size is not None else msgspec.structs.replace(asked, size=before.size)
     if asked.is_pinned or before is None or not _shows_the_same(before, asked):
         return asked
     return msgspec.structs.replace(before, path=asked.path, into=asked.into)

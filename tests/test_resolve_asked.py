@@ -51,10 +51,15 @@ PINNED = msgspec.structs.replace(SHOWN, sha256=SHA, first_use=True)
         (msgspec.structs.replace(SHOWN, path="b.bin"), None),
         (msgspec.structs.replace(SHOWN, url="https://example.org/b"), None),
         (msgspec.structs.replace(SHOWN, sha256="1" * 64), None),
+        (msgspec.structs.replace(SHOWN, sha256=SHA), msgspec.structs.replace(SHOWN, sha256=SHA)),
+        (Artifact(path="a.bin", sha256=SHA), Artifact(path="a.bin", sha256=SHA, size=4)),
     ],
 )
 def test_a_file_keeps_its_first_pin_while_the_same_is_shown(
     now: Artifact, expected: Artifact | None
 ) -> None:
-    """Of a file the path, the size, the validator and the URL say that it is the same."""
+    """The path, size, validator and URL say that it is the same; a published digest counts more.
+
+    The size that a fetch brought stays where the digest is the same and no size is told.
+    """
     assert keep_first_pins(asked(now), asked(PINNED)).files == (expected or now,)

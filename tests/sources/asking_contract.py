@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import ClassVar, NoReturn
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import msgspec
@@ -74,11 +74,11 @@ def no_dialling() -> Iterator[None]:
 class AskingSourceContract:
     """The suite; `entries` are what the source is tried with."""
 
-    entries: ClassVar[tuple[AnyEntry, ...]]
+    entries: tuple[AnyEntry, ...]
 
     @pytest.fixture(autouse=True)
     def provider_is_there(self) -> Iterator[None]:
-        """Start what serves the entries, and name it in the environment."""
+        """Start what serves the entries, and name it in the environment or in `self.entries`."""
         raise NotImplementedError
 
     @pytest.fixture
