@@ -4,15 +4,16 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from downloader import errors, lockfile, manifest
-from downloader.artifact import Artifact
-from downloader.entries import AnyEntry, HttpFile
+from downloader import errors
 from downloader.receipts import Receipt
-from tests.documents import PYPROJECT, blocks, first_cells, modules, page
+from downloader.store import layout
+from downloader.store.projects import Known
+from downloader.store.records import Record
+from downloader.transfer import journal
+from tests.documents import FENCE, PYPROJECT, blocks, first_cells, modules, page
 from tests.e2e.project import REPOSITORY
 
 FORMATS = page("formats.md")
@@ -20,41 +21,35 @@ ARCHITECTURE = page("architecture.md")
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 CONTRACTS = PYPROJECT["tool"]["importlinter"]["contracts"]
 MODULE_FILE = re.compile(r"\b(?:[\w.]+/)*\w+\.py\b")
-LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)]*))?\)")
 
 
-@pytest.mark.parametrize("text", blocks(FORMATS, "yaml"))
-def test_a_manifest_of_the_formats_loads(text: str) -> None:
-    """Every YAML snippet of docs/formats.md is a whole manifest that `manifest.load` takes."""
-    assert manifest.load(text.encode()).models
-
-
-def test_every_key_of_the_manifest_is_told() -> None:
-    """docs/formats.md names each key of each entry class in a table's first column."""
-    told = set(re.findall(r"`(?:files\[\]\.)?(\w+)`", " ".join(first_cells(FORMATS))))
-
-    for kind in (*get_args(AnyEntry), HttpFile):
-        assert set(kind.__struct_encode_fields__) <= told, kind
-
-
-def test_every_field_of_the_lockfile_and_of_a_receipt_is_told() -> None:
+def test_every_field_of_a_receipt_is_told() -> None:
     """docs/formats.md has each field in a table's first column."""
     cells = " ".join(first_cells(FORMATS))
-
-    for field in Artifact.__struct_encode_fields__:
-        assert f"`files[].{field}`" in cells
-    for field in (
-        *lockfile.LockedModel.__struct_encode_fields__,
-        *Receipt.__struct_encode_fields__,
-    ):
-        assert re.search(rf"`{field}(\[\]\.path)?`", cells), field
+    for field in Receipt.__struct_encode_fields__:
+        assert f"`{field}`" in cells, field
 
 
-def test_the_example_of_a_lockfile_is_one() -> None:
-    """The lock in docs/formats.md is, byte for byte, what `dump` writes."""
-    (example,) = [text for text in blocks(FORMATS, "json") if '"models"' in text]
+def test_everything_in_a_store_is_told() -> None:
+    """docs/formats.md has each file and folder of a store, and each field of a record."""
+    section = FORMATS.partition("## The shared store")[2].partition("\n## ")[0]
+    told = set(re.findall(r"^\| `(\w[\w.]*)", section, re.MULTILINE))
+    assert told == {*layout.OWN, "format", "CACHEDIR.TAG", "claims"}
+    for kind in (Record, Known):
+        for field in kind.__struct_encode_fields__:
+            assert f"`{field}`" in section, field
 
-    assert lockfile.dump(lockfile.load(example.encode())) == example.encode()
+
+def test_the_example_of_a_journal_is_one() -> None:
+    """The program reads it, and would write its head and its last line in the same bytes."""
+    (text,) = blocks(FORMATS, "text")
+    found = journal.load(text.encode())
+
+    assert found is not None
+    binding, ranges = found
+    assert text.encode().startswith(journal.dump_head(binding))
+    assert text.encode().endswith(b"\n" + journal.dump_ranges(ranges))
 
 
 def test_the_example_of_a_receipt_is_one_line() -> None:
@@ -137,9 +132,19 @@ def test_every_dependency_has_its_reason() -> None:
         assert f"\n| {name} |" in text, name
 
 
+def headings(text: str) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in found}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
-    """A relative link of a document leads to a file or folder of the checkout."""
-    for target in LINK.findall(document.read_text(encoding="utf-8")):
-        if not target.startswith("https://"):
-            assert (document.parent / target).exists(), target
+    """A relative link leads to a file or folder of the checkout, and its anchor to a heading."""
+    text = document.read_text(encoding="utf-8")
+    for target, anchor in LINK.findall(FENCE.sub("", text)):
+        if target.startswith("https://"):
+            continue
+        place = document.parent / target if target else document
+        assert place.exists(), target
+        assert not anchor or anchor in headings(place.read_text(encoding="utf-8")), anchor
