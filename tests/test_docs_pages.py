@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from downloader import errors
 from downloader.receipts import Receipt
 from downloader.store import layout
 from downloader.store.projects import Known
@@ -112,15 +111,6 @@ def test_the_gates_for_doit_and_requests_are_told() -> None:
     assert {f"{each.replace('.', '/')}.py" for each in importers} == set(
         MODULE_FILE.findall(section)
     )
-
-
-def test_every_error_is_explained() -> None:
-    """docs/errors.md has a row for each class of the tree, and for nothing else."""
-    text = page("errors.md")
-    told = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
-
-    public = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
-    assert told == {name for name in public if issubclass(getattr(errors, name), Exception)}
 
 
 def test_every_dependency_has_its_reason() -> None:
