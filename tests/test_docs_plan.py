@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any, get_args
 
@@ -62,7 +63,9 @@ def test_its_commands_work(tmp_path: Path, server: FaultyServer) -> None:
     """Each command of the page, in a project with such a model."""
     project = Project(tmp_path / "project")
     project.declare({"gpt2-1558M": pinned_toy(server, ["a.bin"])})
-    commands = re.findall(r"^    doit (plan[^#\n]*)", PAGE, re.MULTILINE)
-    assert len(commands) == 3
-    for each in commands:
-        assert project.doit(*each.split()).status == 0
+    (block,) = blocks(PAGE, "sh")
+    told = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert len(told) == 3
+    for program, *words in told:
+        assert (program, words[0]) == ("doit", "plan")
+        assert project.doit(*words).status == 0

@@ -3,14 +3,20 @@
 import json
 import re
 import shlex
+import struct
+from collections.abc import Iterator
 
 import pytest
 
 from downloader.outlook import STATES, VERSION, File, Outlook, Side
 from tests.documents import blocks, first_cells, page
-from tests.e2e.content import toy
+from tests.e2e.content import CHECKPOINT, HPARAMS, gpt2, put_all, toy
 from tests.e2e.project import Project
+from tests.servers.faults import statuses
 from tests.servers.faulty import FaultyServer
+from tests.servers.together.archives import lora_archive
+from tests.servers.together.server import TogetherServer
+from tests.together.projects import JOB, bot
 
 PAGE = page("outdated.md")
 COMMANDS = [
@@ -52,3 +58,50 @@ def test_the_example_is_what_the_command_says(project: Project, server: FaultySe
     (example,) = blocks(PAGE, "json")
     assert json.loads(project.doit("outdated", "--json").stdout) == json.loads(example)
     assert json.loads(example)["version"] == VERSION
+
+
+def archive(step: int, size: int) -> bytes:
+    """Return an adapter's archive of a size: padded with a skippable frame (RFC 8878, 3.1.2)."""
+    found = lora_archive(step, weights_bytes=1024)
+    padding = size - len(found) - 8
+    return found + struct.pack("<II", 0x184D2A50, padding) + bytes(padding)
+
+
+@pytest.fixture
+def moved_on(
+    project: Project, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Project]:
+    """Give a project as the page has it: fetched, and then everything but GPT-2 moved on."""
+    sizes = {100: 4694, 200: 4818, 300: 4982}
+    packed = {step: {"adapter": archive(step, size)} for step, size in sizes.items()}
+    packed[300] = {"merged": packed[300]["adapter"]}  # the last step is the final model
+    put_all(server.put, "/m/124M", {"checkpoint": CHECKPOINT, "hparams.json": HPARAMS})
+    project.variables["OPENAI_GPT2_BASE_URL"] = server.url("/m")
+    whisper = toy(server, ["model.bin", "a.json", "b.json"])
+    with TogetherServer() as together:
+        monkeypatch.setenv("TOGETHER_API_KEY", together.key)
+        monkeypatch.setenv("TOGETHER_BASE_URL", together.url)
+        job = together.add_job(JOB, output_name="support-bot", final_step=300)
+        job.checkpoints = {step: packed[step] for step in (100, 200)}
+        project.declare(
+            {
+                "gpt2-124M": gpt2("124M", server.url("/m"), include=["checkpoint", "h*"]),
+                "support-bot": bot(checkpoint={"last": 2}),
+                "whisper": whisper,
+            }
+        )
+        run = project.doit()
+        assert run.status == 0, run.text
+        job.checkpoints = {step: packed[step] for step in (200, 300)}
+        server.always("/toy/model.bin", statuses.status(404))
+        yield project
+
+
+def test_what_the_page_shows_is_said(moved_on: Project, server: FaultyServer) -> None:
+    """The two texts, word for word but for the server's address and the order of the models."""
+    upgrade, outdated = blocks(PAGE, "text")
+    seen = moved_on.doit("outdated")
+    real = seen.stdout.replace(server.url("/toy"), "https://example.org/whisper")
+    assert sorted(real.splitlines()) == sorted(outdated.splitlines()), seen.text
+    taken = moved_on.doit("lock", "--upgrade", "support-bot")
+    assert taken.stdout == upgrade, taken.text
