@@ -72,9 +72,7 @@ def moved_on(
     project: Project, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Project]:
     """Give a project as the page has it: fetched, and then everything but GPT-2 moved on."""
-    sizes = {100: 4694, 200: 4818, 300: 4982}
-    packed = {step: {"adapter": archive(step, size)} for step, size in sizes.items()}
-    packed[300] = {"merged": packed[300]["adapter"]}  # the last step is the final model
+    middle = archive(200, 4818)
     put_all(server.put, "/m/124M", {"checkpoint": CHECKPOINT, "hparams.json": HPARAMS})
     project.variables["OPENAI_GPT2_BASE_URL"] = server.url("/m")
     whisper = toy(server, ["model.bin", "a.json", "b.json"])
@@ -82,7 +80,7 @@ def moved_on(
         monkeypatch.setenv("TOGETHER_API_KEY", together.key)
         monkeypatch.setenv("TOGETHER_BASE_URL", together.url)
         job = together.add_job(JOB, output_name="support-bot", final_step=300)
-        job.checkpoints = {step: packed[step] for step in (100, 200)}
+        job.checkpoints = {100: {"adapter": archive(100, 4694)}, 200: {"adapter": middle}}
         project.declare(
             {
                 "gpt2-124M": gpt2("124M", server.url("/m"), include=["checkpoint", "h*"]),
@@ -92,7 +90,8 @@ def moved_on(
         )
         run = project.doit()
         assert run.status == 0, run.text
-        job.checkpoints = {step: packed[step] for step in (200, 300)}
+        final = archive(300, 4982)  # the last step is the final model
+        job.checkpoints = {200: {"adapter": middle}, 300: {"merged": final}}
         server.always("/toy/model.bin", statuses.status(404))
         yield project
 
