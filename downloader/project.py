@@ -123,7 +123,11 @@ class Project:
         Raises:
             ModelmakeError: As `named`.
         """
-        return self.root / self.named(name).folder
+        return self._folders.get(name) or self.root / self.named(name).folder
+
+    @cached_property
+    def _folders(self) -> dict[str, Path]:
+        return {each.name: self.root / each.folder for each in self.declared}
 
     @cached_property
     def _by_name(self) -> dict[str, Declared]:
