@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from requests.adapters import HTTPAdapter
 from urllib3 import PoolManager
@@ -33,6 +33,8 @@ LOOK_SECONDS = 0.1
 """How often a call that is not yet connected looks whether it was hung up."""
 NEXT_ADDRESS_SECONDS = 5.0
 """How long an address may keep silent when the name has others."""
+READ_BYTES = 64 << 10
+"""A small file comes in one read, its head before it."""
 UNDERWAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
@@ -40,6 +42,18 @@ Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ..
 
 class HeldAdapter(HTTPAdapter):
     """The adapter of requests, with connections that a call can hold."""
+
+    def sent(self, *arguments: Any, **named: Any) -> HTTPResponse:  # noqa: ANN401
+        """Send a request as requests does, and return the reply below its own.
+
+        Raises:
+            RequestException: As `requests.adapters.HTTPAdapter.send`.
+        """
+        return cast("HTTPResponse", self.send(*arguments, **named))
+
+    def build_response(self, _req: Any, resp: Any) -> Any:  # noqa: ANN401
+        """Return the reply as it is: nobody asks for cookies, a history or an encoding."""
+        return resp
 
     def init_poolmanager(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
         """Make the pools of direct connections."""
@@ -102,7 +116,7 @@ class PatientResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *rest: Any, **named: Any) -> None:  # noqa: ANN401
         super().__init__(sock, *rest, **named)
         raw = self.fp.detach()
-        self.fp = io.BufferedReader(PatientReader(raw, sock, current_call.get()))
+        self.fp = io.BufferedReader(PatientReader(raw, sock, current_call.get()), READ_BYTES)
 
 
 class HeldConnection(HTTPConnection):
