@@ -15,7 +15,7 @@ import msgspec
 
 from downloader.durable import make_folder, naming
 from downloader.errors import IntegrityError, StoreError
-from downloader.hashing import Hash, new_md5, new_sha256
+from downloader.hashing import new_md5, new_sha256
 from downloader.positioned import write_at
 from downloader.quarantine import set_aside
 from downloader.transfer.checkpoints import Checkpoints
@@ -166,11 +166,8 @@ class Partial:
     def _follow(self, have: int) -> None:
         """Begin the digests anew, over the first `have` bytes and what will follow them."""
         self._follower.close()
-        self._sha256 = new_sha256()
-        hashes: tuple[Hash, ...] = (self._sha256,)
-        if not self.binding.sha256:
-            self._md5 = new_md5()
-            hashes = (self._sha256, self._md5)
+        self._sha256, self._md5 = new_sha256(), new_md5()
+        hashes = (self._sha256,) if self.binding.sha256 else (self._sha256, self._md5)
         self._follower = follower_for(self._descriptor, hashes, self.binding.size)
         with naming(self._path, "read"):
             self._follower.reach(have)
