@@ -6,8 +6,9 @@ The order is restic's (local backend): write, fsync the file, rename, fsync the 
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 from downloader.errors import StoreError
 
@@ -15,10 +16,7 @@ NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # not on Windows, where making a symli
 BINARY = getattr(os, "O_BINARY", 0)  # only Windows would translate line ends without it
 
 
-@contextlib.contextmanager
-def naming(
-    path: Path, act: str, needed_bytes: Callable[[], int | None] | None = None
-) -> Iterator[None]:
+class naming:  # noqa: N801 - used as a function; a generator would cost more, a dozen times a file
     """Turn an OSError of the block into one line that names the file and what was tried.
 
     Args:
@@ -29,16 +27,35 @@ def naming(
     Raises:
         StoreError: In place of OSError.
     """
-    try:
-        yield
-    except OSError as error:
+
+    __slots__ = ("_act", "_needed_bytes", "_path")
+
+    def __init__(
+        self, path: Path, act: str, needed_bytes: Callable[[], int | None] | None = None
+    ) -> None:
+        self._path, self._act, self._needed_bytes = path, act, needed_bytes
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Raise StoreError in place of an OSError."""
+        if isinstance(error, OSError):
+            raise self._named(error) from error
+
+    def _named(self, error: OSError) -> StoreError:
         from downloader.disk_advice import advice  # noqa: PLC0415 - only on the way to an error
 
         reason = error.strerror or type(error).__name__
-        needed = needed_bytes() if needed_bytes else None
-        raise StoreError(
-            f"Cannot {act} {path}: {reason}.", hint=advice(error, path, needed)
-        ) from error
+        needed = self._needed_bytes() if self._needed_bytes else None
+        return StoreError(
+            f"Cannot {self._act} {self._path}: {reason}.", hint=advice(error, self._path, needed)
+        )
 
 
 def make_folder(path: Path) -> None:

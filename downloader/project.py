@@ -35,6 +35,7 @@ class Project:
         self._writing = threading.Lock()
         self._pins: lockfile.Pins = {}
         self._refusals: dict[str, LockError] = {}
+        self._folders: dict[str, Path] = {}
         self._indexed: tuple[Lockfile | None, lockfile.Pins] = (None, {})
 
     @classmethod
@@ -123,7 +124,9 @@ class Project:
         Raises:
             ModelmakeError: As `named`.
         """
-        return self.root / self.named(name).folder
+        if name not in self._folders:
+            self._folders[name] = self.root / self.named(name).folder
+        return self._folders[name]
 
     @cached_property
     def _by_name(self) -> dict[str, Declared]:

@@ -49,7 +49,7 @@ class Sharing:
 
     def __init__(self, project: Project, stop: threading.Event) -> None:
         self._project, self._linker = project, Linker(project, stop)
-        self._near: dict[Path, bool] = {}
+        self._near: dict[str, bool] = {}
         self._is_read = self._is_written = True
         self._telling = threading.Lock()
         with self._reading():
@@ -190,11 +190,11 @@ class Sharing:
         """Whether there is a store, on the file system of the model's folder."""
         if not self._is_read:
             return False
-        folder = self._project.folder(name)
-        if folder not in self._near:
-            devices = {nearest_folder(each).stat().st_dev for each in (self._store.root, folder)}
-            self._near[folder] = len(devices) == 1
-        return self._near[folder]
+        if name not in self._near:
+            places = (self._store.root, self._project.folder(name))
+            devices = {nearest_folder(each).stat().st_dev for each in places}
+            self._near[name] = len(devices) == 1
+        return self._near[name]
 
     def _told(self, sha256: str, damage: Damaged) -> str:
         """Say what was done with a blob that was changed, and which targets are the same file."""

@@ -1,14 +1,18 @@
 """What can be said of an URL without dialling it. Pure; no name is resolved here."""
 
+import functools
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
+KEPT = 256
+"""A file's URL is asked about again and again while it is fetched; so many answers are kept."""
 LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
 NAT64 = IPv6Network("64:ff9b::/96")
 """IPv4 by way of a translator (RFC 6052)."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+@functools.lru_cache(KEPT)
 def origin(url: str) -> tuple[str, str, int]:
     """Return (scheme, host, port): the exact place a credential is meant for (RFC 6454 §4)."""
     parts = urlsplit(url)
@@ -24,6 +28,7 @@ def has_same_origin(one: str, other: str) -> bool:
         return False
 
 
+@functools.lru_cache(KEPT)
 def host(url: str) -> str:
     """Return the host in lower case, without port, user or brackets; empty when there is none."""
     try:
@@ -32,6 +37,7 @@ def host(url: str) -> str:
         return ""
 
 
+@functools.lru_cache(KEPT)
 def redact(url: str) -> str:
     """Return the URL as it may be shown: without user, password, query and fragment."""
     try:
@@ -44,6 +50,7 @@ def redact(url: str) -> str:
     return f"{parts.scheme}://{bracketed}{port}{parts.path}"
 
 
+@functools.lru_cache(KEPT)
 def is_loopback(name: str) -> bool:
     """Whether the host name or address can only be this machine."""
     if name in LOOPBACK_NAMES or name.endswith(".localhost"):
@@ -54,6 +61,7 @@ def is_loopback(name: str) -> bool:
         return False
 
 
+@functools.lru_cache(KEPT)
 def is_public_address(address: str) -> bool:
     """Whether an IP address, as `getpeername` gives it, is reachable from anywhere.
 

@@ -12,14 +12,15 @@ from pathlib import Path
 
 from downloader.urls import host
 
+HOME = "~/.netrc"
+
 
 def authorization(url: str) -> dict[str, str]:
     """Return the Authorization header that the user's netrc gives for the URL's host, if any.
 
     The file is the one that NETRC names, or ~/.netrc; one that cannot be read gives nothing.
     """
-    file = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
-    found = _hosts(file).get(host(url))
+    found = _hosts(os.environ.get("NETRC") or HOME).get(host(url))
     if found is None:
         return {}
     login, _, password = found
@@ -28,8 +29,8 @@ def authorization(url: str) -> dict[str, str]:
 
 
 @functools.cache
-def _hosts(file: Path) -> dict[str, tuple[str, str, str]]:
+def _hosts(file: str) -> dict[str, tuple[str, str, str]]:
     try:
-        return netrc.netrc(file).hosts
+        return netrc.netrc(Path(file).expanduser()).hosts
     except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
         return {}

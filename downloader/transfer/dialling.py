@@ -6,15 +6,13 @@ patience, every address is judged before it is dialled, and the call holds the s
 """
 
 import errno
-import http.client
-import io
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from requests.adapters import HTTPAdapter
 from urllib3 import PoolManager
@@ -25,9 +23,7 @@ from urllib3.response import HTTPResponse
 from urllib3.util import wait_for_write
 
 from downloader.transfer.call import Call, current_call
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from downloader.transfer.reading import PatientResponse
 
 LOOK_SECONDS = 0.1
 """How often a call that is not yet connected looks whether it was hung up."""
@@ -40,6 +36,18 @@ Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ..
 
 class HeldAdapter(HTTPAdapter):
     """The adapter of requests, with connections that a call can hold."""
+
+    def sent(self, *arguments: Any, **named: Any) -> HTTPResponse:  # noqa: ANN401
+        """Send a request as requests does, and return the reply below its own.
+
+        Raises:
+            RequestException: As `requests.adapters.HTTPAdapter.send`.
+        """
+        return cast("HTTPResponse", self.send(*arguments, **named))
+
+    def build_response(self, _req: Any, resp: Any) -> Any:  # noqa: ANN401
+        """Return the reply as it is: nobody asks for cookies, a history or an encoding."""
+        return resp
 
     def init_poolmanager(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
         """Make the pools of direct connections."""
@@ -56,53 +64,6 @@ class HeldAdapter(HTTPAdapter):
 
 def _use_held(manager: PoolManager) -> None:
     manager.pool_classes_by_scheme = {"http": HeldHttpPool, "https": HeldHttpsPool}
-
-
-class PatientReader(io.RawIOBase):
-    """The bytes of a reply: each wait for them is bounded, and none is believed after a hang-up."""
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, call: Call) -> None:
-        self.sock = sock
-        self._raw, self._call = raw, call
-        self._bound_seconds = -1.0
-
-    def readable(self) -> bool:
-        """Say that it is."""
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int | None:
-        """Read what one call to the socket gives; 0 at the end.
-
-        Raises:
-            TimeoutError: The call's patience is at its end.
-            ConnectionAbortedError: It was hung up.
-        """
-        patience = self._call.patience
-        self._bound(patience.left)
-        with patience.waiting():
-            count = self._raw.readinto(buffer)
-        self._call.check()
-        patience.got(count or 0)
-        return count
-
-    def _bound(self, seconds: float) -> None:
-        if not 0 <= self._bound_seconds - seconds < 0.02 * seconds:  # a call to the system
-            self.sock.settimeout(seconds)
-            self._bound_seconds = seconds
-
-    def close(self) -> None:
-        """Let go of the socket."""
-        self._raw.close()
-        super().close()
-
-
-class PatientResponse(http.client.HTTPResponse):
-    """The standard library's reply, read with the patience of the call that is being made."""
-
-    def __init__(self, sock: socket.socket, *rest: Any, **named: Any) -> None:  # noqa: ANN401
-        super().__init__(sock, *rest, **named)
-        raw = self.fp.detach()
-        self.fp = io.BufferedReader(PatientReader(raw, sock, current_call.get()))
 
 
 class HeldConnection(HTTPConnection):

@@ -75,7 +75,7 @@ class Drain:
             self._check_end(reply, segment, stop, buffer)
 
     def _write_start(self, buffer: memoryview, segment: Segment, stop: int | None) -> memoryview:
-        start = self._expectation.start
+        start = self._expectation.begun
         if stop is not None and len(start) > stop:
             raise self._expectation.wrong_size(len(start), stop)
         buffer[: len(start)] = start

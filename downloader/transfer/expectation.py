@@ -9,6 +9,8 @@ from downloader.transfer.reply import Reply
 from downloader.transfer.resuming import refuse_coding
 
 START_BYTES = 512
+MOST_START_BYTES = 64 << 10
+"""What came along with them is taken in the same step: all of a small file."""
 UNREADABLE = "\ufffd"
 """What stands for bytes that are no text: nobody learns anything from those."""
 
@@ -17,16 +19,21 @@ class Expectation:
     """Judges replies and the whole file against one artifact.
 
     Attributes:
-        start: The file's first bytes as they came, for messages.
+        begun: The file's first bytes as they came.
     """
 
     def __init__(self, artifact: Artifact, place: str) -> None:
         self._artifact, self._place = artifact, place
         self._md5 = artifact.md5
-        self.start = b""
+        self.begun = b""
 
-    def begin(self, reply: Reply, partial: Partial) -> None:
+    def begin(self, reply: Reply, partial: Partial, most_bytes: int = MOST_START_BYTES) -> None:
         """Take a 200, the whole file from its first byte on, and bind the partial to it.
+
+        Args:
+            reply: The reply.
+            partial: What is to take it.
+            most_bytes: How much of it may be read at once.
 
         Raises:
             SizeMismatch: It announces another length than the lock has.
@@ -35,7 +42,7 @@ class Expectation:
         """
         head, wanted = reply.head, self._artifact.size
         refuse_coding(head)
-        self._look_at_start(reply)
+        self._look_at_start(reply, most_bytes)
         self._md5 = self._artifact.md5 or head.md5
         is_judged = wanted is not None or self._artifact.is_pinned or self._md5
         if not (head.has_known_end or is_judged):
@@ -81,7 +88,7 @@ class Expectation:
             f"{self._artifact.path}{self._what_it_looks_like()}."
         )
 
-    def _look_at_start(self, reply: Reply) -> None:
+    def _look_at_start(self, reply: Reply, most_bytes: int) -> None:
         """Look at the first bytes before any is written, and before any older one is dropped.
 
         Raises:
@@ -90,11 +97,15 @@ class Expectation:
         """
         length, wanted = reply.head.length, self._artifact.size
         wrong_length = None if wanted is None or length == wanted else length
-        self.start = reply.read_some(START_BYTES)
+        self.begun = reply.read_some(START_BYTES, min(most_bytes, MOST_START_BYTES))
         if wrong_length is not None or not self._artifact.is_pinned:
-            check_body_start(reply.head, self._artifact.path, self.start)
+            check_body_start(reply.head, self._artifact.path, self._start)
         if wanted is not None and wrong_length is not None:
             raise self.wrong_size(wrong_length, wanted)
+
+    @property
+    def _start(self) -> bytes:
+        return self.begun[:START_BYTES]
 
     def _what_to_do(self) -> str:
         if self._artifact.first_use:
@@ -105,11 +116,11 @@ class Expectation:
         return "Another version may stand there now, or a page in the way."
 
     def _what_it_looks_like(self) -> str:
-        if not self.start:
+        if not self.begun:
             return ""
-        page = page_in_place_of(self._artifact.path, self.start)
+        page = page_in_place_of(self._artifact.path, self._start)
         looks = f"; it looks like {page}" if page else ""
-        shown = excerpt(self.start)[:80]
+        shown = excerpt(self._start)[:80]
         begins = f"{',' if page else ';'} it begins {shown!r}" * (
             bool(page) or UNREADABLE not in shown
         )

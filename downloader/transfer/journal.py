@@ -12,6 +12,7 @@ Rejected: a fixed-size bitmap (aria2) - it must be written in place and can tear
 
 import hashlib
 import json
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,13 +65,18 @@ def binding_for(artifact: Artifact, location: Location) -> Binding:
 class Journal:
     """A journal on disk.
 
+    Only who holds its partial reads or writes it.
+
     Args:
         path: Where it is, or will be.
+
+    Attributes:
+        is_there: Whether it may be on the disk.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._is_torn = False
+        self.is_there, self._is_torn = True, False
 
     def read(self) -> tuple[Binding, list[Range]] | None:
         """Return what it says; None where it says nothing.
@@ -79,7 +85,12 @@ class Journal:
             StoreError: The disk refused.
         """
         with naming(self.path, "read"):
-            if not self.path.is_file():
+            try:
+                mode = self.path.lstat().st_mode
+            except FileNotFoundError:
+                self.is_there = False
+                return None
+            if not stat.S_ISREG(mode):
                 return None
             text = self.path.read_bytes()
         self._is_torn = not text.endswith(b"\n")
@@ -94,7 +105,7 @@ class Journal:
         with naming(self.path, "write"):
             is_new = not self.path.exists()
             head = dump_head(binding) if is_new else b"\n" * self._is_torn
-            self._is_torn = True
+            self.is_there = self._is_torn = True
             with self.path.open("wb" if is_new else "ab") as file:
                 file.write(head + dump_ranges(ranges))
             self._is_torn = False
@@ -105,6 +116,7 @@ class Journal:
         Raises:
             StoreError: The disk refused; it says what it said.
         """
+        self.is_there = True
         write_file(self.path, dump_head(binding) + dump_ranges(ranges))
         self._is_torn = False
 
@@ -115,12 +127,12 @@ class Journal:
             StoreError: The disk refused.
         """
         self._is_torn = False
+        if not self.is_there:
+            return
         with naming(self.path, "remove"):
-            try:
-                self.path.unlink()
-            except FileNotFoundError:
-                return
+            self.path.unlink(missing_ok=True)
             sync_folder(self.path.parent)
+        self.is_there = False
 
 
 def dump_head(binding: Binding) -> bytes:

@@ -9,6 +9,7 @@ so that the next process can go on from what a dead one left.
 import contextlib
 import enum
 import errno
+import functools
 import glob
 import hashlib
 import os
@@ -62,6 +63,7 @@ def partial_name(path: str) -> str:
     return f"{readable}-{hashlib.sha256(path.encode()).hexdigest()[:12]}.part"
 
 
+@functools.lru_cache(1024)  # asked at every step of a file's way
 def partial_path(workspace: Path, path: str) -> Path:
     """Return where an artifact's partial is, as a rule.
 

@@ -55,8 +55,9 @@ class Partial:
         self._checkpoints = Checkpoints(self._descriptor, self._journal)
         self._wanted = self.binding = binding
         self._follower: Follower = InlineHasher(-1, ())
+        self._sha256, self._md5 = new_sha256(), new_md5()
         self.ranges: list[Range] = []
-        self.is_joined = self._is_placed = False
+        self.is_joined = self._is_placed = self._is_gone = False
         self._changing = threading.Lock()
         try:
             self._take_over()
@@ -179,8 +180,8 @@ class Partial:
         """
         with naming(self._path, "write"):
             self._checkpoints.sync(os.fsync)
-        place.take(self._descriptor, self._path, self.sha256)
-        self._is_placed = True  # a copy of it, where the target is on another file system
+        self._is_gone = place.take(self._descriptor, self._path, self.sha256)
+        self._is_placed = True
         self._journal.remove()
 
     def set_aside(self, workspace: Path, error: IntegrityError) -> IntegrityError:
@@ -207,7 +208,8 @@ class Partial:
         """Keep what can be resumed, remove what cannot; never hide the block's own error."""
         self._follower.close()
         with contextlib.suppress(OSError, StoreError):
-            if self._descriptor >= 0 and is_same_file(self._descriptor, self._path):
+            is_open = self._descriptor >= 0 and not self._is_gone
+            if is_open and is_same_file(self._descriptor, self._path):
                 if self.ranges and self.binding.can_resume and not self._is_placed:
                     self._checkpoints.add(self.binding, self.ranges)
                 else:
@@ -223,7 +225,8 @@ class Partial:
             length = os.fstat(self._descriptor).st_size
         ranges = vouched(found, self.binding, length)
         if found is None or not ranges:
-            self.reset()  # a journal of no bytes would name its version for other bytes to come
+            if length or self._journal.is_there:
+                self.reset()  # a journal of no bytes would name its version for other bytes to come
             return
         with naming(self._path, "read"):
             os.ftruncate(self._descriptor, ranges[-1].stop)

@@ -41,13 +41,17 @@ class Place:
         with naming(self._base, "look at"):
             self._was = self._base.stat()
 
-    def take(self, descriptor: int, path: Path, sha256: str) -> None:
+    def take(self, descriptor: int, path: Path, sha256: str) -> bool:
         """Rename an open file to the final name, and sync the folder.
 
         Args:
             descriptor: The open file, whose bytes were verified and synced.
             path: Its name so far.
             sha256: What it was verified to be.
+
+        Returns:
+            Whether its name so far is gone; it stays where the target is on another file system,
+            and gets a copy.
 
         Raises:
             StoreError: The disk refused, or somebody swapped the file or the folder.
@@ -62,9 +66,12 @@ class Place:
                 if error.errno != errno.EXDEV:
                     raise
                 self._copy(descriptor, folder, sha256)
+                is_gone = False
             else:
                 self._check_placed(descriptor, path)
+                is_gone = True
             self._sync(folder)
+        return is_gone
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[int | None]:

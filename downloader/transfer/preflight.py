@@ -6,6 +6,7 @@ together must fit into what is free on it. Bytes that are written lower both sid
 does not matter when one asks. Other programs, and other runs, are seen by what they have written.
 """
 
+import functools
 import os
 import shutil
 import threading
@@ -61,14 +62,16 @@ class Room:
         if not self._is_watched:
             return
         with self._changing:
+            disks = functools.cache(disk_of)  # many files have one folder
             folders = {}
             for partial, size in files:
                 if partial in self._moving:
                     continue  # it says itself what is missing
-                disk, folder = disk_of(partial.parent)
+                disk, folder = disks(partial.parent)
                 folders[disk] = folder
                 self._forget(partial)
-                self._planned[partial] = (disk, max(0, size - held_bytes(partial)))
+                held = held_bytes(partial) if folder == partial.parent else 0
+                self._planned[partial] = (disk, max(0, size - held))
                 self._planned_bytes[disk] = (
                     self._planned_bytes.get(disk, 0) + self._planned[partial][1]
                 )

@@ -93,7 +93,7 @@ class Receiver:
         with self._ask(gap, partial.binding) as reply:
             status = reply.head.status
             if status == HTTPStatus.OK:
-                self._expectation.begin(reply, partial)
+                self._expectation.begin(reply, partial, self._line.throttle.slice_bytes)
             elif status == HTTPStatus.PARTIAL_CONTENT and partial.ranges:
                 self._take_range(reply.head, partial, gap)
             elif is_whole_by_416(reply.head, partial.have, partial.binding.size):

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
-import requests
+from urllib3.response import HTTPResponse
 from urllib3.util import wait_for_read
 
 from downloader.artifact import Location
@@ -34,14 +34,14 @@ class Reply:
     """
 
     def __init__(
-        self, url: str, response: requests.Response, call: Call, *, is_redirected: bool
+        self, url: str, response: HTTPResponse, call: Call, *, is_redirected: bool
     ) -> None:
         self.url = url
-        self._raw = response.raw
+        self._raw = response
         self._call, self._is_redirected = call, is_redirected
         self._is_complete = False
         self.head = Head(
-            status=response.status_code, place=redact(url), values=self._raw.headers.getlist
+            status=response.status, place=redact(url), values=self._raw.headers.getlist
         )
         self._body: Body | None = None
         self._on_close: list[Callable[[], None]] = []
@@ -84,15 +84,19 @@ class Reply:
         is_decrypted = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
         return is_decrypted or wait_for_read(sock, timeout=0)
 
-    def read_some(self, most_bytes: int) -> bytes:
-        """Return the first bytes of the body: `most_bytes`, or all of a shorter one.
+    def read_some(self, least_bytes: int, most_bytes: int = 0) -> bytes:
+        """Return the first bytes of the body: all of one shorter than `least_bytes`.
+
+        Args:
+            least_bytes: So many are waited for.
+            most_bytes: So many are taken when they come along with them.
 
         Raises:
             TransferError: As readinto.
         """
-        buffer = memoryview(bytearray(most_bytes))
+        buffer = memoryview(bytearray(max(least_bytes, most_bytes)))
         filled = 0
-        while filled < most_bytes and (count := self.readinto(buffer[filled:])):
+        while filled < least_bytes and (count := self.readinto(buffer[filled:])):
             filled += count
         return bytes(buffer[:filled])
 

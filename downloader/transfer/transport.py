@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 import requests
 from requests.utils import get_environ_proxies, select_proxy
+from urllib3.response import HTTPResponse
 
 from downloader.artifact import Location
 from downloader.errors import BadResponse, ConnectionLost, Interrupted, TransferError
@@ -42,6 +43,7 @@ class Transport:
         self._proxies: dict[tuple[str, str, int], Mapping[str, str]] = {}
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         self._verify: bool | str = bundle or True
+        self._has_bundle = bundle is None or os.path.exists(bundle)  # noqa: PTH110
         self._shortcuts = Shortcuts()
         self._calls = Calls()
 
@@ -140,7 +142,7 @@ class Transport:
                 f"{redact(url)} is not dialled: MODELMAKE_OFFLINE is set.",
                 hint="Unset MODELMAKE_OFFLINE to fetch what is missing.",
             )
-        if isinstance(self._verify, str) and not os.path.exists(self._verify):  # noqa: PTH110
+        if not self._has_bundle:
             raise TransferError(
                 "The certificates that the environment names are not there.",
                 hint="Correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, or unset it.",
@@ -162,14 +164,13 @@ class Transport:
         patience.begin_body()
         return Reply(hop.url, response, call, is_redirected=hop.number > 0)
 
-    def _send(self, hop: Hop, conditions: Mapping[str, str], call: Call) -> requests.Response:
+    def _send(self, hop: Hop, conditions: Mapping[str, str], call: Call) -> HTTPResponse:
         credentials.sending(hop.url, hop.headers)
-        request = requests.PreparedRequest()
-        request.prepare("GET", hop.url, headers={**IDENTITY, **hop.headers, **conditions})
+        request = _prepared(hop.url, {**IDENTITY, **hop.headers, **conditions})
         patience, proxies = call.patience.seconds, self._proxies_for(hop.url)
         before = current_call.set(call)
         try:
-            return self._adapter.send(
+            return self._adapter.sent(
                 request,
                 stream=True,
                 timeout=(patience, patience),
@@ -188,6 +189,17 @@ class Transport:
         if place not in self._proxies:
             self._proxies[place] = get_environ_proxies(url)
         return dict(self._proxies[place])
+
+
+def _prepared(url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
+    """Return a GET; of what requests would prepare, only what one needs: this is done per file."""
+    request = requests.PreparedRequest()
+    request.prepare_method("GET")
+    request.prepare_url(url, None)
+    request.prepare_headers(headers)
+    if "@" in url:  # a redirect may lead to an URL with its own log-in
+        request.prepare_auth(None, url)
+    return request
 
 
 def is_inside(url: str, peer: str) -> bool:

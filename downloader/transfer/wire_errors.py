@@ -3,12 +3,12 @@
 Their texts hold the whole URL, query and all; so only the kind of the error is taken over.
 """
 
-import contextlib
 import errno
 import http.client
 import re
 import ssl
 from collections.abc import Iterator
+from types import TracebackType
 
 import requests
 import urllib3
@@ -24,12 +24,14 @@ PROXY_FAILURES = (
     requests.exceptions.InvalidSchema,  # SOCKS without its package
     urllib3.exceptions.LocationValueError,  # of a proxy: `prepare` has read the URL itself
 )
+TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
+FOREIGN = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException)
+"""Errors of requests are OSErrors too."""
 REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
 MOST_CAUSES = 20
 
 
-@contextlib.contextmanager
-def translated(url: str, timeout_seconds: float) -> Iterator[None]:
+class translated:  # noqa: N801 - used as a function; a generator would cost more at each read
     """Run the block and turn foreign errors into ours.
 
     Args:
@@ -43,40 +45,55 @@ def translated(url: str, timeout_seconds: float) -> Iterator[None]:
         TransferError: TLS or a proxy is in the way; trying again will not help.
         TooManyOpen: The system gives no further socket.
     """
-    place = redact(url)
-    try:
-        with _limits_told(place):
-            yield
-    except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
-        raise TimedOut(f"{place} {_missed(error)} {timeout_seconds:g} s.") from error
-    except requests.exceptions.SSLError as error:
-        raise _tls_failure(place, error) from error
-    except PROXY_FAILURES as error:
-        raise TransferError(
+
+    __slots__ = ("_timeout_seconds", "_url")
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        self._url, self._timeout_seconds = url, timeout_seconds
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Raise ours in place of a foreign error."""
+        if isinstance(error, FOREIGN):
+            place = redact(self._url)
+            ours = _limit(error, place) or _ours(error, place, self._timeout_seconds)
+            raise ours from error
+
+
+def _ours(error: BaseException, place: str, timeout_seconds: float) -> TransferError:
+    """Return what a foreign error means."""
+    if isinstance(error, TIMEOUTS):
+        return TimedOut(f"{place} {_missed(error)} {timeout_seconds:g} s.")
+    if isinstance(error, requests.exceptions.SSLError):
+        return _tls_failure(place, error)
+    if isinstance(error, PROXY_FAILURES):
+        return TransferError(
             f"The proxy for {place} failed: {_reason(error)}.",
             hint="See HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY in the environment.",
-        ) from error
-    except (requests.ConnectionError, urllib3.exceptions.HTTPError, OSError) as error:
-        if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader)):
-            raise BadResponse(f"{place} cannot be asked: {_reason(error)}.") from error
-        raise ConnectionLost(f"The connection to {place} failed: {_reason(error)}.") from error
-    except http.client.HTTPException as error:
-        raise ConnectionLost(f"{place} broke off: {type(error).__name__}.") from error
+        )
+    if isinstance(error, http.client.HTTPException):
+        return ConnectionLost(f"{place} broke off: {type(error).__name__}.")
+    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader)):
+        return BadResponse(f"{place} cannot be asked: {_reason(error)}.")
+    return ConnectionLost(f"The connection to {place} failed: {_reason(error)}.")
 
 
-@contextlib.contextmanager
-def _limits_told(place: str) -> Iterator[None]:
-    """Tell apart what the wire has no part in, whatever the libraries wrapped it in."""
-    try:
-        yield
-    except (OSError, urllib3.exceptions.HTTPError) as error:
-        for cause in _causes(error):
-            if isinstance(cause, OSError) and cause.errno in TOO_MANY_OPEN:
-                raise TooManyOpen(
-                    f"Cannot open a connection to {place}: {cause.strerror}.",
-                    hint=ADVICE[errno.errorcode[cause.errno]],
-                ) from error
-        raise
+def _limit(error: BaseException, place: str) -> TooManyOpen | None:
+    """Return what the wire has no part in, whatever the libraries wrapped it in."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in TOO_MANY_OPEN:
+            return TooManyOpen(
+                f"Cannot open a connection to {place}: {cause.strerror}.",
+                hint=ADVICE[errno.errorcode[cause.errno]],
+            )
+    return None
 
 
 def _missed(error: BaseException) -> str:

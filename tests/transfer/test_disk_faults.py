@@ -83,6 +83,10 @@ def test_a_refusal_is_one_clear_error(desk: Desk, inject: Inject, call: str, num
     """Whatever call fails, and why: a StoreError of at most three lines, and no second try."""
     name, on = CALLS[call]
     desk.target.parent.mkdir()
+    if name == "ftruncate":  # a fresh one need not be emptied
+        job = desk.job(pinned(LARGE))
+        job.partial.parent.mkdir(parents=True)
+        job.partial.write_bytes(b"of no journal")
     hit = inject(name, number, on)
     with pytest.raises(StoreError) as caught:
         desk.run(desk.job(pinned(LARGE)))
