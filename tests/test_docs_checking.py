@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from downloader import freshness, verdict
-from tests.documents import first_cells, page
+from tests.documents import commands, first_cells, named, page
 from tests.e2e.project import REPOSITORY, Project
-from tests.test_docs import commands, named
 
 CHECKING = page("checking.md")
 

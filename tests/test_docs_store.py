@@ -6,9 +6,8 @@ import pytest
 
 from downloader.commands import prune
 from downloader.store.linking import WAYS
-from tests.documents import blocks, first_cells, page
+from tests.documents import blocks, commands, first_cells, page
 from tests.e2e.project import Project
-from tests.test_docs import commands
 
 STORE = page("store.md")
 COMMANDS = [words[1:] for words in commands(STORE)]
@@ -31,7 +30,7 @@ def project(tmp_path: Path) -> Project:
 
 def test_the_first_prune_of_each_page_removes_nothing() -> None:
     """Whoever copies the first line they see loses nothing."""
-    for name in ("../README.md", "store.md"):
+    for name in ("commands.md", "store.md"):
         lines = [line for block in blocks(page(name), "sh") for line in block.splitlines()]
         first = next(line for line in lines if line.startswith("doit prune"))
         assert "--dry-run" in first, name

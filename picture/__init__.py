@@ -1,0 +1,1 @@
+"""README's picture of a terminal, made from a real run. Development only: `python -m picture`."""
