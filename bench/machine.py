@@ -28,12 +28,17 @@ def facts(place: str) -> list[str]:
     busy = ": **other work was on the machine**, and more or less of it in each round"
     busy = busy if load >= BUSY_LOAD else ""
     return [
-        f"{platform.platform()}, {_processor()}, {cores()} cores",
+        f"{platform.system()} {_release()}, {_processor()}, {cores()} cores",
         f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION}",
         f"files on {place}; load average at the start {load:.1f}{busy}",
         "; ".join(["nginx " + _nginx(), *(f"{name} {_program(name)}" for name in PROGRAMS)]),
         "; ".join(f"{name} {_package(name)}" for name in PACKAGES),
     ]
+
+
+def _release() -> str:
+    """Return the system's version, without what its builder added."""
+    return platform.release().partition("-")[0]
 
 
 def _processor() -> str:
