@@ -33,7 +33,8 @@ SETTINGS = Settings(timeout_seconds=10.0, connections=1)
 
 RESUMED = {"write": 2, "pwrite64": 8, "fsync": 2, "fdatasync": 2, "ftruncate": 1, "rename": 1}
 RESUMED |= {"unlink": 1, "open": 6}
-SHARED = {**RESUMED, "write": 1, "pwrite64": 5, "fdatasync": 1, "open": 3, "mkdir": 1}
+SHARED = {"write": 1, "pwrite64": 5, "fsync": 2, "fdatasync": 1, "rename": 1, "unlink": 1}
+SHARED |= {"open": 3, "mkdir": 1}
 """How often a run is killed at each kind of call, at the least; strace counts threads apart."""
 
 
