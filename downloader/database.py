@@ -10,12 +10,14 @@ from typing import Any
 
 from doit.dependency import DatabaseException, JsonDB
 
-from downloader import receipts
+from downloader import options, receipts
 from downloader.durable import write_file
 from downloader.errors import ModelmakeError
 from downloader.runtime import current
 from downloader.selection import is_ours
 from downloader.streams import tell
+
+options.install()  # doit loads its databases before it reads the command line
 
 
 class ProjectDatabase(JsonDB):  # type: ignore[misc]
