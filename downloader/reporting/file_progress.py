@@ -32,7 +32,7 @@ class FileProgress:
     ) -> None:
         self.model, self.path, self.size = model, path, size
         self._tell, self._clock = tell, clock
-        self._counting = threading.Lock()
+        self._counting = threading.RLock()  # a signal may come while its own thread counts
         self._have = self._highest = self._unpacked = 0
         self.moved_bytes = 0
         self._state, self._cause, self._until = "starting", "", 0.0
@@ -45,6 +45,11 @@ class FileProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self.ended(self, error is None)
+
+    def found(self, have_bytes: int) -> None:
+        """Count what an earlier run left, before a reply tells whether that still holds."""
+        with self._counting:
+            self._have = self._highest = have_bytes
 
     def started(self, have_bytes: int, total_bytes: int | None) -> None:
         """See Observer."""
