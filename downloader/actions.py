@@ -111,8 +111,7 @@ def lock_outlined() -> None:
     except ModelmakeError:
         current().has_lock_failed = True
         raise
-    for line in lines:
-        say(line)
+    _note(lines)
 
 
 def lock_asked(name: str) -> None:
@@ -131,8 +130,17 @@ def lock_asked(name: str) -> None:
     except ModelmakeError as error:
         runtime.not_locked[name] = error
         return
+    _note(lines)
+
+
+def _note(lines: Iterable[str]) -> None:
+    """Tell what was locked on the way to files: that is progress, as nobody asked for a lock."""
+    runtime = current()
     for line in lines:
-        say(line)
+        if runtime.showing:
+            runtime.progress.notice(line)
+        else:
+            tell(line)
 
 
 def clean(name: str, *, dryrun: bool) -> None:
