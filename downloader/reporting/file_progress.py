@@ -36,6 +36,8 @@ class FileProgress:
         self._have = self._highest = self._unpacked = 0
         self.moved_bytes = 0
         self._state, self._cause, self._until = "starting", "", 0.0
+        self.is_ours = False
+        """Whether a reply came: until then others may be at work on it."""
         self.ended: Callable[[FileProgress, bool], None] = lambda _file, _is_done: None
 
     def __enter__(self) -> Self:
@@ -55,6 +57,7 @@ class FileProgress:
         """See Observer."""
         with self._counting:
             self._have = have_bytes
+            self.is_ours = True
             if total_bytes is not None:
                 self.size = total_bytes
         self._now("moving")

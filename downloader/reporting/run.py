@@ -180,9 +180,10 @@ class RunProgress:
         )
 
     def unfinished(self) -> list[tuple[str, str, int]]:
-        """Return the files that are being worked on: model, path and how many bytes are there."""
+        """Return the files that bytes come of: model, path and how many are there."""
         with self._changing:
-            return [(each.model, each.path, each.shown_bytes) for each in self._active]
+            ours = [each for each in self._active if each.is_ours]
+            return [(each.model, each.path, each.shown_bytes) for each in ours]
 
     def _all_moved_bytes(self) -> int:
         with self._changing:
