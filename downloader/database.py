@@ -52,7 +52,8 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
     def remove(self, task_id: str) -> None:
         """Forget a task."""
         super().remove(task_id)
-        self._forgotten.add(task_id)
+        if task_id.partition(":")[0] == "fetch":  # others have no receipts, maybe no models.yaml
+            self._forgotten.add(task_id)
 
     def remove_all(self) -> None:
         """Forget every task."""
