@@ -14,9 +14,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from downloader.errors import LockError, ModelmakeError
+from downloader.private_folder import private_folder
 from downloader.progress import bytes_text
 from downloader.project import Project
-from downloader.receipts import PRIVATE_FOLDER
 from downloader.reporting.run import RunProgress
 from downloader.reporting.showing import Showing, Waits
 from downloader.streams import tell
@@ -137,7 +137,7 @@ class Runtime:
         for name, path, size in files:
             with contextlib.suppress(ModelmakeError):  # the fetch itself tells it
                 artifact = self.project.artifact(name, path)
-                workspace = self.project.folder(name) / PRIVATE_FOLDER
+                workspace = private_folder(self.project.folder(name))
                 have = begun(workspace, artifact, functools.partial(self._locate, name, artifact))
                 if size and have[1]:
                     found[name, path] = min(size, have[1])
@@ -156,7 +156,7 @@ class Runtime:
         for name, path, have in self.progress.unfinished():
             with contextlib.suppress(ModelmakeError):
                 artifact = self.project.artifact(name, path)
-                kept += have * is_kept(self.project.folder(name) / PRIVATE_FOLDER, artifact)
+                kept += have * is_kept(private_folder(self.project.folder(name)), artifact)
         return kept
 
     def has_saved(self) -> bool:

@@ -9,6 +9,7 @@ from downloader.artifact import Artifact
 from downloader.begun import begun
 from downloader.errors import ModelmakeError, SettingError
 from downloader.planning.plan import Action, PlannedFile, Said
+from downloader.private_folder import private_folder
 from downloader.project import Project
 from downloader.sharing import Sharing
 from downloader.sources.interface import Source
@@ -136,7 +137,7 @@ class Judge:
 
 def workspace(project: Project, name: str) -> Path:
     """Return a model's private folder."""
-    return project.folder(name) / receipts.PRIVATE_FOLDER
+    return private_folder(project.folder(name))
 
 
 def planned(wanted: Wanted, action: Action, outcome: Said | None) -> PlannedFile:

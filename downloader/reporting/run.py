@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from downloader.reporting.events import Done, Event, Failed, Notice, Progress, Start, Summary
+from downloader.reporting.events import Done, Event, Failed, Notice, RunStatus, Start, Summary
 from downloader.reporting.file_progress import FileProgress
 from downloader.reporting.rate import Rate, seconds_left
 
@@ -139,7 +139,7 @@ class RunProgress:
             self.failures.append(failed)
         self.tell(failed)
 
-    def progress(self) -> Progress:
+    def progress(self) -> RunStatus:
         """Return how far the run is; called by one thread, a few times a second."""
         with self._changing:
             there, total = self._counted()
@@ -149,7 +149,7 @@ class RunProgress:
             moved = self._all_moved_bytes()
             rate = self._rate.per_second(self._clock(), moved) if self._rate else 0.0
             missing = total - self._highest - self._lost_bytes
-            return Progress(
+            return RunStatus(
                 files=len(self._sizes),
                 ended=len(self._ended),
                 failed=len(self.failures),
