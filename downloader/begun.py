@@ -1,12 +1,22 @@
 """What is there of a file that did not arrive whole: its partial, as far as its journal vouches."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from downloader.artifact import Artifact, Location
 from downloader.transfer.journal import Journal, binding_for, vouched
-from downloader.transfer.locked_file import partial_path
+from downloader.transfer.locked_file import PARTIALS, partial_path
 from downloader.transfer.ranges import total
+
+
+def has_partials(workspace: Path) -> bool:
+    """Whether there is any file that did not arrive whole: one look, and not one for each file."""
+    try:
+        with os.scandir(workspace / PARTIALS) as entries:
+            return any(entries)
+    except OSError:
+        return False
 
 
 def begun(

@@ -22,7 +22,7 @@ from downloader.reporting.showing import Showing, Waits
 from downloader.streams import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from downloader.artifact import Artifact, Location
     from downloader.reporting.file_progress import FileProgress
@@ -129,18 +129,22 @@ class Runtime:
                 archive = self.project.artifact(name, artifact.archive)
                 yield name, archive.path, archive.size
 
-    def _begun(self, files: "Iterable[tuple[str, str, int | None]]") -> dict[tuple[str, str], int]:
+    def _begun(self, files: "Sequence[tuple[str, str, int | None]]") -> dict[tuple[str, str], int]:
         """Return how many bytes earlier runs left of the files, as far as is known."""
-        from downloader.begun import begun  # noqa: PLC0415 - only where something moves
+        from downloader.begun import begun, has_partials  # noqa: PLC0415 - only where bytes move
 
         found: dict[tuple[str, str], int] = {}
+        names = {name for name, _, _ in files}
+        folders = {name: private_folder(self.project.folder(name)) for name in names}
+        begun_models = {name for name, folder in folders.items() if has_partials(folder)}
         for name, path, size in files:
+            if name not in begun_models or not size:
+                continue
             with contextlib.suppress(ModelmakeError):  # the fetch itself tells it
                 artifact = self.project.artifact(name, path)
-                workspace = private_folder(self.project.folder(name))
-                have = begun(workspace, artifact, functools.partial(self._locate, name, artifact))
-                if size and have[1]:
-                    found[name, path] = min(size, have[1])
+                locate = functools.partial(self._locate, name, artifact)
+                _, have = begun(folders[name], artifact, locate)
+                found[name, path] = min(size, have)
         return found
 
     def _locate(self, name: str, artifact: "Artifact") -> "tuple[Location, ...]":
@@ -150,10 +154,12 @@ class Runtime:
 
     def _kept_bytes(self) -> int:
         """Return how many bytes there are of files that did not arrive whole, for the next run."""
-        from downloader.begun import is_kept  # noqa: PLC0415 - as above
+        kept, unfinished = 0, self.progress.unfinished()
+        if not unfinished:
+            return kept
+        from downloader.begun import is_kept  # noqa: PLC0415 - imported by the first file
 
-        kept = 0
-        for name, path, have in self.progress.unfinished():
+        for name, path, have in unfinished:
             with contextlib.suppress(ModelmakeError):
                 artifact = self.project.artifact(name, path)
                 kept += have * is_kept(private_folder(self.project.folder(name)), artifact)
