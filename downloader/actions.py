@@ -17,6 +17,7 @@ from downloader.commands.command import session
 from downloader.durable import naming
 from downloader.errors import LockError, ModelmakeError
 from downloader.failing import Values, failing
+from downloader.private_folder import private_folder
 from downloader.runtime import current
 from downloader.streams import say, tell
 
@@ -111,8 +112,7 @@ def lock_outlined() -> None:
     except ModelmakeError:
         current().has_lock_failed = True
         raise
-    for line in lines:
-        say(line)
+    _note(lines)
 
 
 def lock_asked(name: str) -> None:
@@ -131,8 +131,17 @@ def lock_asked(name: str) -> None:
     except ModelmakeError as error:
         runtime.not_locked[name] = error
         return
+    _note(lines)
+
+
+def _note(lines: Iterable[str]) -> None:
+    """Tell what was locked on the way to files: that is progress, as nobody asked for a lock."""
+    runtime = current()
     for line in lines:
-        say(line)
+        if runtime.showing:
+            runtime.progress.notice(line)
+        else:
+            tell(line)
 
 
 def clean(name: str, *, dryrun: bool) -> None:
@@ -189,7 +198,7 @@ def _clean(name: str, *, dryrun: bool) -> None:
     is_shared = sum(each.folder == model.folder for each in models) > 1
     # What another model keeps there may be gigabytes of a partial that has no receipt yet.
     if not is_shared and not receipts.load(model.folder):
-        shutil.rmtree(model.folder / receipts.PRIVATE_FOLDER, ignore_errors=True)
+        shutil.rmtree(private_folder(model.folder), ignore_errors=True)
     _remove_empty({target.parent for target in targets} | {model.folder}, project.root)
 
 

@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from downloader import bundles, receipts
+from downloader import bundles
 from downloader.artifact import Artifact
 from downloader.durable import make_folder
 from downloader.errors import Interrupted, ModelmakeError, StoreError
-from downloader.finding import Found, Search, Watch, key
+from downloader.finding import Found, Search, StopCheck, key
 from downloader.linker import LINKING, way
 from downloader.model import Model
+from downloader.private_folder import private_folder
 from downloader.progress import bytes_text
 from downloader.project import Project
 from downloader.store import has_reflinks
@@ -64,7 +65,7 @@ class Adopter:
     """
 
     def __init__(
-        self, project: Project, syncer: Syncer, watch: Watch, tell: Callable[[str], None]
+        self, project: Project, syncer: Syncer, watch: StopCheck, tell: Callable[[str], None]
     ) -> None:
         self._project, self._syncer, self._watch, self._tell = project, syncer, watch, tell
         self._report = Report()
@@ -168,7 +169,7 @@ class Adopter:
             self._tell(f"{outcome.verb} {told} ({bytes_text(outcome.size)}{note})")
 
     def _workspace(self, name: str) -> Path:
-        return self._project.folder(name) / receipts.PRIVATE_FOLDER / LINKING
+        return private_folder(self._project.folder(name)) / LINKING
 
     def _check_room(self, chosen: Iterable[tuple[Want, Found]]) -> None:
         copied = ((each[0], found) for each, found in chosen if not self._is_linked(each[0], found))

@@ -26,7 +26,7 @@ from downloader.archive import Limits, Members, Plain
 from downloader.archive.header import BLOCK_BYTES, parse
 from downloader.durable import BINARY, NO_FOLLOW, make_folder, naming
 from downloader.errors import BadArchive
-from downloader.finding import Found, Watch
+from downloader.finding import Found, StopCheck
 from downloader.hashing import new_sha256
 from downloader.lockfile import Lockfile
 from downloader.positioned import write_at
@@ -74,7 +74,7 @@ def blob_name(sha256: str) -> str:
     return f"sha256/{sha256[:2]}/{sha256}"
 
 
-def read(place: Path, watch: Watch) -> Bundle | None:
+def read(place: Path, watch: StopCheck) -> Bundle | None:
     """Return the bundle at a place; None where there is none.
 
     Args:
@@ -110,7 +110,7 @@ def is_tar(place: Path) -> bool:
 
 
 def unpacked(
-    place: Path, wanted: Collection[str], folder_of: Callable[[str], Path], watch: Watch
+    place: Path, wanted: Collection[str], folder_of: Callable[[str], Path], watch: StopCheck
 ) -> Iterator[Found]:
     """Write blobs of a tar to disk, one after the other; each is gone when the next one is asked.
 
@@ -157,7 +157,7 @@ def _written(members: Members, file: Path, sha256: str) -> Found:
         return Found(path=file, sha256=sha256, status=file.lstat(), may_share=True, is_ours=True)
 
 
-def _from_tar(place: Path, watch: Watch) -> dict[str, bytes]:
+def _from_tar(place: Path, watch: StopCheck) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     with _opened(place, watch) as members:
         for entry, wanted in zip(members, NAMES, strict=False):
@@ -185,7 +185,7 @@ def _mark(text: bytes) -> Mark:
 
 
 @contextmanager
-def _opened(place: Path, watch: Watch) -> Iterator[Members]:
+def _opened(place: Path, watch: StopCheck) -> Iterator[Members]:
     with naming(place, "read"), place.open("rb", buffering=READ_AHEAD_BYTES) as file:
         members = Members(Plain(file, watch), LIMITS)
         with _named(place, members):

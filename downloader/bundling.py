@@ -17,7 +17,7 @@ from downloader.bundle_contents import Contents, Piece, damaged
 from downloader.bundles import MARK, NAMES, blob_name
 from downloader.durable import make_folder, naming, write_file
 from downloader.errors import StoreError
-from downloader.finding import LOOKING, Watch, feed_all
+from downloader.finding import LOOKING, StopCheck, feed_all
 from downloader.hashing import BUFFER_BYTES, cores, new_sha256
 from downloader.looks import looks_same
 from downloader.positioned import read_at, write_at
@@ -32,7 +32,7 @@ END = bytes(2 * BLOCK_BYTES)
 PARTIAL = ".partial"
 
 
-def write_folder(what: Contents, out: Path, watch: Watch, *, is_watched: bool) -> int:
+def write_folder(what: Contents, out: Path, watch: StopCheck, *, is_watched: bool) -> int:
     """Write a bundle as a folder, or go on with one.
 
     Args:
@@ -75,14 +75,14 @@ def _check_folder(out: Path) -> None:
         )
 
 
-def _has(store: Store, piece: Piece, watch: Watch) -> bool:
+def _has(store: Store, piece: Piece, watch: StopCheck) -> bool:
     watch()
     with contextlib.suppress(Damaged):  # it was set aside
         return store.find(piece.sha256) is not None
     return False
 
 
-def _kept(store: Store, piece: Piece, watch: Watch) -> Piece | None:
+def _kept(store: Store, piece: Piece, watch: StopCheck) -> Piece | None:
     """Put one target's bytes into the bundle; return it when they are not what the lock says."""
     with naming(piece.target, "read"):
         before = piece.target.lstat()
@@ -95,7 +95,7 @@ def _kept(store: Store, piece: Piece, watch: Watch) -> Piece | None:
     return piece
 
 
-def _digest(piece: Piece, watch: Watch) -> str:
+def _digest(piece: Piece, watch: StopCheck) -> str:
     descriptor = os.open(piece.target, LOOKING)
     try:
         digest = new_sha256()
@@ -121,7 +121,7 @@ def _check_room(out: Path, todo: Iterable[Piece], *, is_watched: bool) -> None:
     )
 
 
-def write_tar(what: Contents, out: Path, watch: Watch, turn: Turn, *, is_watched: bool) -> None:
+def write_tar(what: Contents, out: Path, watch: StopCheck, turn: Turn, *, is_watched: bool) -> None:
     """Write a bundle as one tar, in place of one that may be there.
 
     Args:
@@ -158,7 +158,7 @@ def write_tar(what: Contents, out: Path, watch: Watch, turn: Turn, *, is_watched
 class _Tar:
     """A tar that is written: GNU's numbers for large files, no time, no owner."""
 
-    def __init__(self, descriptor: int, watch: Watch) -> None:
+    def __init__(self, descriptor: int, watch: StopCheck) -> None:
         self._descriptor, self._watch = descriptor, watch
         self._position = 0
 

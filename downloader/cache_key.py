@@ -15,8 +15,8 @@ import msgspec
 
 from downloader.errors import LockError, ModelmakeError
 from downloader.model import Model
+from downloader.private_folder import PRIVATE_FOLDER
 from downloader.project import Project
-from downloader.receipts import PRIVATE_FOLDER
 
 PREFIX = "modelmake-v1-"
 """What every key of this format begins with; another format of receipts or keys raises it."""

@@ -49,7 +49,7 @@ class Progress:
 Callback = Callable[[Progress], object]
 
 
-class Watch:
+class Relay:
     """What is told of one run; its files are told of by many threads, it is emptied by one.
 
     Args:
@@ -106,7 +106,7 @@ class Watch:
 class FileWatch:
     """An Observer of one file that notes what it is told."""
 
-    def __init__(self, watch: Watch, model: str, path: str, size: int | None) -> None:
+    def __init__(self, watch: Relay, model: str, path: str, size: int | None) -> None:
         self._watch, self._model, self._path, self._size = watch, model, path, size
         self._counting = threading.Lock()
         self._done, self._kind = 0, "start"

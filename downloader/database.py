@@ -10,12 +10,14 @@ from typing import Any
 
 from doit.dependency import DatabaseException, JsonDB
 
-from downloader import receipts
+from downloader import options, receipts
 from downloader.durable import write_file
 from downloader.errors import ModelmakeError
 from downloader.runtime import current
 from downloader.selection import is_ours
 from downloader.streams import tell
+
+options.install()  # doit loads its databases before it reads the command line
 
 
 class ProjectDatabase(JsonDB):  # type: ignore[misc]
@@ -50,7 +52,8 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
     def remove(self, task_id: str) -> None:
         """Forget a task."""
         super().remove(task_id)
-        self._forgotten.add(task_id)
+        if task_id.partition(":")[0] == "fetch":  # others have no receipts, maybe no models.yaml
+            self._forgotten.add(task_id)
 
     def remove_all(self) -> None:
         """Forget every task."""

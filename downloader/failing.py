@@ -1,7 +1,8 @@
 """Our errors as doit's failures: what, why and what to do next, no traceback, and the exit status.
 
-doit ends with 1 after a TaskFailed and with 2 after a TaskError; a variable that cannot be used is
-a mistake in the usage (2), also where that shows only when a file is about to move.
+doit ends with 1 after a TaskFailed and with 2 after a TaskError; a variable that cannot be used,
+or a models.yaml that is not there, is a mistake in the usage (2), also where that shows only while
+a task runs.
 """
 
 import functools
@@ -10,7 +11,7 @@ from typing import Any, ParamSpec
 
 from doit.exceptions import BaseFail, TaskError, TaskFailed
 
-from downloader.errors import ModelmakeError, SettingError
+from downloader.errors import ManifestError, ModelmakeError, SettingError
 from downloader.reporting.events import Failed
 from downloader.reporting.failure import told
 from downloader.runtime import current
@@ -28,12 +29,17 @@ def failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
             return act(*args, **kwargs)
         except ModelmakeError as error:
             is_news, error.is_reported = not error.is_reported, True
-            kind = TaskError if isinstance(error, SettingError) else TaskFailed
+            kind = TaskError if _is_usage(error) else TaskFailed
             failure = kind(error.report(), report=is_news)
             failure.failed = told(error, is_debug=current().project.settings.is_debug)
             return failure
 
     return wrapped
+
+
+def _is_usage(error: ModelmakeError) -> bool:
+    is_missing = isinstance(error, ManifestError) and not current().project.manifest_path.exists()
+    return is_missing or isinstance(error, SettingError)
 
 
 def failed_of(fail: BaseFail) -> Failed | None:

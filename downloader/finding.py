@@ -24,7 +24,7 @@ LOOKING = os.O_RDONLY | NO_FOLLOW | BINARY | getattr(os, "O_NONBLOCK", 0)  # a F
 STEP_BYTES = 64 << 20
 """After so many bytes it is asked whether the run was stopped."""
 
-Watch = Callable[[], None]
+StopCheck = Callable[[], None]
 """Called often; raises Interrupted when the run is to stop."""
 
 
@@ -93,7 +93,7 @@ class Search:
     def __init__(
         self,
         wanted: Iterable[Artifact],
-        watch: Watch,
+        watch: StopCheck,
         tell: Callable[[str], None],
         *,
         shares: bool = False,
@@ -191,7 +191,7 @@ class Search:
         return sha256.hexdigest(), f"md5:{md5.hexdigest()}"
 
 
-def feed_all(descriptor: int, size: int, hashes: Iterable[Hash], watch: Watch) -> int:
+def feed_all(descriptor: int, size: int, hashes: Iterable[Hash], watch: StopCheck) -> int:
     """Hash an open file from its first byte, and return how many there were.
 
     Args:

@@ -13,7 +13,8 @@ from downloader import receipts
 from downloader.artifact import Artifact
 from downloader.errors import BadArchive, ModelmakeError
 from downloader.freshness import why_stale
-from downloader.needs import Place, archive_place, private_archives
+from downloader.needs import FileKey, archive_place, private_archives
+from downloader.private_folder import private_folder
 from downloader.progress import Observer
 from downloader.project import Project
 from downloader.quarantine import set_aside
@@ -29,7 +30,7 @@ class KeptArchives:
 
     def __init__(self, project: Project, files: FileSyncer) -> None:
         self._project, self._files = project, files
-        self._had: dict[Place, Had | ModelmakeError] = {}
+        self._had: dict[FileKey, Had | ModelmakeError] = {}
 
     def have(self, name: str, archive: Artifact, observer: Observer, *, again: bool = False) -> Had:
         """Bring the archive itself to where it is kept, once a run.
@@ -73,7 +74,7 @@ class KeptArchives:
             if archive.is_pinned:
                 raise
             came = self._project.artifact(name, archive.path)
-            workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER
+            workspace = private_folder(self._project.folder(name))
             hint = set_aside(file, workspace, came.size or 0, str(came.sha256))
             self._project.pin(name, archive)
             self._project.write_pins()
@@ -95,7 +96,7 @@ class KeptArchives:
     def sweep(self, name: str) -> None:
         """Remove what killed processes left of a model, and no run needs any more."""
         folder = self._project.folder(name)
-        remove_abandoned(folder / receipts.PRIVATE_FOLDER / "unpacking")
+        remove_abandoned(private_folder(folder) / "unpacking")
         for archive in self._project.lockfile.models[name].archives:
             left = private_archives(folder) / archive.path
             keeps = self._project.named(name).keeps_archives

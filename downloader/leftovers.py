@@ -10,6 +10,7 @@ from pathlib import Path
 
 from downloader import receipts
 from downloader.model import Model
+from downloader.private_folder import PRIVATE_FOLDER
 from downloader.progress import counted
 from downloader.verdict import EXTRA, Verdict, kind
 
@@ -95,7 +96,7 @@ def _below(folder: str) -> Iterator[str]:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            if entry.name != receipts.PRIVATE_FOLDER:
+            if entry.name != PRIVATE_FOLDER:
                 yield from _below(f"{folder}/{entry.name}")
         else:
             yield f"{folder}/{entry.name}"

@@ -9,10 +9,10 @@ import secrets
 import threading
 from pathlib import Path
 
-from downloader import receipts
 from downloader.durable import BINARY, NO_FOLLOW, make_folder, naming
 from downloader.errors import Interrupted
 from downloader.finding import Found
+from downloader.private_folder import private_folder
 from downloader.project import Project
 from downloader.store import WAYS, How, Made, link
 from downloader.transfer.locked_file import is_alive, machine
@@ -56,7 +56,7 @@ class Linker:
         wish = self._project.named(name).entry.link
         ways = WAYS[way(wish, found) if found else wish]
         place = Place(target)
-        workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER / LINKING
+        workspace = private_folder(self._project.folder(name)) / LINKING
         make_folder(workspace)
         self._remove_abandoned(workspace)
         new = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"

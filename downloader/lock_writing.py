@@ -13,7 +13,7 @@ from downloader import lockfile
 from downloader.durable import make_folder, naming, write_file
 from downloader.lockfile import Lockfile
 from downloader.merging import merge
-from downloader.receipts import PRIVATE_FOLDER
+from downloader.private_folder import private_folder
 from downloader.transfer.locked_file import open_locked
 from downloader.transfer.turn import Turn
 
@@ -56,7 +56,7 @@ def _wanted(path: Path, found: Lockfile, ours: Lockfile) -> tuple[bytes | None, 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Keep other runs from writing the same models.lock during the block."""
-    folder = path.parent / PRIVATE_FOLDER
+    folder = private_folder(path.parent)
     make_folder(folder)
     name = folder / f"{path.name}.turn"
     with naming(name, "open"):

@@ -124,7 +124,12 @@ def lock_outlined(
         def locked(each: Declared, before: LockedModel | None) -> LockedModel:
             prober = Prober(found, each.name, source_for(each.entry), dead)
             probers.append(prober)
+            prober.pinned = (
+                frozenset(e.path for e in before.files if e.is_pinned) if before else frozenset()
+            )
             assert each.outlined is not None
+            if before and is_current(project, each) and not wish.upgrade:
+                return resolve.fill(before, prober)
             return resolve.lock_model(each.outlined, before, prober, upgrade=wish.upgrade)
 
         known = [each for each in project.declared if each.outlined]

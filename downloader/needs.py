@@ -6,19 +6,19 @@ So the disk is asked for room before the first byte, and `doit plan` says what i
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from downloader import receipts
 from downloader.artifact import Artifact
+from downloader.private_folder import private_folder
 from downloader.project import Project
 from downloader.sharing import Sharing
 from downloader.target import Target
 
-Place = tuple[str, str]
+FileKey = tuple[str, str]
 """A model's name and a file's path."""
 
 
 def private_archives(folder: Path) -> Path:
     """Return where a model's archives wait that are not to be kept."""
-    return folder / receipts.PRIVATE_FOLDER / "archives"
+    return private_folder(folder) / "archives"
 
 
 def archive_place(project: Project, name: str, archive: Artifact) -> Path | None:
@@ -35,13 +35,13 @@ class Needs:
     def __init__(self, project: Project, sharing: Sharing) -> None:
         self._project, self._sharing = project, sharing
 
-    def planned(self, files: Iterable[Place]) -> Iterator[tuple[Path, Artifact]]:
+    def planned(self, files: Iterable[FileKey]) -> Iterator[tuple[Path, Artifact]]:
         """Yield what has to be fetched for these targets, each with its model's workspace.
 
         An archive stands for its files; what is right already, or may be, is left out, and so are
         bytes that are fetched for another target and linked to this one.
         """
-        seen: set[Place | str] = set()
+        seen: set[FileKey | str] = set()
         for name, path in files:
             folder, artifact = self._project.folder(name), self._project.artifact(name, path)
             if not self._must_be_fetched(name, artifact):
@@ -53,9 +53,9 @@ class Needs:
             key = self._key(name, artifact)
             if key not in seen:
                 seen.add(key)
-                yield folder / receipts.PRIVATE_FOLDER, artifact
+                yield private_folder(folder), artifact
 
-    def _key(self, name: str, artifact: Artifact) -> Place | str:
+    def _key(self, name: str, artifact: Artifact) -> FileKey | str:
         """Return what is the same for files that are fetched once: bytes that go into the store.
 
         An archive that is not to be kept does not go there.

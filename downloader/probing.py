@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from downloader.artifact import Artifact, Location
-from downloader.errors import ConnectionLost, Interrupted, ModelmakeError, TimedOut
+from downloader.errors import ConnectionLost, Interrupted, ModelmakeError, NotFound, TimedOut
 from downloader.sources.interface import Source
 from downloader.transfer.probe import probe
 from downloader.transfer.transport import Transport
@@ -29,11 +29,13 @@ class Failure(NamedTuple):
         path: Which.
         error: The first one of its places.
         blamed: Who is at fault: one dead host fails the files of many models.
+        what: What that means, in words: nothing was pinned of a file, or it is gone.
     """
 
     path: str
     error: ModelmakeError
     blamed: object
+    what: str
 
 
 class Prober:
@@ -46,6 +48,8 @@ class Prober:
         self.asked: set[str] = set()
         """Paths of the files that were asked about."""
         self.failures: list[Failure] = []
+        self.pinned: frozenset[str] = frozenset()
+        """Paths of files that are pinned, and stay so when nobody answers."""
 
     def __call__(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
         """Return the artifacts, in order, with what the servers say of them."""
@@ -72,8 +76,12 @@ class Prober:
         return artifact
 
     def _failure(self, path: str, location: Location, error: ModelmakeError) -> Failure:
-        place = origin(location.url)
-        return Failure(path, error, place if place in self._dead else (self.name, type(error)))
+        place, what = origin(location.url), "not known yet"
+        if path in self.pinned:
+            gone = "gone there" if isinstance(error, NotFound) else "not seen now"
+            what = f"{gone}, and stays as it is pinned"
+        blamed = place if place in self._dead else (self.name, type(error))
+        return Failure(path, error, (blamed, what), what)
 
     def _asked(self, artifact: Artifact, location: Location) -> Artifact:
         place = origin(location.url)
@@ -92,7 +100,8 @@ def notices(probers: Iterable[Prober]) -> list[str]:
         for failure in sorted(prober.failures, key=lambda each: each.path):
             blamed.setdefault(failure.blamed, []).append((prober.name, failure))
     return [
-        f"  {_files_text(files)}: not known yet: {files[0][1].error}" for files in blamed.values()
+        f"  {_files_text(files)}: {files[0][1].what}: {files[0][1].error}"
+        for files in blamed.values()
     ]
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from downloader import declared, lockfile, receipts
+from downloader import declared, lockfile
 from downloader.artifact import Artifact
 from downloader.declared import Declared
 from downloader.errors import LockError, ModelmakeError
 from downloader.follows import check_asked, check_follows
 from downloader.lockfile import LockedModel, Lockfile
 from downloader.model import Model
+from downloader.private_folder import private_folder
 from downloader.settings import Settings
 
 MANIFEST_VARIABLE = "MODELMAKE_MANIFEST"
@@ -73,7 +74,7 @@ class Project:
         Raises:
             ManifestError: It is missing or says something it may not.
         """
-        cache = self.root / receipts.PRIVATE_FOLDER / "manifest.json"
+        cache = private_folder(self.root) / "manifest.json"
         return declared.load(self.manifest_path, cache)
 
     @cached_property
@@ -144,7 +145,7 @@ class Project:
         from downloader.lock_writing import replace  # noqa: PLC0415 - not needed when nothing is
 
         is_new = replace(self.lock_path, self.lockfile, changed, self._refuse_to_write)
-        self.__dict__["lockfile"] = changed
+        self.lockfile = changed
         return is_new
 
     def put_locked(self, models: Mapping[str, LockedModel], *, drops: bool = True) -> bool:

@@ -19,7 +19,7 @@ from downloader.waste import BLOB, Ages, Wanted, Waste, freed_bytes, of_model, o
 
 
 @dataclass(slots=True)
-class Found:
+class Prunable:
     """What a look at all of it gave.
 
     Attributes:
@@ -51,13 +51,13 @@ class Pruner:
         self._store: Store | None = store_at(project.settings.store)
         self._wanted: dict[str, Wanted | None] = {}
 
-    def find(self) -> Found:
+    def find(self) -> Prunable:
         """Return what may go; nothing is changed.
 
         Raises:
             StoreError: The store cannot be listed.
         """
-        found = Found()
+        found = Prunable()
         digests = list(self._store.digests()) if self._store else []  # before the locks are read
         needed = set[str]()
         for project in self._projects(found):
@@ -70,7 +70,7 @@ class Pruner:
             found.waste += of_store(self._store.root, self._ages)
         return found
 
-    def remove(self, found: Found) -> Iterator[Waste]:
+    def remove(self, found: Prunable) -> Iterator[Waste]:
         """Remove what was found, and yield what is gone; what the disk refuses is a hindrance."""
         for each in found.waste:
             try:
@@ -86,7 +86,7 @@ class Pruner:
             except StoreError as error:
                 found.hindrances.append(error)
 
-    def _projects(self, found: Found) -> Iterator[Known]:
+    def _projects(self, found: Prunable) -> Iterator[Known]:
         """Yield this project, and those that are remembered and there."""
         yield self._own
         if self._store is None:
@@ -107,7 +107,7 @@ class Pruner:
             else:
                 yield project
 
-    def _needed(self, project: Known, found: Found) -> set[str]:
+    def _needed(self, project: Known, found: Prunable) -> set[str]:
         """Return the digests that a project's lock names, and note what its folders may hold."""
         self._add(dict.fromkeys(project.former, NOTHING))
         try:

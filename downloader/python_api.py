@@ -10,7 +10,7 @@ from typing import Self, TypeAlias, TypeVar
 
 from downloader import locking
 from downloader.artifact import Artifact
-from downloader.callbacks import Callback, Watch
+from downloader.callbacks import Callback, Relay
 from downloader.errors import ModelmakeError, Offline
 from downloader.model import Model
 from downloader.offline import offline
@@ -67,7 +67,7 @@ class _Run:
 
     def __init__(self, project: Project, progress: Callback | None) -> None:
         self._project = project
-        self._watch = Watch(progress or (lambda _: None))
+        self._watch = Relay(progress or (lambda _: None))
         self._is_watched = progress is not None
         self._syncer = Syncer(project)
         self._files = ThreadPoolExecutor(FILES_AT_ONCE)

@@ -15,8 +15,8 @@ import msgspec
 
 from downloader import appending
 from downloader.durable import naming, write_file
+from downloader.private_folder import private_folder
 
-PRIVATE_FOLDER = ".modelmake"
 FILE_NAME = "receipts"
 
 
@@ -42,7 +42,7 @@ _decoder = msgspec.json.Decoder(Receipt)
 
 def load(folder: Path) -> dict[str, Receipt]:
     """Return the receipts of a model's folder by path; none when there are none."""
-    found = appending.read(folder / PRIVATE_FOLDER / FILE_NAME, _decoder)
+    found = appending.read(private_folder(folder) / FILE_NAME, _decoder)
     return {receipt.path: receipt for receipt in found}
 
 
@@ -79,7 +79,7 @@ def append_all(folder: Path, verified: Iterable[Receipt]) -> None:
         StoreError: The disk refused.
     """
     if lines := _lines(verified):
-        appending.append_line(folder / PRIVATE_FOLDER / FILE_NAME, lines)
+        appending.append_line(private_folder(folder) / FILE_NAME, lines)
 
 
 def forget(folder: Path, paths: Iterable[str]) -> None:
@@ -89,7 +89,7 @@ def forget(folder: Path, paths: Iterable[str]) -> None:
         StoreError: The disk refused.
     """
     forgotten = frozenset(paths)
-    file = folder / PRIVATE_FOLDER / FILE_NAME
+    file = private_folder(folder) / FILE_NAME
     with appending.writing:
         kept = [receipt for path, receipt in load(folder).items() if path not in forgotten]
         if file.exists():

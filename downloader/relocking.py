@@ -24,15 +24,22 @@ class Wish:
         names: The models it is about; all when there is none. Others stay as they are locked.
         upgrade: Ask also for what was pinned on first use, and for what a provider has now.
         allow_downgrade: Take also what is older than the lock.
+        fills: Ask also for sizes that nobody could tell when the model was locked.
     """
 
     names: tuple[str, ...] = ()
     upgrade: bool = False
     allow_downgrade: bool = False
+    fills: bool = False
 
     def is_about(self, name: str) -> bool:
         """Whether a model is meant."""
         return not self.names or name in self.names
+
+    def is_open(self, before: LockedModel | None) -> bool:
+        """Whether a model that is locked for its entry as it stands is looked at all the same."""
+        is_unknown = before is not None and any(each.size is None for each in before.files)
+        return self.upgrade or (self.fills and is_unknown)
 
 
 CURRENT = Wish()
@@ -59,9 +66,9 @@ def relock(project: Project, wanted: Iterable[Declared], locked: Locked, wish: W
     models: dict[str, LockedModel] = {}
     lines: list[str] = []
     for each in wanted:
-        if is_current(project, each) and not wish.upgrade:
-            continue
         before = project.lockfile.models.get(each.name)
+        if is_current(project, each) and not wish.is_open(before):
+            continue
         models[each.name] = locked(each, before)
         lines += lock_changes.lines(each.name, before, models[each.name])
     with _putting:

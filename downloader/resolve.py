@@ -119,6 +119,25 @@ def lock_model(
     return msgspec.structs.replace(outlined, files=tuple(files))
 
 
+def fill(locked: LockedModel, probe: Probe) -> LockedModel:
+    """Return the model with the sizes that nobody could tell when it was locked; no pin changes.
+
+    Args:
+        locked: As it is locked, for the entry as it stands.
+        probe: As in `lock_model`.
+    """
+    unknown = [each for each in locked.files if each.size is None]
+    found = {each.path: each for each in probe(unknown)}
+    files = (_sized(each, found.get(each.path, each)) for each in locked.files)
+    return msgspec.structs.replace(locked, files=tuple(files))
+
+
+def _sized(before: Artifact, found: Artifact) -> Artifact:
+    if before.is_pinned and before.size is None:
+        return msgspec.structs.replace(before, size=found.size)
+    return _filled(before, found)
+
+
 def _filled(before: Artifact, found: Artifact) -> Artifact:
     """Return a file as it was locked, with what the server adds where nothing was known of it."""
     if before.is_pinned or before.size is not None:

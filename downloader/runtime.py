@@ -14,14 +14,17 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from downloader.errors import LockError, ModelmakeError
+from downloader.private_folder import private_folder
+from downloader.progress import bytes_text
 from downloader.project import Project
 from downloader.reporting.run import RunProgress
 from downloader.reporting.showing import Showing, Waits
 from downloader.streams import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from downloader.artifact import Artifact, Location
     from downloader.reporting.file_progress import FileProgress
     from downloader.syncing import Syncer
 
@@ -93,7 +96,8 @@ class Runtime:
         with self._planning:
             self.showing = self.showing or Waits(self.progress)
             if name not in self._expected:  # a provider may have been asked about it just now
-                self.progress.expect(self._sized(self.stale()))
+                sized = list(self._sized(self.stale()))
+                self.progress.expect(sized, self._begun(sized))
                 self._expected |= {model for model, _ in self.stale()} | {name}
         artifact = self.project.artifact(name, path)
         return self.progress.file(name, path, 0 if artifact.archive else artifact.size)
@@ -124,6 +128,42 @@ class Runtime:
             if artifact.archive:
                 archive = self.project.artifact(name, artifact.archive)
                 yield name, archive.path, archive.size
+
+    def _begun(self, files: "Sequence[tuple[str, str, int | None]]") -> dict[tuple[str, str], int]:
+        """Return how many bytes earlier runs left of the files, as far as is known."""
+        from downloader.begun import begun, has_partials  # noqa: PLC0415 - only where bytes move
+
+        found: dict[tuple[str, str], int] = {}
+        names = {name for name, _, _ in files}
+        folders = {name: private_folder(self.project.folder(name)) for name in names}
+        begun_models = {name for name, folder in folders.items() if has_partials(folder)}
+        for name, path, size in files:
+            if name not in begun_models or not size:
+                continue
+            with contextlib.suppress(ModelmakeError):  # the fetch itself tells it
+                artifact = self.project.artifact(name, path)
+                locate = functools.partial(self._locate, name, artifact)
+                _, have = begun(folders[name], artifact, locate)
+                found[name, path] = min(size, have)
+        return found
+
+    def _locate(self, name: str, artifact: "Artifact") -> "tuple[Location, ...]":
+        from downloader.sources.registry import source_for  # noqa: PLC0415 - as above
+
+        return source_for(self.project.named(name).entry).locate(artifact)
+
+    def _kept_bytes(self) -> int:
+        """Return how many bytes there are of files that did not arrive whole, for the next run."""
+        kept, unfinished = 0, self.progress.unfinished()
+        if not unfinished:
+            return kept
+        from downloader.begun import is_kept  # noqa: PLC0415 - imported by the first file
+
+        for name, path, have in unfinished:
+            with contextlib.suppress(ModelmakeError):
+                artifact = self.project.artifact(name, path)
+                kept += have * is_kept(private_folder(self.project.folder(name)), artifact)
+        return kept
 
     def has_saved(self) -> bool:
         """Write the last pins, and return whether that went well; an error is told."""
@@ -172,7 +212,9 @@ class Runtime:
         self.end_showing()
         if self._syncer is not None:
             self._syncer.interrupt()
-        tell("Interrupted; run the same command again to go on.", "interrupted")
+        kept = self._kept_bytes()
+        more = f": {bytes_text(kept)} of unfinished files is kept" * bool(kept)
+        tell(f"Interrupted; run the same command again to go on{more}.", "interrupted")
         raise SystemExit(INTERRUPTED_STATUS + number)
 
 

@@ -18,7 +18,7 @@ from downloader.entries import AnyEntry, CheckpointRange, Entry, HttpFile
 from downloader.manifest import VERSION
 from downloader.manifest_paths import NAME
 from downloader.manifest_wording import SOURCES
-from downloader.receipts import PRIVATE_FOLDER
+from downloader.private_folder import PRIVATE_FOLDER
 
 FILE = f"{PRIVATE_FOLDER}/models.schema.json"
 """Where a project's copy is kept, relative to models.yaml; it may be deleted at any time."""

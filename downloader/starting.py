@@ -6,6 +6,7 @@ from pathlib import Path
 
 from downloader import schema
 from downloader.durable import make_folder, naming
+from downloader.private_folder import PRIVATE_FOLDER
 
 LINE_LENGTH = 100
 
@@ -35,7 +36,7 @@ models:
   #   optional: true # only when asked for: doit fetch:support-bot
 """
 
-NOT_FOR_GIT = ("models/", ".modelmake/", ".doit.db*")
+NOT_FOR_GIT = ("models/", f"{PRIVATE_FOLDER}/", ".doit.db*")
 
 COMPLETION_HINT = f"For completion in editors, make this its first line: {schema.LINE}"
 TASKS_HINT = "For the tasks, import DOIT_CONFIG and each task_… of downloader.tasks in it."

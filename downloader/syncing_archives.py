@@ -17,7 +17,7 @@ from downloader.archive import UnsafeArchive, what_came
 from downloader.artifact import Artifact
 from downloader.errors import LockError, ModelmakeError, StoreError
 from downloader.kept_archives import KeptArchives
-from downloader.needs import Needs, Place
+from downloader.needs import FileKey, Needs
 from downloader.progress import Observer, counted
 from downloader.project import Project
 from downloader.settings import Settings
@@ -44,11 +44,11 @@ class ArchiveSyncer:
         self._unpacker = Unpacker(project, stop)
         self._kept = KeptArchives(project, files)
         self._needs = Needs(project, sharing)
-        self._staged: dict[Place, Staged] = {}
+        self._staged: dict[FileKey, Staged] = {}
         self._synced = set[str]()
-        self._failed: dict[Place, ModelmakeError] = {}
+        self._failed: dict[FileKey, ModelmakeError] = {}
         self._finding = threading.Lock()
-        self._locks: dict[Place, threading.RLock] = defaultdict(threading.RLock)
+        self._locks: dict[FileKey, threading.RLock] = defaultdict(threading.RLock)
 
     def sync(self, name: str, archive: Artifact, observer: Observer) -> Outcome:
         """Bring an archive up to date, and unpack it where its files are not known yet.

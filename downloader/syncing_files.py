@@ -11,6 +11,7 @@ from downloader import receipts
 from downloader.artifact import Artifact, Location
 from downloader.errors import Interrupted, LockError, Offline, SettingError, TransferError
 from downloader.finding import Found
+from downloader.private_folder import private_folder
 from downloader.progress import Observer
 from downloader.project import Project
 from downloader.resolve import pinned
@@ -76,7 +77,7 @@ class FileSyncer:
         try:
             return self._sync(name, artifact, observer, place)
         finally:
-            workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER
+            workspace = private_folder(self._project.folder(name))
             self._fetcher.release(workspace, artifact)
 
     def adopt(
@@ -139,7 +140,7 @@ class FileSyncer:
         self, name: str, artifact: Artifact, target: Target, observer: Observer
     ) -> tuple[Fetched, str]:
         """Link the target from the store, or fetch it and put it there."""
-        workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER
+        workspace = private_folder(self._project.folder(name))
         partial = partial_path(workspace, artifact.path)
         with self._sharing.claimed(name, artifact, partial, observer.notice):
             if self._sharing.take(name, artifact, target.path, observer.notice):
@@ -169,7 +170,7 @@ class FileSyncer:
         What an earlier run left of it on the way, or beside it when it was killed, goes.
         """
         size = target.note(sha256)
-        workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER
+        workspace = private_folder(self._project.folder(name))
         with contextlib.suppress(OSError):  # `doit prune` finds it too
             remove_unless_held(partial_path(workspace, artifact.path))
         return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
@@ -194,7 +195,7 @@ class FileSyncer:
             artifact=artifact,
             locations=locations,
             target=target.path,
-            workspace=self._project.folder(name) / receipts.PRIVATE_FOLDER,
+            workspace=private_folder(self._project.folder(name)),
             found=target.present_now,
             placed=functools.partial(self._placed, name, target),
         )

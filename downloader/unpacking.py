@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from downloader import receipts
 from downloader.archive import Member, unpack
 from downloader.artifact import Artifact
 from downloader.durable import BINARY, NO_FOLLOW, naming
 from downloader.errors import DigestMismatch, Interrupted, ManifestError
+from downloader.private_folder import private_folder
 from downloader.progress import Observer
 from downloader.project import Project
 from downloader.resolve import is_chosen
@@ -68,7 +68,7 @@ class Unpacker:
             ManifestError: The patterns leave no file, or one that cannot be a target.
             StoreError: The disk refused.
         """
-        workspace = self._project.folder(name) / receipts.PRIVATE_FOLDER / "unpacking"
+        workspace = private_folder(self._project.folder(name)) / "unpacking"
         remove_abandoned(workspace)
         folder = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
         _MADE.add(folder.name)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from downloader.artifact import Artifact
 
-OK, EXTRA = "ok", "extra"
-STATES = ("missing", "wrong kind", "unreadable", "changed", "unpinned", EXTRA)
+OK, UNPINNED, EXTRA = "ok", "unpinned", "extra"
+STATES = ("missing", "wrong kind", "unreadable", "changed", UNPINNED, EXTRA)
 """All but OK, in the order in which they are told."""
 
 SHOWN_DIGITS = 16
@@ -57,7 +57,7 @@ def at_a_glance(artifact: Artifact, status: os.stat_result | None) -> tuple[str,
     if artifact.size not in (None, status.st_size):
         return "changed", f"is {status.st_size:,} bytes, and {artifact.size:,} are wanted"
     if artifact.sha256 is None:
-        return "unpinned", f"is {status.st_size:,} bytes, and models.lock has no SHA-256 of it yet"
+        return UNPINNED, f"is {status.st_size:,} bytes, and models.lock has no SHA-256 of it yet"
     return None
 
 

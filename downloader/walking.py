@@ -9,7 +9,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-OWN_FOLDER = ".modelmake"
+from downloader.private_folder import PRIVATE_FOLDER
+
 SHARED_FROM_BYTES = 1 << 20
 """Smaller files are never shared with a cache: they cost no room, and are those people edit."""
 HUGGING_FACE = ("models--", "datasets--", "spaces--")
@@ -36,7 +37,7 @@ def files_at(place: Path, tell: Callable[[str], None]) -> Iterator[tuple[Path, o
             continue
         for each in listed:
             if each.is_dir(follow_symlinks=False):
-                waiting += [Path(each.path)] * (each.name != OWN_FOLDER)
+                waiting += [Path(each.path)] * (each.name != PRIVATE_FOLDER)
             elif status := _of_regular(each):
                 yield Path(each.path), status
 

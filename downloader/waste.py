@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from downloader import receipts
 from downloader.durable import naming
+from downloader.private_folder import PRIVATE_FOLDER
 from downloader.quarantine import FOLDER as QUARANTINE
 from downloader.store.claims import GROWING
 from downloader.transfer.locked_file import PARTIALS, is_alive, is_held, machine, remove_unless_held
@@ -144,7 +144,7 @@ def of_model(folder: Path, wanted: Wanted | None, ages: Ages) -> Iterator[Waste]
         wanted: What may not before it is old; None where nobody can tell.
         ages: What is old.
     """
-    own, private = Own(folder), receipts.PRIVATE_FOLDER
+    own, private = Own(folder), PRIVATE_FOLDER
     yield from _unfinished(own, ages, private)
     yield from _partials(own.files(private, PARTIALS), wanted, ages)
     yield from _quarantined(own.entries(private, QUARANTINE), ages)
@@ -217,7 +217,7 @@ def _is_alive(owner: re.Match[str]) -> bool:
 
 def _archives(own: Own, wanted: Collection[str], ages: Ages) -> Iterator[Waste]:
     """Yield archives of entries that are no more, wherever their paths put them."""
-    base = (receipts.PRIVATE_FOLDER, "archives")
+    base = (PRIVATE_FOLDER, "archives")
     waiting: list[tuple[str, ...]] = [()]
     while waiting:
         parts = waiting.pop()

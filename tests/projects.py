@@ -74,7 +74,7 @@ def lock_saying(
 ) -> None:
     """Lock over a transport of its own."""
     with session(declared) as own:
-        locking.lock(declared, own, say, Wish(upgrade=upgrade))
+        locking.lock(declared, own, say, Wish(upgrade=upgrade, fills=True))
 
 
 @contextmanager

@@ -7,18 +7,21 @@ import pytest
 
 from downloader import probing
 from downloader.errors import SettingError
+from downloader.lock_check import check
 from downloader.sources.openai_gpt2 import FILES, PUBLISHED
 from tests.projects import (
     gpt2,
     http,
     lock,
     locked,
+    project,
     serve_gpt2,
+    sync,
 )
 from tests.servers.azure_2009 import azure_2009
 from tests.servers.body import BytesBody
 from tests.servers.exchange import SeenRequest
-from tests.servers.faults import timing
+from tests.servers.faults import statuses, timing
 from tests.servers.faulty import FaultyServer, strong_etag
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -177,3 +180,51 @@ def test_an_unusable_variable_is_an_error_not_a_silent_server(
     with pytest.raises(SettingError, match="OPENAI_GPT2_BASE_URL"):
         lock(tmp_path, {"m": gpt2("355M")})
     assert not (tmp_path / "models.lock").exists()
+
+
+def test_a_size_that_was_not_known_is_filled_in(tmp_path: Path, server: FaultyServer) -> None:
+    """Once its server answers, a plain lock takes it; pins stay, and a check was right before."""
+    server.script("/a.bin", statuses.status(404))
+    server.script("/b.bin", statuses.status(404))
+    pinned, plain = server.url("/a.bin"), server.url("/b.bin")
+    lock(tmp_path, {"m": http({"url": pinned, "sha256": SHA}, plain)})
+    assert [each.size for each in locked(tmp_path).files] == [None, None]
+    check(project(tmp_path))
+    put(server, "/a.bin", b"test")
+    put(server, "/b.bin", b"other bytes")
+
+    assert lock(tmp_path) == [
+        "changed m: 2 files, size not known yet -> 2 files, 15 bytes, 1 to be pinned on first use",
+        "  changed a.bin: size not known yet -> 4 bytes",
+        "  changed b.bin: size not known yet -> 11 bytes",
+    ]
+    first, second = locked(tmp_path).files
+    assert (first.size, first.sha256, first.first_use) == (4, SHA, False)
+    assert (second.size, second.sha256) == (11, None)
+    asked = len(server.requests)
+    assert lock(tmp_path) == []
+    assert len(server.requests) == asked
+
+
+def test_a_size_that_is_known_is_not_asked_again(tmp_path: Path, server: FaultyServer) -> None:
+    """Only what is open is asked for: what changed upstream meanwhile is not looked at."""
+    url = put(server, "/a.bin", b"test")
+    server.always("/b.bin", timing.drop_before_status())
+    lock(tmp_path, {"m": http(url, server.url("/b.bin"))})
+    put(server, "/a.bin", b"another one")
+    asked = len(server.requests)
+    lock(tmp_path)
+    assert {seen.path for seen in server.requests[asked:]} == {"/b.bin"}
+    assert locked(tmp_path).files[0].size == 4
+
+
+def test_an_upgrade_of_a_pinned_file_that_is_gone(tmp_path: Path, server: FaultyServer) -> None:
+    """It is not unknown: it is gone there, and its pinned bytes stay what is wanted."""
+    lock(tmp_path, {"m": http(put(server, "/a.bin", b"test"))})
+    sync(tmp_path)
+    before = (tmp_path / "models.lock").read_bytes()
+    server.always("/a.bin", statuses.status(404))
+    same, notice = lock(tmp_path, upgrade=True)
+    assert same == "same m: 1 file, 4 bytes"
+    assert notice.startswith("  m/a.bin: gone there, and stays as it is pinned: ")
+    assert (tmp_path / "models.lock").read_bytes() == before

@@ -9,7 +9,7 @@ import pytest
 from downloader import lockfile
 from downloader.artifact import Artifact
 from downloader.lockfile import LockedModel, Lockfile
-from downloader.pruning import Found, Pruner
+from downloader.pruning import Prunable, Pruner
 from downloader.store import Known, Projects, known
 from downloader.transfer.locked_file import partial_name
 from downloader.waste import BLOB, DAY_SECONDS, PARTIAL, Ages
@@ -57,7 +57,7 @@ def pruner(folder: Path, days_later: float = 0.0, store: str = "") -> Pruner:
     return Pruner(own, ages, lambda _line: None)
 
 
-def paths(found: Found, kind: str) -> set[Path]:
+def paths(found: Prunable, kind: str) -> set[Path]:
     """Return what was found of a kind."""
     return {each.path for each in found.waste if each.kind == kind}
 
@@ -127,4 +127,4 @@ def test_without_a_store_there_are_no_blobs(tmp_path: Path) -> None:
     """`off`: only what the own project keeps is looked at."""
     blob(tmp_path / "store", NAMED)
 
-    assert pruner(tmp_path, store="off").find() == Found()
+    assert pruner(tmp_path, store="off").find() == Prunable()

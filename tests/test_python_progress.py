@@ -191,7 +191,7 @@ def test_an_exception_in_it_stops_the_run_and_breaks_no_file(
 def test_movement_is_told_in_turns_and_seldom(heard: list[Progress]) -> None:
     """However much moves, one file a tenth of a second is told, each in its turn."""
     now = 100.0
-    watch = callbacks.Watch(heard.append, lambda: now)
+    watch = callbacks.Relay(heard.append, lambda: now)
     files = [watch.file("m", path, 1000) for path in "abc"]
     for _ in range(36):
         for file in files:
@@ -205,7 +205,7 @@ def test_movement_is_told_in_turns_and_seldom(heard: list[Progress]) -> None:
 
 def test_unpacking_is_told_as_such(heard: list[Progress]) -> None:
     """What came out of an archive is counted for itself; how much it will be nobody knows."""
-    watch = callbacks.Watch(heard.append)
+    watch = callbacks.Relay(heard.append)
     archive = watch.file("m", "a.tar.zst", 10)
     archive.started(0, 10)
     archive.moved(10)

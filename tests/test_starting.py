@@ -63,7 +63,7 @@ def test_an_empty_folder_becomes_a_project(tmp_path: Path) -> None:
     ]
     assert len(begun.stdout.splitlines()) == 5
     assert "fetch:gpt2-124M   7 files, 499.7 MB, 7 of 7 to fetch" in listed.stdout
-    assert "locked gpt2-124M: 7 files" in fetched.stdout
+    assert "locked gpt2-124M: 7 files" in fetched.stderr
     assert "could not be reached" in fetched.stderr or "refused" in fetched.stderr
 
 

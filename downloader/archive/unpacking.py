@@ -21,13 +21,14 @@ from downloader.durable import BINARY, NO_FOLLOW, make_folder, naming, sync_fold
 from downloader.errors import BadArchive
 from downloader.hashing import new_sha256
 from downloader.positioned import write_at
+from downloader.private_folder import PRIVATE_FOLDER
 
 _READ_AHEAD_BYTES = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW | BINARY
 _MODE = 0o666  # less the umask; what the archive says is not asked
 _SHOWN_CHARACTERS = 200
 _ADAPTER_FILE = "adapter_config.json"
-_ASIDE = ".modelmake"  # no member may have this name, so it is free for a moment
+_ASIDE = PRIVATE_FOLDER  # no member may have this name, so it is free for a moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

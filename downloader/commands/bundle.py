@@ -39,7 +39,7 @@ def bundle(names: list[str], out: str) -> None:
         raise ModelmakeError(f"{place} would be a folder.", hint="Name a folder, or a file.tar.")
     is_watched, there = project.settings.is_preflight, 0
     if place.suffix == ".tar":
-        turn = Turn(current().stop, tell)
+        turn = Turn(current().stop, tell, doing="writing")
         bundling.write_tar(what, place, check_stop, turn, is_watched=is_watched)
     else:
         there = bundling.write_folder(what, place, check_stop, is_watched=is_watched)

@@ -1,12 +1,11 @@
 """What all commands share: the shape of their tasks, and which models they are about."""
 
-import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from downloader import receipts
-from downloader.errors import Interrupted, ModelmakeError
-from downloader.failing import failing
+from downloader.errors import Interrupted
+from downloader.info_command import COMMAND
 from downloader.model import Model
 from downloader.runtime import current
 from downloader.streams import tell
@@ -30,48 +29,8 @@ def command(
         takes_names: Whether models may be named after the command.
     """
     names = {"pos_arg": "names"} if takes_names else {}
-    actions = [_with_late_options(act, options) if takes_names else act]
-    told = {"doc": doc, "meta": {"modelmake command": True}}  # for info_command
-    return {"actions": actions, "params": list(options), **told, **names, **UNTOUCHED_STREAMS}
-
-
-def _with_late_options(
-    act: Callable[..., object], options: Iterable[dict[str, Any]]
-) -> Callable[..., object]:
-    """Return the act with options understood after the names too, where doit takes none for one.
-
-    No model's name begins with a hyphen, so that is no guess.
-    """
-    known = {each["long"]: each for each in options}
-
-    @failing
-    @functools.wraps(act)
-    def understood(*, names: list[str], **values: object) -> Any:  # noqa: ANN401 - as `failing`
-        plain, words = [], iter(names)
-        for word in words:
-            if word.startswith("-"):
-                name, value = _late_option(word, words, known)
-                values[name] = value
-            else:
-                plain.append(word)
-        return act(plain, **values)
-
-    return understood
-
-
-def _late_option(
-    word: str, rest: Iterator[str], known: dict[str, dict[str, Any]]
-) -> tuple[str, str | bool]:
-    name, equals, value = word.removeprefix("--").partition("=")
-    option = known.get(name, {}) if word.startswith("--") else {}
-    if option.get("type") is bool and not equals:
-        return option["name"], True
-    if option.get("type") is str and (value or (not equals and (value := next(rest, "")))):
-        return option["name"], value
-    takes = [f"--{n}{'' if each['type'] is bool else '=VALUE'}" for n, each in known.items()]
-    raise ModelmakeError(
-        f"There is no option {word} here.", hint=f"There is {', '.join(takes) or 'none'}."
-    )
+    told = {"doc": doc, "meta": {COMMAND: True}}
+    return {"actions": [act], "params": list(options), **told, **names, **UNTOUCHED_STREAMS}
 
 
 def flag(name: str, text: str) -> dict[str, Any]:

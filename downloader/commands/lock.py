@@ -27,7 +27,8 @@ def lock(names: list[str], *, check: bool, upgrade: bool, allow_downgrade: bool)
     from downloader import lock_check, locking  # noqa: PLC0415 - imports requests
     from downloader.relocking import Wish  # noqa: PLC0415
 
-    wish = Wish(names=tuple(names), upgrade=upgrade, allow_downgrade=allow_downgrade)
+    fills = not current().project.settings.is_offline
+    wish = Wish(names=tuple(names), upgrade=upgrade, allow_downgrade=allow_downgrade, fills=fills)
     project = current().project
     try:
         if check:

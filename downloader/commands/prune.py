@@ -12,7 +12,7 @@ from downloader.runtime import current
 from downloader.streams import say, tell
 
 if TYPE_CHECKING:
-    from downloader.pruning import Found
+    from downloader.pruning import Prunable
     from downloader.waste import Waste
 
 DAYS = 7.0
@@ -69,7 +69,7 @@ def _days(text: str) -> float:
     return days
 
 
-def _tell(found: "Found", *, dry_run: bool) -> None:
+def _tell(found: "Prunable", *, dry_run: bool) -> None:
     if dry_run:
         for each in found.waste:
             say(f"would remove {each.path} ({bytes_text(each.frees_bytes)}): {each.why}")

@@ -45,7 +45,7 @@ def verify(names: list[str], *, repair: bool = False) -> None:
     bad = [each for each in verdicts if each.is_bad]
     repaired = _repaired(bad) if repair and bad else 0
     say(_summary(verdicts, repaired, meter.summary))
-    _check(len(bad) - repaired, is_repair=repair)
+    _check(bad, repaired, is_repair=repair)
     _check_locked(models)
 
 
@@ -87,12 +87,23 @@ def _summary(verdicts: Sequence["Verdict"], repaired: int, read: str) -> str:
     return f"verified {counted(len(verdicts) - counts[EXTRA], 'file')}: {', '.join(parts)}; {read}"
 
 
-def _check(bad: int, *, is_repair: bool) -> None:
-    if bad:
+def _check(bad: Sequence["Verdict"], repaired: int, *, is_repair: bool) -> None:
+    if left := len(bad) - repaired:
         raise IntegrityError(
-            f"{counted(bad, 'file')} not as models.lock says.",
-            hint="" if is_repair else "Run `doit verify --repair` to fetch again what is bad.",
+            f"{counted(left, 'file')} not as models.lock says.",
+            hint="" if is_repair else _hint(bad),
         )
+
+
+def _hint(bad: Iterable["Verdict"]) -> str:
+    """Return what to do: what has no SHA-256 is not proved wrong, and its first fetch pins it."""
+    from downloader.verdict import UNPINNED  # noqa: PLC0415
+
+    unpinned = sorted({each.model for each in bad if each.state == UNPINNED})
+    fetch = " ".join(f"fetch:{name}" for name in unpinned)
+    hints = ["Run `doit verify --repair` to fetch again what is bad."]
+    hints *= any(each.state != UNPINNED for each in bad)
+    return " ".join(hints + [f"Run `doit {fetch}` to pin what is unpinned."] * bool(fetch))
 
 
 def _check_locked(models: Iterable["Model"]) -> None:

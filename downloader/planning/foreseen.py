@@ -23,7 +23,7 @@ def foresee(project: Project) -> Project:
         if found := _locked(each, before.get(each.name)):
             models[each.name] = found
     seen = Project(project.manifest_path, project.settings)
-    seen.__dict__.update(lockfile=Lockfile(models=models), declared=project.declared)
+    seen.lockfile, seen.declared = Lockfile(models=models), project.declared
     return seen
 
 

@@ -6,17 +6,16 @@ from pathlib import Path
 
 from downloader import receipts
 from downloader.artifact import Artifact
+from downloader.begun import begun
 from downloader.errors import ModelmakeError, SettingError
 from downloader.planning.plan import Action, PlannedFile, Said
+from downloader.private_folder import private_folder
 from downloader.project import Project
 from downloader.sharing import Sharing
 from downloader.sources.interface import Source
 from downloader.sources.registry import source_for
 from downloader.target import Target
-from downloader.transfer.journal import Journal, binding_for, vouched
-from downloader.transfer.locked_file import partial_path
 from downloader.transfer.placing import check_target
-from downloader.transfer.ranges import total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,17 +115,8 @@ class Judge:
 
     def _resumed(self, wanted: Wanted) -> tuple[int | None, int]:
         """Return the file's size and how many bytes of it are in a partial, as far as is known."""
-        artifact = wanted.artifact
-        first = self._source(wanted.name).locate(artifact)[0]
-        partial = partial_path(workspace(self._project, wanted.name), artifact.path)
-        try:
-            length = partial.lstat().st_size
-        except OSError:
-            return artifact.size, 0
-        found = Journal(partial.with_suffix(".journal")).read()
-        ranges = vouched(found, binding_for(artifact, first), length)
-        size = found[0].size if found and ranges and artifact.size is None else artifact.size
-        return size, total(ranges)
+        locations = self._source(wanted.name).locate(wanted.artifact)
+        return begun(workspace(self._project, wanted.name), wanted.artifact, lambda: locations)
 
     def _target(self, wanted: Wanted) -> Target:
         folder, entry = self._project.folder(wanted.name), self._project.named(wanted.name).digest
@@ -147,7 +137,7 @@ class Judge:
 
 def workspace(project: Project, name: str) -> Path:
     """Return a model's private folder."""
-    return project.folder(name) / receipts.PRIVATE_FOLDER
+    return private_folder(project.folder(name))
 
 
 def planned(wanted: Wanted, action: Action, outcome: Said | None) -> PlannedFile:

@@ -56,7 +56,7 @@ class Moving:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class RunStatus:
     """How far the run is.
 
     Attributes:
@@ -208,4 +208,4 @@ class Summary:
     seconds: float
 
 
-Event = Start | Progress | Resumed | Retry | Notice | Done | Failed | Summary
+Event = Start | RunStatus | Resumed | Retry | Notice | Done | Failed | Summary

@@ -32,10 +32,12 @@ class FileProgress:
     ) -> None:
         self.model, self.path, self.size = model, path, size
         self._tell, self._clock = tell, clock
-        self._counting = threading.Lock()
+        self._counting = threading.RLock()  # a signal may come while its own thread counts
         self._have = self._highest = self._unpacked = 0
         self.moved_bytes = 0
         self._state, self._cause, self._until = "starting", "", 0.0
+        self.is_ours = False
+        """Whether a reply came: until then others may be at work on it."""
         self.ended: Callable[[FileProgress, bool], None] = lambda _file, _is_done: None
 
     def __enter__(self) -> Self:
@@ -46,10 +48,16 @@ class FileProgress:
     ) -> None:
         self.ended(self, error is None)
 
+    def found(self, have_bytes: int) -> None:
+        """Count what an earlier run left, before a reply tells whether that still holds."""
+        with self._counting:
+            self._have = self._highest = have_bytes
+
     def started(self, have_bytes: int, total_bytes: int | None) -> None:
         """See Observer."""
         with self._counting:
             self._have = have_bytes
+            self.is_ours = True
             if total_bytes is not None:
                 self.size = total_bytes
         self._now("moving")

@@ -6,7 +6,7 @@
     … 41 moving, 20 starting, 2 waiting
     ━━━━────── 45%, 1.2 GB of 3.4 GB, 23.4 MB/s, 1:34 left, 12 of 300 files
 
-Pure: a Progress and a size in, lines of text with styles out; none is wider than the terminal.
+Pure: a RunStatus and a size in, lines of text with styles out; none is wider than the terminal.
 """
 
 import math
@@ -18,7 +18,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from downloader.progress import bytes_text
-from downloader.reporting.events import Moving, Progress
+from downloader.reporting.events import Moving, RunStatus
 from downloader.reporting.wording import progress_parts
 
 MOST_LINES = 20
@@ -49,7 +49,7 @@ class Layout:
         self._full, self._empty = ("#", "-") if is_ascii else ("━", "─")
         self._more = "..." if is_ascii else "…"
 
-    def lines(self, progress: Progress) -> list[Text]:
+    def lines(self, progress: RunStatus) -> list[Text]:
         """Return the lines of one frame."""
         busy = [each for each in progress.moving if each.state != "starting"]
         shown = busy if len(busy) <= self._most else busy[: max(0, self._most - 1)]
@@ -91,7 +91,7 @@ class Layout:
         words = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         return self._cut(Text(f"{self._more} {words}", "dim"))
 
-    def _total_line(self, progress: Progress) -> Text:
+    def _total_line(self, progress: RunStatus) -> Text:
         line = Text()
         if self._width >= WIDE and progress.fraction is not None:
             line = self._bar(progress.fraction, SHORT_BAR, "green").append(" ")

@@ -30,7 +30,7 @@ class Lines:
                 return wording.done_line(event)
             case events.Resumed():
                 return f"{event.model}/{event.path}: goes on at {bytes_text(event.bytes)}"
-            case events.Progress() if event.moving:
+            case events.RunStatus() if event.moving:
                 return wording.heartbeat_line(event)
             case events.Retry() | events.Notice():
                 return wait_line(event)

@@ -16,9 +16,9 @@ length.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from downloader.reporting.events import Done, Event, Failed, Notice, Progress, Start, Summary
+from downloader.reporting.events import Done, Event, Failed, Notice, RunStatus, Start, Summary
 from downloader.reporting.file_progress import FileProgress
 from downloader.reporting.rate import Rate, seconds_left
 
@@ -40,6 +40,7 @@ class RunProgress:
         self._changing = threading.RLock()
         self._sizes: dict[Key, int | None] = {}
         self._ended = set[Key]()
+        self._begun: dict[Key, int] = {}
         self._active: list[FileProgress] = []
         self._known_bytes = self._ended_bytes = self._lost_bytes = self._unknown = 0
         self._moved_bytes = 0
@@ -71,13 +72,17 @@ class RunProgress:
             for each in self._subscribers:
                 each(event)
 
-    def expect(self, files: Iterable[tuple[str, str, int | None]]) -> None:
+    def expect(
+        self, files: Iterable[tuple[str, str, int | None]], begun: Mapping[Key, int] | None = None
+    ) -> None:
         """Say which files the run is about, before they begin; more may be said later.
 
         Args:
             files: Model, path and length in bytes of each (None: unknown).
+            begun: How many bytes earlier runs left of them, by model and path.
         """
         with self._changing:
+            self._begun |= {key: n for key, n in (begun or {}).items() if key not in self._sizes}
             for model, path, size in files:
                 if (model, path) not in self._sizes:
                     self._resize((model, path), size)
@@ -96,9 +101,11 @@ class RunProgress:
             path: The artifact's path.
             size: Its length in bytes, None where nobody knows it; 0 for a file of an archive.
         """
-        began = FileProgress(model, path, size, self.tell, self._clock)
-        began.ended = self._end
         with self._changing:
+            have = self._begun.pop((model, path), 0)
+            began = FileProgress(model, path, size, self.tell, self._clock)
+            began.found(have)
+            began.ended = self._end
             if path and (model, path) not in self._sizes:
                 self._resize((model, path), size)
             self._rate = self._rate or Rate(self._clock())
@@ -132,17 +139,17 @@ class RunProgress:
             self.failures.append(failed)
         self.tell(failed)
 
-    def progress(self) -> Progress:
+    def progress(self) -> RunStatus:
         """Return how far the run is; called by one thread, a few times a second."""
         with self._changing:
             there, total = self._counted()
             self._highest = max(self._highest, there)
             total = max(total, self._highest)
             fraction = None if self._unknown else self._shown_fraction(total)
-            moved = self._moved_bytes + sum(each.moved_bytes for each in self._active)
+            moved = self._all_moved_bytes()
             rate = self._rate.per_second(self._clock(), moved) if self._rate else 0.0
             missing = total - self._highest - self._lost_bytes
-            return Progress(
+            return RunStatus(
                 files=len(self._sizes),
                 ended=len(self._ended),
                 failed=len(self.failures),
@@ -168,13 +175,23 @@ class RunProgress:
             verified=verbs["verified"],
             failed=len(self.failures),
             not_begun=self.not_begun,
-            moved_bytes=sum(each.moved_bytes for each in self._done),
+            moved_bytes=self._all_moved_bytes(),
             seconds=self._clock() - self._began,
         )
 
+    def unfinished(self) -> list[tuple[str, str, int]]:
+        """Return the files that bytes come of: model, path and how many are there."""
+        with self._changing:
+            ours = [each for each in self._active if each.is_ours]
+            return [(each.model, each.path, each.shown_bytes) for each in ours]
+
+    def _all_moved_bytes(self) -> int:
+        with self._changing:
+            return self._moved_bytes + sum(each.moved_bytes for each in self._active)
+
     def _counted(self) -> tuple[int, int]:
         """Return how many bytes are there, and how many will be, as far as is known."""
-        there = self._ended_bytes
+        there = self._ended_bytes + sum(self._begun.values())
         for each in self._active:
             key = each.model, each.path
             if key in self._sizes and key not in self._ended:  # an archive may be asked for twice
@@ -212,5 +229,6 @@ class RunProgress:
         """Count a file as ended, with so many of its bytes."""
         if self._sizes[key] is None:
             self._resize(key, there)
+        self._begun.pop(key, None)
         self._ended.add(key)
         self._ended_bytes += there

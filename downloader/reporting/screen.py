@@ -16,7 +16,7 @@ from rich.console import COLOR_SYSTEMS, Console
 from rich.segment import Segment
 from rich.text import Text
 
-from downloader.reporting.events import Progress
+from downloader.reporting.events import RunStatus
 from downloader.reporting.layout import Layout
 
 USUAL_SIZE = os.terminal_size((80, 24))
@@ -51,7 +51,7 @@ class TerminalScreen:
         self._size, self._changed_at = self._look(), float("-inf")
         self._is_over = self._is_line_open = False
 
-    def draw(self, progress: Progress) -> None:
+    def draw(self, progress: RunStatus) -> None:
         """Draw how far the run is, in place of the last frame."""
         with self._drawing:
             if self._is_over or self._is_line_open or not self._is_ours():

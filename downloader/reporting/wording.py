@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from downloader.progress import bytes_text, counted
-from downloader.reporting.events import Done, Failed, Progress, Summary
+from downloader.reporting.events import Done, Failed, RunStatus, Summary
 
 GROUPED = 3
 """So many failures with one cause are told once."""
@@ -45,13 +45,13 @@ def failure_lines(failures: Iterable[Failed]) -> list[str]:
     return [text for group in groups.values() for text in _group_lines(group)]
 
 
-def heartbeat_line(progress: Progress) -> str:
+def heartbeat_line(progress: RunStatus) -> str:
     """Return what is said of a run now and then, where there is no terminal."""
     names = [each.name for each in progress.moving]
     return f"{', '.join(progress_parts(progress))}; now {_some(names)}"
 
 
-def progress_parts(progress: Progress) -> list[str]:
+def progress_parts(progress: RunStatus) -> list[str]:
     """Return how far a run is, in words: what matters most first."""
     parts = []
     if progress.fraction is not None and progress.total_bytes:

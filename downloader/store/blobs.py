@@ -8,7 +8,7 @@ from pathlib import Path
 
 from downloader.durable import naming
 from downloader.errors import StoreError
-from downloader.finding import Watch
+from downloader.finding import StopCheck
 from downloader.looks import is_same, look, looks_same
 from downloader.quarantine import set_aside
 from downloader.store.blob import Blob, Damaged, digest_of
@@ -57,7 +57,9 @@ class Store:
         StoreError: It is of a newer version.
     """
 
-    def __init__(self, root: Path, *, is_cache: bool = True, watch: Watch = lambda: None) -> None:
+    def __init__(
+        self, root: Path, *, is_cache: bool = True, watch: StopCheck = lambda: None
+    ) -> None:
         self.root, self._watch = root, watch
         self._layout = Layout(root, is_cache=is_cache)
         self._ways = KEPT_BY if is_cache else WAYS

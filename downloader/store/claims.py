@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from downloader.durable import BINARY, NO_FOLLOW, make_folder, naming
+from downloader.transfer import turn as turns
 from downloader.transfer.locked_file import HELD
-from downloader.transfer.turn import Turn
 
 FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
 DIGITS = 15
@@ -75,14 +75,26 @@ class Claims:
             Interrupted: The run was stopped while others had the claim.
         """
         ours = _claims_of(self._folder)
-        with ours.thread(sha256), contextlib.ExitStack() as closing:
-            if ours.lock(sha256, Turn(self._stop, notice)):
+        with _taken(ours.thread(sha256), notice), contextlib.ExitStack() as closing:
+            if ours.lock(sha256, turns.Turn(self._stop, notice)):
                 closing.callback(ours.unlock, sha256)
                 if size is None or size >= NOTED_BYTES:
                     note = self._folder / GROWING / sha256
                     closing.callback(_remove, note)
                     _write(note, partial)
             yield
+
+
+@contextmanager
+def _taken(lock: threading.Lock, notice: Callable[[str], None]) -> Iterator[None]:
+    """Take what another thread of this process may have; a stop ends its transfer, and so this."""
+    if not lock.acquire(timeout=turns.QUIET_SECONDS):
+        notice("waits for another file of this run, which has the same bytes")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class _Ours:
@@ -105,7 +117,7 @@ class _Ours:
         with self._changing:
             return self._threads[sha256]
 
-    def lock(self, sha256: str, turn: Turn) -> bool:
+    def lock(self, sha256: str, turn: turns.Turn) -> bool:
         """Wait for the claim; False where locks are of no use, or its holder is not believed."""
         while True:
             try:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from downloader.durable import BINARY, NO_FOLLOW
 from downloader.errors import StoreError
-from downloader.finding import Watch, feed_all
+from downloader.finding import StopCheck, feed_all
 from downloader.hashing import BUFFER_BYTES, new_sha256
 from downloader.positioned import read_at, write_at
 
@@ -60,7 +60,7 @@ class SourceUnreadable(StoreError):  # noqa: N818 - reads as what happened
 
 
 def link(
-    source: Path, new: Path, ways: Sequence[Made], sha256: str, watch: Watch = lambda: None
+    source: Path, new: Path, ways: Sequence[Made], sha256: str, watch: StopCheck = lambda: None
 ) -> Made:
     """Make a new file of the bytes of another one; it appears whole, in one step.
 
@@ -105,7 +105,7 @@ def has_reflinks(folder: Path) -> bool:
                 each.unlink()
 
 
-def _make(way: Made, source: Path, new: Path, sha256: str, watch: Watch) -> None:
+def _make(way: Made, source: Path, new: Path, sha256: str, watch: StopCheck) -> None:
     if way == "hardlink":
         _hardlink(source, new)
     elif way == "reflink":
@@ -137,7 +137,7 @@ def _reflink(source: Path, new: Path) -> None:
         os.fsync(to)
 
 
-def _copy(source: Path, new: Path, sha256: str, watch: Watch) -> None:
+def _copy(source: Path, new: Path, sha256: str, watch: StopCheck) -> None:
     with _opened(source) as from_, _made(new) as to:
         digest, buffer, size = new_sha256(), memoryview(bytearray(BUFFER_BYTES)), 0
         while count := _read(source, from_, buffer, size):

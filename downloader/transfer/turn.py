@@ -24,14 +24,16 @@ class Turn:
     Args:
         stop: Set when the run is to end.
         notice: Takes one line for the user.
+        doing: What the other process does with the file.
     """
 
     def __init__(
         self,
         stop: threading.Event | None = None,
         notice: Callable[[str], None] = lambda _text: None,
+        doing: str = "fetching",
     ) -> None:
-        self._stop, self._notice = stop or threading.Event(), notice
+        self._stop, self._notice, self._doing = stop or threading.Event(), notice, doing
         self._delay_seconds = FIRST_DELAY_SECONDS
         self._began = self._moved = time.monotonic()
         self._seen: tuple[int, int] | None = None
@@ -47,14 +49,15 @@ class Turn:
             Interrupted: The user stopped the run.
         """
         if self._stop.wait(self._delay_seconds):
-            raise Interrupted(f"Interrupted while another process fetches {path}.")
+            raise Interrupted(f"Interrupted while another process was {self._doing} {path}.")
         self._delay_seconds = min(1.5 * self._delay_seconds, LONGEST_DELAY_SECONDS)
         now = time.monotonic()
         if (looks := _looks(path)) != self._seen:
             self._seen, self._moved = looks, now
         if not self._is_told and now - self._began >= QUIET_SECONDS:
             self._is_told = True
-            self._notice(f"waits for another process, which is fetching it ({path} is locked)")
+            what = f"which is {self._doing} it ({path} is locked)"
+            self._notice(f"waits for another process, {what}")
         return now - self._moved < STILL_SECONDS
 
     def warn_of_useless_locks(self, folder: Path) -> None:

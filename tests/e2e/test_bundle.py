@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.content import bytes_of, pinned_toy, sha256, toy, toy_content
-from tests.e2e.project import Project
+from tests.e2e.project import Project, finish
 from tests.servers.faulty import FaultyServer
 
 NAMES = ["a.bin", "deep/b.bin"]
@@ -98,6 +98,21 @@ def test_a_folder_on_the_same_disk_costs_no_room(full: Project, tmp_path: Path) 
     assert blob.samefile(full.target("one", "a.bin")) or blob.samefile(full.target("two", "a.bin"))
     assert not (place / "CACHEDIR.TAG").exists()
     assert "2 there already" in full.doit("bundle", "--out", str(place)).stdout
+
+
+def test_a_tar_that_another_process_writes(full: Project, tmp_path: Path) -> None:
+    """It is waited for, which one line says in the words of what is done there."""
+    fcntl = pytest.importorskip("fcntl")  # not on Windows
+    with (tmp_path / "b.tar.partial").open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        process = full.start("bundle", "--out", str(tmp_path / "b.tar"))
+        assert process.stderr is not None
+        line = process.stderr.readline()
+    run = finish(process)
+    assert line == (
+        f"waits for another process, which is writing it ({tmp_path / 'b.tar.partial'} is locked)\n"
+    )
+    assert (run.status, run.stderr) == (0, "")
 
 
 def test_what_a_killed_run_left_is_gone_on_with(full: Project, tmp_path: Path) -> None:

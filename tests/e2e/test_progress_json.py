@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.e2e.watching import injected, wait_until
 from tests.servers.faults import statuses, timing
 from tests.servers.faulty import FaultyServer
 
+MIB = 1 << 20
 DEAD = "http://127.0.0.1:9/toy"
 NOISE = """
 def task_noise():
@@ -48,7 +50,8 @@ def test_a_run_from_its_start_to_its_summary(small: Project) -> None:
     """Start knows all bytes before the first one, each file is done once, the summary is last."""
     run = small.doit()
     events = events_of(run)
-    assert events[0] == {"event": "start", "files": 2, "bytes": 2000, "unknown_sizes": 0}
+    assert events[0]["text"].startswith("locked one: 2 files")
+    assert events[1] == {"event": "start", "files": 2, "bytes": 2000, "unknown_sizes": 0}
     done = {each["path"]: each for each in named(events, "done")}
     assert done["a.bin"]["sha256"] == sha256(toy_content("a.bin"))
     assert done["a.bin"]["verb"] == "fetched"
@@ -67,7 +70,7 @@ def test_a_run_from_its_start_to_its_summary(small: Project) -> None:
         "not_begun": 0,
         "moved_bytes": 2000,
     }
-    assert run.stdout.startswith("locked one: 2 files")
+    assert run.stdout.startswith("2 fetched ")
 
 
 def test_nothing_to_do(small: Project) -> None:
@@ -127,19 +130,47 @@ def test_mistakes_are_events_too(small: Project) -> None:
     assert run.status == 2
 
 
-def test_an_interrupted_run(small: Project, server: FaultyServer) -> None:
-    """It says so, and the summary comes all the same."""
-    assert small.doit("lock").status == 0
-    seen = len(server.requests)
-    server.always("/toy/a.bin", timing.stall_after(100))
-    process = small.start()
-    wait_until(lambda: len(server.requests) > seen)
-    process.send_signal(signal.SIGINT)
-    run = finish(process)
-    assert run.status == 130
+@pytest.fixture
+def stalled(project: Project, server: FaultyServer) -> subprocess.Popen[str]:
+    """Give a doit that wants events and has 2 of 3 MiB on disk; no more come."""
+    project.variables |= {"MODELMAKE_PROGRESS": "json", "MODELMAKE_CONNECTIONS": "1"}
+    entry = toy(server, ["big.bin"])
+    server.put("/toy/big.bin", bytes(3 * MIB))
+    project.declare({"one": entry})
+    assert project.doit("lock").status == 0
+    server.always("/toy/big.bin", timing.stall_after(2 * MIB))
+    process = project.start()
+    partials = project.target("one", ".modelmake/partials")
+    wait_until(lambda: [each.stat().st_size for each in partials.glob("*.part")] == [2 * MIB])
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
+def test_an_interrupted_run(stalled: subprocess.Popen[str], number: signal.Signals) -> None:
+    """It says so, and the summary comes all the same, with the bytes that moved."""
+    stalled.send_signal(number)
+    run = finish(stalled)
+    assert run.status == 128 + number
     events = events_of(run)
     assert named(events, "interrupted")
     assert events[-1]["state"] == "interrupted"
+    assert MIB <= events[-1]["moved_bytes"] <= 2 * MIB, "counted a moment after it was written"
+
+
+def test_what_an_interrupted_run_left(
+    project: Project, server: FaultyServer, stalled: subprocess.Popen[str]
+) -> None:
+    """The next run counts it in its first event on how far it is, before any server answered."""
+    stalled.send_signal(signal.SIGINT)
+    finish(stalled)
+    server.always("/toy/big.bin", timing.stall_before_headers())
+    process = project.start()
+    assert process.stderr
+    line = next(each for each in process.stderr if json.loads(each)["event"] == "progress")
+    process.send_signal(signal.SIGINT)
+    assert finish(process).status == 130
+    first = json.loads(line)
+    assert (first["bytes"], first["moved_bytes"], first["total_bytes"]) == (2 * MIB, 0, 3 * MIB)
 
 
 def test_what_others_write_becomes_a_notice(small: Project) -> None:
@@ -169,9 +200,9 @@ def test_quiet(project: Project, server: FaultyServer) -> None:
     """Errors only, and no sum."""
     project.variables["MODELMAKE_PROGRESS"] = "quiet"
     project.declare({"one": toy(server, ["a.bin"])})
-    assert project.doit("lock").status == 0
     assert project.doit() == Run(0, "", "")
     assert project.doit() == Run(0, "", "")
+    assert project.doit("lock").stdout == "models.lock is up to date.\n"
     entry = {"source": "http", "files": [{"url": f"{DEAD}/b.bin", "sha256": "0" * 64}]}
     project.declare({"one": entry})
     run = project.doit(MODELMAKE_RETRIES="1")

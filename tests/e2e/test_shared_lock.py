@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
 
-from downloader.receipts import PRIVATE_FOLDER
+from downloader.private_folder import PRIVATE_FOLDER
 from tests.e2e.content import toy
 from tests.e2e.project import REPOSITORY, Project, finish
 from tests.e2e.watching import wait_until

@@ -68,5 +68,6 @@ def test_an_odd_terminal(small: Project, variables: dict[str, str]) -> None:
     assert run.status == 0, run.text
     assert "\x1b" not in run.text
     assert "\r" not in run.text
-    (line,) = run.error_lines
+    locked, line = run.error_lines
+    assert locked.startswith("locked one: ")
     assert line.startswith("fetched models/one/a.bin (1.0 kB")

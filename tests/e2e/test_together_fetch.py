@@ -31,7 +31,7 @@ def test_the_main_job(project: Project, together: TogetherServer) -> None:
     run = project.doit()
 
     assert run.status == 0, run.text
-    assert "locked bot: 1 file" in run.stdout
+    assert "locked bot: 1 file" in run.stderr
     assert "SHA-256 pinned on first use, holds a whole model" in run.stderr
     assert project.target("bot", f"{STEM}.tar.zst").is_file()
     before = len(together.requests)

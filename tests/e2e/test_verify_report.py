@@ -55,6 +55,24 @@ def test_each_kind_is_told_apart(fetched: Project) -> None:
     assert "4 files not as models.lock says" in run.stderr
 
 
+def test_what_is_not_pinned_is_not_repaired(project: Project, server: FaultyServer) -> None:
+    """Nothing proved it wrong: the hint names what pins it, and `--repair` only beside the bad."""
+    models = {name: toy(server, [f"{name}.bin"]) for name in ("one", "two")}
+    project.declare(models)
+    assert project.doit("lock").status == 0
+    for name in models:
+        project.target(name, f"{name}.bin").parent.mkdir(parents=True)
+        project.target(name, f"{name}.bin").write_bytes(bytes(1000))
+    run = project.doit("verify", "one", "two")
+    assert run.status == 1
+    assert run.error_lines[1:] == ["  Run `doit fetch:one fetch:two` to pin what is unpinned."]
+    assert project.doit("fetch:one").status == 0
+    project.target("one", "one.bin").unlink()
+    hint = project.doit("verify", "one", "two").error_lines[1]
+    assert hint.startswith("  Run `doit verify --repair` to fetch again what is bad. Run `doit ")
+    assert hint.endswith("`doit fetch:two` to pin what is unpinned.")
+
+
 def test_an_extra_file_is_no_failure(fetched: Project) -> None:
     """All that was asked for is there: a note of one's own beside it changes no exit status."""
     fetched.target("two", "sub/notes.txt").write_text("mine")
@@ -127,8 +145,8 @@ def test_options_may_follow_the_names(fetched: Project, server: FaultyServer) ->
 def test_an_option_that_is_not_there(fetched: Project, word: str) -> None:
     """A slip is told with the options that there are, and nothing is read."""
     run = fetched.doit("verify", "one", word)
-    assert run.status == 1
-    assert f"no option {word} here" in run.stderr
+    assert run.status == 3
+    assert f"option {word.partition('=')[0]}" in run.stderr
     assert "--repair" in run.stderr
     assert run.stdout == ""
 

@@ -11,6 +11,7 @@ from downloader import planning, receipts
 from downloader.artifact import Artifact
 from downloader.errors import ModelmakeError
 from downloader.planning.plan import Plan
+from downloader.private_folder import private_folder
 from downloader.project import Project
 from downloader.sources.registry import source_for
 from downloader.store import Store
@@ -74,7 +75,7 @@ def put_partial(project: Project, name: str, artifact: Artifact, state: State) -
     """Leave what an earlier run left of the file."""
     if state.partial == "none":
         return
-    workspace = project.folder(name) / receipts.PRIVATE_FOLDER
+    workspace = private_folder(project.folder(name))
     partial = partial_path(workspace, artifact.path)
     partial.parent.mkdir(parents=True, exist_ok=True)
     have = SIZE if state.partial == "whole" else SIZE // 2

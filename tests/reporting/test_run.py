@@ -74,6 +74,44 @@ def test_bytes_from_before_are_no_speed(run: RunProgress, clock: Clock) -> None:
     assert (shown.bytes, shown.bytes_per_second, shown.seconds_left) == (900, 50.0, 22.0)
 
 
+def test_bytes_from_before_count_before_their_file_begins(clock: Clock) -> None:
+    """The first figure has them already; they move nothing, and stay where the file is begun."""
+    run = RunProgress(clock)
+    run.expect([("m", "a", 1000), ("m", "b", 1000)], {("m", "a"): 800, ("m", "b"): 300})
+    first = run.progress()
+    assert (first.bytes, first.total_bytes, first.fraction) == (1100, 2000, 0.55)
+    assert (first.moved_bytes, first.bytes_per_second) == (0, 0.0)
+    with run.file("m", "a", 1000) as file:
+        assert run.progress().bytes == 1100
+        file.started(800, 1000)
+        file.moved(200)
+        assert run.progress().bytes == 1300
+    run.done(done("b", moved_bytes=0))
+    assert (run.progress().bytes, run.progress().fraction) == (2000, 1.0)
+
+
+def test_bytes_from_before_that_hold_no_longer(clock: Clock) -> None:
+    """The figure stands still until the file is where it was; it never falls, nor passes 100 %."""
+    run = RunProgress(clock)
+    run.expect([("m", "a", 1000)], {("m", "a"): 800})
+    with run.file("m", "a", 1000) as file:
+        file.started(0, 1000)
+        file.moved(500)
+        assert run.progress().bytes == 800
+        file.moved(500)
+        assert run.progress().fraction == 1.0
+
+
+def test_the_sum_counts_what_moved_of_unfinished_files(run: RunProgress) -> None:
+    """Of one that is being fetched, as when the run is interrupted, and of one that failed."""
+    with run.file("m", "a", 1000) as file:
+        file.started(300, 1000)
+        file.moved(100)
+        assert run.summary(is_interrupted=True).moved_bytes == 100
+        assert run.unfinished() == [("m", "a", 400)]
+    assert run.summary().moved_bytes == 100
+
+
 def test_a_file_that_begins_anew_takes_nothing_back(run: RunProgress) -> None:
     """The total stands still until it is where it was."""
     with run.file("m", "a", 1000) as file:

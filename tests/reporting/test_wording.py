@@ -4,7 +4,7 @@ import pytest
 
 from downloader.errors import DigestMismatch, LockError
 from downloader.reporting import wording
-from downloader.reporting.events import Failed, Moving, Progress, Summary
+from downloader.reporting.events import Failed, Moving, RunStatus, Summary
 from downloader.reporting.failure import code_of
 from downloader.reporting.layout import Layout
 
@@ -27,9 +27,9 @@ def failed(name: str, cause: str = "refused") -> Failed:
     return Failed(task=f"fetch:m/{name}", model="m", path=name, error=f"{url}: {cause}", code="x")
 
 
-def progress(*moving: Moving) -> Progress:
+def progress(*moving: Moving) -> RunStatus:
     """Return half a run."""
-    return Progress(
+    return RunStatus(
         files=300,
         ended=12,
         failed=1,

@@ -131,6 +131,18 @@ def test_a_long_wait_is_told(
     assert str(tmp_path / ("growing.part" if is_large else "claims")) in said[0]
 
 
+def test_a_long_wait_for_a_thread_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two files of one run with the same bytes: the second says once why it does not begin."""
+    monkeypatch.setattr(turns, "QUIET_SECONDS", 0.0)
+    own, said = Claims(tmp_path, threading.Event()), list[str]()
+    with ThreadPoolExecutor(1) as pool:
+        with own.claimed(DIGEST, tmp_path / "p", 1, print):
+            waiting = pool.submit(claimed, tmp_path, None, said)
+            wait_until(lambda: bool(said))
+        waiting.result()
+    assert said == ["waits for another file of this run, which has the same bytes"]
+
+
 def test_a_holder_that_stands_still_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,14 @@
+"""Where this program keeps what is its own, beside models and models.yaml."""
+
+from pathlib import Path
+
+PRIVATE_FOLDER = ".modelmake"
+"""Its name; no file of a model may have it (safe_path.py)."""
+
+
+def private_folder(folder: Path) -> Path:
+    """Return the private folder of a model's folder, or of a project's: its workspace.
+
+    What is on its way, receipts, locks: all that may be deleted without losing a model's bytes.
+    """
+    return folder / PRIVATE_FOLDER
