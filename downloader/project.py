@@ -74,8 +74,7 @@ class Project:
         Raises:
             ManifestError: It is missing or says something it may not.
         """
-        cache = private_folder(self.root) / "manifest.json"
-        return declared.load(self.manifest_path, cache)
+        return declared.load(self.manifest_path, private_folder(self.root) / "manifest.json")
 
     @cached_property
     def is_read_only(self) -> bool:

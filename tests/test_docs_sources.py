@@ -11,7 +11,7 @@ from downloader.entries import AnyEntry
 from downloader.sources.registry import SOURCES, source_name
 from tests.documents import blocks, page
 from tests.e2e.project import REPOSITORY
-from tests.test_docs import CONSTANT, LOOKED_UP
+from tests.test_docs_commands import CONSTANT, LOOKED_UP
 
 PAGE = page("sources.md")
 NAMES = [str(kind.__struct_config__.tag) for kind in get_args(AnyEntry)]
