@@ -54,7 +54,7 @@ def cases() -> Iterator[tuple[str, Callable[[Setting], Report]]]:
 
 
 def numbers(setting: Setting, server: Server) -> Report:
-    """Race ours, free, against ours with a fixed bound on connections."""
+    """Race ours, free, against ours with a fixed number of connections."""
     file = payload(setting.origin.root, "numbers.bin", setting.plan.numbers_bytes // server.divisor)
     title = f"One file of {file.size / MEGA:,.0f} MB, {server.about}"
     if server.place is None:
@@ -72,7 +72,7 @@ def numbers(setting: Setting, server: Server) -> Report:
         amount=file.size / MEGA,
         unit="MB",
         goals=[Goal(text="our time / best fixed number", ratios=over_best(raced), at_most=1.1)],
-        notes=["A fixed number is MODELMAKE_CONNECTIONS: the most, where the server gives them."],
+        notes=["A fixed number is that many from the first byte on, where the server gives them."],
     )
 
 
@@ -86,8 +86,5 @@ def over_best(raced: Race) -> list[float]:
 
 
 def _race(setting: Setting, project: Project) -> Race:
-    fixed = [
-        project.fetching(f"at most {count}", MODELMAKE_CONNECTIONS=str(count))
-        for count in setting.plan.fixed_numbers
-    ]
+    fixed = [project.fetching_fixed(count) for count in setting.plan.fixed_numbers]
     return setting.race([project.fetching(), *fixed])
