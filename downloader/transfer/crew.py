@@ -32,7 +32,7 @@ class Crew:
     ) -> None:
         self._host, self._segments, self._receive = host, segments, receive
         self._is_over = is_over
-        self._is_open = is_open and segments.is_shareable
+        self._is_open = is_open and segments.is_large
         self._is_offered = self._is_open
         self._helpers: list[threading.Thread] = []
         self._failure: Exception | None = None

@@ -18,7 +18,7 @@ from downloader.transfer.segments import Segment, Segments
 ENDLESS = 1 << 62
 """Where a file of unknown length ends, for the arithmetic."""
 FEW_STREAMS = 4
-SHARED_BYTES = 128 << 10
+SHARED_BYTES = 256 << 10
 """What each of more connections than that reads at once."""
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from downloader.transfer.ranges import Range, merge
 
 SMALLEST_SHARE_BYTES = 256 << 10
+LARGE_BYTES = 2 << 20
 FIRST_LENGTH_BYTES = 8 << 20
 LEAST_SECONDS = 0.1
 """What would be there so soon is not shared: another connection begins no sooner."""
@@ -123,8 +124,15 @@ class Segments:
             return segment.seconds_left(self._clock(), self.rate) > LONG_SECONDS
 
     @property
+    def is_large(self) -> bool:
+        """Whether another connection may find work, if the first one proves slow."""
+        with self._changing:
+            most = max((segment.left for segment in self._held), default=0)
+            return bool(self._free) or most >= LARGE_BYTES
+
+    @property
     def is_shareable(self) -> bool:
-        """Whether another connection would find work."""
+        """Whether another connection would find work now."""
         with self._changing:
             return bool(self._free) or self._slowest() is not None
 

@@ -10,6 +10,7 @@ from downloader.transfer.ranges import Range, merge, total
 from downloader.transfer.segments import (
     FIRST_LENGTH_BYTES,
     FIRST_RATE,
+    LARGE_BYTES,
     LEAST_SECONDS,
     LONG_SECONDS,
     PRIOR_SECONDS,
@@ -197,6 +198,15 @@ def test_a_connection_that_has_just_begun_is_taken_to_be_as_fast_as_the_others()
     assert not segments.is_shareable
     segments.rate = FIRST_RATE / 4
     assert segments.is_shareable
+
+
+@pytest.mark.parametrize(("left", "expected"), [(LARGE_BYTES, True), (LARGE_BYTES - 1, False)])
+def test_what_may_prove_slow_is_large(left: int, *, expected: bool) -> None:
+    """Only the size tells at the beginning whether further connections may ever be of use."""
+    segments = Segments(SIZE, [Range(0, SIZE - left)], Clock())
+    segments.take_rest()
+    assert segments.is_large is expected
+    assert not segments.is_shareable
 
 
 @pytest.mark.parametrize("above", [0.9, 1.1])
