@@ -13,6 +13,7 @@ from bench.table import OURS
 
 REPOSITORY = Path(__file__).parents[1]
 MODEL = "bench"
+FIXED_NAME = "ours, fixed: "
 
 
 class Project:
@@ -90,7 +91,7 @@ class Project:
         """Return the same with a fixed number of connections (bench/fixed.py)."""
         free = self.command()
         words = [sys.executable, "-m", "bench.fixed", str(count)]
-        return self._contender(f"fixed: {count}", replace(free, words=words))
+        return self._contender(f"{FIXED_NAME}{count}", replace(free, words=words))
 
     def _contender(self, name: str, command: Command) -> Contender:
         pairs = [(each, self.target(each.name)) for each in self._payloads]
