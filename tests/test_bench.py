@@ -222,8 +222,7 @@ def test_best_fixed_number_is_the_one_with_the_least_median() -> None:
     """Ours is divided by one and the same number in all rounds, not by each round's luckiest."""
     runs = {OURS: usages(2, 2, 2), "floor": usages(1, 1, 1)}
     runs |= {f"{FIXED_NAME}4": usages(1, 4, 4), f"{FIXED_NAME}8": usages(2, 2, 2)}
-    raced = Race(runs=runs)
-    assert over_fixed(raced) == [1, 1, 1]
+    assert over_fixed(Race(runs=runs)) == [1, 1, 1]
 
 
 def test_shared_rate_serves_ranges_and_the_whole_file(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_a_step_is_not_judged_before_it_was_made(host: Host, clock: Clock) -> No
     level = max(look(host, clock) for _ in range(2))
     while host.try_enter():
         pass
-    assert look(host, clock, 1000) == look(host, clock, 1000) == level
+    assert {look(host, clock) for _ in range(7)} == {level}
     for _ in range(level - 1):
         host.began(0.01)
     assert max(look(host, clock, 1000) for _ in range(2)) > level
