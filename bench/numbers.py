@@ -8,15 +8,14 @@ ranges; one that answers 429 above MOST_CONNECTIONS; one that answers late.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 
 from bench.measure import Race
 from bench.origin import DELAY_SECONDS, LIMITED_RATE, MOST_CONNECTIONS
 from bench.projects import Project
 from bench.scratch import payload
 from bench.shared import SharedRate
-from bench.table import MEGA, OURS, Goal, Report, paired
-from bench.transfers import Setting
+from bench.table import MEGA, OURS, Goal, Report
+from bench.transfers import Setting, over_fixed
 
 Url = Callable[[str], str]
 
@@ -40,9 +39,9 @@ RATE = f"{LIMITED_RATE / MEGA:.0f} MB/s"
 SERVERS = (
     Server(about="no limit", place=""),
     Server(about=f"{RATE} on each connection", place="limited/"),
-    Server(about=f"{RATE} in all", place=None, divisor=4),
+    Server(about=f"{RATE} in all", place=None, divisor=8),
     Server(about="ranges ignored", place="whole/"),
-    Server(about=f"429 above {MOST_CONNECTIONS} connections of {RATE}", place="few/", divisor=2),
+    Server(about=f"429 above {MOST_CONNECTIONS} connections of {RATE}", place="few/", divisor=4),
     Server(about=f"{DELAY_SECONDS * 1000:.0f} ms before each answer", place="delayed/"),
 )
 
@@ -54,7 +53,7 @@ def cases() -> Iterator[tuple[str, Callable[[Setting], Report]]]:
 
 
 def numbers(setting: Setting, server: Server) -> Report:
-    """Race ours, free, against ours with a fixed bound on connections."""
+    """Race ours, free, against ours with a fixed number of connections."""
     file = payload(setting.origin.root, "numbers.bin", setting.plan.numbers_bytes // server.divisor)
     title = f"One file of {file.size / MEGA:,.0f} MB, {server.about}"
     if server.place is None:
@@ -71,23 +70,11 @@ def numbers(setting: Setting, server: Server) -> Report:
         race=raced,
         amount=file.size / MEGA,
         unit="MB",
-        goals=[Goal(text="our time / best fixed number", ratios=over_best(raced), at_most=1.1)],
-        notes=["A fixed number is MODELMAKE_CONNECTIONS: the most, where the server gives them."],
+        goals=[Goal(text="our time / best fixed number", ratios=over_fixed(raced), at_most=1.1)],
+        notes=["A fixed number is that many from the first byte on, where the server gives them."],
     )
 
 
-def over_best(raced: Race) -> list[float]:
-    """Return our time over that of the fixed number with the best median, round by round."""
-    fixed = [name for name in raced.runs if name != OURS and raced.runs[name]]
-    if not fixed:
-        return []
-    best = min(fixed, key=lambda name: median(each.wall_seconds for each in raced.runs[name]))
-    return paired(raced, OURS, best, lambda usage: usage.wall_seconds)
-
-
 def _race(setting: Setting, project: Project) -> Race:
-    fixed = [
-        project.fetching(f"at most {count}", MODELMAKE_CONNECTIONS=str(count))
-        for count in setting.plan.fixed_numbers
-    ]
+    fixed = [project.fetching_fixed(count) for count in setting.plan.fixed_numbers]
     return setting.race([project.fetching(), *fixed])

@@ -25,6 +25,9 @@ from uuid import uuid4
 from bench.measure import Failed
 
 LIMITED_RATE = 20_000_000
+LIMITED_PIECE_BYTES = 256 << 10
+"""What nginx sends at once where it limits the rate. It rests after each piece but a reply's last:
+with its default of 2 MiB, who asks for many small ranges gets more than the rate."""
 DELAY_SECONDS = 0.05
 MOST_CONNECTIONS = 4
 HUB = "bench/hub"
@@ -59,14 +62,14 @@ http {{
     {tls}
     root "{root}";
     location = /.ready {{ return 200 {token}; }}
-    location /limited/ {{ alias "{root}/"; limit_rate {rate}; }}
+    location /limited/ {{ alias "{root}/"; limit_rate {rate}; {smooth} }}
     location /counted/ {{ alias "{root}/"; limit_rate {rate}; access_log {folder}/sent.log bytes; }}
     location ~ ^/{hub}/resolve/[^/]+/(.+)$ {{
       alias "{root}/$1"; add_header X-Repo-Commit {commit};
     }}
     location /whole/ {{ alias "{root}/"; max_ranges 0; }}
     location /few/ {{
-      alias "{root}/"; limit_rate {rate}; limit_conn all {most}; limit_conn_status 429;
+      alias "{root}/"; limit_rate {rate}; {smooth} limit_conn all {most}; limit_conn_status 429;
     }}
     {delayed}
   }}
@@ -207,6 +210,7 @@ class Origin:
             port=self._port,
             token=token,
             rate=LIMITED_RATE,
+            smooth=f"sendfile_max_chunk {LIMITED_PIECE_BYTES};",
             load=f"load_module {self._echo};" if self._echo else "",
             hub=HUB,
             commit=COMMIT,

@@ -37,7 +37,7 @@ class Plan:
     with_slow: bool = True
     big_bytes: int = 2 * KIBI**3
     limited_bytes: int = 512 * KIBI**2
-    numbers_bytes: int = 256 * KIBI**2
+    numbers_bytes: int = 512 * KIBI**2
     fixed_numbers: Sequence[int] = (1, 2, 4, 8, 16, 32)
     many_files: int = 2_000
     small_bytes: int = 20_000

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.measure import Command, Contender, run
@@ -12,6 +13,7 @@ from bench.table import OURS
 
 REPOSITORY = Path(__file__).parents[1]
 MODEL = "bench"
+FIXED_NAME = "ours, fixed: "
 
 
 class Project:
@@ -81,14 +83,16 @@ class Project:
         """
         run(self.command(*arguments))
 
-    def fetching(self, name: str = OURS, **extra: str) -> Contender:
-        """Return our line in a race: everything fetched anew, the whole process timed.
+    def fetching(self) -> Contender:
+        """Return our line in a race: everything fetched anew, the whole process timed."""
+        return self._contender(OURS, self.command())
 
-        Args:
-            name: What the table calls it.
-            extra: More variables of its environment.
-        """
+    def fetching_fixed(self, count: int) -> Contender:
+        """Return the same with a fixed number of connections (bench/fixed.py)."""
+        free = self.command()
+        words = [sys.executable, "-m", "bench.fixed", str(count)]
+        return self._contender(f"{FIXED_NAME}{count}", replace(free, words=words))
+
+    def _contender(self, name: str, command: Command) -> Contender:
         pairs = [(each, self.target(each.name)) for each in self._payloads]
-        return Contender(
-            name=name, command=self.command(**extra), before=self.forget, check=Arrived(pairs)
-        )
+        return Contender(name=name, command=command, before=self.forget, check=Arrived(pairs))

@@ -52,7 +52,7 @@ class SharedRate:
             pass
 
         Handler.root, Handler.bucket = root, bucket
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Quiet(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
@@ -70,6 +70,11 @@ class SharedRate:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: who hangs up has what it wants."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -12,13 +12,13 @@ import requests
 from bench import peers
 from bench.kept import rates
 from bench.measure import Command, Contender, Failed, Race, Usage, race, run
-from bench.numbers import over_best
 from bench.plan import CASES, QUICK, Plan, plan_of
+from bench.projects import FIXED_NAME
 from bench.scratch import Arrived, payload
 from bench.shared import Bucket, SharedRate
 from bench.summary import BEGIN, END, fill, summary
 from bench.table import OURS, Goal, Report, markdown, times_as_fast, times_as_long
-from bench.transfers import BIG_PEERS
+from bench.transfers import BIG_PEERS, over_fixed
 
 
 def usages(*walls: float) -> list[Usage]:
@@ -220,8 +220,9 @@ def test_rates_are_taken_after_the_first_second() -> None:
 
 def test_best_fixed_number_is_the_one_with_the_least_median() -> None:
     """Ours is divided by one and the same number in all rounds, not by each round's luckiest."""
-    raced = Race(runs={OURS: usages(2, 2, 2), "4": usages(1, 4, 4), "8": usages(2, 2, 2)})
-    assert over_best(raced) == [1, 1, 1]
+    runs = {OURS: usages(2, 2, 2), "floor": usages(1, 1, 1)}
+    runs |= {f"{FIXED_NAME}4": usages(1, 4, 4), f"{FIXED_NAME}8": usages(2, 2, 2)}
+    assert over_fixed(Race(runs=runs)) == [1, 1, 1]
 
 
 def test_shared_rate_serves_ranges_and_the_whole_file(tmp_path: Path) -> None:

@@ -1,24 +1,44 @@
-"""How many connections pay off: a climb that goes on only while the measured rate rises. Pure.
+"""How many connections pay off: a climb that goes on only while each further one brings its share.
 
-The count doubles as long as that raises the rate, and goes up fourfold while the rate keeps pace
-with it; when a step brings nothing, it is taken back and tried again later, each time after a
-longer rest. So a server that limits each connection is met with many, and soon, and one that is
-fast by itself, or limits its clients, with few.
+A step makes the count fourfold where connections are slow, and twofold where they are fast. When
+the new ones run as fast as their elders, nothing is shared, and the next step follows at once.
+When the elders lose what the new ones bring, the sum is bounded: as many stay as carry it, and the
+next try comes later, each time after a longer rest. So a server that limits each connection is met
+with many, and soon, and one that is fast by itself, or limits its clients, with few.
 """
 
 from dataclasses import dataclass
+from math import ceil
+
+from downloader.transfer.meter import Measured
 
 LEAST_GAIN = 1.15
-"""What a doubling must bring: less than this is noise, or another's bandwidth."""
-KEEPS_PACE = 0.85
-"""What part of a step's proportion the rate must reach for the next step to be a larger one."""
+"""What a step must bring: less than this is noise, or another's bandwidth."""
+KEEPS_PACE = 0.8
+"""What part of its elders' rate each connection of a step must add for the next one to be large."""
+PAYS = 0.5
+"""What part of it for all of them to stay."""
+SPARED = 0.15
+"""What part of a connection's rate is not worth that connection."""
+LOOKS, DOUBT_SECONDS = 3, 0.15
+"""How many measurements, and of what time, must show that a step does not pay: a bad moment of the
+machine's looks the same, and the further connections do no harm so soon."""
 STEP, LARGE_STEP = 2, 4
+SLOW_BYTES_PER_SECOND = 100e6
+"""A connection that gives less than this is limited by something else than this machine."""
 FAST_BYTES_PER_SECOND = 400e6
-"""A connection that gives this is limited by a machine, not by a server's rule: more of them only
-cost, since both ends have to work for them."""
-FIRST_REST = 16
-LONGEST_REST = 512
-"""How many measurements to rest before the next try."""
+"""One that gives this is limited by a machine, not by a server's rule: more of them only cost,
+since both ends have to work for them."""
+FASTEST_BYTES_PER_SECOND = 1e9
+"""So are all together that give this: it is what one core hashes."""
+LEAST_WAITS = 0.7
+"""Connections that wait a smaller part of their time have found this machine's own bound, however
+low it is just now: others may be at work on it."""
+FIRST_REST_SECONDS = 0.25
+LONGEST_REST_SECONDS = 32.0
+"""How long to rest before the next try."""
+
+NOTHING = Measured(count=0, seconds=1.0, streams=1.0)
 
 
 @dataclass(slots=True)
@@ -33,23 +53,29 @@ class Climb:
     highest: int
     level: int = 1
     _before: int = 0
-    _rate_before: float = 0.0
-    _factor: int = STEP
-    _rest: int = 0
-    _next_rest: int = FIRST_REST
+    _seen_before: Measured = NOTHING
+    _seen_since: Measured | None = None
+    _looks: int = 0
+    _first_step: int = LARGE_STEP
+    _rests_until: float = 0.0
+    _next_rest_seconds: float = FIRST_REST_SECONDS
 
-    def measured(self, rate: float) -> None:
-        """Take in the rate that the present level gave, and choose the next level.
+    @property
+    def is_judging(self) -> bool:
+        """Whether a step was made that is not judged yet."""
+        return bool(self._before)
+
+    def measured(self, seen: Measured, now: float) -> None:
+        """Take in what the present level gave, and choose the next level.
 
         Args:
-            rate: Bytes per second, over a time in which all connections were receiving.
+            seen: What arrived.
+            now: Seconds on the clock of all calls.
         """
         if self._before:
-            self._judge(rate)
-        elif self._rest:
-            self._rest -= 1
-        elif self.level < self.highest and rate < FAST_BYTES_PER_SECOND * self.level:
-            self._step(rate)
+            self._judge(seen, now)
+        elif now >= self._rests_until:
+            self._step(seen, self._first_step)
 
     def limit(self, highest: int) -> None:
         """Take in that the server wants no more connections than this."""
@@ -57,19 +83,35 @@ class Climb:
         if self.level > self.highest:
             self.level, self._before = self.highest, 0
 
-    def _judge(self, rate: float) -> None:
-        if rate >= self._rate_before * LEAST_GAIN:
-            keeps_pace = rate >= KEEPS_PACE * self._rate_before * self.level / self._before
-            self._factor = LARGE_STEP if keeps_pace else STEP
-            self._next_rest = FIRST_REST
+    def _judge(self, seen: Measured, now: float) -> None:
+        old = self._seen_before
+        self._seen_since = seen if self._seen_since is None else self._seen_since + seen
+        self._looks += 1
+        gain = self._seen_since.rate / old.rate if old.rate else float(LARGE_STEP)
+        grown = min(self._seen_since.streams / max(old.streams, 1.0), self.level / self._before)
+        pace = (gain - 1) / (grown - 1) if grown > 1 else 0.0
+        if gain >= LEAST_GAIN and pace >= PAYS:
+            self._next_rest_seconds = FIRST_REST_SECONDS
             self._before = 0
-            if self.level < self.highest:
-                self._step(rate)
-            return
-        self.level, self._before, self._factor = self._before, 0, STEP
-        self._rest = self._next_rest
-        self._next_rest = min(2 * self._next_rest, LONGEST_REST)
+            self._step(self._seen_since, LARGE_STEP if pace >= KEEPS_PACE else STEP)
+        elif self._looks >= LOOKS and self._seen_since.seconds >= DOUBT_SECONDS:
+            self._step_back(gain, now)
 
-    def _step(self, rate: float) -> None:
-        self._before, self._rate_before = self.level, rate
-        self.level = min(self._factor * self.level, self.highest)
+    def _step_back(self, gain: float, now: float) -> None:
+        """Keep as many connections as carry the sum, at the rate that they had before."""
+        carrying = ceil(self._before * gain - SPARED) if gain >= LEAST_GAIN else 0
+        self.level = min(max(carrying, self._before), self.level)
+        self._before, self._first_step = 0, STEP
+        self._rests_until = now + self._next_rest_seconds
+        self._next_rest_seconds = min(2 * self._next_rest_seconds, LONGEST_REST_SECONDS)
+
+    def _step(self, seen: Measured, factor: int) -> None:
+        each = seen.rate / max(seen.streams, 1.0)
+        is_fast = each >= FAST_BYTES_PER_SECOND or seen.rate >= FASTEST_BYTES_PER_SECOND
+        if is_fast or seen.waits < LEAST_WAITS or self.level >= self.highest:
+            return
+        if each >= SLOW_BYTES_PER_SECOND:
+            factor = STEP
+        self._before, self._seen_before = self.level, seen
+        self._seen_since, self._looks = None, 0
+        self.level = min(factor * self.level, self.highest)

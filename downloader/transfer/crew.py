@@ -32,11 +32,13 @@ class Crew:
     ) -> None:
         self._host, self._segments, self._receive = host, segments, receive
         self._is_over = is_over
-        self._is_open = is_open and segments.is_shareable
+        self._is_open = is_open and segments.is_large
         self._is_offered = self._is_open
         self._helpers: list[threading.Thread] = []
         self._failure: Exception | None = None
         self._growing = threading.Lock()
+        self._ending = threading.Condition()
+        self._helping = 0
 
     def work(self) -> None:
         """Receive segments in this thread until no more is to be had, then wait for the others.
@@ -44,8 +46,15 @@ class Crew:
         Raises:
             ModelmakeError: This thread's connection failed, or another's failed for the file.
         """
-        while not self._is_over.is_set() and (segment := self._segments.take()):
-            self._one(segment)
+        while not self._is_over.is_set() and (segment := self._take()):
+            start = segment.position
+            try:
+                self._one(segment)
+            except (SourceError, TransferError, TooManyOpen) as error:
+                if not (error.retryable and self._waits_for_helper()):
+                    raise
+                if segment.position == start:
+                    self._host.refused()
         self._join()
         if self._failure:
             raise self._failure
@@ -57,14 +66,29 @@ class Crew:
             if not (is_useful and self._segments.is_shareable and self._host.try_enter()):
                 return False
             helper = threading.Thread(target=self._help, name="modelmake-range", daemon=True)
+            with self._ending:
+                self._helping += 1
             try:
                 helper.start()
             except RuntimeError:  # the system has no thread left
                 self._is_open = False
-                self._host.leave()
+                self._host.leave_further()
+                with self._ending:
+                    self._helping -= 1
                 return False
             self._helpers.append(helper)
             return True
+
+    def _take(self) -> Segment | None:
+        self._host.advises(self._segments)
+        return self._segments.take()
+
+    def _waits_for_helper(self) -> bool:
+        """Wait until a helper ends, whose place this thread may have; False where there is none."""
+        with self._ending:
+            before = self._helping
+            self._ending.wait_for(lambda: self._helping < before or not self._helping)
+            return before > 0
 
     def _join(self) -> None:
         with self._growing:
@@ -74,23 +98,34 @@ class Crew:
 
     def _help(self) -> None:
         """Receive segments; a failure here is the file's only where it says the file changed."""
+        has_left = False
         try:
-            while not (self._is_over.is_set() or self._host.is_surplus()):
-                segment = self._segments.take()
+            while not (has_left or self._is_over.is_set()):
+                has_left = self._host.drop_surplus()
+                segment = None if has_left else self._take()
                 if segment is None:
                     break
-                self._helped(segment)
+                has_left = self._helped(segment)
         except _GivenUp:
             pass
         except Exception as error:  # noqa: BLE001 - told by the file's own thread, whatever it is
             self._failure = error
             self._is_over.set()
         finally:
-            self._host.leave()
+            if not has_left:
+                self._host.leave_further()
+            with self._ending:
+                self._helping -= 1
+                self._ending.notify_all()
 
-    def _helped(self, segment: Segment) -> None:
-        """Receive one segment, or give it back: the file's first connection has the patience."""
+    def _helped(self, segment: Segment) -> bool:
+        """Receive one segment, or give it back: the file's first connection has the patience.
+
+        Returns:
+            Whether the connection was dropped meanwhile, as one too many.
+        """
         start = segment.position
+        segment.is_further = True
         try:
             self._one(segment)
         except (SourceError, TransferError, TooManyOpen) as error:
@@ -100,6 +135,7 @@ class Crew:
             elif segment.position == start:
                 self._host.refused()
             raise _GivenUp from error
+        return segment.is_dropped
 
     def _one(self, segment: Segment) -> None:
         try:

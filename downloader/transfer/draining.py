@@ -1,9 +1,11 @@
 """The bytes of replies into a partial, along the segments that they were asked for."""
 
 import threading
+import time
 from http import HTTPStatus
 
 from downloader.errors import Interrupted
+from downloader.hashing import BUFFER_BYTES
 from downloader.progress import Observer
 from downloader.transfer.expectation import Expectation
 from downloader.transfer.line import Line
@@ -15,6 +17,9 @@ from downloader.transfer.segments import Segment, Segments
 
 ENDLESS = 1 << 62
 """Where a file of unknown length ends, for the arithmetic."""
+FEW_STREAMS = 4
+SHARED_BYTES = 256 << 10
+"""What each of more connections than that reads at once."""
 
 
 class Drain:
@@ -65,14 +70,30 @@ class Drain:
             left = min(segment.stop, end) - segment.position
             if left <= 0:
                 break
-            count = reply.fill(buffer[: min(left, self._line.throttle.slice_bytes)])
+            began = time.monotonic()
+            count = reply.fill(buffer[: min(left, self._most_at_once)])
+            self._host.moved(count, time.monotonic() - began)
             if not count or self.is_over.is_set():  # what came after an abort is not believed
                 break
             buffer = self._put(buffer, count, segment)
+            if self._is_dropped(segment):
+                return
         if self._line.stop.is_set():
             raise Interrupted(f"{self.partial.binding.path} was interrupted.")
         if stop is not None and not self.is_over.is_set():
             self._check_end(reply, segment, stop, buffer)
+
+    @property
+    def _most_at_once(self) -> int:
+        """How much to read at once: many connections with large pieces would fill the memory."""
+        many = BUFFER_BYTES if self._host.streams <= FEW_STREAMS else SHARED_BYTES
+        return min(self._line.throttle.slice_bytes, many)
+
+    def _is_dropped(self, segment: Segment) -> bool:
+        """End a further connection that is one too many, unless it is done soon."""
+        if segment.is_further and self.segments.is_long(segment):
+            segment.is_dropped = self._host.drop_surplus()
+        return segment.is_dropped
 
     def _write_start(self, buffer: memoryview, segment: Segment, stop: int | None) -> memoryview:
         start = self._expectation.begun
@@ -89,7 +110,6 @@ class Drain:
         with self._counting:
             self.moved_bytes += count
         self._observer.moved(wanted)
-        self._host.moved(count)
         self._line.throttle.pay(count, self._line.stop)
         return spare
 

@@ -5,6 +5,7 @@ when the gap before it is closed: it was just written, so the system still has i
 """
 
 import contextlib
+import mmap
 import threading
 from collections import deque
 from typing import Protocol
@@ -110,7 +111,7 @@ class PrefixHasher:
     def buffer(self) -> memoryview:
         """Return an empty buffer to receive into."""
         with self._changed:
-            return self._spare.pop() if self._spare else memoryview(bytearray(BUFFER_BYTES))
+            return self._spare.pop() if self._spare else _lazy_buffer()
 
     def hand_over(self, offset: int, buffer: memoryview, count: int) -> bool:
         """Take bytes that are written, when they are the next in line.
@@ -204,3 +205,8 @@ class PrefixHasher:
         with self._changed:
             self._error, self._is_closed = error, True
             self._changed.notify_all()
+
+
+def _lazy_buffer() -> memoryview:
+    """Return a buffer that takes memory as far as it is filled; a bytearray is zeroed at once."""
+    return memoryview(mmap.mmap(-1, BUFFER_BYTES))

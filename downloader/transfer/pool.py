@@ -3,24 +3,37 @@
 A file's first connection waits for its turn; further ones are opened only where they pay off
 (climb.py), and closed at the end of their segment when they no longer do. A server that says 429
 or 503, or that gives a further connection nothing, is believed: the budget falls to as many as it
-is serving at that moment, and recovers slowly.
+was serving a moment ago, and recovers slowly.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from downloader.transfer.climb import Climb
+from downloader.transfer.meter import Meter, piece_seconds
+from downloader.transfer.segments import (
+    FIRST_LENGTH_BYTES,
+    FIRST_RATE,
+    LEAST_SECONDS,
+    Segments,
+)
 
-SHORTEST_WINDOW_SECONDS = 0.06
-LONGEST_WINDOW_SECONDS = 2.0
-WINDOW_ROUND_TRIPS = 8
-MOST_WINDOWS_PUT_OFF = 4
-"""For so many windows' time a change of connections begins the measuring anew; then it counts
-all the same, or many small files, one ending every moment, would never let it come to an end."""
+ENOUGH_STREAMS = 0.75
+"""What part of the wanted connections must be receiving for a measurement to tell of them all."""
+MOST_PUT_OFF_SECONDS = 0.5
+MOST_PUT_OFF_ROUND_TRIPS = 16
+"""After so long it counts all the same: some may never come, and small files come and go."""
 RECOVERY_SECONDS = 15.0
 """After so long without a refusal the budget grows by one connection."""
+SEGMENT_SECONDS, SEGMENT_ROUND_TRIPS = 0.25, 20
+"""So long a segment takes at least at its connection's rate: asking for it then costs little."""
+LONGEST_SEGMENT_BYTES = 64 << 20
+"""Many connections with long ones leave much to be hashed behind the first gap."""
+SHARE_ROUND_TRIPS = 2
+"""So long the rest of a segment must still take for another connection to bring a part sooner."""
 
 Grow = Callable[[], bool]
 
@@ -34,15 +47,17 @@ class Host:
         self._changed = threading.Condition(changing)
         self._turn = threading.Condition(changing)
         self._budget = most
-        self._active = self._waiting = 0
-        self._streaming = 0
+        self._active = self._firsts = self._waiting = 0
         self._climb = Climb(highest=most)
+        self._meter = Meter(time.monotonic())
         self._growers: list[Grow] = []
         self._is_watched = False
-        self._first_byte_seconds = 0.0
+        self._round_trip_seconds = math.inf
         self._refused_at = 0.0
-        self._measured_at = 0.0
-        self._begin_window()
+        self._stepped_at = 0.0
+        self._rate = FIRST_RATE
+        self._served = self._served_before = 0
+        """The most replies that were open at once, since the last measurement and before it."""
 
     def enter(self, stop: threading.Event) -> bool:
         """Wait for a file's first connection.
@@ -57,6 +72,7 @@ class Host:
             self._waiting -= 1
             is_taken = not stop.is_set()
             self._active += is_taken
+            self._firsts += is_taken
         return is_taken
 
     def try_enter(self) -> bool:
@@ -67,37 +83,59 @@ class Host:
             return is_wanted
 
     def leave(self) -> None:
-        """Give a connection back."""
+        """Give a file's first connection back."""
         with self._changed:
             self._active -= 1
-            self._disturb_window()
+            self._firsts -= 1
+            self._turn.notify()
+
+    def leave_further(self) -> None:
+        """Give a further connection back."""
+        with self._changed:
+            self._active -= 1
             self._turn.notify()
 
     def began(self, first_byte_seconds: float) -> None:
         """Note that a reply came, and how long after its request."""
         with self._changed:
-            self._streaming += 1
-            self._first_byte_seconds = first_byte_seconds
-            if self._streaming > self._window_streaming:
-                self._disturb_window()  # the rate of fewer tells nothing of this many
+            self._meter.opened(1, time.monotonic())
+            self._served = max(self._served, self._meter.streams)
+            self._round_trip_seconds = min(self._round_trip_seconds, first_byte_seconds)
 
     def ended(self) -> None:
         """Note that a reply is over."""
         with self._changed:
-            self._streaming -= 1
+            self._meter.opened(-1, time.monotonic())
 
-    def is_surplus(self) -> bool:
-        """Whether a further connection should end now."""
+    def drop_surplus(self) -> bool:
+        """Give a further connection back if it is one too many; returns whether it was."""
         with self._changed:
-            return self._wanted > min(self._climb.level, self._allowed())
+            is_surplus = self._wanted > min(self._climb.level, self._allowed())
+            self._active -= is_surplus
+            return is_surplus
+
+    @property
+    def streams(self) -> int:
+        """How many replies are open."""
+        return self._meter.streams
+
+    def advises(self, segments: Segments) -> None:
+        """Tell a file how its segments are best cut, by what connections gave so far."""
+        round_trip = self._known_round_trip
+        wanted = int(self._rate * max(SEGMENT_SECONDS, SEGMENT_ROUND_TRIPS * round_trip))
+        segments.length_bytes = min(max(wanted, FIRST_LENGTH_BYTES), LONGEST_SEGMENT_BYTES)
+        segments.least_seconds = max(LEAST_SECONDS, SHARE_ROUND_TRIPS * round_trip)
+        segments.rate = self._rate
 
     def refused(self) -> None:
-        """Take in that the server wants fewer connections: as many as it is serving now.
+        """Take in that the server wants fewer connections: as many as it was serving.
 
-        Called for a 429 or 503, and for a further connection that failed before its first byte.
+        Called for a 429 or 503, and for a further connection that failed before its first byte,
+        while the one that was refused still counts.
         """
         with self._changed:
-            self._budget = max(self._streaming, 1)
+            served = max(self._served, self._served_before)
+            self._budget = max(min(served, self._active - 1), 1)
             self._refused_at = time.monotonic()
             self._climb.limit(self._budget)
 
@@ -105,7 +143,6 @@ class Host:
         """Register a file that could use further connections; `grow` opens one, or says no."""
         with self._changed:
             self._growers.append(grow)
-            self._disturb_window()
             if not self._is_watched:
                 self._is_watched = self._is_watching()
 
@@ -115,12 +152,12 @@ class Host:
             self._growers.remove(grow)
             self._changed.notify_all()
 
-    def moved(self, count: int) -> None:
-        """Note bytes that arrived."""
-        self._window_bytes += count  # two threads may lose one count: it is a measurement
+    def moved(self, count: int, waited_seconds: float) -> None:
+        """Note bytes that arrived on one connection, and how long they were waited for."""
+        self._meter.moved(count, waited_seconds)
 
     def _is_watching(self) -> bool:
-        self._measured_at = time.monotonic()
+        self._begin_measuring()
         try:
             threading.Thread(target=self._watch, name="modelmake-pool", daemon=True).start()
         except RuntimeError:  # the system has no thread left: each file has its first connection
@@ -131,24 +168,33 @@ class Host:
         """Measure as long as some file could use more connections; a stalled one counts too."""
         while True:
             with self._changed:
-                if self._changed.wait_for(lambda: not self._growers, self._window_seconds):
+                missing = min(self._climb.level, self._allowed()) - self._active
+                growers = list(self._growers)
+            for index in range(missing if growers else 0):
+                growers[index % len(growers)]()
+            with self._changed:
+                if self._changed.wait_for(lambda: not self._growers, self._look_seconds):
                     self._is_watched = False
                     return
-                missing = self._measured()
-                growers = list(self._growers)
-            for index in range(missing):
-                growers[index % len(growers)]()
+                self._measure()
 
-    def _measured(self) -> int:
-        """Take in the window's rate, and return how many connections to open."""
-        elapsed = time.monotonic() - self._window_began
-        if elapsed < self._window_seconds / 2 or not self._streaming:
-            return 0
-        self._climb.level = max(self._climb.level, self._active)
-        self._climb.measured(self._window_bytes / elapsed)
-        self._measured_at = time.monotonic()
-        self._begin_window()
-        return min(self._climb.level, self._allowed()) - self._active
+    def _measure(self) -> None:
+        """Take in what the connections give, once that is known of the ones that are wanted."""
+        now = time.monotonic()
+        is_early = self._climb.is_judging and now - self._stepped_at < self._put_off_seconds
+        if not self._meter.streams or (is_early and self._meter.streams < self._enough):
+            self._meter.begin(now)
+        elif seen := self._meter.look(now, self._known_round_trip):
+            self._rate = max(seen.rate / max(seen.streams, 1.0), 1.0)
+            before = self._climb.level = max(self._climb.level, self._firsts)
+            self._climb.measured(seen, now)
+            if self._climb.level != before:
+                self._stepped_at = now
+            self._begin_measuring()
+
+    def _begin_measuring(self) -> None:
+        self._meter.begin(time.monotonic())
+        self._served_before, self._served = self._served, self._meter.streams
 
     @property
     def _wanted(self) -> int:
@@ -156,18 +202,20 @@ class Host:
         return self._active + self._waiting
 
     @property
-    def _window_seconds(self) -> float:
-        wanted = WINDOW_ROUND_TRIPS * self._first_byte_seconds
-        return min(max(wanted, SHORTEST_WINDOW_SECONDS), LONGEST_WINDOW_SECONDS)
+    def _enough(self) -> float:
+        return ENOUGH_STREAMS * min(self._climb.level, self._allowed())
 
-    def _disturb_window(self) -> None:
-        put_off = time.monotonic() - self._measured_at
-        if put_off < MOST_WINDOWS_PUT_OFF * self._window_seconds or not self._is_watched:
-            self._begin_window()
+    @property
+    def _known_round_trip(self) -> float:
+        return 0.0 if math.isinf(self._round_trip_seconds) else self._round_trip_seconds
 
-    def _begin_window(self) -> None:
-        self._window_began, self._window_bytes = time.monotonic(), 0
-        self._window_streaming = self._streaming
+    @property
+    def _put_off_seconds(self) -> float:
+        return max(MOST_PUT_OFF_SECONDS, MOST_PUT_OFF_ROUND_TRIPS * self._known_round_trip)
+
+    @property
+    def _look_seconds(self) -> float:
+        return piece_seconds(self._known_round_trip)
 
     def _allowed(self) -> int:
         """Return the budget, grown by one for each quiet time since the last refusal."""

@@ -7,8 +7,9 @@ from downloader.hashing import BUFFER_BYTES
 
 SLICE_SECONDS = 0.002
 """What is read at once is written before it is paid for, on each connection: so it is little."""
-CREDIT_SECONDS = 0.1
-"""How much unused time is made up for: threads wake late, and the mean would fall short."""
+CREDIT_SECONDS = 0.04
+"""How much unused time is made up for: threads wake late, and the mean would fall short. No second
+has more than this part of one above the bound, the first one included."""
 SMALLEST_SLICE_BYTES = 1024
 
 

@@ -1,87 +1,191 @@
-"""How many connections are wanted, measurement by measurement."""
+"""How many connections are wanted, measurement by measurement, against a model of a server."""
+
+from dataclasses import dataclass
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from downloader.transfer.climb import FIRST_REST, LEAST_GAIN, LONGEST_REST, Climb
+from downloader.transfer.climb import (
+    DOUBT_SECONDS,
+    FAST_BYTES_PER_SECOND,
+    FASTEST_BYTES_PER_SECOND,
+    FIRST_REST_SECONDS,
+    LEAST_WAITS,
+    LONGEST_REST_SECONDS,
+    LOOKS,
+    SLOW_BYTES_PER_SECOND,
+    Climb,
+)
+from downloader.transfer.meter import Measured
 
-ONE = 100.0
+MEGA = 1e6
+ENDLESS = 1e12
+LOOK_SECONDS = 0.05
+VAIN = max(LOOKS, round(DOUBT_SECONDS / LOOK_SECONDS))
+"""So many measurements show that a step was in vain."""
+levels = st.integers(1, 64)
+slow_rates = st.floats(0.001 * MEGA, 0.9 * SLOW_BYTES_PER_SECOND)
 
 
-def levels(climb: Climb, *rates: float) -> list[int]:
-    """Return the level after each measurement."""
-    found = []
-    for rate in rates:
-        climb.measured(rate)
-        found.append(climb.level)
-    return found
+@dataclass
+class Server:
+    """A model of one: it knows no noise.
+
+    Attributes:
+        each: What a connection gives at most, in bytes per second.
+        total: What all together give at most.
+        bears: How many it serves; it refuses the others.
+        waits: What part of their time connections wait for it.
+    """
+
+    each: float = ENDLESS
+    total: float = ENDLESS
+    bears: int = 1000
+    waits: float = 1.0
+    now: float = 0.0
+
+    def look(self, climb: Climb) -> int:
+        """Measure once what the wanted connections give, and return how many are wanted then."""
+        if climb.level > self.bears:
+            climb.limit(self.bears)
+        self.now += LOOK_SECONDS
+        rate = min(climb.level * self.each, self.total)
+        climb.measured(
+            Measured(int(rate * LOOK_SECONDS), LOOK_SECONDS, climb.level, self.waits), self.now
+        )
+        return climb.level
+
+    def looks(self, climb: Climb, count: int) -> list[int]:
+        """Measure so often, and return how many were wanted after each."""
+        return [self.look(climb) for _ in range(count)]
 
 
 @pytest.mark.parametrize(
-    ("highest", "rates", "expected"),
+    ("server", "expected"),
     [
-        (32, (100, 200, 800, 3200), [2, 8, 32, 32]),  # each brings its share
-        (32, (100, 150, 250, 900), [2, 4, 8, 32]),  # large steps where it does, small ones before
-        (6, (100, 200, 600, 600), [2, 6, 6, 6]),  # the last step is a short one
-        (8, (100, 100), [2, 1]),  # one connection was enough
-        (8, (100, 200, 200), [2, 8, 2]),  # two were enough
-        (8, (100, 50), [2, 1]),  # a second one does harm
-        (8, (0, 0, 0), [2, 8, 8]),  # a stalled one: nothing is lost by asking on others
-        (1, (100, 100), [1, 1]),  # no more is allowed
-        (8, (100, 100 * LEAST_GAIN), [2, 4]),  # just enough gain
-        (8, (100, 100 * LEAST_GAIN - 1), [2, 1]),  # just too little
+        (Server(each=20 * MEGA), [4, 16, 32, 32]),
+        (Server(each=150 * MEGA), [2, 4, 8, 8]),  # fast ones, until they are a machine's worth
+        (Server(each=FAST_BYTES_PER_SECOND), [1, 1]),
+        (Server(each=20 * MEGA, waits=LEAST_WAITS - 0.01), [1, 1]),  # it is our own doing
+        (Server(each=20 * MEGA, bears=4), [4, 16, 4]),
+        (Server(each=0), [4, 16, 32]),  # a stalled one: nothing is lost by asking on others
     ],
 )
-def test_the_climb(highest: int, rates: tuple[float, ...], expected: list[int]) -> None:
-    """It climbs while that brings more, and takes the last step back when it does not."""
-    assert levels(Climb(highest=highest), *rates) == expected
+def test_the_climb(server: Server, expected: list[int]) -> None:
+    """Steps are large where connections are slow, and there are none where more only cost."""
+    assert server.looks(Climb(highest=32), len(expected)) == expected
 
 
-def rest(climb: Climb) -> int:
-    """Return how many measurements it stays where it is before it tries the next step."""
-    count = 0
-    before = climb.level
-    while climb.level == before:
-        climb.measured(ONE)
-        count += 1
-    return count - 1
+def test_all_together_may_be_fast_too() -> None:
+    """Where the sum is a machine's worth already, each one's rate does not matter."""
+    climb = Climb(highest=32, level=16)
+    assert Server(total=FASTEST_BYTES_PER_SECOND).look(climb) == 16
+
+
+@given(highest=levels, each=slow_rates)
+def test_every_connection_that_pays_is_opened_soon(highest: int, each: float) -> None:
+    """A server that limits each connection is met with all that are allowed, in few looks."""
+    climb = Climb(highest=highest)
+    Server(each=min(each, FASTEST_BYTES_PER_SECOND / 70)).looks(climb, 4)
+    assert climb.level == highest
+
+
+@given(highest=levels, total=slow_rates)
+def test_a_bounded_sum_ends_on_one(highest: int, total: float) -> None:
+    """A server that limits its client is asked by one again, once the step was in vain."""
+    climb = Climb(highest=highest)
+    assert Server(total=total).looks(climb, 1 + VAIN)[-1] == 1
+
+
+@given(highest=st.integers(8, 64), fit=st.integers(2, 8), each=st.floats(0.1 * MEGA, 15 * MEGA))
+def test_as_many_stay_as_carry_a_bounded_sum(highest: int, fit: int, each: float) -> None:
+    """Where the sum is bounded above one's rate, about as many stay as it takes, and all of it."""
+    server = Server(each=each, total=each * fit)
+    climb = Climb(highest=highest)
+    server.looks(climb, 4 + 2 * VAIN)
+    while climb.is_judging:
+        server.look(climb)
+    assert fit <= climb.level <= 2 * fit
+
+
+@given(
+    highest=levels,
+    each=st.floats(0, 1e10),
+    total=st.floats(0, 1e10),
+    bears=levels,
+    waits=st.floats(0, 1),
+)
+def test_never_more_than_allowed_and_never_none(
+    highest: int, each: float, total: float, bears: int, waits: float
+) -> None:
+    """Whatever the server gives, the level is between one and the most, also after refusals."""
+    server = Server(each=each, total=total, bears=bears, waits=waits)
+    climb = Climb(highest=highest)
+    assert all(1 <= level <= highest for level in server.looks(climb, 200))
+    assert climb.highest <= max(highest, 1)
+
+
+def test_a_refusal_does_not_make_it_swing() -> None:
+    """Once a server refused, no more than it bore are tried until the limit is lifted."""
+    server, climb = Server(each=20 * MEGA, bears=4), Climb(highest=32)
+    assert set(server.looks(climb, 100)[2:]) == {4}
+
+
+def test_a_bad_moment_is_no_verdict() -> None:
+    """One look at which a step seems to be in vain is not enough to take it back."""
+    server, climb = Server(each=20 * MEGA), Climb(highest=32)
+    server.look(climb)
+    server.total = 20 * MEGA
+    assert server.look(climb) == 4
+    server.total = ENDLESS
+    assert server.look(climb) > 4
+
+
+def rest(server: Server, climb: Climb) -> float:
+    """Return for how long it stays where it is, before it tries the next step."""
+    began, level = server.now, climb.level
+    while server.look(climb) == level:
+        pass
+    return server.now - began
 
 
 def test_the_rests_grow() -> None:
     """A step that brought nothing is tried again, each time after twice as long, to a bound."""
-    climb = Climb(highest=8)
-    climb.measured(ONE)
+    server, climb = Server(total=MEGA), Climb(highest=8)
     rests = []
-    for _ in range(7):
-        climb.measured(ONE)
-        rests.append(rest(climb))
-    assert rests == [FIRST_REST * 2**step for step in range(5)] + [LONGEST_REST] * 2
+    for _ in range(10):
+        server.look(climb)
+        server.looks(climb, VAIN)
+        rests.append(rest(server, climb))
+    expected = [min(FIRST_REST_SECONDS * 2**step, LONGEST_REST_SECONDS) for step in range(10)]
+    assert rests == pytest.approx(expected, abs=1.1 * LOOK_SECONDS)
 
 
-def test_a_gain_makes_the_rests_short_again() -> None:
-    """Where a later try brings more, the next one comes as soon as the first."""
-    climb = Climb(highest=8)
-    levels(climb, ONE, ONE)
-    assert rest(climb) == FIRST_REST
-    levels(climb, 2 * ONE, 2 * ONE)
+def test_a_later_try_is_a_small_step() -> None:
+    """Who was bounded once asks for twice as many then, not for four times."""
+    server, climb = Server(total=MEGA), Climb(highest=8)
+    server.looks(climb, 1 + VAIN)
+    rest(server, climb)
     assert climb.level == 2
-    assert rest(climb) == FIRST_REST
 
 
 def test_a_limit_lowers_the_level_at_once() -> None:
     """A server that wants fewer gets fewer, and the step under way is not judged."""
-    climb = Climb(highest=8)
-    levels(climb, 100, 200, 400)
+    server, climb = Server(each=MEGA), Climb(highest=8)
+    server.looks(climb, 2)
     climb.limit(3)
-    assert (climb.level, climb.highest) == (3, 3)
-    assert levels(climb, 1, 1) == [3, 3]
+    assert (climb.level, climb.highest, climb.is_judging) == (3, 3, False)
+    assert server.looks(climb, 2) == [3, 3]
 
 
 def test_a_limit_above_the_level_changes_nothing_yet() -> None:
     """The climb goes on to the new bound."""
-    climb = Climb(highest=2)
-    assert levels(climb, 100, 200, 400) == [2, 2, 2]
+    server, climb = Server(each=MEGA), Climb(highest=2)
+    assert server.looks(climb, 3) == [2, 2, 2]
     climb.limit(4)
-    assert levels(climb, 200, 400) == [4, 4]
+    assert climb.level == 2
+    assert server.looks(climb, 2) == [4, 4]
 
 
 @pytest.mark.parametrize("highest", [0, -3])

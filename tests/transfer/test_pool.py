@@ -5,14 +5,21 @@ import threading
 import pytest
 
 from downloader.transfer import pool
+from downloader.transfer.meter import MOST_PIECES
 from downloader.transfer.pool import (
+    LONGEST_SEGMENT_BYTES,
+    MOST_PUT_OFF_SECONDS,
     RECOVERY_SECONDS,
-    SHORTEST_WINDOW_SECONDS,
+    SEGMENT_ROUND_TRIPS,
+    SEGMENT_SECONDS,
+    SHARE_ROUND_TRIPS,
     Host,
     Pool,
 )
+from downloader.transfer.segments import FIRST_LENGTH_BYTES, LEAST_SECONDS, Segments
 
 MOST = 8
+LOOK = 1 / 16
 
 
 class Clock:
@@ -51,6 +58,14 @@ def leave(host: Host, count: int = 1) -> None:
     for _ in range(count):
         host.ended()
         host.leave()
+
+
+def look(host: Host, clock: Clock, count: int = 1) -> int:
+    """Let some time pass, in which bytes arrive, and return how many connections are wanted."""
+    clock.now += LOOK
+    host.moved(count, LOOK * host.streams)
+    host._measure()
+    return host._climb.level
 
 
 def free(host: Host) -> int:
@@ -111,23 +126,54 @@ def test_a_refusal_lowers_the_budget_to_what_is_served(host: Host) -> None:
     enter(host, 3)
     assert host.try_enter()
     host.refused()
-    host.leave()
+    host.leave_further()
     assert not host.try_enter()
     assert free(host) == 0
     leave(host)
     assert free(host) == 1
 
 
+def test_who_is_between_two_replies_is_served(host: Host) -> None:
+    """A refusal at the moment in which another one's reply is over does not cost its place."""
+    host._climb.level = MOST
+    enter(host, 3)
+    host.ended()
+    assert host.try_enter()
+    host.refused()
+    host.leave_further()
+    leave(host)
+    assert free(host) == 1
+
+
+def test_many_refusals_at_once_are_one(host: Host) -> None:
+    """Of a large step that is refused, each refusal tells the same."""
+    host._climb.level = MOST
+    enter(host, 3)
+    while host.try_enter():
+        pass
+    for _ in range(MOST - 3):
+        host.refused()
+        host.leave_further()
+    assert host._allowed() == 3
+
+
+def test_a_refusal_lowers_the_budget_even_where_more_were_served(host: Host) -> None:
+    """A server that bears fewer than it did before is believed as well."""
+    enter(host, 3)
+    host.ended()
+    host.refused()
+    assert host._allowed() == 2
+
+
 def test_a_refusal_makes_the_others_surplus(host: Host) -> None:
-    """Who is connected beyond the budget is to end."""
+    """Who is connected beyond the budget is to end: as many as there are too many, and no more."""
     host._climb.level = MOST
     enter(host, 2)
     assert host.try_enter()
-    assert not host.is_surplus()
+    assert not host.drop_surplus()
     host.refused()
-    assert host.is_surplus()
-    host.leave()
-    assert not host.is_surplus()
+    assert host.drop_surplus()
+    assert not host.drop_surplus()
 
 
 def test_one_connection_is_left_whatever_is_refused(host: Host) -> None:
@@ -160,43 +206,103 @@ def test_another_refusal_begins_the_quiet_time_anew(host: Host, clock: Clock) ->
     assert free(host) == 1
 
 
-def test_a_measured_gain_opens_further_connections(host: Host, clock: Clock) -> None:
-    """A window that is over says how many to open; one that is not says none."""
+def test_a_measured_rate_opens_further_connections(host: Host, clock: Clock) -> None:
+    """A rate that is known says how many are wanted; nothing is known so soon."""
     enter(host)
-    host.moved(1000)
-    assert host._measured() == 0
-    clock.now += 1
-    assert host._measured() == 1
+    host._begin_measuring()
+    assert look(host, clock) == 1
+    assert look(host, clock) > 1
+
+
+def test_nothing_is_measured_where_nobody_receives(host: Host, clock: Clock) -> None:
+    """The time before the first reply is no rate."""
+    assert host.enter(threading.Event())
+    assert [look(host, clock, 0) for _ in range(2 * MOST_PIECES)] == [1] * 2 * MOST_PIECES
+
+
+def test_a_step_is_not_judged_before_it_was_made(host: Host, clock: Clock) -> None:
+    """As long as most of the new connections wait for their replies, they are waited for."""
+    enter(host)
+    host._begin_measuring()
+    level = max(look(host, clock) for _ in range(2))
+    while host.try_enter():
+        pass
+    assert {look(host, clock) for _ in range(7)} == {level}
+    for _ in range(level - 1):
+        host.began(0.01)
+    assert max(look(host, clock, 1000) for _ in range(2)) > level
+
+
+def test_a_step_that_never_comes_is_judged_all_the_same(host: Host, clock: Clock) -> None:
+    """Connections that are not answered do not keep the others from being measured for ever."""
+    enter(host)
+    host._begin_measuring()
+    assert max(look(host, clock) for _ in range(2)) > 1
+    clock.now += MOST_PUT_OFF_SECONDS
+    assert look(host, clock) > 1
+    assert min(look(host, clock) for _ in range(8)) == 1
 
 
 def test_many_small_files_do_not_keep_a_large_one_from_being_measured(
     host: Host, clock: Clock
 ) -> None:
-    """Files that come and go begin the window anew for a while, and then it counts all the same."""
+    """Files that come and go meanwhile are counted by their time."""
     enter(host)
-    host._is_watched = True  # as if by the thread, which the clock would race with here
-    host._measured_at = clock.now
+    host._begin_measuring()
     found = []
-    for _ in range(100):
-        clock.now += SHORTEST_WINDOW_SECONDS / 3
+    for _ in range(4):
         enter(host)
         leave(host)
-        host.moved(1000)
-        found.append(host._measured())
-    assert max(found) >= 1
+        found.append(look(host, clock))
+    assert max(found) > 1
 
 
-def test_a_growing_file_is_asked_until_it_withdraws(host: Host, clock: Clock) -> None:
-    """A file that offers work is asked to grow, and no thread is left when it withdraws."""
+def test_first_connections_are_never_too_many(host: Host, clock: Clock) -> None:
+    """As many as there are files are wanted in any case; a step goes on from there."""
+    enter(host, 5)
+    host._begin_measuring()
+    assert look(host, clock) == 1
+    assert look(host, clock) == MOST
+
+
+@pytest.mark.parametrize(
+    ("rate", "round_trip", "expected"),
+    [
+        (1e6, 0.01, FIRST_LENGTH_BYTES),
+        (100e6, 0.001, int(100e6 * SEGMENT_SECONDS)),
+        (20e6, 0.05, int(20e6 * SEGMENT_ROUND_TRIPS * 0.05)),
+        (900e6, 0.5, LONGEST_SEGMENT_BYTES),
+    ],
+)
+def test_segments_are_long_enough(
+    host: Host, clock: Clock, rate: float, round_trip: float, expected: int
+) -> None:
+    """Asking for a segment costs little beside what it brings, also of a far server."""
+    assert host.enter(threading.Event())
+    host.began(round_trip)
+    host._begin_measuring()
+    for _ in range(2):
+        clock.now += 1
+        host.moved(int(rate), 1)
+        host._measure()
+    segments = Segments(1, [])
+    host.advises(segments)
+    assert segments.length_bytes == pytest.approx(expected, rel=1e-6)
+    assert segments.least_seconds == max(LEAST_SECONDS, SHARE_ROUND_TRIPS * round_trip)
+    assert segments.rate == pytest.approx(rate)
+
+
+def test_a_growing_file_is_asked_until_it_withdraws(host: Host) -> None:
+    """A file that offers work is asked at once to grow, and no thread is left when it withdraws."""
     asked = threading.Event()
 
     def grow() -> bool:
         asked.set()
         return False
 
+    host._climb.level = 2
     enter(host)
     host.offers(grow)
-    clock.now += 1
     assert asked.wait(10)
     host.withdraws(grow)
 

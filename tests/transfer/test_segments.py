@@ -9,6 +9,11 @@ from hypothesis import strategies as st
 from downloader.transfer.ranges import Range, merge, total
 from downloader.transfer.segments import (
     FIRST_LENGTH_BYTES,
+    FIRST_RATE,
+    LARGE_BYTES,
+    LEAST_SECONDS,
+    LONG_SECONDS,
+    PRIOR_SECONDS,
     SMALLEST_SHARE_BYTES,
     Segment,
     Segments,
@@ -30,6 +35,24 @@ def missing(size: int, present: list[Range]) -> int:
 
 def spans(segments: list[Segment]) -> list[tuple[int, int]]:
     return [(each.position, each.stop) for each in segments]
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+def slow(size: int, present: list[Range]) -> Segments:
+    """Return a file's segments, all of which take long enough to be shared."""
+    segments = Segments(size, present)
+    segments.rate = 1.0
+    return segments
 
 
 class Transfer:
@@ -126,18 +149,76 @@ def test_the_rest_of_the_first_reply_is_shared_behind_one_length() -> None:
     ]
 
 
-def test_near_the_end_the_longest_is_halved() -> None:
-    """When nothing is free, the connection with the most to come gives half of it away."""
-    segments = Segments(4 * MIB, [])
+def test_near_the_end_a_segment_is_halved() -> None:
+    """When nothing is free, a connection gives half of what is to come away."""
+    segments = slow(4 * MIB, [])
     first = segments.take_rest()
     second = segments.take()
     assert second is not None
     assert spans([first, second]) == [(0, 2 * MIB), (2 * MIB, 4 * MIB)]
 
 
+def test_near_the_end_the_one_that_takes_longest_is_halved() -> None:
+    """Not the one with the most to come, but the one that would be there last."""
+    clock = Clock()
+    segments = Segments(12 * MIB, [], clock)
+    segments.rate = 1.0
+    fast, slowest = segments.take(), segments.take()
+    assert fast is not None
+    assert slowest is not None
+    clock.now = 10
+    segments.advance(fast, 2 * MIB)
+    segments.advance(slowest, MIB // 4)
+    assert fast.left > slowest.left
+    third = segments.take()
+    assert third is not None
+    assert third.stop == 12 * MIB
+    assert fast.stop == FIRST_LENGTH_BYTES
+
+
+@pytest.mark.parametrize("above", [0.9, 1.1])
+def test_what_is_there_soon_is_not_shared(above: float) -> None:
+    """The rest of a fast connection's segment would only be sent twice."""
+    clock = Clock()
+    size = 32 * MIB
+    segments = Segments(size, [], clock)
+    segments.rate = 1.0
+    first = segments.take_rest()
+    segments.advance(first, size // 2)
+    clock.now = LEAST_SECONDS * above - PRIOR_SECONDS
+    assert segments.is_shareable is (above > 1)
+    assert (segments.take() is not None) is (above > 1)
+
+
+def test_a_connection_that_has_just_begun_is_taken_to_be_as_fast_as_the_others() -> None:
+    """Before it is seen to be slow, nobody takes a part of its segment away."""
+    size = int(FIRST_RATE * LEAST_SECONDS / 2)
+    segments = Segments(size, [], Clock())
+    segments.take_rest()
+    assert not segments.is_shareable
+    segments.rate = FIRST_RATE / 4
+    assert segments.is_shareable
+
+
+@pytest.mark.parametrize(("left", "expected"), [(LARGE_BYTES, True), (LARGE_BYTES - 1, False)])
+def test_what_may_prove_slow_is_large(left: int, *, expected: bool) -> None:
+    """Only the size tells at the beginning whether further connections may ever be of use."""
+    segments = Segments(SIZE, [Range(0, SIZE - left)], Clock())
+    segments.take_rest()
+    assert segments.is_large is expected
+    assert not segments.is_shareable
+
+
+@pytest.mark.parametrize("above", [0.9, 1.1])
+def test_a_long_rest_is_told_from_a_short_one(above: float) -> None:
+    """What takes long is worth giving up for a connection that is one too many."""
+    segments = Segments(int(FIRST_RATE * LONG_SECONDS * above), [], Clock())
+    assert segments.is_long(segments.take_rest()) is (above > 1)
+
+
 def test_bytes_behind_a_cut_are_not_wanted() -> None:
     """Who was cut short while more came is told how much of it counts."""
-    segments = Segments(4 * MIB, [])
+    segments = slow(4 * MIB, [])
     first = segments.take_rest()
     segments.take()
     assert segments.advance(first, 3 * MIB) == 2 * MIB
@@ -147,7 +228,7 @@ def test_bytes_behind_a_cut_are_not_wanted() -> None:
 @pytest.mark.parametrize("left", [2 * SMALLEST_SHARE_BYTES - 1, 1, 0])
 def test_too_little_is_not_shared(left: int) -> None:
     """A connection's start costs more than so few bytes."""
-    segments = Segments(SIZE, [Range(0, SIZE - left)])
+    segments = slow(SIZE, [Range(0, SIZE - left)])
     segments.take_rest()
     assert not segments.is_shareable
     assert segments.take() is None
@@ -155,7 +236,7 @@ def test_too_little_is_not_shared(left: int) -> None:
 
 def test_enough_is_shared() -> None:
     """Two smallest shares are work for two."""
-    segments = Segments(2 * SMALLEST_SHARE_BYTES, [])
+    segments = slow(2 * SMALLEST_SHARE_BYTES, [])
     segments.take_rest()
     assert segments.is_shareable
     assert segments.take() is not None

@@ -4,12 +4,15 @@ import threading
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from downloader.hashing import BUFFER_BYTES
 from downloader.transfer import throttle
 from downloader.transfer.throttle import CREDIT_SECONDS, SMALLEST_SLICE_BYTES, Throttle
 
 RATE = 1000
+SLICE = 5
 
 
 class Clock:
@@ -87,6 +90,26 @@ def test_a_thread_that_wakes_late_is_made_good(clock: Clock) -> None:
     clock.now = 50.5 + CREDIT_SECONDS / 2
     bound.pay(500, stop)
     assert stop.until == pytest.approx([50.5, 51.0])
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.01, 0.5]), min_size=300, max_size=500),
+    st.integers(1, 8),
+)
+def test_no_second_is_much_above_the_bound(late: list[float], threads: int) -> None:
+    """However late threads wake, what passes in any second is the bound and a twentieth at most."""
+    with pytest.MonkeyPatch.context() as patch:
+        clock = Clock()
+        patch.setattr(throttle, "time", clock)
+        bound, stop, passed = Throttle(RATE), Sleeps(clock), list[float]()
+        for index in range(0, len(late), threads):
+            for _ in range(threads):
+                passed.append(clock.now)
+                bound.pay(SLICE, stop)
+            clock.now = max(clock.now, stop.until[-1] if stop.until else 0.0) + late[index]
+    for index, at in enumerate(passed):
+        within = [other for other in passed[index:] if other < at + 1]
+        assert SLICE * (len(within) - threads) <= 1.05 * RATE
 
 
 def test_no_bound_is_no_wait(clock: Clock) -> None:

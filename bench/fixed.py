@@ -1,0 +1,33 @@
+"""Ours with a fixed number of connections from the first byte on: what the free choice races with.
+
+    python -m bench.fixed COUNT ARGUMENT...
+
+is `doit ARGUMENT...`, and no setting of the program: a user has none to choose.
+"""
+
+import runpy
+import sys
+from dataclasses import dataclass
+
+from downloader.transfer import pool
+from downloader.transfer.climb import Climb
+from downloader.transfer.meter import Measured
+
+
+@dataclass(slots=True)
+class Fixed(Climb):
+    """A climb that stays where it begins; only a server that refuses lowers it."""
+
+    def __post_init__(self) -> None:
+        """Begin at the number that is wanted, whatever MODELMAKE_CONNECTIONS bounds."""
+        self.level = self.highest
+
+    def measured(self, seen: Measured, now: float) -> None:
+        """Stay."""
+
+
+if __name__ == "__main__":
+    COUNT = int(sys.argv[1])
+    setattr(pool, "Climb", lambda highest: Fixed(highest=min(COUNT, highest)))  # noqa: B010
+    sys.argv[:2] = ["doit"]
+    runpy.run_module("doit", run_name="__main__", alter_sys=True)

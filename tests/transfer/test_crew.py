@@ -1,0 +1,85 @@
+"""A file's connections among themselves: who is refused, who waits, who goes on."""
+
+import threading
+
+import pytest
+
+from downloader.errors import ServerBusy
+from downloader.transfer.crew import Crew
+from downloader.transfer.pool import Host
+from downloader.transfer.segments import Segment, Segments
+
+MIB = 1 << 20
+OWN = threading.main_thread
+
+
+class Server:
+    """Gives whole segments to helpers, and refuses the file's own thread for a while.
+
+    Attributes:
+        refusals: How often it is refused; a helper begins only after the first one.
+        received: Which thread received how much.
+    """
+
+    def __init__(self, segments: Segments, refusals: int) -> None:
+        self._segments = segments
+        self.refusals = refusals
+        self.received: dict[str, int] = {}
+        self.is_refused = threading.Event()
+        self._last = threading.Lock()
+
+    def receive(self, segment: Segment) -> None:
+        """Receive one segment, or raise."""
+        thread = threading.current_thread()
+        if thread is OWN():
+            if self.refusals:
+                self.refusals -= 1
+                self.is_refused.set()
+                raise ServerBusy("429")
+        else:
+            assert self.is_refused.wait(10)
+        with self._last:
+            self.received[thread.name] = self.received.get(thread.name, 0) + segment.left
+        self._segments.advance(segment, segment.left)
+
+
+def crew_of(refusals: int, helpers: int) -> tuple[Crew, Server, Host]:
+    """Return the crew of a file of 64 MiB, its own connection entered and helpers wanted."""
+    host = Host(8)
+    host.enter(threading.Event())
+    host._climb.level = 1 + helpers
+    segments = Segments(64 * MIB, [])
+    server = Server(segments, refusals)
+    crew = Crew(host, segments, server.receive, threading.Event(), is_open=True)
+    return crew, server, host
+
+
+def test_a_refused_first_connection_waits_for_a_helper() -> None:
+    """A 429 to the file's own connection does not end the helpers, nor the attempt."""
+    crew, server, host = crew_of(refusals=1, helpers=2)
+    with crew:
+        crew.grow()
+        crew.grow()
+        crew.work()
+    assert sum(server.received.values()) == 64 * MIB
+    assert host._budget < 8
+
+
+def test_a_refused_first_connection_alone_is_the_files_failure() -> None:
+    """Where nobody else receives, the refusal is told, and the attempt is over."""
+    crew, server, _ = crew_of(refusals=1, helpers=0)
+    with crew, pytest.raises(ServerBusy):
+        crew.work()
+    assert server.received == {}
+
+
+def test_one_too_many_leaves_and_its_segment_is_received() -> None:
+    """A helper that is not wanted any more ends before its next segment; no byte is missing."""
+    crew, server, host = crew_of(refusals=1, helpers=3)
+    with crew:
+        for _ in range(3):
+            crew.grow()
+        host._climb.level = 1
+        crew.work()
+    assert sum(server.received.values()) == 64 * MIB
+    assert host._active == 1
