@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from downloader.transfer import pool
 from downloader.transfer.climb import Climb
-from downloader.transfer.meter import Measured
+from downloader.transfer.steady_rate import Measured
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ with many, and soon, and one that is fast by itself, or limits its clients, with
 from dataclasses import dataclass
 from math import ceil
 
-from downloader.transfer.meter import Measured
+from downloader.transfer.steady_rate import Measured
 
 LEAST_GAIN = 1.15
 """What a step must bring: less than this is noise, or another's bandwidth."""

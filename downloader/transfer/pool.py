@@ -13,13 +13,13 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from downloader.transfer.climb import Climb
-from downloader.transfer.meter import Meter, piece_seconds
 from downloader.transfer.segments import (
     FIRST_LENGTH_BYTES,
     FIRST_RATE,
     LEAST_SECONDS,
     Segments,
 )
+from downloader.transfer.steady_rate import SteadyRate, piece_seconds
 
 ENOUGH_STREAMS = 0.75
 """What part of the wanted connections must be receiving for a measurement to tell of them all."""
@@ -49,7 +49,7 @@ class Host:
         self._budget = most
         self._active = self._firsts = self._waiting = 0
         self._climb = Climb(highest=most)
-        self._meter = Meter(time.monotonic())
+        self._flow = SteadyRate(time.monotonic())
         self._growers: list[Grow] = []
         self._is_watched = False
         self._round_trip_seconds = math.inf
@@ -98,14 +98,14 @@ class Host:
     def began(self, first_byte_seconds: float) -> None:
         """Note that a reply came, and how long after its request."""
         with self._changed:
-            self._meter.opened(1, time.monotonic())
-            self._served = max(self._served, self._meter.streams)
+            self._flow.opened(1, time.monotonic())
+            self._served = max(self._served, self._flow.streams)
             self._round_trip_seconds = min(self._round_trip_seconds, first_byte_seconds)
 
     def ended(self) -> None:
         """Note that a reply is over."""
         with self._changed:
-            self._meter.opened(-1, time.monotonic())
+            self._flow.opened(-1, time.monotonic())
 
     def drop_surplus(self) -> bool:
         """Give a further connection back if it is one too many; returns whether it was."""
@@ -117,7 +117,7 @@ class Host:
     @property
     def streams(self) -> int:
         """How many replies are open."""
-        return self._meter.streams
+        return self._flow.streams
 
     def advises(self, segments: Segments) -> None:
         """Tell a file how its segments are best cut, by what connections gave so far."""
@@ -154,7 +154,7 @@ class Host:
 
     def moved(self, count: int, waited_seconds: float) -> None:
         """Note bytes that arrived on one connection, and how long they were waited for."""
-        self._meter.moved(count, waited_seconds)
+        self._flow.moved(count, waited_seconds)
 
     def _is_watching(self) -> bool:
         self._begin_measuring()
@@ -182,9 +182,9 @@ class Host:
         """Take in what the connections give, once that is known of the ones that are wanted."""
         now = time.monotonic()
         is_early = self._climb.is_judging and now - self._stepped_at < self._put_off_seconds
-        if not self._meter.streams or (is_early and self._meter.streams < self._enough):
-            self._meter.begin(now)
-        elif seen := self._meter.look(now, self._known_round_trip):
+        if not self._flow.streams or (is_early and self._flow.streams < self._enough):
+            self._flow.begin(now)
+        elif seen := self._flow.look(now, self._known_round_trip):
             self._rate = max(seen.rate / max(seen.streams, 1.0), 1.0)
             before = self._climb.level = max(self._climb.level, self._firsts)
             self._climb.measured(seen, now)
@@ -193,8 +193,8 @@ class Host:
             self._begin_measuring()
 
     def _begin_measuring(self) -> None:
-        self._meter.begin(time.monotonic())
-        self._served_before, self._served = self._served, self._meter.streams
+        self._flow.begin(time.monotonic())
+        self._served_before, self._served = self._served, self._flow.streams
 
     @property
     def _wanted(self) -> int:

@@ -17,7 +17,7 @@ from downloader.transfer.climb import (
     SLOW_BYTES_PER_SECOND,
     Climb,
 )
-from downloader.transfer.meter import Measured
+from downloader.transfer.steady_rate import Measured
 
 MEGA = 1e6
 ENDLESS = 1e12

@@ -5,7 +5,6 @@ import threading
 import pytest
 
 from downloader.transfer import pool
-from downloader.transfer.meter import MOST_PIECES
 from downloader.transfer.pool import (
     LONGEST_SEGMENT_BYTES,
     MOST_PUT_OFF_SECONDS,
@@ -17,6 +16,7 @@ from downloader.transfer.pool import (
     Pool,
 )
 from downloader.transfer.segments import FIRST_LENGTH_BYTES, LEAST_SECONDS, Segments
+from downloader.transfer.steady_rate import MOST_PIECES
 
 MOST = 8
 LOOK = 1 / 16

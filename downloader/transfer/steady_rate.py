@@ -47,7 +47,7 @@ class Measured:
         )
 
 
-class Meter:
+class SteadyRate:
     """Measures anew from `begin` on."""
 
     def __init__(self, now: float) -> None:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from downloader.transfer.meter import (
+from downloader.transfer.steady_rate import (
     LONGEST_PIECE_SECONDS,
     MOST_PIECES,
     SHORTEST_PIECE_SECONDS,
     STEADY,
     Measured,
-    Meter,
+    SteadyRate,
     piece_seconds,
 )
 
@@ -20,14 +20,14 @@ class Wire:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.meter = Meter(self.now)
-        self.meter.opened(1, self.now)
+        self.flow = SteadyRate(self.now)
+        self.flow.opened(1, self.now)
 
     def piece(self, count: int, waited_seconds: float = PIECE) -> Measured | None:
         """Let a piece's time pass, in which so many bytes arrive."""
-        self.meter.moved(count, waited_seconds)
+        self.flow.moved(count, waited_seconds)
         self.now += PIECE
-        return self.meter.look(self.now, PIECE)
+        return self.flow.look(self.now, PIECE)
 
 
 def test_two_like_pieces_are_a_measurement() -> None:
@@ -81,7 +81,7 @@ def test_replies_that_come_and_go_count_by_their_time() -> None:
     """The number of replies is a mean over the time."""
     wire = Wire()
     for change in (1, -1):
-        wire.meter.opened(change, wire.now)
+        wire.flow.opened(change, wire.now)
         seen = wire.piece(1000)
     assert seen is not None
     assert seen.streams == pytest.approx(1.5)
@@ -100,15 +100,15 @@ def test_a_new_beginning_forgets() -> None:
     """What was seen before it does not count."""
     wire = Wire()
     wire.piece(1000)
-    wire.meter.begin(wire.now)
+    wire.flow.begin(wire.now)
     assert wire.piece(1000) is None
 
 
 def test_a_look_before_the_piece_is_over_tells_nothing() -> None:
     """Who looks too often learns no more."""
     wire = Wire()
-    wire.meter.moved(1000, 0)
-    assert wire.meter.look(wire.now + PIECE / 2, PIECE) is None
+    wire.flow.moved(1000, 0)
+    assert wire.flow.look(wire.now + PIECE / 2, PIECE) is None
 
 
 @pytest.mark.parametrize(
