@@ -61,6 +61,15 @@ def is_loopback(name: str) -> bool:
         return False
 
 
+def is_address(name: str) -> bool:
+    """Whether a host is written as an IP address, so that no name has to be looked up."""
+    try:
+        ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
 @functools.lru_cache(KEPT)
 def is_public_address(address: str) -> bool:
     """Whether an IP address, as `getpeername` gives it, is reachable from anywhere.

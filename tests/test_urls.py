@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.urls import host, is_loopback, is_public_address, origin, redact
+from downloader.urls import host, is_address, is_loopback, is_public_address, origin, redact
 
 
 @pytest.mark.parametrize(
@@ -113,3 +113,18 @@ def test_a_name_is_no_address() -> None:
     """Whoever asks must have resolved it."""
     with pytest.raises(ValueError, match=r"example\.org"):
         is_public_address("example.org")
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("fe80::1%eth0", True),
+        ("localhost", False),
+        ("1.2", False),
+    ],
+)
+def test_an_address_needs_no_look_up(name: str, wanted: bool) -> None:
+    """A name has to be looked up, however much it looks like a number."""
+    assert is_address(name) is wanted

@@ -24,6 +24,7 @@ from urllib3.util import wait_for_write
 
 from downloader.transfer.call import Call, current_call
 from downloader.transfer.reading import PatientResponse
+from downloader.urls import is_address
 
 LOOK_SECONDS = 0.1
 """How often a call that is not yet connected looks whether it was hung up."""
@@ -156,6 +157,9 @@ def _looked_up(host: str, port: int, call: Call) -> list[Address]:
         except Exception as error:  # noqa: BLE001 - told by the thread that waits
             answer.set_exception(error)
 
+    if is_address(host):  # nobody has to be asked
+        ask()
+        return answer.result()
     thread = threading.Thread(target=ask, name="modelmake-name", daemon=True)
     try:
         thread.start()

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from downloader.artifact import Location
 from tests.servers.faults import timing
 from tests.transfer.desk import PATH, Desk, pinned
 
@@ -28,5 +29,5 @@ def test_a_large_file_comes_without_further_threads(
     desk.server.put(PATH, BIG)
     desk.server.always(PATH, timing.drip(300_000, 0.02))
     monkeypatch.setattr(threading.Thread, "start", refusing)
-    desk.fetch(pinned(BIG))
+    desk.fetch(pinned(BIG), Location(url=f"http://localhost:{desk.server.port}{PATH}"))
     assert refused
