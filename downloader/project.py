@@ -140,7 +140,7 @@ class Project:
         """
         from downloader.lock_writing import replace  # noqa: PLC0415 - not needed when nothing is
 
-        is_new = replace(self.lock_path, self.lockfile, changed, self._refuse_to_write)
+        is_new = replace(self.lock_path, self.lockfile, changed, self.refuse_to_write)
         self.__dict__["lockfile"] = changed
         return is_new
 
@@ -166,7 +166,8 @@ class Project:
         with self._writing:
             self.replace_lock(lockfile.with_unpacked(self.lockfile, name, archive, members))
 
-    def _refuse_to_write(self) -> None:
+    def refuse_to_write(self) -> None:
+        """Raise LockError where models.lock may not be written."""
         if self.is_read_only:
             raise LockError(
                 f"{self.lock_path.name} would change, and {self.settings.who_forbids} forbids it.",
