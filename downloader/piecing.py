@@ -74,7 +74,7 @@ def add_pieces(
         _File(model.name, artifact, model.folder / artifact.path)
         for model in models
         for artifact in model.artifacts
-        if can_have_root(artifact)
+        if can_have_root(artifact) and not model.is_stale
     ]
     layers = {file: layer for file in files if (layer := known.find(file.artifact))}
     to_read = [each for each in files if each not in layers and each.is_here]

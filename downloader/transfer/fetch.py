@@ -169,6 +169,7 @@ class Fetcher:
                     size = job.target.stat().st_size
                 return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
             partial.claim_room()
+            partial.seed(job.target)
             receiver = Receiver(self._line, job.artifact, location, observer)
             try:
                 self._receive_verified(receiver, partial)

@@ -24,7 +24,8 @@ from downloader.transfer.judging import judge_of
 from downloader.transfer.locked_file import is_same_file, open_locked, partial_name
 from downloader.transfer.placing import Place
 from downloader.transfer.preflight import Room
-from downloader.transfer.ranges import Range, first_gap, merge, prefix, total, without
+from downloader.transfer.ranges import Range, merge, prefix, total, without
+from downloader.transfer.seeding import copied
 from downloader.transfer.turn import Turn
 
 
@@ -86,11 +87,6 @@ class Partial:
         """Whether all bytes of a file of known length are there; an empty one must be asked for."""
         return self.have > 0 and self.have == self.binding.size
 
-    @property
-    def first_gap(self) -> Range:
-        """The first range that is missing; it ends at 0 where the file's length is not known."""
-        return first_gap(self.ranges, self.binding.size or 0)
-
     def buffer(self) -> memoryview:
         """Return a buffer to receive into."""
         return self._follower.buffer()
@@ -145,6 +141,13 @@ class Partial:
         """
         if self.binding.size is not None:
             self._room.claim(self._name, self._missing_bytes)
+
+    def seed(self, source: Path) -> None:
+        """Begin with a file's bytes where pieces tell which are right; Interrupted as `settle`."""
+        if self.judge.has_pieces and not self.ranges and (size := self.binding.size):
+            if copied(source, self._descriptor, size, self._turn):
+                self.ranges = [Range(0, size)]
+            self._follow(0)
 
     def bind(self, validator: str | None, size: int | None) -> None:
         """Say which version of the file, and of what length, the bytes from now on belong to.

@@ -20,7 +20,7 @@ from downloader.transfer.head import Head
 from downloader.transfer.journal import Binding
 from downloader.transfer.line import Line
 from downloader.transfer.partial import Partial
-from downloader.transfer.ranges import Range
+from downloader.transfer.ranges import Range, first_gap
 from downloader.transfer.reply import Reply
 from downloader.transfer.resuming import (
     UnusableRange,
@@ -92,7 +92,7 @@ class Receiver:
         self._expectation.verify(partial)
 
     def _is_complete_after_one_reply(self, partial: Partial) -> bool:
-        gap = partial.first_gap
+        gap = first_gap(partial.ranges, partial.binding.size or 0)
         self._calls = Calls()
         with self._ask(gap, partial.binding) as reply:
             status = reply.head.status

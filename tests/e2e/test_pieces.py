@@ -242,3 +242,16 @@ def test_the_store_alone_has_the_layer(pieced: Project, store: Path) -> None:
     pieced.target("m", "big.bin").unlink()
     run = pieced.doit("lock", "--pieces", MODELMAKE_STORE=str(store))
     assert (run.status, pieces(pieced).read_bytes()) == (0, text), run.text
+
+
+def test_repair_fetches_the_wrong_piece(pieced: Project, server: FaultyServer) -> None:
+    """Of a damaged file the good pieces stay, and only the wrong one is asked for."""
+    target = pieced.target("m", "big.bin")
+    damaged = bytearray(CONTENT)
+    damaged[PIECE + 9] ^= 1
+    target.unlink()
+    target.write_bytes(damaged)
+    before = len(moved(server))
+    run = pieced.doit("verify", "--repair")
+    assert (run.status, target.read_bytes()) == (0, CONTENT), run.text
+    assert moved(server)[before:] == [f"bytes={PIECE}-{2 * PIECE - 1}"]

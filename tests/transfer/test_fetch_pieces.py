@@ -4,6 +4,7 @@ Pieces are shorter here than those that the program makes, so that files may be 
 """
 
 import dataclasses
+import errno
 import random
 
 import pytest
@@ -188,3 +189,68 @@ def test_many_connections_find_every_wrong_piece(desk: Desk, connections: int) -
     assert fetched.moved_bytes <= len(LARGE) + 2 * len(wrong) * LARGE_PIECE + connections * (
         1 << 20
     )
+
+
+def leave_target(desk: Desk, content: bytes) -> None:
+    """Put a file where the target is to be."""
+    desk.target.parent.mkdir(parents=True)
+    desk.target.write_bytes(content)
+
+
+def with_wrong_bits(*places: int) -> bytes:
+    """Return BODY with a bit wrong at each place."""
+    damaged = bytearray(BODY)
+    for place in places:
+        damaged[place] ^= 1
+    return bytes(damaged)
+
+
+def test_the_good_pieces_of_a_damaged_target_are_not_fetched(desk: Desk) -> None:
+    """A file that is wrong in one piece gives the others: one piece moves."""
+    leave_target(desk, with_wrong_bits(WRONG))
+    assert fetch(desk).moved_bytes == PIECE
+    assert desk.asked == [piece_at(WRONG)]
+
+
+def test_a_damaged_target_stays_when_its_piece_does_not_come(desk: Desk) -> None:
+    """It is copied from, and neither changed nor removed before all is right."""
+    leave_target(desk, damaged := with_wrong_bits(WRONG))
+    desk.server.always(PATH, damage.flipped(WRONG))
+    with pytest.raises(DigestMismatch):
+        desk.run(job(desk))
+    assert desk.target.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("found", [b"", b"short", OTHER, BODY + b"more"], ids=len)
+def test_another_file_in_its_place_costs_no_restart(desk: Desk, found: bytes) -> None:
+    """Whatever stands there, the file is fetched once."""
+    leave_target(desk, found)
+    assert fetch(desk).moved_bytes == len(BODY)
+
+
+def test_a_partial_goes_before_a_damaged_target(desk: Desk) -> None:
+    """What an earlier run left is gone on with, and the target is not copied over it."""
+    desk.leave_partial(4 * PIECE)
+    leave_target(desk, with_wrong_bits(WRONG))
+    assert fetch(desk).moved_bytes == len(BODY) - 4 * PIECE
+
+
+def test_without_copy_file_range_bytes_are_read_and_written(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system does not know it, or refuses, the copy is the same."""
+
+    def refuses(*_arguments: int) -> int:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr("downloader.transfer.seeding._copy_range", refuses)
+    leave_target(desk, with_wrong_bits(WRONG))
+    assert fetch(desk).moved_bytes == PIECE
+
+
+def test_a_target_that_is_a_link_is_not_followed(desk: Desk) -> None:
+    """Nothing is copied from where a symlink leads."""
+    (desk.folder / "elsewhere").write_bytes(with_wrong_bits(WRONG))
+    desk.target.parent.mkdir(parents=True)
+    desk.target.symlink_to(desk.folder / "elsewhere")
+    assert desk.run(job(desk)).moved_bytes == len(BODY)
