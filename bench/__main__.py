@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from bench import kept, numbers, still, transfers
+from bench import kept, numbers, pieces, still, transfers
 from bench.machine import facts
 from bench.measure import Failed, Race, say
 from bench.origin import Origin
@@ -25,11 +25,13 @@ from bench.transfers import Setting
 Case = Callable[[Setting], Report]
 CASES: dict[str, Case] = {
     "big": transfers.big,
+    "pieces": pieces.fetched,
     "https": transfers.https,
     "limited": transfers.limited,
     "many": transfers.many_files,
     "kept": kept.kept,
     "verify": still.verify,
+    "verify-one": pieces.verified,
 }
 
 

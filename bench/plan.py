@@ -8,7 +8,18 @@ from pathlib import Path
 
 KIBI = 1024
 UNITS = {"": 1, "K": KIBI, "M": KIBI**2, "G": KIBI**3}
-CASES = ("big", "https", "limited", "numbers", "many", "kept", "noop", "verify")
+CASES = (
+    "big",
+    "pieces",
+    "https",
+    "limited",
+    "numbers",
+    "many",
+    "kept",
+    "noop",
+    "verify",
+    "verify-one",
+)
 """In the order in which they are run; bench/__main__.py has their code."""
 
 

@@ -53,6 +53,11 @@ class Project:
         (self.folder / "models.yaml").write_text(json.dumps({"version": 1, "models": models}))
         self.doit("lock")
 
+    @property
+    def lock(self) -> Path:
+        """Path of models.lock."""
+        return self.folder / "models.lock"
+
     def target(self, name: str) -> Path:
         """Return where a file of the model goes."""
         return self.folder / "models" / MODEL / name

@@ -50,8 +50,8 @@ def verify(setting: Setting) -> Report:
     raced = setting.race(
         [
             Contender(name=OURS, command=project.command("verify")),
-            _hashing(setting, project, peers.SHA256SUM, ["sha256sum"]),
-            _hashing(setting, project, peers.SHA256, peers.loop("sha256")),
+            hashing(setting, project, peers.SHA256SUM, ["sha256sum"]),
+            hashing(setting, project, peers.SHA256, peers.loop("sha256")),
         ]
     )
     project.forget()
@@ -92,7 +92,8 @@ def _payloads(setting: Setting, count: int, size: int) -> list[Payload]:
     return [payload(setting.origin.root, name, size) for name in names]
 
 
-def _hashing(setting: Setting, project: Project, name: str, words: list[str]) -> Contender:
+def hashing(setting: Setting, project: Project, name: str, words: list[str]) -> Contender:
+    """Return who hashes all files of the project: the command's words without their names."""
     absent = peers.missing(words[:1])
     if absent:
         return Contender(name=name, absent=absent)

@@ -45,6 +45,8 @@ class Artifact(
     """Length in bytes."""
     sha256: Sha256Hex | None = None
     """64 lower-case hex digits."""
+    root: Sha256Hex | None = None
+    """The Merkle root (BEP 52) of the bytes that `sha256` means, beside which alone it counts."""
     first_use: bool = False
     """The SHA-256 was computed by us over the first bytes that came, not published by anyone."""
     md5: Md5Hex | None = None
@@ -64,6 +66,13 @@ class Artifact(
     def is_pinned(self) -> bool:
         """Whether the exact bytes are known."""
         return self.sha256 is not None
+
+    def with_root_of(self, known: "Artifact | None") -> "Artifact":
+        """Return it with the root that is known of the very same bytes, where there is one."""
+        is_same = known is not None and self.is_pinned and known.sha256 == self.sha256
+        if known is None or known.root is None or not is_same or self.root:
+            return self
+        return msgspec.structs.replace(self, root=known.root)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

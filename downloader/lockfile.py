@@ -116,6 +116,8 @@ def with_unpacked(
 ) -> Lockfile:
     """Return the lockfile with a model's archive as it proved to be, and the files out of it."""
     before = locked.models[name]
+    known = {each.path: each for each in before.files}
+    members = (each.with_root_of(known.get(each.path)) for each in members)
     archives = tuple(archive if each.path == archive.path else each for each in before.archives)
     files = (*before.not_from(archive.path), *members)
     after = msgspec.structs.replace(before, archives=archives, files=files)
@@ -142,7 +144,7 @@ def _encode(value: object) -> str:
 
 def _check_digits(lockfile: Lockfile, name: str) -> None:
     files = [each for model in lockfile.models.values() for each in (*model.archives, *model.files)]
-    digests = "".join(f"{each.sha256 or ''}{each.md5 or ''}" for each in files)
+    digests = "".join(f"{each.sha256 or ''}{each.root or ''}{each.md5 or ''}" for each in files)
     if digests.encode().translate(None, HEX_DIGITS):
         raise LockError(
             f"{name} holds a digest that is not written in lower-case hex digits.",

@@ -66,7 +66,15 @@ def _one_model(before: LockedModel | None, mine: LockedModel, other: LockedModel
 
 def _one_part(_before: Part | None, mine: Part, other: Part) -> Part:
     archives, files = other
-    return other if all(each.is_pinned for each in archives or files) else mine
+    if not all(each.is_pinned for each in archives or files):
+        return mine
+    return _with_roots(archives, mine[0]), _with_roots(files, mine[1])
+
+
+def _with_roots(kept: tuple[Artifact, ...], mine: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
+    """Return what is kept, with what this run found out about the same bytes."""
+    known = {each.path: each for each in mine}
+    return tuple(each.with_root_of(known.get(each.path)) for each in kept)
 
 
 def _parts(model: LockedModel) -> dict[str, Part]:

@@ -29,8 +29,7 @@ class Project:
     """
 
     def __init__(self, manifest: Path, settings: Settings) -> None:
-        self.manifest_path = manifest
-        self.root = manifest.parent
+        self.manifest_path, self.root = manifest, manifest.parent
         self.lock_path = manifest.with_suffix(".lock")
         self.settings = settings
         self._writing = threading.Lock()
@@ -124,9 +123,9 @@ class Project:
         Raises:
             ModelmakeError: As `named`.
         """
-        if name not in self._folders:
-            self._folders[name] = self.root / self.named(name).folder
-        return self._folders[name]
+        if (known := self._folders.get(name)) is None:
+            known = self._folders[name] = self.root / self.named(name).folder
+        return known
 
     @cached_property
     def _by_name(self) -> dict[str, Declared]:
@@ -143,7 +142,7 @@ class Project:
         """
         from downloader.lock_writing import replace  # noqa: PLC0415 - not needed when nothing is
 
-        is_new = replace(self.lock_path, self.lockfile, changed, self._refuse_to_write)
+        is_new = replace(self.lock_path, self.lockfile, changed, self.refuse_to_write)
         self.lockfile = changed
         return is_new
 
@@ -169,7 +168,8 @@ class Project:
         with self._writing:
             self.replace_lock(lockfile.with_unpacked(self.lockfile, name, archive, members))
 
-    def _refuse_to_write(self) -> None:
+    def refuse_to_write(self) -> None:
+        """Raise LockError where models.lock may not be written."""
         if self.is_read_only:
             raise LockError(
                 f"{self.lock_path.name} would change, and {self.settings.who_forbids} forbids it.",

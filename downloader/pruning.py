@@ -15,7 +15,7 @@ from downloader.project import Project
 from downloader.sharing import PROJECTS, known_as
 from downloader.store import Known, Projects, Store, store_at
 from downloader.transfer.locked_file import partial_name
-from downloader.waste import BLOB, Ages, Wanted, Waste, freed_bytes, of_model, of_store
+from downloader.waste import BLOB, LEFTOVER, Ages, Wanted, Waste, freed_bytes, of_model, of_store
 
 
 @dataclass(slots=True)
@@ -59,6 +59,7 @@ class Pruner:
         """
         found = Prunable()
         digests = list(self._store.digests()) if self._store else []  # before the locks are read
+        roots = list(self._store.roots()) if self._store else []
         needed = set[str]()
         for project in self._projects(found):
             needed |= self._needed(project, found)
@@ -67,6 +68,7 @@ class Pruner:
         if self._store:
             if not found.hindrances:
                 found.waste[:0] = _unneeded(self._store, digests, needed)
+                found.waste += _unneeded_layers(self._store, roots, needed)
             found.waste += of_store(self._store.root, self._ages)
         return found
 
@@ -108,7 +110,7 @@ class Pruner:
                 yield project
 
     def _needed(self, project: Known, found: Prunable) -> set[str]:
-        """Return the digests that a project's lock names, and note what its folders may hold."""
+        """Return digests and roots that a project's lock names; note what its folders may hold."""
         self._add(dict.fromkeys(project.former, NOTHING))
         try:
             if project.has_no_lock:
@@ -123,7 +125,7 @@ class Pruner:
             return set()
         self._add({at: _wanted(models.get(name)) for name, at in project.folders.items()})
         artifacts = [a for model in models.values() for a in (*model.files, *model.archives)]
-        return {each.sha256 for each in artifacts if each.sha256}
+        return {name for each in artifacts for name in (each.sha256, each.root) if name}
 
     def _add(self, folders: dict[str, Wanted | None]) -> None:
         """Note folders; several models, and several projects, may share one."""
@@ -162,3 +164,9 @@ def _unneeded(store: Store, digests: list[str], needed: set[str]) -> Iterator[Wa
             also = "" if frees else "; it frees nothing, since a target is the same file"
             why = f"no models.lock names it{also}"
             yield Waste(kind=BLOB, path=path, frees_bytes=frees, why=why)
+
+
+def _unneeded_layers(store: Store, roots: list[str], needed: set[str]) -> Iterator[Waste]:
+    for path in [store.layer_path(root) for root in roots if root not in needed]:
+        why = "pieces of a file that no models.lock names"
+        yield Waste(kind=LEFTOVER, path=path, frees_bytes=freed_bytes(path), why=why)

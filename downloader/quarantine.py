@@ -1,12 +1,15 @@
 """Where bytes that proved wrong are set aside: for people to look at, never used again."""
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
-from downloader.durable import make_folder, naming
+from downloader.durable import make_folder, naming, write_file
 from downloader.hashing import sha256_of
 
 FOLDER = "quarantine"
 SHOWN_DIGITS = 12
+MOST_RANGE_BYTES = 16 << 20
 
 
 def set_aside(path: Path, workspace: Path, size: int, sha256: str) -> str:
@@ -31,6 +34,33 @@ def set_aside(path: Path, workspace: Path, size: int, sha256: str) -> str:
     with naming(aside, "set aside"):
         path.replace(aside)
     return f"Its {size:,} bytes, SHA-256 {sha256}, were set aside as {aside}."
+
+
+def set_range_aside(path: Path, workspace: Path, spans: Sequence[tuple[int, int]]) -> str:
+    """Copy the first of some wrong ranges out of a file, at most so much as is kept of one.
+
+    Args:
+        path: The file, which stays as it is.
+        workspace: The model's private folder.
+        spans: Half-open ranges, in bytes.
+
+    Returns:
+        As `set_aside`; empty where there is no range.
+
+    Raises:
+        StoreError: The disk refused.
+    """
+    if not spans:
+        return ""
+    start, stop = spans[0]
+    copy = path.with_name(f"{path.stem}-{start}.part")
+    with naming(path, "read"), path.open("rb") as file:
+        file.seek(start)
+        wrong = file.read(min(stop - start, MOST_RANGE_BYTES))
+    write_file(copy, wrong)
+    sha256 = hashlib.sha256(wrong, usedforsecurity=False).hexdigest()
+    told = set_aside(copy, workspace, len(wrong), sha256)
+    return f"Of bytes {start:,}-{stop - 1:,}: {told[0].lower()}{told[1:]}"
 
 
 def _place(folder: Path, name: str, size: int, sha256: str) -> Path:

@@ -11,6 +11,7 @@ from downloader import receipts
 from downloader.artifact import Artifact, Location
 from downloader.errors import Interrupted, LockError, Offline, SettingError, TransferError
 from downloader.finding import Found
+from downloader.known_layers import KnownLayers
 from downloader.private_folder import private_folder
 from downloader.progress import Observer
 from downloader.project import Project
@@ -55,6 +56,7 @@ class FileSyncer:
 
     def __init__(self, project: Project, fetcher: Fetcher, sharing: Sharing) -> None:
         self._project, self._fetcher, self._sharing = project, fetcher, sharing
+        self._layers = KnownLayers(project)
         self._finding = threading.Lock()
         self._pins_written = time.monotonic()
         self._receipts: dict[Path, dict[str, receipts.Receipt]] = {}
@@ -198,6 +200,7 @@ class FileSyncer:
             workspace=private_folder(self._project.folder(name)),
             found=target.present_now,
             placed=functools.partial(self._placed, name, target),
+            layer=functools.partial(self._layers.find, artifact),
         )
 
     def _locations(self, name: str, artifact: Artifact) -> tuple[Location, ...]:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from downloader.artifact import Artifact
@@ -10,6 +11,7 @@ OK, UNPINNED, EXTRA = "ok", "unpinned", "extra"
 STATES = ("missing", "wrong kind", "unreadable", "changed", UNPINNED, EXTRA)
 """All but OK, in the order in which they are told."""
 
+SHOWN_SPANS = 3
 SHOWN_DIGITS = 16
 """Of a SHA-256: enough to tell two apart, and to find one in models.lock."""
 
@@ -67,6 +69,15 @@ def when_read(artifact: Artifact, sha256: str) -> tuple[str, str]:
         return OK, ""
     wanted = str(artifact.sha256)[:SHOWN_DIGITS]
     return "changed", f"is sha256:{sha256[:SHOWN_DIGITS]}…, and sha256:{wanted}… is wanted"
+
+
+def by_pieces(spans: Sequence[tuple[int, int]]) -> tuple[str, str]:
+    """Return state and detail of a file whose pieces were checked; `spans`: where it is wrong."""
+    if not spans:
+        return OK, ""
+    shown = ", ".join(f"{start:,}-{stop - 1:,}" for start, stop in spans[:SHOWN_SPANS])
+    more = f" and {len(spans) - SHOWN_SPANS:,} more places" * (len(spans) > SHOWN_SPANS)
+    return "changed", f"is not what models.lock means in bytes {shown}{more}"
 
 
 def kind(mode: int) -> str:

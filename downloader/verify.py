@@ -1,11 +1,12 @@
 """Every file read again and compared with the lock, on all cores; no network.
 
-The largest files are begun first, so that no core stands idle while the last one is read. No file
-is changed. What proves right gets a receipt where it has none that holds, so that the next run
-need not read it again; a receipt that proves wrong is dropped, so that the next run does not
-believe it.
+The largest files are begun first, so that no core stands idle while the last one is read; one with
+a piece layer is read on all cores, and told to the piece where it is wrong. No file is changed.
+What proves right gets a receipt where it has none that holds, so that the next run need not read it
+again; a receipt that proves wrong is dropped, so that the next run does not believe it.
 """
 
+import functools
 import os
 import threading
 import time
@@ -14,20 +15,32 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from downloader import receipts
+from downloader import pieces, receipts
 from downloader.artifact import Artifact
 from downloader.errors import Interrupted, StoreError
 from downloader.hashing import cores, sha256_of
+from downloader.merkle import Layer
 from downloader.meter import Meter
 from downloader.model import Model
 from downloader.receipts import Receipt
-from downloader.verdict import OK, Verdict, at_a_glance, when_read
+from downloader.verdict import OK, Verdict, at_a_glance, by_pieces, when_read
 
 __all__ = ["verify"]
 
+STRETCH_BYTES = 64 << 20
+"""How much of a file with a piece layer is read in one go: little enough that all cores end at
+the same time, and a disk still reads in order."""
+
+Seen = Callable[[int], None]
+Reading = Callable[[Seen], None]
+LayerOf = Callable[[Artifact], Layer | None]
+
 
 def verify(
-    models: Iterable[Model], meter: Meter | None = None, stop: threading.Event | None = None
+    models: Iterable[Model],
+    meter: Meter | None = None,
+    stop: threading.Event | None = None,
+    layer_of: LayerOf = lambda _artifact: None,
 ) -> list[Verdict]:
     """Return a verdict on every file of the models, in their order.
 
@@ -35,6 +48,7 @@ def verify(
         models: Whose files.
         meter: Told about what is read.
         stop: Ends the reading when it is set.
+        layer_of: Returns a file's piece layer, where one is known.
 
     Raises:
         Interrupted: It was stopped.
@@ -43,7 +57,7 @@ def verify(
     to_read = [each for each in files if each.must_be_read]
     to_read.sort(key=lambda each: each.size, reverse=True)
     meter = meter or Meter("verifying")
-    _read(to_read, meter, stop or threading.Event())
+    _read(to_read, layer_of, meter, stop or threading.Event())
     _note(to_read, meter)
     return [each.verdict for each in files]
 
@@ -52,11 +66,14 @@ class _File:
     """A file of the lock as it stood when the verifying began, and what it proves to be."""
 
     def __init__(self, model: Model, artifact: Artifact) -> None:
-        self._artifact, self._model = artifact, model.name
+        self.artifact, self._model = artifact, model.name
         self.folder, self.path = model.folder, artifact.path
         self._target = model.folder / artifact.path
         self._status = self._look()
         self._found = at_a_glance(artifact, self._status)
+        self._unreadable: tuple[str, str] | None = None
+        self._wrong: list[int] = []
+        self._judging = threading.Lock()
 
     @property
     def size(self) -> int:
@@ -76,10 +93,30 @@ class _File:
             model=self._model, path=self.path, state=state, size=self.size, detail=detail
         )
 
-    def read(self, seen: Callable[[int], None]) -> None:
+    def readings(self, layer: Layer | None) -> list[Reading]:
+        """Return what has to be done to judge it, in parts that may be done at the same time."""
+        if layer is None:
+            return [self._read]
+        step = max(1, STRETCH_BYTES // layer.piece_bytes)
+        parts = [range(at, min(at + step, layer.count)) for at in range(0, layer.count, step)]
+        return [functools.partial(self._read_pieces, layer, part) for part in parts]
+
+    def _read_pieces(self, layer: Layer, part: range, seen: Seen) -> None:
+        """Check some pieces; the state is what those that were checked so far tell."""
+        wrong, unreadable = [], None
+        try:
+            wrong = pieces.wrong_ones(self._target, layer, part, seen)
+        except OSError as error:
+            unreadable = "unreadable", f"cannot be read: {error.strerror}"
+        with self._judging:
+            self._wrong += wrong
+            self._unreadable = self._unreadable or unreadable
+            self._found = self._unreadable or by_pieces(pieces.joined(layer, self._wrong))
+
+    def _read(self, seen: Seen) -> None:
         """Hash it; `seen` is called with each number of bytes, and may end it with an error."""
         try:
-            self._found = when_read(self._artifact, sha256_of(self._target, seen))
+            self._found = when_read(self.artifact, sha256_of(self._target, seen))
         except OSError as error:
             self._found = "unreadable", f"cannot be read: {error.strerror}"
 
@@ -92,7 +129,7 @@ class _File:
             path=self.path,
             size=before.st_size,
             mtime_ns=before.st_mtime_ns,
-            sha256=str(self._artifact.sha256),
+            sha256=str(self.artifact.sha256),
             verified=now,
         )
         old = known.get(self.path)
@@ -113,7 +150,7 @@ class _File:
             return None
 
 
-def _read(files: Sequence[_File], meter: Meter, stop: threading.Event) -> None:
+def _read(files: Sequence[_File], layer_of: LayerOf, meter: Meter, stop: threading.Event) -> None:
     def seen(count_bytes: int) -> None:
         if stop.is_set():
             raise Interrupted("The reading was stopped.")
@@ -121,8 +158,10 @@ def _read(files: Sequence[_File], meter: Meter, stop: threading.Event) -> None:
 
     meter.started(sum(each.size for each in files))
     try:
+        parts = [each.readings(layer_of(each.artifact)) for each in files]
+        parts.sort(key=len)  # those in many parts come last: they fill the cores to the end
         with ThreadPoolExecutor(cores()) as pool:  # hashlib releases the GIL: threads are enough
-            for reading in [pool.submit(each.read, seen) for each in files]:
+            for reading in [pool.submit(one, seen) for each in parts for one in each]:
                 reading.result()
     finally:
         meter.ended()

@@ -158,7 +158,8 @@ def of_model(folder: Path, wanted: Wanted | None, ages: Ages) -> Iterator[Waste]
 def of_store(root: Path, ages: Ages) -> Iterator[Waste]:
     """Yield what may go of a store, but for blobs."""
     own = Own(root)
-    for parts in ((), ("projects",), *(("sha256", each) for each in own.folders("sha256"))):
+    blobs = [("sha256", each) for each in own.folders("sha256")]
+    for parts in ((), ("projects",), ("pieces",), *blobs):
         yield from _unfinished(own, ages, *parts)
     yield from _quarantined(own.entries(QUARANTINE), ages)
     for each in own.files(GROWING):

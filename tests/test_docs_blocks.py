@@ -43,6 +43,9 @@ RUN_BY = {
     ("ci.md", "yaml"): [SHOWN, SHOWN],
     ("ci.md", "dockerfile"): [SHOWN],
     ("ci.md", "json"): ["ci/test_docs_ci.py::test_the_example_of_the_json_is_what_is_printed"],
+    ("commands.md", "sh"): [
+        "test_docs_commands.py::test_the_commands_run_one_after_the_other",
+    ],
     ("formats.md", "json"): ["test_docs_pages.py::test_the_example_of_a_receipt_is_one_line"],
     ("formats.md", "text"): ["test_docs_pages.py::test_the_example_of_a_journal_is_one"],
     ("lock.md", "json"): [LOCKED],
@@ -63,6 +66,8 @@ RUN_BY = {
     ("outdated.md", "json"): [
         "e2e/test_docs_outdated.py::test_the_example_is_what_the_command_says",
     ],
+    ("pieces.md", "sh"): ["test_docs_pieces.py::test_its_commands_work"],
+    ("pieces.md", "json"): ["test_docs_pieces.py::test_the_example_begins_a_line"],
     ("plan.md", "sh"): ["test_docs_plan.py::test_its_commands_work"],
     ("plan.md", "json"): ["test_docs_plan.py::test_the_example_is_a_plan"],
     ("progress.md", "json"): [
@@ -74,7 +79,9 @@ RUN_BY = {
     ("start.md", "text"): [
         "test_starting.py::test_the_line_for_editors_on_the_page_is_the_written_one",
     ],
+    ("start.md", "zsh"): ["test_completion_zsh.py::test_tab_completes_what_begins_so"],
     ("store.md", "sh"): ["test_docs_store.py::test_a_command_of_the_page_runs"],
+    ("together.md", "yaml"): ["test_docs_commands.py::test_a_manifest_of_together_is_fetched"],
 }
 """The test of each block of a page and language, in the order of the page."""
 

@@ -4,7 +4,7 @@ import pytest
 from msgspec import structs
 
 from downloader.artifact import Artifact
-from downloader.lockfile import LockedModel, Lockfile, dump, load
+from downloader.lockfile import LockedModel, Lockfile, dump, load, with_unpacked
 from downloader.merging import merge
 
 OURS, THEIRS = "a" * 64, "b" * 64
@@ -74,3 +74,33 @@ def test_a_merged_lockfile_can_be_read() -> None:
     """It has the form that a lockfile has."""
     lockfile = merge(*(Lockfile(models={"m": each}) for each in (BARE, PINNED_A, PINNED_B)))
     assert load(dump(lockfile)).models["m"] == BOTH
+
+
+ROOT = "c" * 64
+
+
+def with_root(of: LockedModel) -> LockedModel:
+    """Return a model whose first file has a root too."""
+    first, *others = of.files
+    return structs.replace(of, files=(structs.replace(first, root=ROOT), *others))
+
+
+def test_a_root_of_the_same_bytes_is_kept() -> None:
+    """Where another run pinned a file meanwhile, our root of those very bytes goes beside it."""
+    told = structs.replace(PINNED_A, files=(*with_root(PINNED_A).files[:1], file("b", OURS)))
+    assert merged(BARE, told, BOTH) == with_root(BOTH)
+
+
+def test_a_root_of_other_bytes_is_dropped() -> None:
+    """Where another run pinned other bytes first, theirs stay, and our root of ours goes."""
+    assert merged(BARE, with_root(PINNED_A), RIVAL) == RIVAL
+
+
+def test_a_file_unpacked_again_keeps_its_root() -> None:
+    """The same file out of the same archive has the root that it had; another has none."""
+    archive = file("a.tar")
+    before = model(*with_root(model(file("x", OURS, "a.tar"))).files, archive=archive)
+    locked = Lockfile(models={"m": before})
+    same = with_unpacked(locked, "m", archive, [file("x", OURS, "a.tar")])
+    other = with_unpacked(locked, "m", archive, [file("x", THEIRS, "a.tar")])
+    assert [each.models["m"].files[0].root for each in (same, other)] == [ROOT, None]

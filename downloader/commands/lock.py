@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from downloader.commands.command import command, flag, session
+from downloader.commands.command import command, flag, session, wanted_models
 from downloader.errors import ModelmakeError
 from downloader.failing import failing
 from downloader.runtime import current
@@ -17,12 +17,18 @@ def task_lock() -> dict[str, Any]:
         flag("check", "write nothing, and fail when models.lock is stale"),
         flag("upgrade", "look also for newer checkpoints and changed files upstream"),
         flag("allow-downgrade", "with --upgrade: take also what is older than the lock"),
+        flag(
+            "pieces",
+            "also note the pieces of large files that are here, so that they can be checked",
+        ),
         takes_names=True,
     )
 
 
 @failing
-def lock(names: list[str], *, check: bool, upgrade: bool, allow_downgrade: bool) -> None:
+def lock(
+    names: list[str], *, check: bool, upgrade: bool, allow_downgrade: bool, pieces: bool
+) -> None:
     """Bring models.lock up to date, or only look whether it is."""
     from downloader import lock_check, locking  # noqa: PLC0415 - imports requests
     from downloader.relocking import Wish  # noqa: PLC0415
@@ -40,3 +46,7 @@ def lock(names: list[str], *, check: bool, upgrade: bool, allow_downgrade: bool)
     if not is_told:
         about = f" for {', '.join(names)}" if names else ""
         say(f"{project.lock_path.name} is up to date{about}.")
+    if pieces and not check:
+        from downloader.piecing import add_pieces  # noqa: PLC0415 - reads whole files
+
+        add_pieces(project, wanted_models(names), say, current().stop)

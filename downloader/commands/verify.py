@@ -32,6 +32,7 @@ def task_verify() -> dict[str, Any]:
 @failing
 def verify(names: list[str], *, repair: bool = False) -> None:
     """Hash every file of the named models, or of all that are here, and tell what is bad."""
+    from downloader.known_layers import KnownLayers  # noqa: PLC0415
     from downloader.leftovers import extra  # noqa: PLC0415 - the no-op run has no use for it
     from downloader.meter import Meter  # noqa: PLC0415
     from downloader.verify import verify as judged  # noqa: PLC0415
@@ -39,7 +40,7 @@ def verify(names: list[str], *, repair: bool = False) -> None:
     models = wanted_models(names)
     known = _locked(models)
     meter = Meter("verifying")
-    verdicts = judged(known, meter, current().stop)
+    verdicts = judged(known, meter, current().stop, KnownLayers(current().project, tell).find)
     verdicts += extra(known, current().project.models())
     _tell(verdicts)
     bad = [each for each in verdicts if each.is_bad]

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from downloader.durable import naming
+from downloader.durable import naming, write_file
 from downloader.errors import StoreError
 from downloader.finding import StopCheck
 from downloader.looks import is_same, look, looks_same
@@ -68,6 +68,20 @@ class Store:
     def path(self, sha256: str) -> Path:
         """Return where the blob of this digest is, if it is there."""
         return self._layout.blob(sha256)
+
+    def layer_path(self, root: str) -> Path:
+        """Return where the piece layer of this Merkle root is, if it is there."""
+        return self._layout.layer(root)
+
+    def put_layer(self, root: str, text: bytes) -> None:
+        """Keep a piece layer; raises StoreError where the disk refuses."""
+        path = self._layout.layer(root)
+        self._layout.make_room(path.parent)
+        write_file(path, text)
+
+    def roots(self) -> Iterator[str]:
+        """Yield the roots of all layers; raises StoreError where they cannot be listed."""
+        return self._layout.roots()
 
     def has(self, sha256: str) -> bool:
         """Whether there is such a blob; its bytes are not looked at."""

@@ -15,7 +15,8 @@ from downloader.errors import StoreError
 from downloader.quarantine import FOLDER as QUARANTINE
 
 BLOBS = "sha256"
-OWN = (BLOBS, QUARANTINE, "records", "growing", "projects")
+LAYERS = "pieces"
+OWN = (BLOBS, QUARANTINE, LAYERS, "records", "growing", "projects")
 """What is read and written without a further look."""
 DIGEST = re.compile("[0-9a-f]{64}")
 FORMAT = b"1\n"
@@ -95,6 +96,21 @@ class Layout:
                     is_blob = DIGEST.fullmatch(each.name) and each.name[:2] == shard.name
                     if is_blob and each.is_file(follow_symlinks=False):
                         yield each.name
+
+    def layer(self, root: str) -> Path:
+        """Return where the piece layer of a root is, if it is there."""
+        return self.root / LAYERS / root
+
+    def roots(self) -> Iterator[str]:
+        """Yield the roots of all layers; what is none of ours is passed over.
+
+        Raises:
+            StoreError: They cannot be listed.
+        """
+        with naming(self.root, "list"), contextlib.suppress(FileNotFoundError):
+            for each in os.scandir(self.root / LAYERS):
+                if DIGEST.fullmatch(each.name) and each.is_file(follow_symlinks=False):
+                    yield each.name
 
     def _check_format(self) -> None:
         file = self.root / "format"

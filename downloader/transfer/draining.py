@@ -105,10 +105,14 @@ class Drain:
     def _put(self, buffer: memoryview, count: int, segment: Segment) -> memoryview:
         if self._line.stop.is_set():
             raise Interrupted(f"{self.partial.binding.path} was interrupted.")
-        spare = self.partial.put(segment.position, buffer, count)
+        position = segment.position
         wanted = self.segments.advance(segment, count)
         with self._counting:
             self.moved_bytes += count
+        # What a cut gave to another connection is left to that one: each byte is written once.
+        spare = self.partial.put(position, buffer, wanted) if wanted else buffer
+        if self.partial.judge.is_hopeless:
+            raise self._expectation.wrong_pieces([])
         self._observer.moved(wanted)
         self._line.throttle.pay(count, self._line.stop)
         return spare

@@ -1,9 +1,12 @@
 """What a file must turn out to be: by the lock, or else by what the server says of it."""
 
+from collections.abc import Sequence
+
 from downloader.artifact import Artifact
 from downloader.errors import BadResponse, DigestMismatch, SizeMismatch
 from downloader.transfer.head import Head, is_strong
 from downloader.transfer.partial import Partial
+from downloader.transfer.ranges import Range, merge
 from downloader.transfer.refusals import check_body_start, excerpt, page_in_place_of
 from downloader.transfer.reply import Reply
 from downloader.transfer.resuming import refuse_coding
@@ -11,6 +14,7 @@ from downloader.transfer.resuming import refuse_coding
 START_BYTES = 512
 MOST_START_BYTES = 64 << 10
 """What came along with them is taken in the same step: all of a small file."""
+SPANS_TOLD = 3
 UNREADABLE = "\ufffd"
 """What stands for bytes that are no text: nobody learns anything from those."""
 
@@ -70,9 +74,9 @@ class Expectation:
         size = partial.binding.size
         if size is not None and partial.have != size:
             raise self.wrong_size(partial.have, size)
-        wanted, got, kind = self._artifact.sha256, partial.sha256, "sha256"
-        if wanted is None and partial.md5 is not None:
-            wanted, got, kind = self._md5, partial.md5, "md5"
+        wanted, got, kind = self._artifact.sha256, partial.judge.sha256, "sha256"
+        if wanted is None and partial.judge.md5 is not None:
+            wanted, got, kind = self._md5, partial.judge.md5, "md5"
         if wanted is not None and wanted != got:
             raise DigestMismatch(
                 f"{self._place} gave {partial.have:,} bytes with {kind}:{got}, "
@@ -86,6 +90,23 @@ class Expectation:
         return SizeMismatch(
             f"{self._place} gives {got:,} bytes{or_more}, and {wanted:,} are wanted for "
             f"{self._artifact.path}{self._what_it_looks_like()}."
+        )
+
+    def wrong_pieces(self, spans: Sequence[Range]) -> DigestMismatch:
+        """Return the error for pieces that proved wrong.
+
+        Args:
+            spans: Where they lie, after they were fetched again; none where all that came is wrong.
+        """
+        told = "others than models.lock means"
+        if spans := merge(spans):
+            where = ", ".join(f"{start:,}-{stop - 1:,}" for start, stop in spans[:SPANS_TOLD])
+            more = ", …" * (len(spans) > SPANS_TOLD)
+            told = f"wrong ones each time at {where}{more}, and right ones elsewhere"
+        return DigestMismatch(
+            f"{self._place} gave bytes of {self._artifact.path}, {told}"
+            f"{self._what_it_looks_like() * (not spans)}.",
+            hint=self._what_to_do() if not spans else "The server, or what is between, damages it.",
         )
 
     def _look_at_start(self, reply: Reply, most_bytes: int) -> None:

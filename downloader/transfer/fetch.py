@@ -30,6 +30,7 @@ from downloader.errors import (
     StoreError,
     TransferError,
 )
+from downloader.merkle import Layer
 from downloader.progress import Observer, Silent
 from downloader.settings import Settings
 from downloader.transfer.journal import binding_for
@@ -62,6 +63,7 @@ class Job:
         found: Called when no other process can be at the file any more, before anything is asked
             for: the SHA-256 of a target that one of them made right meanwhile, else None.
         placed: Called with the target's SHA-256 once it is in place, while the others wait.
+        layer: Returns the file's piece layer, where models.lock has its root and the layer is here.
     """
 
     artifact: Artifact
@@ -70,6 +72,7 @@ class Job:
     workspace: Path
     found: Callable[[], str | None] = lambda: None
     placed: Callable[[str], object] = lambda _sha256: None
+    layer: Callable[[], Layer | None] = lambda: None
 
     @property
     def partial(self) -> Path:
@@ -157,7 +160,7 @@ class Fetcher:
     ) -> Fetched:
         binding = binding_for(job.artifact, location)
         turn = Turn(self._line.stop, observer.notice)
-        with Partial(job.partial.parent, binding, turn, self._room) as partial:
+        with Partial(job.partial.parent, binding, turn, self._room, job.layer()) as partial:
             wait_until_free(job.target, turn)
             if sha256 := job.found():
                 partial.reset()
@@ -166,16 +169,16 @@ class Fetcher:
                     size = job.target.stat().st_size
                 return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
             partial.claim_room()
+            partial.seed(job.target)
             receiver = Receiver(self._line, job.artifact, location, observer)
             try:
                 self._receive_verified(receiver, partial)
             except IntegrityError as error:
                 raise partial.set_aside(job.workspace, error) from None
             partial.commit(place)
-            job.placed(partial.sha256)
-            return Fetched(
-                size=partial.have, sha256=partial.sha256, moved_bytes=receiver.moved_bytes
-            )
+            sha256 = partial.judge.sha256
+            job.placed(sha256)
+            return Fetched(size=partial.have, sha256=sha256, moved_bytes=receiver.moved_bytes)
 
     def _receive_verified(self, receiver: Receiver, partial: Partial) -> None:
         """Fill the partial with verified bytes, starting over once where versions may be mixed.
@@ -190,7 +193,8 @@ class Fetcher:
                 self._receive_all(receiver, partial)
                 receiver.verify(partial)
             except (IntegrityError, UnusableRange) as error:
-                is_mixed = partial.is_joined or isinstance(error, (RemoteChanged, UnusableRange))
+                is_joined = partial.is_joined and not partial.judge.has_pieces
+                is_mixed = is_joined or isinstance(error, (RemoteChanged, UnusableRange))
                 if not (may_start_over and is_mixed):
                     raise
                 partial.reset()

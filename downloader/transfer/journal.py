@@ -37,11 +37,17 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     validator: str | None
     """The server's strong ETag, exactly as received."""
 
-    def admits(self, found: "Binding") -> bool:
-        """Whether bytes that a journal binds to `found` are of the file that is wanted now."""
+    def admits(self, found: "Binding", *, anywhere: bool = False) -> bool:
+        """Whether bytes that a journal binds to `found` are of the file that is wanted now.
+
+        Args:
+            found: What the journal says.
+            anywhere: They may have come from another place too: each piece is checked.
+        """
         sizes = {found.size, self.size} - {None}
-        same_file = (found.path, found.place, found.sha256) == (self.path, self.place, self.sha256)
-        return found.can_resume and same_file and len(sizes) <= 1
+        same_file = (found.path, found.sha256) == (self.path, self.sha256)
+        same_place = anywhere or found.place == self.place
+        return found.can_resume and same_file and same_place and len(sizes) <= 1
 
     @property
     def can_resume(self) -> bool:
@@ -95,6 +101,31 @@ class Journal:
             text = self.path.read_bytes()
         self._is_torn = not text.endswith(b"\n")
         return load(text)
+
+    def take_over(
+        self, wanted: Binding, length: int, *, anywhere: bool
+    ) -> tuple[Binding, list[Range]] | None:
+        """Return what a partial may go on from, and let the journal say that and no more.
+
+        Args:
+            wanted: What the bytes are to belong to.
+            length: How many bytes the partial has on the disk.
+            anywhere: As in `Binding.admits`.
+
+        Returns:
+            What they belong to and which they are; None where none are vouched for.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        found = self.read()
+        ranges = vouched(found, wanted, length, anywhere=anywhere)
+        if found is None or not ranges:
+            return None
+        taken = found[0] if wanted.admits(found[0]) else wanted, ranges
+        if taken != found:
+            self.replace(*taken)  # no later tear may bring its lines back
+        return taken
 
     def note(self, binding: Binding, ranges: Sequence[Range]) -> None:
         """Add a line; the first one is preceded by the binding.
@@ -162,15 +193,22 @@ def load(text: bytes) -> tuple[Binding, list[Range]] | None:
     return parsed.binding, _last_ranges(lines[:-1])  # what follows the last line end is torn
 
 
-def vouched(found: tuple[Binding, list[Range]] | None, wanted: Binding, length: int) -> list[Range]:
+def vouched(
+    found: tuple[Binding, list[Range]] | None,
+    wanted: Binding,
+    length: int,
+    *,
+    anywhere: bool = False,
+) -> list[Range]:
     """Return which ranges of a partial may be taken over; none where it is of something else.
 
     Args:
         found: What its journal says.
         wanted: What the bytes are to belong to.
         length: How many bytes the partial has on the disk.
+        anywhere: As in `Binding.admits`.
     """
-    if found is None or not wanted.admits(found[0]):
+    if found is None or not wanted.admits(found[0], anywhere=anywhere):
         return []
     return [Range(start, min(stop, length)) for start, stop in found[1] if start < length]
 

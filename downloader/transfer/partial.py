@@ -8,23 +8,23 @@ import contextlib
 import os
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import msgspec
 
 from downloader.durable import make_folder, naming
 from downloader.errors import IntegrityError, StoreError
-from downloader.hashing import new_md5, new_sha256
+from downloader.merkle import Layer
 from downloader.positioned import write_at
-from downloader.quarantine import set_aside
 from downloader.transfer.checkpoints import Checkpoints
-from downloader.transfer.hasher import Follower, InlineHasher, follower_for
-from downloader.transfer.journal import Binding, Journal, vouched
+from downloader.transfer.hasher import Follower, InlineHasher
+from downloader.transfer.journal import Binding, Journal
+from downloader.transfer.judging import judge_of
 from downloader.transfer.locked_file import is_same_file, open_locked, partial_name
 from downloader.transfer.placing import Place
 from downloader.transfer.preflight import Room
-from downloader.transfer.ranges import Range, first_gap, merge, prefix, total
+from downloader.transfer.ranges import Range, merge, prefix, total, without
+from downloader.transfer.seeding import copied
 from downloader.transfer.turn import Turn
 
 
@@ -36,26 +36,32 @@ class Partial:
         binding: What is wanted.
         turn: Waits while another process has the partial.
         room: Is told what is still to be written.
+        layer: The file's piece layer, where models.lock has its root.
 
     Attributes:
         ranges: What is written, merged.
         is_joined: Whether they came in more replies than one: versions could be mixed.
         binding: What they belong to.
+        judge: What they prove to be.
     """
 
     def __init__(
-        self, folder: Path, binding: Binding, turn: Turn | None = None, room: Room | None = None
+        self,
+        folder: Path,
+        binding: Binding,
+        turn: Turn | None = None,
+        room: Room | None = None,
+        layer: Layer | None = None,
     ) -> None:
         make_folder(folder)
         self._name = folder / partial_name(binding.path)
-        self._room = room or Room()
+        self._room, self._turn, self._layer = room or Room(), turn or Turn(), layer
         with naming(self._name, "open"):
-            self._descriptor, self._path = open_locked(self._name, turn or Turn())
+            self._descriptor, self._path = open_locked(self._name, self._turn)
         self._journal = Journal(self._path.with_suffix(".journal"))
         self._checkpoints = Checkpoints(self._descriptor, self._journal)
         self._wanted = self.binding = binding
         self._follower: Follower = InlineHasher(-1, ())
-        self._sha256, self._md5 = new_sha256(), new_md5()
         self.ranges: list[Range] = []
         self.is_joined = self._is_placed = self._is_gone = False
         self._changing = threading.Lock()
@@ -79,21 +85,6 @@ class Partial:
     def is_complete(self) -> bool:
         """Whether all bytes of a file of known length are there; an empty one must be asked for."""
         return self.have > 0 and self.have == self.binding.size
-
-    @property
-    def first_gap(self) -> Range:
-        """The first range that is missing; it ends at 0 where the file's length is not known."""
-        return first_gap(self.ranges, self.binding.size or 0)
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of what is there, in hex."""
-        return self._sha256.hexdigest()
-
-    @property
-    def md5(self) -> str | None:
-        """MD5 of what is there, in hex; None where a SHA-256 is known and makes it needless."""
-        return None if self.binding.sha256 else self._md5.hexdigest()
 
     def buffer(self) -> memoryview:
         """Return a buffer to receive into."""
@@ -133,6 +124,14 @@ class Partial:
         with naming(self._path, "read back"):
             self._follower.finish()
 
+    def drop_wrong(self) -> list[Range]:
+        """Forget pieces that proved wrong; return where. Raises StoreError as `put`."""
+        if wrong := self.judge.take_wrong():
+            with naming(self._path, "write"), self._changing:
+                self.ranges = without(self.ranges, wrong)
+                self._checkpoints.add(self.binding, self.ranges)
+        return wrong
+
     def claim_room(self) -> None:
         """See that what is missing fits on the disk, as far as the length is known.
 
@@ -141,6 +140,13 @@ class Partial:
         """
         if self.binding.size is not None:
             self._room.claim(self._name, self._missing_bytes)
+
+    def seed(self, source: Path) -> None:
+        """Begin with a file's bytes where pieces tell which are right; Interrupted as `settle`."""
+        if self.judge.has_pieces and not self.ranges and (size := self.binding.size):
+            if copied(source, self._descriptor, size, self._turn):
+                self.ranges = [Range(0, size)]
+            self._follow(0)
 
     def bind(self, validator: str | None, size: int | None) -> None:
         """Say which version of the file, and of what length, the bytes from now on belong to.
@@ -166,9 +172,8 @@ class Partial:
     def _follow(self, have: int) -> None:
         """Begin the digests anew, over the first `have` bytes and what will follow them."""
         self._follower.close()
-        self._sha256, self._md5 = new_sha256(), new_md5()
-        hashes = (self._sha256,) if self.binding.sha256 else (self._sha256, self._md5)
-        self._follower = follower_for(self._descriptor, hashes, self.binding.size)
+        self.judge = judge_of(self._descriptor, self.binding, self._layer, self.ranges, self._turn)
+        self._follower = self.judge.follower
         with naming(self._path, "read"):
             self._follower.reach(have)
 
@@ -180,7 +185,7 @@ class Partial:
         """
         with naming(self._path, "write"):
             self._checkpoints.sync(os.fsync)
-        self._is_gone = place.take(self._descriptor, self._path, self.sha256)
+        self._is_gone = place.take(self._descriptor, self._path, self.judge.sha256)
         self._is_placed = True
         self._journal.remove()
 
@@ -190,21 +195,16 @@ class Partial:
         Raises:
             StoreError: The disk refused.
         """
-        if not self.have:
-            return error
-        told = set_aside(self._path, workspace, self.have, self.sha256)
-        self._journal.remove()
+        self.drop_wrong()
+        told = self.judge.set_aside(self._path, workspace, self.have)
+        if not self.judge.has_pieces:
+            self._journal.remove()
         return type(error)(str(error), hint=f"{told} {error.hint}".strip())
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what can be resumed, remove what cannot; never hide the block's own error."""
         self._follower.close()
         with contextlib.suppress(OSError, StoreError):
@@ -215,24 +215,23 @@ class Partial:
                 else:
                     self._path.unlink()
                     self._journal.remove()
-        with contextlib.suppress(*(StoreError,) if error else ()):
+        with contextlib.suppress(*(StoreError,) if kind else ()):
             self._close()
 
     def _take_over(self) -> None:
         """Go on from what an earlier run left, as far as its journal vouches for it."""
-        found = self._journal.read()
         with naming(self._path, "look at"):
             length = os.fstat(self._descriptor).st_size
-        ranges = vouched(found, self.binding, length)
-        if found is None or not ranges:
-            if length or self._journal.is_there:
-                self.reset()  # a journal of no bytes would name its version for other bytes to come
+        taken = self._journal.take_over(self._wanted, length, anywhere=self._layer is not None)
+        if taken is None and not length and not self._journal.is_there:
+            self._follow(0)
             return
+        if taken is None:
+            self.reset()  # a journal of no bytes would name its version for other bytes to come
+            return
+        self.binding, self.ranges = taken
         with naming(self._path, "read"):
-            os.ftruncate(self._descriptor, ranges[-1].stop)
-        if ranges != found[1]:
-            self._journal.replace(found[0], ranges)  # no later tear may bring its lines back
-        self.binding, self.ranges = found[0], ranges
+            os.ftruncate(self._descriptor, self.ranges[-1].stop)
         self._checkpoints.noted_bytes = self.present
         self.is_joined = True
         self._follow(self.have)

@@ -68,6 +68,22 @@ def merge(ranges: Iterable[Range]) -> list[Range]:
     return merged
 
 
+def without(merged: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
+    """Return what is left of merged ranges when others, merged too, are taken out of them."""
+    left = list(merged)
+    for out in taken:
+        left = [
+            part
+            for span in left
+            for part in (
+                Range(span.start, min(span.stop, out.start)),
+                Range(max(span.start, out.stop), span.stop),
+            )
+            if part.start < part.stop
+        ]
+    return left
+
+
 def prefix(ranges: Iterable[Range]) -> int:
     """Return how many bytes are there from the first byte on without a gap."""
     merged = merge(ranges)

@@ -6,6 +6,7 @@ length and version, further connections may take segments of it meanwhile (crew.
 
 import functools
 import time
+from collections import Counter
 from http import HTTPStatus
 
 from downloader.artifact import Artifact, Location
@@ -19,7 +20,7 @@ from downloader.transfer.head import Head
 from downloader.transfer.journal import Binding
 from downloader.transfer.line import Line
 from downloader.transfer.partial import Partial
-from downloader.transfer.ranges import Range
+from downloader.transfer.ranges import Range, first_gap
 from downloader.transfer.reply import Reply
 from downloader.transfer.resuming import (
     UnusableRange,
@@ -31,6 +32,8 @@ from downloader.transfer.resuming import (
 from downloader.transfer.segments import Segment
 from downloader.urls import redact
 
+TRIES = 3
+"""How often one place may give a piece wrong."""
 REPLAN = frozenset({HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
 
 
@@ -47,6 +50,7 @@ class Receiver:
         self._drains: list[Drain] = []
         self._may_share = True
         self._calls = Calls()
+        self._wrong, self._was_whole = Counter[Range](), False
 
     @property
     def moved_bytes(self) -> int:
@@ -61,7 +65,7 @@ class Receiver:
         """
         if partial.ranges and not partial.binding.can_resume:
             partial.reset()  # nothing could tell whether more bytes are of the same version
-        if partial.is_complete:
+        if partial.is_complete and self._has_right_pieces(partial):
             return
         if not self._host.enter(self._line.stop):
             raise Interrupted(f"{self._artifact.path} was interrupted.")
@@ -88,12 +92,12 @@ class Receiver:
         self._expectation.verify(partial)
 
     def _is_complete_after_one_reply(self, partial: Partial) -> bool:
-        gap = partial.first_gap
+        gap = first_gap(partial.ranges, partial.binding.size or 0)
         self._calls = Calls()
         with self._ask(gap, partial.binding) as reply:
             status = reply.head.status
             if status == HTTPStatus.OK:
-                self._expectation.begin(reply, partial, self._line.throttle.slice_bytes)
+                self._begin(reply, partial)
             elif status == HTTPStatus.PARTIAL_CONTENT and partial.ranges:
                 self._take_range(reply.head, partial, gap)
             elif is_whole_by_416(reply.head, partial.have, partial.binding.size):
@@ -102,6 +106,37 @@ class Receiver:
                 raise self._refused(reply, partial)
             self.observer.started(partial.present, partial.binding.size)
             return self._receive_from(reply, partial)
+
+    def _begin(self, reply: Reply, partial: Partial) -> None:
+        """Take a 200; the whole file again, in place of a wrong piece, only once.
+
+        Raises:
+            DigestMismatch: This place gave it whole before, with a wrong piece.
+            ModelmakeError: It is not the file.
+        """
+        if self._was_whole and self._wrong:
+            raise self._expectation.wrong_pieces(list(self._wrong))
+        self._was_whole = True
+        self._wrong.clear()
+        self._expectation.begin(reply, partial, self._line.throttle.slice_bytes)
+
+    def _has_right_pieces(self, partial: Partial) -> bool:
+        """Whether no piece of a whole file proved wrong; those that did are missing again.
+
+        Raises:
+            DigestMismatch: This place gave the same piece wrong too often.
+            StoreError: What was written cannot be read back.
+        """
+        if not partial.judge.has_pieces:
+            return True
+        partial.settle()
+        if partial.judge.is_hopeless:
+            raise self._expectation.wrong_pieces([])
+        wrong = partial.drop_wrong()
+        self._wrong.update(wrong)
+        if often := [span for span in wrong if self._wrong[span] >= TRIES]:
+            raise self._expectation.wrong_pieces(often)
+        return not wrong
 
     def _ask(self, gap: Range, binding: Binding) -> Reply:
         """Ask for the gap, and count the reply to the host as long as it is open."""
@@ -154,7 +189,11 @@ class Receiver:
                 self._calls.hang_up()
                 raise
         is_whole_reply = reply.head.status == HTTPStatus.OK
-        return is_whole_reply if size is None else partial.have == size
+        return (
+            is_whole_reply
+            if size is None
+            else partial.have == size and self._has_right_pieces(partial)
+        )
 
     def _gives_ranges(self, head: Head) -> bool:
         """Whether further connections may be tried: promised, and not yet found to be untrue.

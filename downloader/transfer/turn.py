@@ -60,6 +60,11 @@ class Turn:
             self._notice(f"waits for another process, {what}")
         return now - self._moved < STILL_SECONDS
 
+    def check(self) -> None:
+        """End what goes on where nobody waits; raises Interrupted when the user stopped the run."""
+        if self._stop.is_set():
+            raise Interrupted("Interrupted while what an earlier run left was read.")
+
     def warn_of_useless_locks(self, folder: Path) -> None:
         """Say once in a process that two of them would fetch the same bytes."""
         if _warned.acquire(blocking=False):

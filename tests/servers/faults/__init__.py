@@ -7,6 +7,7 @@
     pages        pages in place of the file: login page, XML error, LFS pointer
     ranges       206, 416 and Content-Range that do not fit the request
     validators   ETags that change, are weak, unquoted or missing
+    damage       bits that are wrong
     timing       connections that drop, stall or drip
 
 They compose: `combined(framing.endless(), chunks.chunked())`.

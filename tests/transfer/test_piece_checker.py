@@ -1,0 +1,176 @@
+"""Pieces judged while their bytes come in any order, from any thread."""
+
+import os
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from downloader.errors import Interrupted
+from downloader.hashing import BUFFER_BYTES
+from downloader.merkle import BLOCK_BYTES, Layer, layer_of, leaves, node
+from downloader.positioned import write_at
+from downloader.transfer.piece_checker import HOPELESS, PieceChecker
+from downloader.transfer.ranges import Range
+from downloader.transfer.turn import Turn
+from tests.transfer.desk import StopsAtWait
+
+PIECE = 4 * BLOCK_BYTES
+BODY = random.Random(8).randbytes(9 * PIECE + 2 * BLOCK_BYTES + 77)
+
+
+def layer_over(body: bytes, piece_bytes: int = PIECE) -> Layer:
+    """Return the layer of a file."""
+    nodes = [
+        node(leaves(memoryview(body)[at : at + piece_bytes]), piece_bytes // BLOCK_BYTES)
+        for at in range(0, len(body), piece_bytes)
+    ]
+    return layer_of(b"".join(nodes), len(body), piece_bytes)
+
+
+LAYER = layer_over(BODY)
+
+
+@pytest.fixture(scope="module")
+def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Give an open file, empty at first."""
+    opened = os.open(tmp_path_factory.mktemp("pieces") / "file", os.O_RDWR | os.O_CREAT)
+    yield opened
+    os.close(opened)
+
+
+@contextmanager
+def checking(
+    descriptor: int, *present: Range, body: bytes = BODY, turn: Turn | None = None
+) -> Iterator[PieceChecker]:
+    """Give a checker of a file that has these ranges of the body."""
+    os.ftruncate(descriptor, 0)
+    for span in present:
+        write_at(descriptor, memoryview(body)[span.start : span.stop], span.start)
+    checker = PieceChecker(descriptor, LAYER, present, turn or Turn())
+    try:
+        yield checker
+    finally:
+        checker.close()
+
+
+def give(checker: PieceChecker, descriptor: int, span: Range, body: bytes = BODY) -> None:
+    """Write a range and hand it over, a buffer at a time."""
+    for at in range(span.start, span.stop, BUFFER_BYTES):
+        data = body[at : min(at + BUFFER_BYTES, span.stop)]
+        buffer = checker.buffer()
+        buffer[: len(data)] = data
+        write_at(descriptor, buffer[: len(data)], at)
+        checker.hand_over(at, buffer, len(data))
+
+
+cuts = st.lists(st.integers(1, len(BODY) - 1), max_size=20, unique=True)
+
+
+@given(
+    cuts=cuts,
+    order=st.randoms(use_true_random=False),
+    wrong=st.none() | st.integers(0, len(BODY) - 1),
+    old=st.integers(0, 5),
+)
+def test_any_order_tells_the_wrong_piece(
+    descriptor: int, cuts: list[int], order: random.Random, wrong: int | None, old: int
+) -> None:
+    """Wherever replies begin and end, and whatever was there: the piece of a wrong bit is told."""
+    spans = [Range(*pair) for pair in pairwise([0, *sorted(cuts), len(BODY)])]
+    body = bytearray(BODY)
+    if wrong is not None:
+        body[wrong] ^= 1
+    order.shuffle(spans)
+    present = sorted(spans[:old])
+    with checking(descriptor, *present, body=bytes(body)) as checker:
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(lambda span: give(checker, descriptor, span, bytes(body)), spans[old:]))
+        checker.finish()
+        assert checker.is_right == (wrong is None)
+        expected = [] if wrong is None else [Range(*LAYER.span(wrong // PIECE))]
+        assert checker.take_wrong() == expected
+        for span in expected:
+            give(checker, descriptor, span)
+        checker.finish()
+        assert checker.is_right
+        assert checker.take_wrong() == []
+
+
+def test_a_missing_byte_is_not_right(descriptor: int) -> None:
+    """A file with a gap is not right, and no piece of it is wrong."""
+    with checking(descriptor) as checker:
+        give(checker, descriptor, Range(0, len(BODY) - 1))
+        checker.finish()
+        assert not checker.is_right
+        assert checker.take_wrong() == []
+
+
+def test_another_file_is_told_early(descriptor: int) -> None:
+    """A few pieces show that nothing right will come."""
+    other = random.Random(9).randbytes(len(BODY))
+    with checking(descriptor) as checker:
+        give(checker, descriptor, Range(0, (HOPELESS - 1) * PIECE), other)
+        checker.finish()
+        assert not checker.is_hopeless
+        give(checker, descriptor, Range((HOPELESS - 1) * PIECE, HOPELESS * PIECE), other)
+        checker.finish()
+        assert checker.is_hopeless
+
+
+def test_what_an_earlier_run_left_does_not_tell_of_the_server(descriptor: int) -> None:
+    """However much of it is wrong, what comes now may be right."""
+    other = random.Random(9).randbytes(len(BODY))
+    with checking(descriptor, Range(0, len(BODY)), body=other) as checker:
+        checker.finish()
+        assert len(checker.take_wrong()) == LAYER.count
+        assert not checker.is_hopeless
+        give(checker, descriptor, Range(0, len(BODY)))
+        checker.finish()
+        assert checker.is_right
+
+
+def test_without_a_further_thread_the_receiving_one_hashes(
+    descriptor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system that has no thread left costs time and nothing else."""
+
+    def refuses(_thread: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", refuses)
+    with checking(descriptor, Range(0, PIECE)) as checker:
+        give(checker, descriptor, Range(PIECE, len(BODY)))
+        checker.finish()
+        assert checker.is_right
+
+
+def test_a_stopped_run_does_not_read_on(descriptor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading back what was left ends when the run is stopped."""
+    monkeypatch.setattr(PieceChecker, "_started", lambda _self, _count: [])
+    stop = StopsAtWait()
+    stop.set()
+    whole = Range(0, len(BODY))
+    with checking(descriptor, whole, turn=Turn(stop)) as checker, pytest.raises(Interrupted):
+        checker.finish()
+
+
+def test_what_cannot_be_read_back_is_an_error(tmp_path: Path) -> None:
+    """A disk that refuses to be read ends in its error, and not in a right file."""
+    path = tmp_path / "write only"
+    path.write_bytes(BODY)
+    opened = os.open(path, os.O_WRONLY)
+    checker = PieceChecker(opened, LAYER, [Range(0, len(BODY))], Turn())
+    try:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            checker.finish()
+        assert not checker.is_right
+    finally:
+        checker.close()
+        os.close(opened)
