@@ -267,15 +267,21 @@ def test_options_after_the_names(project: Project, old: Path, late: list[str]) -
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [[], ["--from", "nowhere"], ["--from", ".", "nope"], ["m", "--from"], ["m", "--hardlink=no"]],
+    ("arguments", "status"),
+    [
+        ([], 1),
+        (["--from", "nowhere"], 1),
+        (["--from", ".", "nope"], 1),
+        (["m", "--from"], 3),
+        (["m", "--hardlink=no"], 3),
+    ],
 )
-def test_a_slip_is_told(project: Project, arguments: list[str]) -> None:
+def test_a_slip_is_told(project: Project, arguments: list[str], status: int) -> None:
     """Without a folder, with one that is not there, or an unknown model: one line what to do."""
     project.declare({"m": entry(CONTENTS)})
 
     run = project.doit("adopt", *arguments)
 
-    assert run.status == 1
+    assert run.status == status
     assert "Traceback" not in run.text
     assert len(run.error_lines) <= 3
