@@ -8,7 +8,6 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 from downloader.errors import StoreError
 
@@ -38,12 +37,7 @@ class naming:  # noqa: N801 - used as a function; a generator would cost more, a
     def __enter__(self) -> None:
         """Begin the block."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Raise StoreError in place of an OSError."""
         if isinstance(error, OSError):
             raise self._named(error) from error

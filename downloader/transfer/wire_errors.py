@@ -8,7 +8,6 @@ import http.client
 import re
 import ssl
 from collections.abc import Iterator
-from types import TracebackType
 
 import requests
 import urllib3
@@ -54,12 +53,7 @@ class translated:  # noqa: N801 - used as a function; a generator would cost mor
     def __enter__(self) -> None:
         """Begin the block."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Raise ours in place of a foreign error."""
         if isinstance(error, FOREIGN):
             place = redact(self._url)
