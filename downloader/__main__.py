@@ -36,7 +36,7 @@ def _init(folder: Path) -> None:
 
 
 def _schema() -> None:
-    from downloader import schema  # noqa: PLC0415 - as above
+    from downloader.manifest import schema  # noqa: PLC0415 - as above
 
     say(schema.text().rstrip())
 

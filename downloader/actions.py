@@ -14,15 +14,15 @@ from doit.exceptions import TaskFailed
 
 from downloader import receipts
 from downloader.commands.command import session
-from downloader.durable import naming
+from downloader.disk.durable import naming
+from downloader.disk.private_folder import private_folder
 from downloader.errors import LockError, ModelmakeError
 from downloader.failing import Values, failing
-from downloader.private_folder import private_folder
 from downloader.runtime import current
 from downloader.streams import say, tell
 
 if TYPE_CHECKING:
-    from downloader.syncing import Outcome
+    from downloader.syncing.syncing import Outcome
 
 
 @failing
@@ -105,7 +105,7 @@ def fetch_asked(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
 @failing
 def lock_outlined() -> None:
     """Bring models.lock up to date before files are fetched, as far as that needs no provider."""
-    from downloader import locking  # noqa: PLC0415 - imports requests
+    from downloader.lock import locking  # noqa: PLC0415 - imports requests
 
     try:
         lines = locking.lock_outlined(current().project, current().syncer.transport)
@@ -120,7 +120,7 @@ def lock_asked(name: str) -> None:
 
     doit counts a failed task_dep as an error of the build (status 2), and it is one of a model (1).
     """
-    from downloader import locking  # noqa: PLC0415 - imports requests
+    from downloader.lock import locking  # noqa: PLC0415 - imports requests
 
     runtime = current()
     try:

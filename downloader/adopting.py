@@ -2,7 +2,7 @@
 
     here, or in the store           as `doit` would
     in the folder that is named     found (finding.py), then reflinked, linked or copied
-    in a bundle's tar               written out one by one (bundles.py), then linked
+    in a bundle's tar               written out one by one (bundling/bundles.py), then linked
     in an archive that was found    unpacked
 
 The way of a file is that of a fetch: claim, place, receipt, pin, store. Nothing is ever dialled.
@@ -14,18 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from downloader import bundles
 from downloader.artifact import Artifact
-from downloader.durable import make_folder
+from downloader.bundling import bundles
+from downloader.disk.durable import make_folder
+from downloader.disk.private_folder import private_folder
 from downloader.errors import Interrupted, ModelmakeError, StoreError
 from downloader.finding import Found, Search, StopCheck, key
-from downloader.linker import LINKING, way
 from downloader.model import Model
-from downloader.private_folder import private_folder
 from downloader.progress import bytes_text
 from downloader.project import Project
 from downloader.store import has_reflinks
-from downloader.syncing import Outcome, Syncer
+from downloader.syncing.linker import LINKING, way
+from downloader.syncing.syncing import Outcome, Syncer
 from downloader.transfer.preflight import Room
 
 AT_ONCE = 8

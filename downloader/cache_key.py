@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from downloader.disk.private_folder import PRIVATE_FOLDER
 from downloader.errors import LockError, ModelmakeError
 from downloader.model import Model
-from downloader.private_folder import PRIVATE_FOLDER
 from downloader.project import Project
 
 PREFIX = "modelmake-v1-"

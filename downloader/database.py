@@ -11,7 +11,7 @@ from typing import Any
 from doit.dependency import DatabaseException, JsonDB
 
 from downloader import options, receipts
-from downloader.durable import write_file
+from downloader.disk.durable import write_file
 from downloader.errors import ModelmakeError
 from downloader.runtime import current
 from downloader.selection import is_ours

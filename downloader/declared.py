@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from downloader.entries import AnyEntry
 from downloader.errors import ManifestError, SourceError, StoreError
-from downloader.lockfile import LockedModel
+from downloader.lock.lockfile import LockedModel
+from downloader.manifest.entries import AnyEntry
 from downloader.version import __version__
 
 FORMAT = 2
@@ -83,8 +83,8 @@ def _cached(cache: Path, binding: str) -> list[Declared] | None:
 
 
 def _compiled(text: bytes, name: str, binding: str, cache: Path) -> list[Declared]:
-    from downloader import manifest  # noqa: PLC0415 - only a changed manifest is parsed
-    from downloader.durable import write_file  # noqa: PLC0415
+    from downloader.disk.durable import write_file  # noqa: PLC0415
+    from downloader.manifest import manifest  # noqa: PLC0415 - only a changed manifest is parsed
 
     _give_schema(text, cache.parent)
     models = [_declared(key, entry) for key, entry in manifest.load(text, name).models.items()]
@@ -99,7 +99,7 @@ def _give_schema(text: bytes, private: Path) -> None:
 
     It is not in git: so a fresh clone gets it here, and an older one that of this program.
     """
-    from downloader import schema  # noqa: PLC0415
+    from downloader.manifest import schema  # noqa: PLC0415
 
     if schema.is_named_in(text):
         with contextlib.suppress(StoreError):
@@ -107,7 +107,8 @@ def _give_schema(text: bytes, private: Path) -> None:
 
 
 def _declared(name: str, entry: AnyEntry) -> Declared:
-    from downloader import manifest, resolve  # noqa: PLC0415
+    from downloader.lock import resolve  # noqa: PLC0415
+    from downloader.manifest import manifest  # noqa: PLC0415
 
     outlined: LockedModel | None = None
     is_known = False

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from downloader.artifact import Artifact
-from downloader.durable import BINARY, NO_FOLLOW
+from downloader.disk.durable import BINARY, NO_FOLLOW
+from downloader.disk.hashing import Hash, cores, feed, new_md5, new_sha256
+from downloader.disk.looks import looks_same
+from downloader.disk.walking import files_at, is_cached, shown
 from downloader.errors import StoreError
-from downloader.hashing import Hash, cores, feed, new_md5, new_sha256
-from downloader.looks import looks_same
 from downloader.progress import bytes_text, counted
-from downloader.walking import files_at, is_cached, shown
 
 LOOKING = os.O_RDONLY | NO_FOLLOW | BINARY | getattr(os, "O_NONBLOCK", 0)  # a FIFO would block
 STEP_BYTES = 64 << 20

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from downloader import receipts
+from downloader.disk.private_folder import PRIVATE_FOLDER
 from downloader.model import Model
-from downloader.private_folder import PRIVATE_FOLDER
 from downloader.progress import counted
 from downloader.verdict import EXTRA, Verdict, kind
 

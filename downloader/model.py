@@ -8,7 +8,7 @@ from downloader import freshness, receipts
 from downloader.artifact import Artifact
 from downloader.declared import Declared
 from downloader.freshness import NOT_UNPACKED, Rule
-from downloader.lockfile import LockedModel
+from downloader.lock.lockfile import LockedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

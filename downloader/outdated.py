@@ -1,8 +1,9 @@
 """What upstream has, beside what is locked: newer, gone, not allowed. Nothing is written.
 
 What is called newer is exactly what `doit lock --upgrade` would change: the same questions are put
-to the same servers, and the same rules judge the answers (resolve.py). Told beside it is what that
-command leaves as it is: a pinned file whose server shows another now, and what is there no more.
+to the same servers, and the same rules judge the answers (lock/resolve.py). Told beside it is what
+that command leaves as it is: a pinned file whose server shows another now, and what is there no
+more.
 """
 
 import functools
@@ -13,11 +14,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from downloader import lock_changes, resolve
 from downloader.artifact import Artifact
 from downloader.at_once import at_once
 from downloader.declared import Declared
-from downloader.entries import AnyEntry
 from downloader.errors import (
     AccessDenied,
     Interrupted,
@@ -26,12 +25,14 @@ from downloader.errors import (
     SettingError,
     SourceError,
 )
-from downloader.lockfile import LockedModel
+from downloader.lock import lock_changes, resolve
+from downloader.lock.lockfile import LockedModel
+from downloader.lock.probing import Dead, Failure, Prober
+from downloader.lock.relocking import is_current
+from downloader.manifest.entries import AnyEntry
 from downloader.outlook import STATES, File, Outlook, State, compared, side
-from downloader.probing import Dead, Failure, Prober
 from downloader.progress import counted
 from downloader.project import Project
-from downloader.relocking import is_current
 from downloader.sources.registry import asking_source_for, source_for, source_name
 from downloader.transfer.asking import Session
 

@@ -9,8 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from downloader.lock_changes import FileChange, first_lines, moved, sizes_text, steps
-from downloader.lockfile import LockedModel
+from downloader.lock.lock_changes import FileChange, first_lines, moved, sizes_text, steps
+from downloader.lock.lockfile import LockedModel
 
 VERSION = 1
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from downloader import declared, lockfile
+from downloader import declared
 from downloader.artifact import Artifact
 from downloader.declared import Declared
+from downloader.disk.private_folder import private_folder
 from downloader.errors import LockError, ModelmakeError
-from downloader.follows import check_asked, check_follows
-from downloader.lockfile import LockedModel, Lockfile
+from downloader.lock import lockfile
+from downloader.lock.follows import check_asked, check_follows
+from downloader.lock.lockfile import LockedModel, Lockfile
 from downloader.model import Model
-from downloader.private_folder import private_folder
 from downloader.settings import Settings
 
 MANIFEST_VARIABLE = "MODELMAKE_MANIFEST"
@@ -30,8 +31,7 @@ class Project:
 
     def __init__(self, manifest: Path, settings: Settings) -> None:
         self.manifest_path, self.root = manifest, manifest.parent
-        self.lock_path = manifest.with_suffix(".lock")
-        self.settings = settings
+        self.lock_path, self.settings = manifest.with_suffix(".lock"), settings
         self._writing = threading.Lock()
         self._pins: lockfile.Pins = {}
         self._refusals: dict[str, LockError] = {}
@@ -140,7 +140,7 @@ class Project:
             LockError: It may not be written now.
             StoreError: The disk refused.
         """
-        from downloader.lock_writing import replace  # noqa: PLC0415 - not needed when nothing is
+        from downloader.lock.writing import replace  # noqa: PLC0415 - not needed when nothing is
 
         is_new = replace(self.lock_path, self.lockfile, changed, self.refuse_to_write)
         self.lockfile = changed

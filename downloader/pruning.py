@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from downloader.errors import ModelmakeError, StoreError
-from downloader.lockfile import LockedModel
+from downloader.lock.lockfile import LockedModel
 from downloader.project import Project
-from downloader.sharing import PROJECTS, known_as
 from downloader.store import Known, Projects, Store, store_at
+from downloader.syncing.sharing import PROJECTS, known_as
 from downloader.transfer.locked_file import partial_name
 from downloader.waste import BLOB, LEFTOVER, Ages, Wanted, Waste, freed_bytes, of_model, of_store
 

@@ -8,10 +8,10 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
-from downloader import locking
 from downloader.artifact import Artifact
 from downloader.callbacks import Callback, Relay
 from downloader.errors import ModelmakeError, Offline
+from downloader.lock import locking
 from downloader.model import Model
 from downloader.offline import offline
 from downloader.progress import Observer
@@ -19,7 +19,7 @@ from downloader.project import Project
 from downloader.settings import FILES_AT_ONCE
 from downloader.sources.registry import source_for
 from downloader.streams import tell
-from downloader.syncing import Outcome, Syncer
+from downloader.syncing.syncing import Outcome, Syncer
 from downloader.transfer.asking import Session
 
 SIGNAL_SECONDS = 0.1

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from downloader import appending
-from downloader.durable import naming, write_file
-from downloader.private_folder import private_folder
+from downloader.disk import appending
+from downloader.disk.durable import naming, write_file
+from downloader.disk.private_folder import private_folder
 
 FILE_NAME = "receipts"
 

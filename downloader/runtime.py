@@ -13,8 +13,8 @@ import threading
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from downloader.disk.private_folder import private_folder
 from downloader.errors import LockError, ModelmakeError
-from downloader.private_folder import private_folder
 from downloader.progress import bytes_text
 from downloader.project import Project
 from downloader.reporting.run import RunProgress
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from downloader.artifact import Artifact, Location
     from downloader.reporting.file_progress import FileProgress
-    from downloader.syncing import Syncer
+    from downloader.syncing.syncing import Syncer
 
 INTERRUPTED_STATUS = 128  # plus the signal's number, as shells report it
 
@@ -64,7 +64,7 @@ class Runtime:
     @property
     def syncer(self) -> "Syncer":
         """The engine, made when it is first needed."""
-        from downloader.syncing import Syncer  # noqa: PLC0415 - imports requests
+        from downloader.syncing.syncing import Syncer  # noqa: PLC0415 - imports requests
 
         with self._making:
             if self._syncer is None:
@@ -131,7 +131,7 @@ class Runtime:
 
     def _begun(self, files: "Sequence[tuple[str, str, int | None]]") -> dict[tuple[str, str], int]:
         """Return how many bytes earlier runs left of the files, as far as is known."""
-        from downloader.begun import begun, has_partials  # noqa: PLC0415 - only where bytes move
+        from downloader.syncing.begun import begun, has_partials  # noqa: PLC0415 - only where bytes move
 
         found: dict[tuple[str, str], int] = {}
         names = {name for name, _, _ in files}
@@ -157,7 +157,7 @@ class Runtime:
         kept, unfinished = 0, self.progress.unfinished()
         if not unfinished:
             return kept
-        from downloader.begun import is_kept  # noqa: PLC0415 - imported by the first file
+        from downloader.syncing.begun import is_kept  # noqa: PLC0415 - imported by the first file
 
         for name, path, have in unfinished:
             with contextlib.suppress(ModelmakeError):

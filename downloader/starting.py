@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from downloader import schema
-from downloader.durable import make_folder, naming
-from downloader.private_folder import PRIVATE_FOLDER
+from downloader.disk.durable import make_folder, naming
+from downloader.disk.private_folder import PRIVATE_FOLDER
+from downloader.manifest import schema
 
 LINE_LENGTH = 100
 

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from downloader import pieces, receipts
+from downloader import receipts
 from downloader.artifact import Artifact
+from downloader.disk.hashing import cores, sha256_of
 from downloader.errors import Interrupted, StoreError
-from downloader.hashing import cores, sha256_of
-from downloader.merkle import Layer
 from downloader.meter import Meter
 from downloader.model import Model
+from downloader.pieces import pieces
+from downloader.pieces.merkle import Layer
 from downloader.receipts import Receipt
 from downloader.verdict import OK, Verdict, at_a_glance, by_pieces, when_read
 

@@ -14,9 +14,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from downloader.durable import naming
-from downloader.private_folder import PRIVATE_FOLDER
-from downloader.quarantine import FOLDER as QUARANTINE
+from downloader.disk.durable import naming
+from downloader.disk.private_folder import PRIVATE_FOLDER
+from downloader.disk.quarantine import FOLDER as QUARANTINE
 from downloader.store.claims import GROWING
 from downloader.transfer.locked_file import PARTIALS, is_alive, is_held, machine, remove_unless_held
 

@@ -1,10 +1,10 @@
-"""Small manifests for the tests of `downloader.manifest*`."""
+"""Small manifests for the tests of `downloader.manifest.manifest*`."""
 
 import pytest
 
-from downloader.entries import AnyEntry
 from downloader.errors import ManifestError
-from downloader.manifest import load
+from downloader.manifest.entries import AnyEntry
+from downloader.manifest.manifest import load
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 GPT2 = "source: openai-gpt2\nsize: 124M"

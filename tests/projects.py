@@ -9,11 +9,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from downloader import locking
-from downloader.lockfile import LockedModel
+from downloader.lock import locking
+from downloader.lock.lockfile import LockedModel
+from downloader.lock.relocking import Wish
 from downloader.project import Project
 from downloader.python_api import sync_models
-from downloader.relocking import Wish
 from downloader.settings import Settings
 from downloader.sources.openai_gpt2 import FILES
 from downloader.transfer.asking import Session

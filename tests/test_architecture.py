@@ -181,7 +181,7 @@ def test_loading_the_tasks_imports_no_network_and_no_yaml() -> None:
     script = (
         "import sys, downloader.tasks;"
         "print([m for m in ('requests', 'urllib3', 'http.client', 'ssl', 'yaml', 'rich',"
-        " 'downloader.syncing', 'downloader.manifest') if m in sys.modules])"
+        " 'downloader.syncing.syncing', 'downloader.manifest.manifest') if m in sys.modules])"
     )
     said = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from downloader import cache_key, quarantine
+from downloader import cache_key
 from downloader.cache_key import CachedModel, CacheKey
+from downloader.disk import quarantine
 from downloader.errors import LockError, ModelmakeError, SourceError
 from downloader.transfer import locked_file
 from tests.projects import (

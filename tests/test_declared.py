@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from downloader import declared, strict_yaml
+from downloader import declared
 from downloader.declared import Declared, load
 from downloader.errors import ManifestError
+from downloader.manifest import strict_yaml
 from tests.projects import ELSEWHERE, declare, gpt2, http
 
 CLOSED = "http://127.0.0.1:9"

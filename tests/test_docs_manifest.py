@@ -8,10 +8,10 @@ import msgspec
 import pytest
 import yaml
 
-from downloader import manifest
-from downloader.entries import AnyEntry, Entry, HttpFile
 from downloader.errors import ManifestError
-from downloader.manifest_wording import SOURCES
+from downloader.manifest import manifest
+from downloader.manifest.entries import AnyEntry, Entry, HttpFile
+from downloader.manifest.wording import SOURCES
 from tests.documents import blocks, page
 
 PAGE = page("manifest.md")

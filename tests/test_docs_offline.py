@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from downloader import manifest
+from downloader.manifest import manifest
 from tests.documents import blocks, page
 from tests.e2e.content import bytes_of
 from tests.e2e.project import Project, Run

@@ -5,14 +5,14 @@ import re
 import shlex
 from pathlib import Path
 
-from downloader import merkle, piece_layers
+from downloader.pieces import merkle, piece_layers
 from downloader.transfer.piece_checker import HOPELESS
 from downloader.transfer.receive import TRIES
 from tests.documents import blocks, first_cells, page
 from tests.e2e.content import bytes_of, sha256
 from tests.e2e.project import Project
+from tests.pieces.test_merkle import content, of
 from tests.servers.faulty import FaultyServer
-from tests.test_merkle import content, of
 
 PAGE = page("pieces.md")
 CONTENT = bytes_of("page", merkle.MOST_PIECE_BYTES + 1)

@@ -6,8 +6,8 @@ from typing import get_args
 import msgspec
 import pytest
 
-from downloader import manifest
-from downloader.entries import AnyEntry
+from downloader.manifest import manifest
+from downloader.manifest.entries import AnyEntry
 from downloader.sources.registry import SOURCES, source_name
 from tests.documents import blocks, page
 from tests.e2e.project import REPOSITORY

@@ -10,9 +10,9 @@ import pytest
 
 from downloader import finding
 from downloader.artifact import Artifact
+from downloader.disk.walking import SHARED_FROM_BYTES, files_at, is_cached
 from downloader.errors import Interrupted, StoreError
 from downloader.finding import Found, Search
-from downloader.walking import SHARED_FROM_BYTES, files_at, is_cached
 from tests.projects import sha256
 
 BYTES = b"weights"

@@ -7,9 +7,9 @@ import pytest
 
 from downloader.artifact import Artifact
 from downloader.errors import LockError, ManifestError, ModelmakeError, SettingError
-from downloader.lockfile import Lockfile
+from downloader.lock.lockfile import Lockfile
+from downloader.lock.resolve import pinned
 from downloader.project import Project
-from downloader.resolve import pinned
 from tests.projects import ELSEWHERE, edit_lock, gpt2, http, lock, locked, project
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from downloader import lockfile
 from downloader.artifact import Artifact
-from downloader.lockfile import LockedModel, Lockfile
+from downloader.lock import lockfile
+from downloader.lock.lockfile import LockedModel, Lockfile
 from downloader.pruning import Prunable, Pruner
 from downloader.store import Known, Projects, known
 from downloader.transfer.locked_file import partial_name

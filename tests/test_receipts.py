@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from downloader import appending, receipts
+from downloader import receipts
+from downloader.disk import appending
 from downloader.errors import StoreError
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"

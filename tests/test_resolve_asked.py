@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.entries import HuggingFaceEntry
 from downloader.errors import SourceError
-from downloader.lockfile import LockedModel
-from downloader.resolve import ask, keep_first_pins
+from downloader.lock.lockfile import LockedModel
+from downloader.lock.resolve import ask, keep_first_pins
+from downloader.manifest.entries import HuggingFaceEntry
 from downloader.sources.interface import Resolution
 
 ENTRY = HuggingFaceEntry(repo="gpt2")

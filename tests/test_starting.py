@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from downloader import __main__, manifest, schema, starting
+from downloader import __main__, starting
+from downloader.lock.resolve import outline
+from downloader.manifest import manifest, schema
 from downloader.progress import bytes_text
-from downloader.resolve import outline
 from tests.documents import blocks, first_cells, page
 from tests.e2e.project import REPOSITORY, Project, Run
 

@@ -17,11 +17,11 @@ from downloader.archive.compressed import Compressed
 from downloader.archive.limits import USUAL, Limits
 from downloader.archive.members import Entry, Members
 from downloader.archive.names import shown
-from downloader.durable import BINARY, NO_FOLLOW, make_folder, naming, sync_folder
+from downloader.disk.durable import BINARY, NO_FOLLOW, make_folder, naming, sync_folder
+from downloader.disk.hashing import new_sha256
+from downloader.disk.positioned import write_at
+from downloader.disk.private_folder import PRIVATE_FOLDER
 from downloader.errors import BadArchive
-from downloader.hashing import new_sha256
-from downloader.positioned import write_at
-from downloader.private_folder import PRIVATE_FOLDER
 
 _READ_AHEAD_BYTES = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW | BINARY

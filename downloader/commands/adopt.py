@@ -15,7 +15,7 @@ from downloader.streams import say, tell
 
 if TYPE_CHECKING:
     from downloader.adopting import Report
-    from downloader.bundles import Bundle
+    from downloader.bundling.bundles import Bundle
 
 HUGGING_FACE = "huggingface"
 SHOWN = 20
@@ -36,7 +36,9 @@ def task_adopt() -> dict[str, Any]:
 @failing
 def adopt(names: list[str], place: str, *, hardlink: bool = False) -> None:
     """Take what the named models need, or all of them, and tell what is missing."""
-    from downloader import adopting, bundles, locking_offline  # noqa: PLC0415 - imports requests
+    from downloader import adopting  # noqa: PLC0415 - imports requests
+    from downloader.bundling import bundles  # noqa: PLC0415 - imports requests
+    from downloader.lock import locking_offline  # noqa: PLC0415 - imports requests
 
     project, here = current().project, _place(place)
     bundle = bundles.read(here, check_stop)

@@ -27,14 +27,14 @@ def task_bundle() -> dict[str, Any]:
 @failing
 def bundle(names: list[str], out: str) -> None:
     """Write the named models, or all that are here, into a folder or one tar."""
-    from downloader import bundle_contents, bundling  # noqa: PLC0415 - the no-op run has no use
+    from downloader.bundling import bundling, contents  # noqa: PLC0415 - the no-op run has no use
     from downloader.transfer.turn import Turn  # noqa: PLC0415
 
     if not out:
         raise ModelmakeError("Nothing says where to.", hint="Write `doit bundle --out DIR`.")
     project, place = current().project, Path(out).expanduser()
     models = wanted_models(names)
-    what = bundle_contents.contents(project, models)
+    what = contents.contents(project, models)
     if place.suffix in PACKED:
         raise ModelmakeError(f"{place} would be a folder.", hint="Name a folder, or a file.tar.")
     is_watched, there = project.settings.is_preflight, 0

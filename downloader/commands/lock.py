@@ -30,8 +30,8 @@ def lock(
     names: list[str], *, check: bool, upgrade: bool, allow_downgrade: bool, pieces: bool
 ) -> None:
     """Bring models.lock up to date, or only look whether it is."""
-    from downloader import lock_check, locking  # noqa: PLC0415 - imports requests
-    from downloader.relocking import Wish  # noqa: PLC0415
+    from downloader.lock import lock_check, locking  # noqa: PLC0415 - imports requests
+    from downloader.lock.relocking import Wish  # noqa: PLC0415
 
     fills = not current().project.settings.is_offline
     wish = Wish(names=tuple(names), upgrade=upgrade, allow_downgrade=allow_downgrade, fills=fills)
@@ -47,6 +47,6 @@ def lock(
         about = f" for {', '.join(names)}" if names else ""
         say(f"{project.lock_path.name} is up to date{about}.")
     if pieces and not check:
-        from downloader.piecing import add_pieces  # noqa: PLC0415 - reads whole files
+        from downloader.pieces.piecing import add_pieces  # noqa: PLC0415 - reads whole files
 
         add_pieces(project, wanted_models(names), say, current().stop)

@@ -32,9 +32,9 @@ def task_verify() -> dict[str, Any]:
 @failing
 def verify(names: list[str], *, repair: bool = False) -> None:
     """Hash every file of the named models, or of all that are here, and tell what is bad."""
-    from downloader.known_layers import KnownLayers  # noqa: PLC0415
     from downloader.leftovers import extra  # noqa: PLC0415 - the no-op run has no use for it
     from downloader.meter import Meter  # noqa: PLC0415
+    from downloader.pieces.known_layers import KnownLayers  # noqa: PLC0415
     from downloader.verify import verify as judged  # noqa: PLC0415
 
     models = wanted_models(names)

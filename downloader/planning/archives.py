@@ -11,10 +11,10 @@ import msgspec
 
 from downloader.artifact import Artifact
 from downloader.model import Model
-from downloader.needs import FileKey, Needs, archive_place
 from downloader.planning.judging import Judge, Wanted, planned, refused
 from downloader.planning.plan import CANNOT, PlannedFile
 from downloader.project import Project
+from downloader.syncing.needs import FileKey, Needs, archive_place
 
 Judged = dict[FileKey, PlannedFile]
 """What would be done for each file, by model and path."""

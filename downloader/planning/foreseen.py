@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from downloader import resolve
 from downloader.artifact import Artifact
 from downloader.declared import Declared
-from downloader.lockfile import LockedModel, Lockfile
+from downloader.lock import resolve
+from downloader.lock.lockfile import LockedModel, Lockfile
 from downloader.project import Project
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from downloader import receipts
 from downloader.artifact import Artifact
-from downloader.begun import begun
+from downloader.disk.private_folder import private_folder
 from downloader.errors import ModelmakeError, SettingError
 from downloader.planning.plan import Action, PlannedFile, Said
-from downloader.private_folder import private_folder
 from downloader.project import Project
-from downloader.sharing import Sharing
 from downloader.sources.interface import Source
 from downloader.sources.registry import source_for
-from downloader.target import Target
+from downloader.syncing.begun import begun
+from downloader.syncing.sharing import Sharing
+from downloader.syncing.target import Target
 from downloader.transfer.placing import check_target
 
 

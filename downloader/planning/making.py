@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
+from downloader.disk.hashing import cores
 from downloader.errors import ModelmakeError
-from downloader.hashing import cores
 from downloader.leftovers import extra
-from downloader.lock_check import refuse_stale
+from downloader.lock.lock_check import refuse_stale
 from downloader.model import Model
-from downloader.needs import Needs
 from downloader.planning.archives import Archives, Judged, Unpacking
 from downloader.planning.foreseen import foresee
 from downloader.planning.judging import Judge, Wanted
@@ -24,7 +23,8 @@ from downloader.planning.plan import (
 )
 from downloader.planning.rooms import Rooms
 from downloader.project import Project
-from downloader.sharing import Sharing
+from downloader.syncing.needs import Needs
+from downloader.syncing.sharing import Sharing
 from downloader.transfer.locked_file import partial_path
 from downloader.transfer.preflight import Room
 

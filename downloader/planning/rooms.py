@@ -13,7 +13,7 @@ from downloader.planning.archives import Unpacking
 from downloader.planning.judging import workspace
 from downloader.planning.plan import PlannedFile, Volume
 from downloader.project import Project
-from downloader.sharing import Sharing
+from downloader.syncing.sharing import Sharing
 from downloader.transfer.locked_file import partial_path
 from downloader.transfer.preflight import disk_of, free_bytes, held_bytes
 

@@ -3,9 +3,9 @@
 from functools import cached_property
 
 from downloader.artifact import Artifact, Location
-from downloader.entries import HttpEntry, HttpFile
 from downloader.errors import SourceError
-from downloader.manifest import file_path
+from downloader.manifest.entries import HttpEntry, HttpFile
+from downloader.manifest.manifest import file_path
 from downloader.sources.interface import Resolution
 from downloader.urls import host
 from downloader.user_netrc import authorization

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from downloader.artifact import Artifact, Location
-from downloader.lockfile import LockedModel
+from downloader.lock.lockfile import LockedModel
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):

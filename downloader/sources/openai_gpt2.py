@@ -12,8 +12,8 @@ import os
 from urllib.parse import urlsplit
 
 from downloader.artifact import Artifact, Location
-from downloader.entries import OpenAIGPT2Entry
 from downloader.errors import SettingError, SourceError
+from downloader.manifest.entries import OpenAIGPT2Entry
 from downloader.sources.interface import Resolution
 from downloader.urls import host
 

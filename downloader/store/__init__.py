@@ -5,7 +5,7 @@
     claims, growing/    who is fetching what just now           claims.py
     projects/           whose locks name blobs                  projects.py
     quarantine/         blobs that were changed
-    pieces/             piece layers by their Merkle root       piece_layers.py
+    pieces/             piece layers by their Merkle root       pieces/piece_layers.py
 
 How a blob becomes a target, and a target a blob: linking.py; where all of this lies: layout.py.
 Everything here but `projects/` may be deleted at any time: it costs hashing, or fetching again.

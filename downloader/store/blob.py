@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from downloader.durable import naming
-from downloader.hashing import sha256_of
+from downloader.disk.durable import naming
+from downloader.disk.hashing import sha256_of
 
 
 class Blob(NamedTuple):

@@ -6,11 +6,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from downloader.durable import naming, write_file
+from downloader.disk.durable import naming, write_file
+from downloader.disk.looks import is_same, look, looks_same
+from downloader.disk.quarantine import set_aside
 from downloader.errors import StoreError
 from downloader.finding import StopCheck
-from downloader.looks import is_same, look, looks_same
-from downloader.quarantine import set_aside
 from downloader.store.blob import Blob, Damaged, digest_of
 from downloader.store.layout import Layout
 from downloader.store.linking import CANNOT, WAYS, How, Made, SourceUnreadable, link

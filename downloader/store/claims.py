@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from downloader.durable import BINARY, NO_FOLLOW, make_folder, naming
+from downloader.disk.durable import BINARY, NO_FOLLOW, make_folder, naming
 from downloader.transfer import turn as turns
 from downloader.transfer.locked_file import HELD
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from downloader.durable import make_folder, naming, write_file
+from downloader.disk.durable import make_folder, naming, write_file
+from downloader.disk.quarantine import FOLDER as QUARANTINE
 from downloader.errors import StoreError
-from downloader.quarantine import FOLDER as QUARANTINE
 
 BLOBS = "sha256"
 LAYERS = "pieces"

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from downloader.durable import BINARY, NO_FOLLOW
+from downloader.disk.durable import BINARY, NO_FOLLOW
+from downloader.disk.hashing import BUFFER_BYTES, new_sha256
+from downloader.disk.positioned import read_at, write_at
 from downloader.errors import StoreError
 from downloader.finding import StopCheck, feed_all
-from downloader.hashing import BUFFER_BYTES, new_sha256
-from downloader.positioned import read_at, write_at
 
 How = Literal["auto", "reflink", "hardlink", "copy"]
 Made = Literal["reflink", "hardlink", "copy"]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from downloader import lockfile
-from downloader.durable import naming, write_file
+from downloader.disk.durable import naming, write_file
 from downloader.errors import StoreError
-from downloader.lockfile import Lockfile
+from downloader.lock import lockfile
+from downloader.lock.lockfile import Lockfile
 from downloader.transfer.locked_file import machine
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from downloader import appending
-from downloader.durable import write_file
+from downloader.disk import appending
+from downloader.disk.durable import write_file
 from downloader.errors import StoreError
 
 SPARE_LINES = 10_000

@@ -4,8 +4,8 @@ import threading
 import time
 from http import HTTPStatus
 
+from downloader.disk.hashing import BUFFER_BYTES
 from downloader.errors import Interrupted
-from downloader.hashing import BUFFER_BYTES
 from downloader.progress import Observer
 from downloader.transfer.expectation import Expectation
 from downloader.transfer.line import Line

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from downloader.artifact import Artifact, Location
-from downloader.durable import naming
+from downloader.disk.durable import naming
 from downloader.errors import (
     IntegrityError,
     Interrupted,
@@ -30,7 +30,7 @@ from downloader.errors import (
     StoreError,
     TransferError,
 )
-from downloader.merkle import Layer
+from downloader.pieces.merkle import Layer
 from downloader.progress import Observer, Silent
 from downloader.settings import Settings
 from downloader.transfer.journal import binding_for

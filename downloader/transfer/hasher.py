@@ -10,8 +10,8 @@ import threading
 from collections import deque
 from typing import Protocol
 
-from downloader.hashing import BUFFER_BYTES, Hash, feed
-from downloader.positioned import read_at
+from downloader.disk.hashing import BUFFER_BYTES, Hash, feed
+from downloader.disk.positioned import read_at
 
 INLINE_BUFFER_BYTES = 256 << 10
 SMALLEST_BUFFER_BYTES = 1 << 10

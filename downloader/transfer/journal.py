@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from downloader.artifact import Artifact, Location
-from downloader.durable import naming, sync_folder, write_file
+from downloader.disk.durable import naming, sync_folder, write_file
 from downloader.transfer.ranges import Range, merge
 
 VERSION = 1

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from downloader.hashing import new_md5, new_sha256
-from downloader.merkle import Layer
-from downloader.quarantine import set_aside, set_range_aside
+from downloader.disk.hashing import new_md5, new_sha256
+from downloader.disk.quarantine import set_aside, set_range_aside
+from downloader.pieces.merkle import Layer
 from downloader.transfer.hasher import Follower, follower_for
 from downloader.transfer.journal import Binding
 from downloader.transfer.piece_checker import PieceChecker

@@ -18,7 +18,7 @@ import socket
 import sys
 from pathlib import Path
 
-from downloader.durable import BINARY, NO_FOLLOW
+from downloader.disk.durable import BINARY, NO_FOLLOW
 from downloader.transfer.turn import Turn
 
 PARTIALS = "partials"

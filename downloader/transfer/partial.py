@@ -12,10 +12,10 @@ from typing import Self
 
 import msgspec
 
-from downloader.durable import make_folder, naming
+from downloader.disk.durable import make_folder, naming
+from downloader.disk.positioned import write_at
 from downloader.errors import IntegrityError, StoreError
-from downloader.merkle import Layer
-from downloader.positioned import write_at
+from downloader.pieces.merkle import Layer
 from downloader.transfer.checkpoints import Checkpoints
 from downloader.transfer.hasher import Follower, InlineHasher
 from downloader.transfer.journal import Binding, Journal

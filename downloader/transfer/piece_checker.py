@@ -15,9 +15,9 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from downloader import merkle, pieces
-from downloader.hashing import BUFFER_BYTES, cores
-from downloader.merkle import BLOCK_BYTES, HASH_BYTES, Layer
+from downloader.disk.hashing import BUFFER_BYTES, cores
+from downloader.pieces import merkle, pieces
+from downloader.pieces.merkle import BLOCK_BYTES, HASH_BYTES, Layer
 from downloader.transfer.ranges import Range
 from downloader.transfer.turn import Turn
 

@@ -12,11 +12,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from downloader.disk_advice import nearest_folder
-from downloader.durable import BINARY, NO_FOLLOW, make_folder, naming, sync_folder
+from downloader.disk.advice import nearest_folder
+from downloader.disk.durable import BINARY, NO_FOLLOW, make_folder, naming, sync_folder
+from downloader.disk.hashing import BUFFER_BYTES, feed, new_sha256
+from downloader.disk.positioned import read_at, write_at
 from downloader.errors import StoreError
-from downloader.hashing import BUFFER_BYTES, feed, new_sha256
-from downloader.positioned import read_at, write_at
 from downloader.transfer.locked_file import is_same_file
 
 HAS_FOLDER_DESCRIPTORS = {os.open, os.mkdir, os.unlink, os.stat} <= os.supports_dir_fd

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from downloader.disk_advice import nearest_folder
+from downloader.disk.advice import nearest_folder
 from downloader.errors import StoreError
 from downloader.progress import bytes_text
 

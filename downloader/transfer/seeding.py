@@ -4,9 +4,9 @@ import os
 import stat
 from pathlib import Path
 
-from downloader.durable import BINARY, NO_FOLLOW
-from downloader.hashing import BUFFER_BYTES
-from downloader.positioned import read_at, write_at
+from downloader.disk.durable import BINARY, NO_FOLLOW
+from downloader.disk.hashing import BUFFER_BYTES
+from downloader.disk.positioned import read_at, write_at
 from downloader.transfer.turn import Turn
 
 STEP_BYTES = 64 << 20

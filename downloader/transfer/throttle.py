@@ -3,7 +3,7 @@
 import threading
 import time
 
-from downloader.hashing import BUFFER_BYTES
+from downloader.disk.hashing import BUFFER_BYTES
 
 SLICE_SECONDS = 0.002
 """What is read at once is written before it is paid for, on each connection: so it is little."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import requests
 import urllib3
 
-from downloader.disk_advice import ADVICE, TOO_MANY_OPEN
+from downloader.disk.advice import ADVICE, TOO_MANY_OPEN
 from downloader.errors import BadResponse, ConnectionLost, TimedOut, TooManyOpen, TransferError
 from downloader.transfer.patience import LEAST_BYTES_A_SECOND, TooSlow
 from downloader.urls import redact

@@ -9,9 +9,9 @@ import subprocess
 
 import pytest
 
-from downloader import lockfile
 from downloader.artifact import Artifact, Checkpoint
-from downloader.entries import NOT_ABOUT_BYTES
+from downloader.lock import lockfile
+from downloader.manifest.entries import NOT_ABOUT_BYTES
 from tests.documents import blocks, first_cells, page
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project, Run

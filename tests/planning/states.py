@@ -9,13 +9,13 @@ from pathlib import Path
 
 from downloader import planning, receipts
 from downloader.artifact import Artifact
+from downloader.disk.private_folder import private_folder
 from downloader.errors import ModelmakeError
 from downloader.planning.plan import Plan
-from downloader.private_folder import private_folder
 from downloader.project import Project
 from downloader.sources.registry import source_for
 from downloader.store import Store
-from downloader.syncing import Outcome, Syncer
+from downloader.syncing.syncing import Outcome, Syncer
 from downloader.transfer import journal
 from downloader.transfer.locked_file import partial_path
 from downloader.transfer.ranges import Range

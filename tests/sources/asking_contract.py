@@ -18,12 +18,12 @@ import msgspec
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.entries import AnyEntry
 from downloader.errors import SourceError
-from downloader.follows import check_asked
-from downloader.lockfile import LockedModel, Lockfile, dump, load
-from downloader.manifest import entry_digest
-from downloader.resolve import ask, keep_first_pins, outline
+from downloader.lock.follows import check_asked
+from downloader.lock.lockfile import LockedModel, Lockfile, dump, load
+from downloader.lock.resolve import ask, keep_first_pins, outline
+from downloader.manifest.entries import AnyEntry
+from downloader.manifest.manifest import entry_digest
 from downloader.safe_path import check_path, find_collision
 from downloader.settings import Settings
 from downloader.sources.interface import AskingSource, Provider, Resolution

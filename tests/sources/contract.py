@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.entries import AnyEntry
 from downloader.errors import SourceError
-from downloader.follows import check_follows
-from downloader.lockfile import Lockfile, dump, load
-from downloader.resolve import outline
+from downloader.lock.follows import check_follows
+from downloader.lock.lockfile import Lockfile, dump, load
+from downloader.lock.resolve import outline
+from downloader.manifest.entries import AnyEntry
 from downloader.safe_path import check_path, find_collision
 from downloader.sources.interface import Resolution, Source
 from downloader.sources.registry import source_for

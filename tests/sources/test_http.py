@@ -1,7 +1,7 @@
 """Any list of URLs: names, digests and mirrors come from the manifest alone."""
 
 from downloader.artifact import Artifact
-from downloader.entries import HttpEntry, HttpFile
+from downloader.manifest.entries import HttpEntry, HttpFile
 from downloader.sources.http import Http
 from tests.sources.contract import SourceContract
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.entries import GPT2_OLD_SIZES, GPT2_SIZES, OpenAIGPT2Entry
 from downloader.errors import SettingError
+from downloader.manifest.entries import GPT2_OLD_SIZES, GPT2_SIZES, OpenAIGPT2Entry
 from downloader.sources.openai_gpt2 import FILES, PUBLISHED, OpenAIGPT2
 from tests.projects import sha256
 from tests.sources.contract import SourceContract

@@ -6,14 +6,14 @@ from typing import get_args
 
 import pytest
 
-from downloader.entries import (
+from downloader.errors import SourceError
+from downloader.manifest.entries import (
     AnyEntry,
     HttpEntry,
     HttpFile,
     HuggingFaceEntry,
     OpenAIGPT2Entry,
 )
-from downloader.errors import SourceError
 from downloader.sources.http import Http
 from downloader.sources.openai_gpt2 import OpenAIGPT2
 from downloader.sources.registry import SOURCES, source_for, source_name

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from downloader.hashing import sha256_of
+from downloader.disk.hashing import sha256_of
 from downloader.store.blobs import Store
 from downloader.store.linking import How
 from tests.projects import sha256

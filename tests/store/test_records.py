@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from downloader import appending
+from downloader.disk import appending
 from downloader.store import records
 from downloader.store.records import Records
 

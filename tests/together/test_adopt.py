@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from downloader.adopting import Adopter, Report
-from downloader.syncing import Syncer
+from downloader.syncing.syncing import Syncer
 from tests.projects import project
 from tests.servers.together.server import TogetherServer
 from tests.together.projects import (

@@ -9,7 +9,7 @@ import pytest
 
 from downloader import Progress, python_api
 from downloader import sync as sync_from_python
-from downloader.kept_archives import KeptArchives
+from downloader.syncing.kept_archives import KeptArchives
 from tests.projects import sync
 from tests.servers.together.server import TogetherServer
 from tests.together.projects import bot, files

@@ -11,7 +11,7 @@ from downloader.errors import (
     LockError,
     ManifestError,
 )
-from downloader.syncing import Syncer
+from downloader.syncing.syncing import Syncer
 from downloader.transfer import preflight
 from downloader.verify import verify
 from tests.projects import lock, project

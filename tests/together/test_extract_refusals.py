@@ -15,9 +15,9 @@ from downloader.errors import (
     ManifestError,
     StoreError,
 )
-from downloader.syncing import Syncer
+from downloader.syncing.syncing import Syncer
+from downloader.syncing.unpacking import Unpacker
 from downloader.transfer.locked_file import machine
-from downloader.unpacking import Unpacker
 from tests.projects import declare, edit_lock, lock_saying, project, sha256
 from tests.projects import sync as sync_all
 from tests.servers.together.archives import lora_archive

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from downloader import locking
-from downloader.entries import TogetherEntry
 from downloader.errors import Interrupted, LockError, SourceError
+from downloader.lock import locking
+from downloader.manifest.entries import TogetherEntry
 from downloader.python_api import sync_models
 from downloader.sources.together import source
 from tests.projects import declare, gpt2, http, lock, lock_saying, project, session

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from downloader.kept_archives import KeptArchives
 from downloader.settings import FILES_AT_ONCE
+from downloader.syncing.kept_archives import KeptArchives
 from tests.projects import http, lock
 from tests.projects import sync as sync_all
 from tests.servers.exchange import Exchange

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from downloader import locking
 from downloader.errors import BadResponse, ConnectionLost, Interrupted
+from downloader.lock import locking
 from downloader.transfer.call import Call, Calls
 from downloader.transfer.patience import Patience
 from tests.projects import http, project, session

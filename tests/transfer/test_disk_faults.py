@@ -50,7 +50,7 @@ def inject(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Inject:
 
         monkeypatch.setattr(os, name, refuse)
         if name == "pwrite":
-            monkeypatch.setattr("downloader.positioned._pwrite", refuse)
+            monkeypatch.setattr("downloader.disk.positioned._pwrite", refuse)
         return hit
 
     return inject
@@ -188,7 +188,7 @@ def test_a_partial_that_cannot_be_read_back(desk: Desk, monkeypatch: pytest.Monk
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as faulty:
-        faulty.setattr("downloader.hashing.read_at", refuse)
+        faulty.setattr("downloader.disk.hashing.read_at", refuse)
         with pytest.raises(StoreError, match=r"Cannot read .*\.part: Input/output error"):
             desk.run(desk.job())
     desk.fetch()
@@ -198,7 +198,7 @@ def test_a_disk_that_takes_no_byte_and_says_nothing(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write of no bytes is an error, not a loop."""
-    monkeypatch.setattr("downloader.positioned._pwrite", lambda *_: 0)
+    monkeypatch.setattr("downloader.disk.positioned._pwrite", lambda *_: 0)
     with pytest.raises(StoreError, match="Cannot write"):
         desk.run(desk.job())
 

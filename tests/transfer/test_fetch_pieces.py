@@ -11,7 +11,7 @@ import pytest
 
 from downloader.artifact import Location
 from downloader.errors import DigestMismatch
-from downloader.merkle import BLOCK_BYTES
+from downloader.pieces.merkle import BLOCK_BYTES
 from downloader.transfer.fetch import Fetched, Job
 from tests.servers.faults import combined, damage, ranges, timing, validators
 from tests.transfer.desk import BODY, PATH, Desk, pinned, sha256

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from downloader.artifact import Artifact
+from downloader.disk.hashing import BUFFER_BYTES
 from downloader.errors import SizeMismatch
-from downloader.hashing import BUFFER_BYTES
 from downloader.transfer import journal
 from downloader.transfer.expectation import START_BYTES
 from downloader.transfer.journal import binding_for

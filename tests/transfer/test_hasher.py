@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.hashing import BUFFER_BYTES, new_md5, new_sha256
-from downloader.positioned import write_at
+from downloader.disk.hashing import BUFFER_BYTES, new_md5, new_sha256
+from downloader.disk.positioned import write_at
 from downloader.transfer import hasher
 from downloader.transfer.hasher import (
     INLINE_BUFFER_BYTES,

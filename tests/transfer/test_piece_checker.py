@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from downloader.disk.hashing import BUFFER_BYTES
+from downloader.disk.positioned import write_at
 from downloader.errors import Interrupted
-from downloader.hashing import BUFFER_BYTES
-from downloader.merkle import BLOCK_BYTES, Layer, layer_of, leaves, node
-from downloader.positioned import write_at
+from downloader.pieces.merkle import BLOCK_BYTES, Layer, layer_of, leaves, node
 from downloader.transfer.piece_checker import HOPELESS, PieceChecker
 from downloader.transfer.ranges import Range
 from downloader.transfer.turn import Turn

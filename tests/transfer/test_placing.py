@@ -41,7 +41,7 @@ def acts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def written(noted: list[str]) -> Callable[..., None]:
-    from downloader.positioned import write_at  # noqa: PLC0415 - before it is replaced
+    from downloader.disk.positioned import write_at  # noqa: PLC0415 - before it is replaced
 
     def write(*args: Any) -> None:
         noted.append("write")

@@ -10,7 +10,7 @@ import pytest
 from downloader.artifact import Artifact
 from downloader.errors import NotFound, StoreError
 from downloader.settings import Settings
-from downloader.syncing import Syncer
+from downloader.syncing.syncing import Syncer
 from downloader.transfer import preflight
 from downloader.transfer.fetch import Fetcher
 from downloader.transfer.preflight import Room, free_bytes

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.hashing import BUFFER_BYTES
+from downloader.disk.hashing import BUFFER_BYTES
 from downloader.transfer import throttle
 from downloader.transfer.throttle import CREDIT_SECONDS, SMALLEST_SLICE_BYTES, Throttle
 

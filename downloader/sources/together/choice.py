@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from downloader.artifact import Checkpoint
-from downloader.entries import CheckpointRange, TogetherEntry
 from downloader.errors import SourceError
+from downloader.manifest.entries import CheckpointRange, TogetherEntry
 from downloader.sources.together.job import Job, Listed
 
 REQUESTS = {"default": "merged", "merged": "merged", "adapter": "adapter"}

@@ -3,9 +3,9 @@
 from urllib.parse import urlencode
 
 from downloader.artifact import Artifact, Checkpoint, Location
-from downloader.entries import TogetherEntry
 from downloader.errors import AccessDenied, BadResponse, NotFound, NotReady, SourceError
-from downloader.lockfile import LockedModel
+from downloader.lock.lockfile import LockedModel
+from downloader.manifest.entries import TogetherEntry
 from downloader.sources.interface import Provider, Resolution, Start
 from downloader.sources.together import account, choice
 from downloader.sources.together.job import (

@@ -1,0 +1,1 @@
+"""What a machine without network needs, written and read (docs/offline.md)."""

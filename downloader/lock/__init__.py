@@ -1,0 +1,1 @@
+"""models.lock: its text, and how models.yaml becomes it."""

@@ -1,0 +1,1 @@
+"""models.yaml: its text, its keys, and what may not stand there."""

@@ -1,0 +1,150 @@
+"""The JSON Schema of models.yaml, made of the types in `entries`, so that editors complete keys.
+
+Draft 7, which the YAML language server knows as a whole. A schema says what types can say: which
+keys there are, what they hold and which are required. Safe paths, allowed URLs and what two keys
+mean together are judged by `manifest` alone, and it is the stricter one.
+"""
+
+import ast
+import inspect
+import json
+import textwrap
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from downloader.disk.private_folder import PRIVATE_FOLDER
+from downloader.manifest.entries import AnyEntry, CheckpointRange, Entry, HttpFile
+from downloader.manifest.manifest import VERSION
+from downloader.manifest.paths import NAME
+from downloader.manifest.wording import SOURCES
+
+FILE = f"{PRIVATE_FOLDER}/models.schema.json"
+"""Where a project's copy is kept, relative to models.yaml; it may be deleted at any time."""
+LINE = f"# yaml-language-server: $schema={FILE}"
+"""The comment by which an editor finds it: the path is taken relative to the file it stands in."""
+
+Schema = dict[str, Any]
+_COMMON = "Defaults"
+
+
+def text() -> str:
+    """Return the schema as it is kept in files."""
+    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def is_named_in(manifest: bytes) -> bool:
+    """Whether a text of models.yaml sends editors to the project's copy."""
+    return LINE.encode() in manifest.splitlines()
+
+
+def schema() -> Schema:
+    """Return the schema of a whole models.yaml."""
+    kinds = (*get_args(AnyEntry), CheckpointRange, HttpFile)
+    _, found = msgspec.json.schema_components([*kinds, Entry], ref_template="#/definitions/{name}")
+    for kind in (*kinds, Entry):
+        _describe(found[kind.__name__]["properties"], kind)
+    definitions = {name: _portable(each) for name, each in found.items()}
+    definitions[_COMMON] = _common(definitions.pop(Entry.__name__))
+    for source, kind in SOURCES.items():
+        definitions[kind.__name__]["required"].remove("source")
+        definitions[kind.__name__]["properties"]["source"] = {
+            "const": source,
+            "description": "Where the model comes from.",
+        }
+    return {**_document(), "definitions": definitions}
+
+
+def _document() -> Schema:
+    models = {"anyOf": [{"$ref": f"#/definitions/{each.__name__}"} for each in SOURCES.values()]}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "models.yaml",
+        "description": "Which models we want; `doit` fetches what is missing or changed.",
+        "type": "object",
+        "properties": {
+            "version": {"const": VERSION, "description": "Of the format."},
+            "defaults": {"anyOf": [{"$ref": f"#/definitions/{_COMMON}"}, {"type": "null"}]},
+            "models": {
+                "description": "Each model by its name.",
+                "type": "object",
+                "propertyNames": {"pattern": _pattern(f"^(?:{NAME.pattern})$")},
+                "additionalProperties": models,
+            },
+        },
+        "required": ["version", "models"],
+        "additionalProperties": False,
+        "anyOf": [  # `source` stands in the defaults, or in each model
+            {"properties": {"defaults": {"required": ["source"]}}, "required": ["defaults"]},
+            {"properties": {"models": {"additionalProperties": {"required": ["source"]}}}},
+        ],
+    }
+
+
+def _common(entry: Schema) -> Schema:
+    source = {"enum": sorted(SOURCES), "description": "Where models come from that say no other."}
+    return {
+        **entry,
+        "title": "defaults",
+        "description": "Keys for every model; a model's own key replaces one as a whole.",
+        "properties": {**entry["properties"], "source": source},
+        "required": [],
+    }
+
+
+def _describe(properties: Schema, kind: type[msgspec.Struct]) -> None:
+    """Put in what the docstrings below the fields say, as far as the source is there."""
+    said: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        if issubclass(each, msgspec.Struct) and each is not msgspec.Struct:
+            said |= _docstrings(each)
+    for field in msgspec.structs.fields(kind):
+        if field.name in said:
+            properties[field.encode_name]["description"] = said[field.name]
+
+
+def _docstrings(kind: type) -> dict[str, str]:
+    """Return the strings that stand below the fields of a class (PEP 258), by field."""
+    try:
+        source = inspect.getsource(kind)
+    except OSError:  # only compiled files are installed
+        return {}
+    (definition,) = ast.parse(textwrap.dedent(source)).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for field, below in zip(definition.body, definition.body[1:], strict=False):
+        match field, below:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(said))),
+            ):
+                found[name] = " ".join(said.split())
+    return found
+
+
+def _portable(node: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return the same with patterns as ECMA 262 knows them, which is what JSON Schema asks for."""
+    if isinstance(node, dict):
+        changed = {key: _portable(value) for key, value in node.items()}
+        if isinstance(pattern := changed.get("pattern"), str):
+            changed["pattern"] = _pattern(pattern)
+        return changed
+    return [_portable(each) for each in node] if isinstance(node, list) else node
+
+
+def _pattern(python: str) -> str:
+    r"""Return a pattern as ECMA 262 has it: its `\w` is ASCII, its end of text is `$`."""
+    plain = python.removeprefix("(?a)").replace(r"\Z", "$")
+    return plain.replace(r"[\w", "[A-Za-z0-9_").replace(r"\w", "[A-Za-z0-9_]")
+
+
+def write(path: Path) -> None:
+    """Write the schema.
+
+    Raises:
+        StoreError: The disk refused.
+    """
+    from downloader.disk.durable import write_file  # noqa: PLC0415 - `text` alone needs none
+
+    write_file(path, text().encode())

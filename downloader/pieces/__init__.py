@@ -1,0 +1,1 @@
+"""Large files checked piece by piece (docs/pieces.md)."""

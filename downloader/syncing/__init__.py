@@ -1,0 +1,1 @@
+"""One project's targets brought up to date."""

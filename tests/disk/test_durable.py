@@ -1,0 +1,182 @@
+"""Writing so that the old content or the new one is there, never a half."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from downloader.disk.durable import make_folder, naming, sync_folder, write_file
+from downloader.errors import StoreError
+
+
+def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
+    """Missing folders are made, and nothing but the file is left in them."""
+    path = tmp_path / "a" / "b" / "file"
+    write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_is_replaced_and_not_written_over(tmp_path: Path) -> None:
+    """Whoever has the old file open, or linked, keeps the old content."""
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.write_bytes(b"old")
+    link.hardlink_to(path)
+    write_file(path, b"new")
+    assert (path.read_bytes(), link.read_bytes()) == (b"new", b"old")
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_a_disk_that_refuses_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """At whatever step it fails, the old content stands, and no unfinished file beside it."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    places = {"write": "downloader.disk.durable._write_synced", "fsync": "os.fsync"}
+    monkeypatch.setattr(places.get(call, "pathlib.Path.replace"), refuse)
+    with pytest.raises(StoreError, match=r"Cannot write .*file: No space left") as caught:
+        write_file(path, b"new")
+    assert "Free some space" in caught.value.hint
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interruption_leaves_no_unfinished_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between the steps passes on, and cleans up."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_file(tmp_path / "file", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_order_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content is synced before the rename, and the folder after it."""
+    acts: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def noted_sync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        acts.append("sync folder" if is_folder else "sync file")
+        sync(descriptor)
+
+    def noted_replace(self: Path, target: Path) -> Path:
+        acts.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr("os.fsync", noted_sync)
+    monkeypatch.setattr("pathlib.Path.replace", noted_replace)
+    write_file(tmp_path / "file", b"new")
+    assert acts == ["sync file", "rename", "sync folder"]
+
+
+@pytest.mark.parametrize("letter", ["x", "字"])
+def test_the_longest_name_can_be_written(tmp_path: Path, letter: str) -> None:
+    """The unfinished file's name is not longer than a name may be: 255 bytes."""
+    path = tmp_path / (letter * (255 // len(letter.encode())))
+    write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_modes_follow_the_umask(tmp_path: Path, mask: int) -> None:
+    """Files are as readable as the user's others."""
+    before = os.umask(mask)
+    try:
+        write_file(tmp_path / "file", b"new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_folder_that_is_there_is_fine(tmp_path: Path) -> None:
+    """Making it twice is no error; a file in its place is one."""
+    make_folder(tmp_path / "a")
+    make_folder(tmp_path / "a")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match="Cannot make the folder"):
+        make_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "Free some space"),
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "may not"),
+        (errno.EPERM, "may not"),
+        (errno.EIO, "reports a fault"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENAMETOOLONG, "shorter `to`"),
+        (errno.EFBIG, "FAT32"),
+        (errno.ELOOP, "symlink"),
+        (errno.ENXIO, ""),
+    ],
+)
+def test_what_the_disk_says_is_told_in_one_line(number: int, advice: str) -> None:
+    """The error names the file, the act and the reason, and says what to do where that is known."""
+    with pytest.raises(StoreError) as caught, naming(Path("x/file"), "write"):
+        raise OSError(number, os.strerror(number))
+    assert str(caught.value) == f"Cannot write x/file: {os.strerror(number)}."
+    assert advice in caught.value.hint
+    assert bool(caught.value.hint) == bool(advice)
+
+
+def test_a_full_disk_is_told_with_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How much is needed and how much is free stand in the hint, for the folder that is there."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=1_500_000))
+    with pytest.raises(StoreError) as caught, naming(tmp_path / "a" / "b", "write", lambda: 8_100):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.hint.startswith(
+        f"It still needs 8.1 kB. The disk of {tmp_path} has 1.5 MB free. Free some space"
+    )
+
+
+def test_the_first_error_is_the_one_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When cleaning up fails too, that hides nothing."""
+
+    def refuse(number: int) -> Callable[..., None]:
+        def call(*_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return call
+
+    monkeypatch.setattr("os.fsync", refuse(errno.ENOSPC))
+    monkeypatch.setattr("pathlib.Path.unlink", refuse(errno.EIO))
+    with pytest.raises(StoreError, match="No space left"):
+        write_file(tmp_path / "file", b"new")
+
+
+def test_an_error_without_words_is_named_by_its_kind() -> None:
+    """An OSError that was raised by hand has no errno."""
+    with pytest.raises(StoreError, match="OSError"), naming(Path("x"), "write"):
+        raise OSError
+
+
+def test_other_errors_pass_through() -> None:
+    """Only the disk's refusals are translated."""
+    with pytest.raises(KeyError), naming(Path("x"), "write"):
+        raise KeyError
+
+
+def test_a_folder_that_is_gone_cannot_be_synced(tmp_path: Path) -> None:
+    """The caller learns of it as of any failed write."""
+    with pytest.raises(FileNotFoundError):
+        sync_folder(tmp_path / "gone")

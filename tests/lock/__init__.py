@@ -1,0 +1,1 @@
+"""models.lock, and how models.yaml becomes it."""

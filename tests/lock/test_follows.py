@@ -1,0 +1,151 @@
+"""A lock changed by hand is refused: it must follow from models.yaml (E6, npm lock injection)."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from downloader.artifact import Artifact
+from downloader.errors import LockError
+from downloader.lock.follows import agree
+from downloader.sources.openai_gpt2 import PUBLISHED
+from tests.projects import Entry, gpt2, http, lock, project
+
+SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+CLOSED = "http://127.0.0.1:9"
+MODELS: dict[str, Entry] = {
+    "gpt2": gpt2("124M"),
+    "m": http({"url": f"{CLOSED}/a.bin", "sha256": SHA}, f"{CLOSED}/b.bin"),
+}
+
+Locked = dict[str, Any]
+
+
+def add_file(model: Locked) -> None:
+    model["files"].append({"path": "z.bin", "url": f"{CLOSED}/z.bin"})
+
+
+def add_file_outside(model: Locked) -> None:
+    model["files"].append({"path": "../../z.bin"})
+
+
+def rename_outside(model: Locked) -> None:
+    model["files"][0]["path"] = "../a.bin"
+
+
+def rename_absolute(model: Locked) -> None:
+    model["files"][0]["path"] = "/a.bin"
+
+
+def drop_file(model: Locked) -> None:
+    del model["files"][1]
+
+
+def double_file(model: Locked) -> None:
+    model["files"].insert(0, {**model["files"][0], "size": 1})
+
+
+def change(index: int, **fields: object) -> Callable[[Locked], None]:
+    return lambda model: model["files"][index].update(fields)
+
+
+def change_model(**fields: object) -> Callable[[Locked], None]:
+    return lambda model: model.update(fields)
+
+
+def drop_url(model: Locked) -> None:
+    del model["files"][1]["url"]
+
+
+def drop_digest(model: Locked) -> None:
+    del model["files"][0]["sha256"]
+
+
+TAMPERED: dict[str, tuple[str, Callable[[Locked], None]]] = {
+    "a file more": ("m", add_file),
+    "a file more, outside": ("m", add_file_outside),
+    "a file outside": ("m", rename_outside),
+    "an absolute path": ("m", rename_absolute),
+    "a file less": ("m", drop_file),
+    "a file twice": ("m", double_file),
+    "another url": ("m", change(1, url="https://evil.example/b.bin")),
+    "no url": ("m", drop_url),
+    "a url where there is none": ("gpt2", change(0, url="https://evil.example/checkpoint")),
+    "another declared digest": ("m", change(0, sha256=SHA[::-1])),
+    "no declared digest": ("m", drop_digest),
+    "another published digest": ("gpt2", change(0, sha256=SHA)),
+    "another published size": ("gpt2", change(0, size=78)),
+    "another revision": ("gpt2", change_model(revision="355M")),
+    "a revision where there is none": ("m", change_model(revision="main")),
+    "another source": ("gpt2", change_model(source="http")),
+}
+
+
+@pytest.mark.parametrize(("name", "tamper"), TAMPERED.values(), ids=list(TAMPERED))
+def test_a_lock_that_was_changed_by_hand_is_refused(
+    tmp_path: Path, name: str, tamper: Callable[[Locked], None]
+) -> None:
+    """What does not follow from models.yaml is an error that names the model and a way out."""
+    lock(tmp_path, MODELS)
+    path = tmp_path / "models.lock"
+    data = json.loads(path.read_bytes())
+    tamper(data["models"][name])
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(
+        LockError, match=rf"does not follow from models.yaml for {name}\b"
+    ) as caught:
+        project(tmp_path).models()
+    assert "version control" in caught.value.hint
+    assert len(caught.value.report().splitlines()) == 2
+
+
+def test_a_lock_as_it_was_written_is_taken(tmp_path: Path) -> None:
+    """What `lock` wrote follows from models.yaml, also after it was formatted by hand."""
+    lock(tmp_path, MODELS)
+    path = tmp_path / "models.lock"
+    path.write_text(json.dumps(json.loads(path.read_bytes()), indent=2), encoding="utf-8")
+    models = {model.name: model for model in project(tmp_path).models()}
+    assert not any(model.is_stale for model in models.values())
+    assert {each.path: (each.size, each.sha256) for each in models["gpt2"].artifacts} == PUBLISHED[
+        "124M"
+    ]
+
+
+def test_a_lock_says_nothing_of_a_model_whose_source_is_not_there(tmp_path: Path) -> None:
+    """Files that nothing vouches for are not believed, wherever their paths lead."""
+    entry = {"source": "huggingface", "repo": "owner/name"}
+    declared = project(tmp_path, {"bot": entry}).declared[0]
+    forged = {
+        "version": 1,
+        "models": {
+            "bot": {
+                "entry": declared.digest,
+                "source": "huggingface",
+                "files": [{"path": "../../evil", "size": 0}],
+            }
+        },
+    }
+    (tmp_path / "models.lock").write_text(json.dumps(forged), encoding="utf-8")
+    assert [model.artifacts for model in project(tmp_path).models()] == [()]
+
+
+FULL = Artifact(path="f", size=4, sha256=SHA, md5="0" * 32, etag='"x"', url=f"{CLOSED}/f")
+AGREEMENTS = [
+    (Artifact(path="f", url=FULL.url), True),
+    (Artifact(path="f", url=FULL.url, size=4, sha256=SHA), True),
+    (Artifact(path="f"), False),
+    (Artifact(path="f", url=f"{CLOSED}/g"), False),
+    (Artifact(path="f", url=FULL.url, size=5), False),
+    (Artifact(path="f", url=FULL.url, size=0), False),
+    (Artifact(path="f", url=FULL.url, sha256=SHA[::-1]), False),
+]
+
+
+@pytest.mark.parametrize(("declared", "expected"), AGREEMENTS)
+def test_a_lock_may_add_to_what_is_declared_and_change_nothing(
+    declared: Artifact, *, expected: bool
+) -> None:
+    """Size, digest, MD5 and ETag may be added; what the entry fixes, the URL too, stays."""
+    assert agree(declared, FULL) is expected

@@ -1,0 +1,97 @@
+"""Old -> new of a model, and what is known to be older. Pure."""
+
+import pytest
+
+from downloader.artifact import Artifact, Checkpoint
+from downloader.lock.lock_changes import FILES_TOLD, changes, lines, size_text, why_older
+from downloader.lock.lockfile import LockedModel
+
+ENTRY = f"sha256:{'a' * 64}"
+EARLY, LATE = "2025-09-24T23:14:22Z", "2025-09-25T00:14:22+00:00"
+
+
+def model(*files: Artifact, entry: str = ENTRY) -> LockedModel:
+    """Return a locked model of these files."""
+    return LockedModel(entry=entry, source="x", files=files)
+
+
+def steps(*numbers: int, created: str | None = None, entry: str = ENTRY) -> LockedModel:
+    """Return a locked model with an archive of each step."""
+    return model(
+        *(
+            Artifact(
+                path=f"{step}.tar.zst",
+                size=1,
+                checkpoint=Checkpoint(step=step, request="merged", created=created),
+            )
+            for step in numbers
+        ),
+        entry=entry,
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        (steps(10, 20), steps(10), "its newest checkpoint upstream is step 10, and step 20 is"),
+        (steps(10, 20), steps(20), "upstream has 1 checkpoint of it, and 2 are locked"),
+        (steps(20, created=LATE), steps(20, created=EARLY), "step 20 upstream was made at 2025"),
+        (steps(10), model(Artifact(path="a", size=1)), "its newest checkpoint upstream is none"),
+    ],
+)
+def test_what_is_known_to_be_older(before: LockedModel, after: LockedModel, why: str) -> None:
+    """A lower newest step, fewer checkpoints, or the same step made earlier."""
+    assert why_older(before, after).startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (steps(10, 20), steps(20, 30)),
+        (steps(10, 20), steps(10, entry=f"sha256:{'b' * 64}")),
+        (steps(20, created=EARLY), steps(20, created=LATE)),
+        (steps(20, created="yesterday"), steps(20, created=EARLY)),
+        (steps(20, created=LATE), steps(20)),
+        (model(Artifact(path="a", size=9)), model(Artifact(path="a", size=1))),
+    ],
+    ids=["newer", "another entry", "later", "no date", "date dropped", "a smaller file"],
+)
+def test_what_nobody_can_call_older(before: LockedModel, after: LockedModel) -> None:
+    """A file at an URL has no order, and a changed models.yaml is a wish."""
+    assert why_older(before, after) == ""
+
+
+def test_moments_are_compared_and_not_their_texts() -> None:
+    """The same moment in two notations is no way back."""
+    one, other = (
+        steps(20, created="2025-09-24T23:14:22Z"),
+        steps(20, created="2025-09-25T01:14:22+02:00"),
+    )
+    assert why_older(other, one) == why_older(one, other) == ""
+
+
+def test_equal_models_have_no_changes() -> None:
+    """Only what differs is told."""
+    assert changes(steps(1, 2), steps(1, 2)) == []
+    assert lines("m", steps(1), steps(1)) == ["same m: 1 file, 1 byte, 1 to be pinned on first use"]
+
+
+def test_many_changes_are_counted() -> None:
+    """Exactly so many are told one by one."""
+    told = lines("m", steps(1), steps(*range(1, FILES_TOLD + 4)))
+    assert len(told) == 1 + FILES_TOLD + 1
+    assert told[-1] == "  and 2 added"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "text"),
+    [
+        ([], "0 bytes"),
+        ([None], "size not known yet"),
+        ([1, None], "1 byte or more"),
+        ([1000, 1], "1,001 bytes"),
+    ],
+)
+def test_a_size_is_told_as_far_as_it_is_known(sizes: list[int | None], text: str) -> None:
+    """No number stands for a size that nobody knows."""
+    assert size_text(sizes) == text

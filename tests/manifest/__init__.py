@@ -1,0 +1,1 @@
+"""models.yaml, and attacks on it."""

@@ -1,0 +1,1 @@
+"""Targets brought up to date."""
