@@ -3,7 +3,12 @@
 from collections.abc import Callable
 
 from downloader.errors import SourceError
-from downloader.manifest.entries import AnyEntry, HttpEntry, OpenAIGPT2Entry, TogetherEntry
+from downloader.manifest.entries import (
+    AnyEntry,
+    HttpEntry,
+    OpenAIGPT2Entry,
+    TogetherEntry,
+)
 from downloader.sources.http import Http
 from downloader.sources.interface import AskingSource, Source
 from downloader.sources.openai_gpt2 import OpenAIGPT2
