@@ -53,7 +53,7 @@ class Plan:
     many_files: int = 2_000
     small_bytes: int = 20_000
     noop_files: Sequence[int] = (10, 1_000, 10_000)
-    verify_bytes: int = 256 * KIBI**2
+    verify_bytes: int = 512 * KIBI**2
     kept_seconds: int = 10
     readme: Path | None = None
 
