@@ -33,6 +33,11 @@ def lock(
     from downloader.lock import lock_check, locking  # noqa: PLC0415 - imports requests
     from downloader.lock.relocking import Wish  # noqa: PLC0415
 
+    if check and pieces:
+        raise ModelmakeError(
+            "--check writes nothing, and --pieces is there to write.",
+            hint="Run `doit lock --check`, or `doit lock --pieces`.",
+        )
     fills = not current().project.settings.is_offline
     wish = Wish(names=tuple(names), upgrade=upgrade, allow_downgrade=allow_downgrade, fills=fills)
     project = current().project
@@ -46,7 +51,7 @@ def lock(
     if not is_told:
         about = f" for {', '.join(names)}" if names else ""
         say(f"{project.lock_path.name} is up to date{about}.")
-    if pieces and not check:
+    if pieces:
         from downloader.pieces.piecing import add_pieces  # noqa: PLC0415 - reads whole files
 
         add_pieces(project, wanted_models(names), say, current().stop)

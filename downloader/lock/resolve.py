@@ -193,7 +193,8 @@ def _key(asked: Artifact) -> tuple[int | None, str] | str:
 
 def _with_pin(asked: Artifact, before: Artifact | None) -> Artifact:
     if before is not None and asked.is_pinned and before.sha256 == asked.sha256:
-        return asked if asked.size is not None else msgspec.structs.replace(asked, size=before.size)
+        size = before.size if asked.size is None else asked.size
+        return msgspec.structs.replace(asked, size=size).with_root_of(before)
     if asked.is_pinned or before is None or not _shows_the_same(before, asked):
         return asked
     return msgspec.structs.replace(before, path=asked.path, into=asked.into)

@@ -34,7 +34,7 @@ def replace(path: Path, found: Lockfile, ours: Lockfile, refuse: Callable[[], No
     if _is_written(path, found, ours):
         return False
     refuse()
-    with _alone(path):
+    with alone(path):
         write_file(path, _wanted(path, found, ours)[1])
     return True
 
@@ -54,8 +54,8 @@ def _wanted(path: Path, found: Lockfile, ours: Lockfile) -> tuple[bytes | None, 
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep other runs from writing the same models.lock during the block."""
+def alone(path: Path) -> Iterator[None]:
+    """Keep other runs from writing the same file of the project during the block."""
     folder = private_folder(path.parent)
     make_folder(folder)
     name = folder / f"{path.name}.turn"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from downloader.artifact import Artifact
 from downloader.disk.durable import naming, write_file
 from downloader.errors import StoreError
+from downloader.lock.writing import alone
 from downloader.pieces import piece_layers
 from downloader.pieces.merkle import MOST_PIECE_BYTES, Layer
 from downloader.project import Project
@@ -66,13 +67,14 @@ class KnownLayers:
                     store.put_layer(layer.root, piece_layers.dump(layer))
         models = self._project.lockfile.models.values()
         roots = {a.root for model in models for a in (*model.files, *model.archives) if a.root}
-        with naming(self.beside, "read"):
-            before = list(piece_layers.lines_of(self.beside))
-        text = piece_layers.joined(layers, before, roots | {each.root for each in layers})
-        if text == b"".join(before):
-            return False
-        write_file(self.beside, text)
-        return True
+        with alone(self.beside):
+            with naming(self.beside, "read"):
+                before = list(piece_layers.lines_of(self.beside))
+            text = piece_layers.joined(layers, before, roots | {each.root for each in layers})
+            is_changed = text != b"".join(before)
+            if is_changed:
+                write_file(self.beside, text)
+        return is_changed
 
     @cached_property
     def _store(self) -> "Store | None":

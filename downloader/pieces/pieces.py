@@ -29,7 +29,7 @@ def leaves_at(descriptor: int, start: int, stop: int, buffer: memoryview) -> byt
     found = []
     for at in range(start, stop, len(buffer)):
         wanted = buffer[: stop - at]
-        found.append(merkle.leaves(wanted[: _read(descriptor, wanted, at)]))
+        found.append(merkle.leaves(wanted[: fill(descriptor, wanted, at)]))
     return b"".join(found)
 
 
@@ -68,8 +68,12 @@ def joined(layer: Layer, indexes: Iterable[int]) -> list[tuple[int, int]]:
     return spans
 
 
-def _read(descriptor: int, buffer: memoryview, offset: int) -> int:
-    """Fill the buffer, since half a block would pass for a whole one; less at the file's end."""
+def fill(descriptor: int, buffer: memoryview, offset: int) -> int:
+    """Fill the buffer, since half a block would pass for a whole one; less at the file's end.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     done = 0
     while done < len(buffer) and (count := read_at(descriptor, buffer[done:], offset + done)):
         done += count

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 
 import msgspec
@@ -21,7 +20,7 @@ from downloader.disk.looks import look
 from downloader.errors import Interrupted
 from downloader.meter import Meter
 from downloader.model import Model
-from downloader.pieces import merkle
+from downloader.pieces import merkle, pieces
 from downloader.pieces.known_layers import SMALLEST_BYTES, KnownLayers, can_have_root
 from downloader.pieces.merkle import Layer
 from downloader.progress import bytes_text, counted
@@ -133,7 +132,7 @@ def _digests_of(path: Path, seen: Seen) -> tuple[str, bytes, int]:
     sha256, nodes, size = new_sha256(), [], 0
     buffer = memoryview(bytearray(merkle.PIECE_BYTES))
     with path.open("rb", buffering=0) as file:
-        while count := _fill(file, buffer):
+        while count := pieces.fill(file.fileno(), buffer, size):
             piece = buffer[:count]
             sha256.update(piece)
             leaves = merkle.leaves(piece)
@@ -141,13 +140,6 @@ def _digests_of(path: Path, seen: Seen) -> tuple[str, bytes, int]:
             size += count
             seen(count)
     return sha256.hexdigest(), b"".join(nodes), size
-
-
-def _fill(file: FileIO, buffer: memoryview) -> int:
-    done = 0
-    while done < len(buffer) and (count := file.readinto(buffer[done:])):
-        done += count
-    return done
 
 
 def _summary(count: int, absent: int, name: str, *, is_changed: bool) -> str:

@@ -1,11 +1,18 @@
 """The further connections of one file: opened while they pay off, gone when the file is there."""
 
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from downloader.errors import SourceError, TooManyOpen, TransferError
+from downloader.errors import (
+    ModelmakeError,
+    ServerBusy,
+    SourceError,
+    TooManyOpen,
+    TransferError,
+)
 from downloader.transfer.pool import Host
 from downloader.transfer.segments import Segment, Segments
 
@@ -51,7 +58,7 @@ class Crew:
             try:
                 self._one(segment)
             except (SourceError, TransferError, TooManyOpen) as error:
-                if not (error.retryable and self._waits_for_helper()):
+                if not (error.retryable and self._waits_for_helper(error)):
                     raise
                 if segment.position == start:
                     self._host.refused()
@@ -83,12 +90,19 @@ class Crew:
         self._host.advises(self._segments)
         return self._segments.take()
 
-    def _waits_for_helper(self) -> bool:
-        """Wait until a helper ends, whose place this thread may have; False where there is none."""
+    def _waits_for_helper(self, error: ModelmakeError) -> bool:
+        """Wait until a helper ends, whose place this thread may have; False where there is none.
+
+        Where the server said how long to wait, helpers may go on meanwhile, and no longer: then
+        the whole attempt waits.
+        """
+        asked = error.wait_seconds if isinstance(error, ServerBusy) else None
+        until = time.monotonic() + (asked or 0.0)
         with self._ending:
             before = self._helping
             self._ending.wait_for(lambda: self._helping < before or not self._helping)
-            return before > 0
+            self._ending.wait_for(lambda: not self._helping, max(until - time.monotonic(), 0.0))
+            return before > 0 and time.monotonic() >= until
 
     def _join(self) -> None:
         with self._growing:

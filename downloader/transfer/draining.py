@@ -85,7 +85,7 @@ class Drain:
 
     @property
     def _most_at_once(self) -> int:
-        """How much to read at once: many connections with large pieces would fill the memory."""
+        """How much to read at once: many connections with large buffers would fill the memory."""
         many = BUFFER_BYTES if self._host.streams <= FEW_STREAMS else SHARED_BYTES
         return min(self._line.throttle.slice_bytes, many)
 
@@ -96,7 +96,7 @@ class Drain:
         return segment.is_dropped
 
     def _write_start(self, buffer: memoryview, segment: Segment, stop: int | None) -> memoryview:
-        start = self._expectation.begun
+        start = self._expectation.first_bytes
         if stop is not None and len(start) > stop:
             raise self._expectation.wrong_size(len(start), stop)
         buffer[: len(start)] = start

@@ -23,13 +23,13 @@ class Expectation:
     """Judges replies and the whole file against one artifact.
 
     Attributes:
-        begun: The file's first bytes as they came.
+        first_bytes: The file's first bytes as they came.
     """
 
     def __init__(self, artifact: Artifact, place: str) -> None:
         self._artifact, self._place = artifact, place
         self._md5 = artifact.md5
-        self.begun = b""
+        self.first_bytes = b""
 
     def begin(self, reply: Reply, partial: Partial, most_bytes: int = MOST_START_BYTES) -> None:
         """Take a 200, the whole file from its first byte on, and bind the partial to it.
@@ -118,7 +118,7 @@ class Expectation:
         """
         length, wanted = reply.head.length, self._artifact.size
         wrong_length = None if wanted is None or length == wanted else length
-        self.begun = reply.read_some(START_BYTES, min(most_bytes, MOST_START_BYTES))
+        self.first_bytes = reply.read_some(START_BYTES, min(most_bytes, MOST_START_BYTES))
         if wrong_length is not None or not self._artifact.is_pinned:
             check_body_start(reply.head, self._artifact.path, self._start)
         if wanted is not None and wrong_length is not None:
@@ -126,7 +126,7 @@ class Expectation:
 
     @property
     def _start(self) -> bytes:
-        return self.begun[:START_BYTES]
+        return self.first_bytes[:START_BYTES]
 
     def _what_to_do(self) -> str:
         if self._artifact.first_use:
@@ -137,7 +137,7 @@ class Expectation:
         return "Another version may stand there now, or a page in the way."
 
     def _what_it_looks_like(self) -> str:
-        if not self.begun:
+        if not self.first_bytes:
             return ""
         page = page_in_place_of(self._artifact.path, self._start)
         looks = f"; it looks like {page}" if page else ""

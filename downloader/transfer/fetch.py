@@ -209,12 +209,12 @@ class Fetcher:
             ModelmakeError: It failed for good, or too often without progress.
         """
         policy = RetryPolicy(self._settings.retries, self._settings.max_wait_seconds)
-        tally = Tally(partial.present, least_bytes(self._settings.timeout_seconds))
+        tally = Tally(receiver.progress_bytes(partial), least_bytes(self._settings.timeout_seconds))
         while True:
             try:
                 receiver.receive(partial)
             except TransferError as error:
-                failures = tally.failed(partial.present)
+                failures = tally.failed(receiver.progress_bytes(partial))
                 delay = policy.delay_seconds(error, failures, random.random())  # noqa: S311
                 if delay is None:
                     raise

@@ -111,7 +111,7 @@ class PrefixHasher:
     def buffer(self) -> memoryview:
         """Return an empty buffer to receive into."""
         with self._changed:
-            return self._spare.pop() if self._spare else _lazy_buffer()
+            return self._spare.pop() if self._spare else lazy_buffer()
 
     def hand_over(self, offset: int, buffer: memoryview, count: int) -> bool:
         """Take bytes that are written, when they are the next in line.
@@ -207,6 +207,6 @@ class PrefixHasher:
             self._changed.notify_all()
 
 
-def _lazy_buffer() -> memoryview:
+def lazy_buffer() -> memoryview:
     """Return a buffer that takes memory as far as it is filled; a bytearray is zeroed at once."""
     return memoryview(mmap.mmap(-1, BUFFER_BYTES))

@@ -210,6 +210,9 @@ def vouched(
     """
     if found is None or not wanted.admits(found[0], anywhere=anywhere):
         return []
+    size = wanted.size if wanted.size is not None else found[0].size
+    if size is not None and any(stop > size for _, stop in found[1]):
+        return []  # it lies, or a server sent more than it may
     return [Range(start, min(stop, length)) for start, stop in found[1] if start < length]
 
 

@@ -115,7 +115,7 @@ class PieceJudge:
 
     def set_aside(self, path: Path, workspace: Path, have: int) -> str:  # noqa: ARG002 - as Judge
         """See Judge; the first wrong piece is copied, and the right ones stay for the next run."""
-        return set_range_aside(path, workspace, self._last_wrong)
+        return set_range_aside(path, workspace, self._checker.still_wrong(self._last_wrong))
 
 
 def judge_of(

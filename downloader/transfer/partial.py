@@ -129,6 +129,7 @@ class Partial:
         if wrong := self.judge.take_wrong():
             with naming(self._path, "write"), self._changing:
                 self.ranges = without(self.ranges, wrong)
+                self._checkpoints.noted_bytes = -1  # as many may be there as were noted: others
                 self._checkpoints.add(self.binding, self.ranges)
         return wrong
 

@@ -15,9 +15,10 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from downloader.disk.hashing import BUFFER_BYTES, cores
+from downloader.disk.hashing import cores
 from downloader.pieces import merkle, pieces
 from downloader.pieces.merkle import BLOCK_BYTES, HASH_BYTES, Layer
+from downloader.transfer.hasher import lazy_buffer
 from downloader.transfer.ranges import Range
 from downloader.transfer.turn import Turn
 
@@ -57,7 +58,7 @@ class PieceChecker:
     def buffer(self) -> memoryview:
         """See Follower."""
         with self._changed:
-            return self._spare.pop() if self._spare else memoryview(bytearray(BUFFER_BYTES))
+            return self._spare.pop() if self._spare else lazy_buffer()
 
     def hand_over(self, offset: int, buffer: memoryview, count: int) -> bool:
         """See Follower; here bytes come in any order."""
@@ -101,6 +102,12 @@ class PieceChecker:
         """Whether what comes is another file; what an earlier run left tells nothing of it."""
         with self._changed:
             return self._fresh_wrong >= HOPELESS and self._fresh_wrong > len(self._right)
+
+    def still_wrong(self, spans: Sequence[Range]) -> list[Range]:
+        """Return those pieces that have not proved right since."""
+        with self._changed:
+            length = self._layer.piece_bytes
+            return [span for span in spans if span.start // length not in self._right]
 
     def take_wrong(self) -> list[Range]:
         """Return where the pieces that proved wrong lie, and expect them anew."""

@@ -1,9 +1,9 @@
 """Who may open a connection to a host now: one budget a host, shared by all files of a run.
 
 A file's first connection waits for its turn; further ones are opened only where they pay off
-(climb.py), and closed at the end of their segment when they no longer do. A server that says 429
-or 503, or that gives a further connection nothing, is believed: the budget falls to as many as it
-was serving a moment ago, and recovers slowly.
+(climb.py), and closed when they no longer do, in mid-segment where that would last. A server that
+says 429 or 503, or that gives a further connection nothing, is believed: the budget falls to as
+many as it was serving a moment ago, and recovers slowly.
 """
 
 import math
@@ -19,7 +19,7 @@ from downloader.transfer.segments import (
     LEAST_SECONDS,
     Segments,
 )
-from downloader.transfer.steady_rate import SteadyRate, piece_seconds
+from downloader.transfer.steady_rate import SteadyRate, slice_seconds
 
 ENOUGH_STREAMS = 0.75
 """What part of the wanted connections must be receiving for a measurement to tell of them all."""
@@ -112,6 +112,8 @@ class Host:
         with self._changed:
             is_surplus = self._wanted > min(self._climb.level, self._allowed())
             self._active -= is_surplus
+            if is_surplus:
+                self._turn.notify()
             return is_surplus
 
     @property
@@ -215,7 +217,7 @@ class Host:
 
     @property
     def _look_seconds(self) -> float:
-        return piece_seconds(self._known_round_trip)
+        return slice_seconds(self._known_round_trip)
 
     def _allowed(self) -> int:
         """Return the budget, grown by one for each quiet time since the last refusal."""

@@ -20,7 +20,7 @@ from downloader.transfer.head import Head
 from downloader.transfer.journal import Binding
 from downloader.transfer.line import Line
 from downloader.transfer.partial import Partial
-from downloader.transfer.ranges import Range, first_gap
+from downloader.transfer.ranges import Range, first_gap, total
 from downloader.transfer.reply import Reply
 from downloader.transfer.resuming import (
     UnusableRange,
@@ -50,12 +50,17 @@ class Receiver:
         self._drains: list[Drain] = []
         self._may_share = True
         self._calls = Calls()
-        self._wrong, self._was_whole = Counter[Range](), False
+        self._wrong, self._is_again = Counter[Range](), False
+        self._dropped_bytes = 0
 
     @property
     def moved_bytes(self) -> int:
         """Bytes of the file that came over the wire so far."""
         return sum(drain.moved_bytes for drain in self._drains)
+
+    def progress_bytes(self, partial: Partial) -> int:
+        """Return how far it is: bytes that are there, and those of pieces that proved wrong."""
+        return partial.present + self._dropped_bytes
 
     def receive(self, partial: Partial) -> None:
         """Bring the partial to its full length.
@@ -65,7 +70,7 @@ class Receiver:
         """
         if partial.ranges and not partial.binding.can_resume:
             partial.reset()  # nothing could tell whether more bytes are of the same version
-        if partial.is_complete and self._has_right_pieces(partial):
+        if partial.is_complete and self._is_right(partial):
             return
         if not self._host.enter(self._line.stop):
             raise Interrupted(f"{self._artifact.path} was interrupted.")
@@ -108,23 +113,21 @@ class Receiver:
             return self._receive_from(reply, partial)
 
     def _begin(self, reply: Reply, partial: Partial) -> None:
-        """Take a 200; the whole file again, in place of a wrong piece, only once.
+        """Take a 200: the whole file, or the whole again in place of a wrong piece.
 
         Raises:
-            DigestMismatch: This place gave it whole before, with a wrong piece.
             ModelmakeError: It is not the file.
         """
-        if self._was_whole and self._wrong:
-            raise self._expectation.wrong_pieces(list(self._wrong))
-        self._was_whole = True
+        self._is_again = bool(self._wrong)
         self._wrong.clear()
         self._expectation.begin(reply, partial, self._line.throttle.slice_bytes)
 
-    def _has_right_pieces(self, partial: Partial) -> bool:
-        """Whether no piece of a whole file proved wrong; those that did are missing again.
+    def _is_right(self, partial: Partial) -> bool:
+        """Judge the pieces of a whole file; those that proved wrong are dropped, to be asked for.
 
         Raises:
-            DigestMismatch: This place gave the same piece wrong too often.
+            DigestMismatch: This place gave the same piece wrong too often: where it knows no
+                ranges, in the whole file a second time.
             StoreError: What was written cannot be read back.
         """
         if not partial.judge.has_pieces:
@@ -134,7 +137,8 @@ class Receiver:
             raise self._expectation.wrong_pieces([])
         wrong = partial.drop_wrong()
         self._wrong.update(wrong)
-        if often := [span for span in wrong if self._wrong[span] >= TRIES]:
+        self._dropped_bytes += total(wrong)
+        if often := [span for span in wrong if self._is_again or self._wrong[span] >= TRIES]:
             raise self._expectation.wrong_pieces(often)
         return not wrong
 
@@ -189,11 +193,7 @@ class Receiver:
                 self._calls.hang_up()
                 raise
         is_whole_reply = reply.head.status == HTTPStatus.OK
-        return (
-            is_whole_reply
-            if size is None
-            else partial.have == size and self._has_right_pieces(partial)
-        )
+        return is_whole_reply if size is None else partial.have == size and self._is_right(partial)
 
     def _gives_ranges(self, head: Head) -> bool:
         """Whether further connections may be tried: promised, and not yet found to be untrue.

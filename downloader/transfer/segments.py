@@ -33,14 +33,16 @@ class Segment:
         stop: Where it ends, for now.
         is_further: Whether it is another connection's than the file's first.
         is_dropped: Whether that connection was one too many, and ended.
+        is_past: Whether its reply was read beyond its end, which a cut had moved: what follows
+            there is no more what follows its position.
     """
 
-    __slots__ = ("_began", "_start", "is_dropped", "is_further", "position", "stop")
+    __slots__ = ("_began", "_start", "is_dropped", "is_further", "is_past", "position", "stop")
 
     def __init__(self, start: int, stop: int, now: float = 0.0) -> None:
         self.position, self.stop = start, stop
         self._start, self._began = start, now
-        self.is_further = self.is_dropped = False
+        self.is_further = self.is_dropped = self.is_past = False
 
     @property
     def left(self) -> int:
@@ -106,7 +108,7 @@ class Segments:
     def rejoin(self) -> None:
         """Undo cuts: what is free goes to the segment before it, since no other will take it."""
         with self._changing:
-            for segment in self._held:
+            for segment in [each for each in self._held if not each.is_past]:
                 for span in [span for span in self._free if span.start == segment.stop]:
                     segment.stop = span.stop
                     self._free.remove(span)
@@ -116,6 +118,7 @@ class Segments:
         with self._changing:
             wanted = max(min(count, segment.left), 0)
             segment.position += wanted
+            segment.is_past |= wanted < count
             return wanted
 
     def is_long(self, segment: Segment) -> bool:

@@ -1,15 +1,15 @@
 """The rate at which a host's bytes arrive, told as soon as it is steady. Pure: others have clocks.
 
-Time is cut into pieces, each at least a round trip. Two pieces in a row with about the same rate
+Time is cut into slices, each at least a round trip. Two slices in a row with about the same rate
 are a measurement; a rate that still rises (TCP's slow start doubles it every round trip, RFC 5681)
 or comes in bursts is measured longer, and then by its later half.
 """
 
 from dataclasses import dataclass
 
-SHORTEST_PIECE_SECONDS = 0.01
-LONGEST_PIECE_SECONDS = 0.25
-MOST_PIECES = 8
+SHORTEST_SLICE_SECONDS = 0.01
+LONGEST_SLICE_SECONDS = 0.25
+MOST_SLICES = 8
 STEADY = 0.15
 """By which part of the larger of two rates they may differ and be about the same."""
 
@@ -58,8 +58,8 @@ class SteadyRate:
 
     def begin(self, now: float) -> None:
         """Forget what was seen so far."""
-        self._pieces: list[Measured] = []
-        self._begin_piece(now)
+        self._slices: list[Measured] = []
+        self._begin_slice(now)
 
     def moved(self, count: int, waited_seconds: float) -> None:
         """Note bytes that arrived, and how long that took."""
@@ -85,35 +85,35 @@ class SteadyRate:
             round_trip_seconds: How long the host takes to answer.
         """
         self.opened(0, now)
-        elapsed = now - self._piece_began
-        if elapsed < piece_seconds(round_trip_seconds):
+        elapsed = now - self._slice_began
+        if elapsed < slice_seconds(round_trip_seconds):
             return None
         streamed = self._streamed_seconds
         waits = min(self._waited_seconds / streamed, 1.0) if streamed and self._count else 1.0
-        piece = Measured(self._count, elapsed, streamed / elapsed, waits)
-        self._begin_piece(now)
-        self._pieces.append(piece)
+        seen = Measured(self._count, elapsed, streamed / elapsed, waits)
+        self._begin_slice(now)
+        self._slices.append(seen)
         return self._settled()
 
     def _settled(self) -> Measured | None:
-        if len(self._pieces) > 1 and _are_alike(*self._pieces[-2:]):
-            return self._pieces[-2] + self._pieces[-1]
-        if len(self._pieces) < MOST_PIECES:
+        if len(self._slices) > 1 and _are_alike(*self._slices[-2:]):
+            return self._slices[-2] + self._slices[-1]
+        if len(self._slices) < MOST_SLICES:
             return None
-        first, *later = self._pieces[MOST_PIECES // 2 :]
+        first, *later = self._slices[MOST_SLICES // 2 :]
         return sum(later, start=first)
 
-    def _begin_piece(self, now: float) -> None:
-        self._piece_began = self._noted_at = now
+    def _begin_slice(self, now: float) -> None:
+        self._slice_began = self._noted_at = now
         self._count, self._streamed_seconds, self._waited_seconds = 0, 0.0, 0.0
 
 
 def _are_alike(one: Measured, two: Measured) -> bool:
-    """Whether two pieces show the same rate; silence may be that between two bursts."""
+    """Whether two slices show the same rate; silence may be that between two bursts."""
     slow, fast = sorted((one.rate, two.rate))
     return slow > 0 and fast - slow <= STEADY * fast
 
 
-def piece_seconds(round_trip_seconds: float) -> float:
-    """Return how long a piece is where an answer takes so long."""
-    return min(max(round_trip_seconds, SHORTEST_PIECE_SECONDS), LONGEST_PIECE_SECONDS)
+def slice_seconds(round_trip_seconds: float) -> float:
+    """Return how long a slice is where an answer takes so long."""
+    return min(max(round_trip_seconds, SHORTEST_SLICE_SECONDS), LONGEST_SLICE_SECONDS)

@@ -63,7 +63,7 @@ class Turn:
     def check(self) -> None:
         """End what goes on where nobody waits; raises Interrupted when the user stopped the run."""
         if self._stop.is_set():
-            raise Interrupted("Interrupted while what an earlier run left was read.")
+            raise Interrupted("Interrupted while bytes that are here were read.")
 
     def warn_of_useless_locks(self, folder: Path) -> None:
         """Say once in a process that two of them would fetch the same bytes."""

@@ -23,6 +23,7 @@ class Server:
 
     def __init__(self, segments: Segments, refusals: int) -> None:
         self._segments = segments
+        self.wait_seconds: float | None = None
         self.refusals = refusals
         self.received: dict[str, int] = {}
         self.is_refused = threading.Event()
@@ -35,7 +36,7 @@ class Server:
             if self.refusals:
                 self.refusals -= 1
                 self.is_refused.set()
-                raise ServerBusy("429")
+                raise ServerBusy("429", wait_seconds=self.wait_seconds)
         else:
             assert self.is_refused.wait(10)
         with self._last:
@@ -63,6 +64,19 @@ def test_a_refused_first_connection_waits_for_a_helper() -> None:
         crew.work()
     assert sum(server.received.values()) == 64 * MIB
     assert host._budget < 8
+
+
+def test_a_refused_first_connection_does_not_ask_before_it_may() -> None:
+    """Helpers end the file where they can; else the whole attempt waits as long as was asked."""
+    crew, server, _ = crew_of(refusals=1, helpers=2)
+    server.wait_seconds = 3600.0
+    with crew:
+        for _ in range(2):
+            assert crew.grow()
+        with pytest.raises(ServerBusy) as caught:
+            crew.work()
+    assert caught.value.wait_seconds == 3600.0
+    assert OWN().name not in server.received
 
 
 def test_a_refused_first_connection_alone_is_the_files_failure() -> None:

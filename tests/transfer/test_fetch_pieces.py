@@ -13,6 +13,8 @@ from downloader.artifact import Location
 from downloader.errors import DigestMismatch
 from downloader.pieces.merkle import BLOCK_BYTES
 from downloader.transfer.fetch import Fetched, Job
+from downloader.transfer.journal import dump_ranges
+from downloader.transfer.ranges import Range
 from tests.servers.faults import combined, damage, ranges, timing, validators
 from tests.transfer.desk import BODY, PATH, Desk, pinned, sha256
 from tests.transfer.test_piece_checker import layer_over
@@ -107,14 +109,41 @@ def test_another_file_is_refused_before_it_is_whole(desk: Desk) -> None:
     assert desk.partials == []
 
 
-def test_a_server_without_ranges_gives_the_whole_again_once(desk: Desk) -> None:
-    """Where a piece cannot be had alone, the whole is fetched once more, and no third time."""
+def test_a_server_without_ranges_gives_the_whole_again(desk: Desk) -> None:
+    """Where a piece cannot be had alone, the whole is fetched once more, and is right then."""
+    desk.server.script(PATH, combined(ranges.ignored, damage.flipped(WRONG)))
+    desk.server.always(PATH, ranges.ignored)
+    assert fetch(desk).moved_bytes == 2 * len(BODY)
+
+
+def test_a_server_without_ranges_is_not_asked_a_third_time(desk: Desk) -> None:
+    """What is wrong again in the whole file is told; the next run may be luckier."""
     desk.server.always(PATH, combined(ranges.ignored, damage.flipped(WRONG)))
     with pytest.raises(DigestMismatch, match="98,304-131,071"):
         desk.run(job(desk))
-    assert len(desk.seen) == 2  # the second reply is not read
+    assert len(desk.seen) == 2
     desk.server.always(PATH, ranges.ignored)
     fetch(desk)
+
+
+def test_a_seeded_file_keeps_its_patience(desk: Desk) -> None:
+    """Each break after some bytes is progress, though a target of that length was there before."""
+    desk.settings = dataclasses.replace(desk.settings, retries=3)
+    leave_target(desk, OTHER)
+    desk.server.script(PATH, *[timing.drop_after(PIECE + 200)] * 8)
+    fetch(desk)
+    assert len(desk.seen) > 5
+
+
+def test_a_journal_that_goes_beyond_the_end_is_not_believed(desk: Desk) -> None:
+    """It lies, or a server sent more than it may: all is fetched, and nothing stays behind."""
+    desk.leave_partial(4 * PIECE)
+    longer = bytes(len(BODY) + 2 * PIECE)
+    desk.partial.write_bytes(longer)
+    (journal,) = desk.workspace.glob("partials/*.journal")
+    head = journal.read_bytes().split(b"\n")[0]
+    journal.write_bytes(head + b"\n" + dump_ranges([Range(0, len(longer))]))
+    assert fetch(desk).moved_bytes == len(BODY)
 
 
 def test_a_resume_reads_back_what_is_there(desk: Desk) -> None:

@@ -16,7 +16,7 @@ from downloader.transfer.pool import (
     Pool,
 )
 from downloader.transfer.segments import FIRST_LENGTH_BYTES, LEAST_SECONDS, Segments
-from downloader.transfer.steady_rate import MOST_PIECES
+from downloader.transfer.steady_rate import MOST_SLICES
 
 MOST = 8
 LOOK = 1 / 16
@@ -109,6 +109,21 @@ def test_a_waiting_file_begins_when_another_leaves(host: Host) -> None:
     assert not waiting.is_alive()
     leave(host, MOST)
     assert free(host) == MOST
+
+
+def test_a_waiting_file_begins_when_one_too_many_is_dropped(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told, and need not look again by itself."""
+    told: list[int] = []
+    monkeypatch.setattr(host._turn, "notify", lambda: told.append(1))
+    host.enter(threading.Event())
+    host._climb.level = 2
+    assert host.try_enter()
+    assert not host.drop_surplus()
+    host._climb.level = 1
+    assert host.drop_surplus()
+    assert told == [1]
 
 
 def test_no_further_connection_before_it_is_known_to_pay_off(host: Host) -> None:
@@ -217,7 +232,7 @@ def test_a_measured_rate_opens_further_connections(host: Host, clock: Clock) -> 
 def test_nothing_is_measured_where_nobody_receives(host: Host, clock: Clock) -> None:
     """The time before the first reply is no rate."""
     assert host.enter(threading.Event())
-    assert [look(host, clock, 0) for _ in range(2 * MOST_PIECES)] == [1] * 2 * MOST_PIECES
+    assert [look(host, clock, 0) for _ in range(2 * MOST_SLICES)] == [1] * 2 * MOST_SLICES
 
 
 def test_a_step_is_not_judged_before_it_was_made(host: Host, clock: Clock) -> None:

@@ -261,3 +261,19 @@ def test_an_empty_file_has_an_empty_rest() -> None:
     assert (first.left, segments.is_shareable) == (0, False)
     segments.give_back(first)
     assert segments.take() is None
+
+
+def test_a_reply_that_was_read_beyond_its_cut_gets_nothing_back() -> None:
+    """What follows in its stream is not what follows its position: another reply brings that."""
+    segments = Segments(4 * SMALLEST_SHARE_BYTES, [], clock=lambda: 0.0)
+    segments.least_seconds = 0.0
+    first = segments.take_rest()
+    second = segments.take()
+    assert second is not None
+    segments.advance(first, first.left + 1000)
+    segments.give_back(second)
+    segments.rejoin()
+    assert first.left == 0
+    again = segments.take()
+    assert again is not None
+    assert (again.position, again.stop) == (second.position, second.stop)

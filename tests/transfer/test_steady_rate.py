@@ -3,38 +3,38 @@
 import pytest
 
 from downloader.transfer.steady_rate import (
-    LONGEST_PIECE_SECONDS,
-    MOST_PIECES,
-    SHORTEST_PIECE_SECONDS,
+    LONGEST_SLICE_SECONDS,
+    MOST_SLICES,
+    SHORTEST_SLICE_SECONDS,
     STEADY,
     Measured,
     SteadyRate,
-    piece_seconds,
+    slice_seconds,
 )
 
 PIECE = 1 / 16  # a clock of such steps has no rounding
 
 
 class Wire:
-    """One reply whose bytes arrive piece by piece, by a clock that goes when it is told to."""
+    """One reply whose bytes arrive slice by slice, by a clock that goes when it is told to."""
 
     def __init__(self) -> None:
         self.now = 100.0
         self.flow = SteadyRate(self.now)
         self.flow.opened(1, self.now)
 
-    def piece(self, count: int, waited_seconds: float = PIECE) -> Measured | None:
-        """Let a piece's time pass, in which so many bytes arrive."""
+    def slice(self, count: int, waited_seconds: float = PIECE) -> Measured | None:
+        """Let a slice's time pass, in which so many bytes arrive."""
         self.flow.moved(count, waited_seconds)
         self.now += PIECE
         return self.flow.look(self.now, PIECE)
 
 
-def test_two_like_pieces_are_a_measurement() -> None:
-    """A rate that stays is told after two pieces."""
+def test_two_like_slices_are_a_measurement() -> None:
+    """A rate that stays is told after two slices."""
     wire = Wire()
-    assert wire.piece(1000) is None
-    seen = wire.piece(1000)
+    assert wire.slice(1000) is None
+    seen = wire.slice(1000)
     assert seen is not None
     assert seen.rate == pytest.approx(1000 / PIECE)
     assert (seen.streams, seen.waits) == pytest.approx((1, 1))
@@ -44,34 +44,34 @@ def test_about_the_same_is_the_same() -> None:
     """A small difference is no change, a larger one is."""
     for second, is_told in ((1 - STEADY + 0.01, True), (1 - STEADY - 0.01, False)):
         wire = Wire()
-        wire.piece(100_000)
-        assert (wire.piece(int(100_000 * second)) is not None) is is_told
+        wire.slice(100_000)
+        assert (wire.slice(int(100_000 * second)) is not None) is is_told
 
 
 def test_a_rising_rate_is_waited_for() -> None:
-    """While each piece brings twice as much nothing is told; then the rate that stays is."""
+    """While each slice brings twice as much nothing is told; then the rate that stays is."""
     wire = Wire()
-    assert [wire.piece(1000 * 2**step) for step in range(5)] == [None] * 5
-    seen = wire.piece(16_000)
+    assert [wire.slice(1000 * 2**step) for step in range(5)] == [None] * 5
+    seen = wire.slice(16_000)
     assert seen is not None
     assert seen.rate == pytest.approx(16_000 / PIECE)
 
 
 def test_bursts_are_told_by_their_mean_in_the_end() -> None:
-    """What never becomes steady is measured over more pieces, the first half left out."""
+    """What never becomes steady is measured over more slices, the first half left out."""
     wire = Wire()
-    found = [wire.piece(count) for count in [8000, 0] * (MOST_PIECES // 2)]
-    assert found[:-1] == [None] * (MOST_PIECES - 1)
+    found = [wire.slice(count) for count in [8000, 0] * (MOST_SLICES // 2)]
+    assert found[:-1] == [None] * (MOST_SLICES - 1)
     last = found[-1]
     assert last is not None
     assert last.rate == pytest.approx(4000 / PIECE)
 
 
 def test_silence_is_no_rate_so_soon() -> None:
-    """Two silent pieces may lie between two bursts; many are a stall."""
+    """Two silent slices may lie between two bursts; many are a stall."""
     wire = Wire()
-    found = [wire.piece(0) for _ in range(MOST_PIECES)]
-    assert found[:-1] == [None] * (MOST_PIECES - 1)
+    found = [wire.slice(0) for _ in range(MOST_SLICES)]
+    assert found[:-1] == [None] * (MOST_SLICES - 1)
     last = found[-1]
     assert last is not None
     assert last.rate == 0
@@ -82,7 +82,7 @@ def test_replies_that_come_and_go_count_by_their_time() -> None:
     wire = Wire()
     for change in (1, -1):
         wire.flow.opened(change, wire.now)
-        seen = wire.piece(1000)
+        seen = wire.slice(1000)
     assert seen is not None
     assert seen.streams == pytest.approx(1.5)
 
@@ -90,8 +90,8 @@ def test_replies_that_come_and_go_count_by_their_time() -> None:
 def test_own_work_is_told_from_waiting() -> None:
     """The part of their time in which replies waited for bytes is told beside the rate."""
     wire = Wire()
-    wire.piece(1000, PIECE / 4)
-    seen = wire.piece(1000, PIECE / 2)
+    wire.slice(1000, PIECE / 4)
+    seen = wire.slice(1000, PIECE / 2)
     assert seen is not None
     assert seen.waits == pytest.approx(3 / 8)
 
@@ -99,9 +99,9 @@ def test_own_work_is_told_from_waiting() -> None:
 def test_a_new_beginning_forgets() -> None:
     """What was seen before it does not count."""
     wire = Wire()
-    wire.piece(1000)
+    wire.slice(1000)
     wire.flow.begin(wire.now)
-    assert wire.piece(1000) is None
+    assert wire.slice(1000) is None
 
 
 def test_a_look_before_the_piece_is_over_tells_nothing() -> None:
@@ -113,8 +113,8 @@ def test_a_look_before_the_piece_is_over_tells_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("round_trip", "expected"),
-    [(0.0, SHORTEST_PIECE_SECONDS), (PIECE, PIECE), (9.0, LONGEST_PIECE_SECONDS)],
+    [(0.0, SHORTEST_SLICE_SECONDS), (PIECE, PIECE), (9.0, LONGEST_SLICE_SECONDS)],
 )
 def test_a_piece_is_a_round_trip_within_bounds(round_trip: float, expected: float) -> None:
     """Far servers are looked at more slowly."""
-    assert piece_seconds(round_trip) == expected
+    assert slice_seconds(round_trip) == expected
