@@ -18,7 +18,7 @@ WHOLE = "doit, the same without pieces: one long SHA-256"
 def fetched(setting: Setting) -> Report:
     """Race a fetch that checks pieces against one that hashes the file as a whole."""
     file = payload(setting.origin.root, "big.bin", setting.plan.big_bytes)
-    project = Project(setting.scratch, [file], setting.origin.url)
+    project = Project(setting.scratch, [file], setting.origin.url, is_pinned=False)
     without = project.lock.read_bytes()
     project.doit()
     project.doit("lock", "--pieces")
@@ -55,7 +55,7 @@ def fetched(setting: Setting) -> Report:
 def verified(setting: Setting) -> Report:
     """Race `doit verify` of one file with a piece layer against the SHA-256 of one core."""
     file = payload(setting.origin.root, "big.bin", setting.plan.big_bytes)
-    project = Project(setting.scratch, [file], setting.origin.url)
+    project = Project(setting.scratch, [file], setting.origin.url, is_pinned=False)
     target = project.target(file.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     file.path.replace(target)

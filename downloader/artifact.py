@@ -67,6 +67,14 @@ class Artifact(
         """Whether the exact bytes are known."""
         return self.sha256 is not None
 
+    @property
+    def is_proven_by_root(self) -> bool:
+        """Whether the root may stand for the SHA-256: both were computed here, over one reading.
+
+        Where somebody else vouches for the SHA-256, nobody does for the root.
+        """
+        return self.root is not None and self.first_use
+
     def with_root_of(self, known: "Artifact | None") -> "Artifact":
         """Return it with the root that is known of the very same bytes, where there is one."""
         is_same = known is not None and self.is_pinned and known.sha256 == self.sha256

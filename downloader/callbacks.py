@@ -85,6 +85,11 @@ class Relay:
         with self._noting:
             self._moving.setdefault(file)
 
+    def end_moves(self, file: "FileWatch") -> None:
+        """Forget that there is more of a file: its end is told."""
+        with self._noting:
+            self._moving.pop(file, None)
+
     def hand_on(self, *, is_last: bool = False) -> None:
         """Call the callback for each event, and for one of the files that moved, in turn.
 
@@ -122,6 +127,7 @@ class FileWatch:
     def ended(self, size: int) -> None:
         """Note that all of it is there and right."""
         self._done = self._size = size
+        self._watch.end_moves(self)
         self.note("done")
 
     def started(self, have_bytes: int, total_bytes: int | None) -> None:

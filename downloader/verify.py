@@ -96,8 +96,8 @@ class _File:
 
     def readings(self, layer: Layer | None) -> list[Reading]:
         """Return what has to be done to judge it, in parts that may be done at the same time."""
-        if layer is None:
-            return [self._read]
+        if layer is None or not layer.is_proof:
+            return [functools.partial(self._read, layer)]
         step = max(1, STRETCH_BYTES // layer.piece_bytes)
         parts = [range(at, min(at + step, layer.count)) for at in range(0, layer.count, step)]
         return [functools.partial(self._read_pieces, layer, part) for part in parts]
@@ -114,10 +114,16 @@ class _File:
             self._unreadable = self._unreadable or unreadable
             self._found = self._unreadable or by_pieces(pieces.joined(layer, self._wrong))
 
-    def _read(self, seen: Seen) -> None:
-        """Hash it; `seen` is called with each number of bytes, and may end it with an error."""
+    def _read(self, layer: Layer | None, seen: Seen) -> None:
+        """Hash it; `seen` is called with each number of bytes, and may end it with an error.
+
+        A layer tells where it is wrong, if that is so.
+        """
         try:
             self._found = when_read(self.artifact, sha256_of(self._target, seen))
+            if layer and self.verdict.is_bad:
+                wrong = pieces.wrong_ones(self._target, layer, range(layer.count), lambda _: None)
+                self._found = by_pieces(pieces.joined(layer, wrong)) if wrong else self._found
         except OSError as error:
             self._found = "unreadable", f"cannot be read: {error.strerror}"
 

@@ -60,5 +60,6 @@ def agree(declared: Artifact, locked: Artifact) -> bool:
     return (
         declared.url == locked.url
         and declared.sha256 in (None, locked.sha256)
+        and not (declared.is_pinned and locked.first_use)
         and declared.size in (None, locked.size)
     )

@@ -80,7 +80,7 @@ def load(text: bytes, name: str = "models.lock") -> Lockfile:
         if version != VERSION:
             raise LockError(
                 f"{name} has version {version}, and this program knows version {VERSION}.",
-                hint="Update modelmake: `pip install --upgrade modelmake`.",
+                hint="Update modelmake, from where you have it.",
             )
         lockfile = msgspec.json.decode(text, type=Lockfile)
     except (ValueError, RecursionError) as error:  # msgspec's own, and what its text made of it

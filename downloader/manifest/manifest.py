@@ -114,7 +114,7 @@ def _check_version(data: Mapping[str, object]) -> None:
         raise Fault(("version",), f"expected {VERSION}")
     if version > VERSION:
         what = f"this program knows version {VERSION} of the format only"
-        raise Fault(("version",), what, "Update it: pip install --upgrade modelmake")
+        raise Fault(("version",), what, "Update modelmake, from where you have it")
 
 
 def _checked_defaults(raw: object) -> dict[str, object]:

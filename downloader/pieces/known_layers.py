@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,7 @@ class KnownLayers:
         size = int(artifact.size or 0)
         for path, line in self._lines(artifact.root):
             if layer := piece_layers.load(line, artifact.root, size):
-                return layer
+                return replace(layer, is_proof=artifact.is_proven_by_root)
             self._tell(path, artifact)
         return None
 

@@ -28,12 +28,14 @@ class Layer:
         size: The file's length in bytes.
         piece_bytes: How long a piece is: a power of two, the last piece may be shorter.
         nodes: Each piece's node, 32 bytes, one after the other.
+        is_proof: Whether right pieces prove the file's SHA-256 too.
     """
 
     root: str
     size: int
     piece_bytes: int
     nodes: bytes
+    is_proof: bool = False
 
     @property
     def count(self) -> int:

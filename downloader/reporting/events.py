@@ -193,6 +193,7 @@ class Summary:
         failed: How many failures there were.
         not_begun: How many files were not tried.
         moved_bytes: How many bytes came over the wire.
+        unfinished_bytes: How many of those are of files that did not arrive whole.
         seconds: How long it took.
     """
 
@@ -205,6 +206,7 @@ class Summary:
     failed: int
     not_begun: int
     moved_bytes: int
+    unfinished_bytes: int = 0
     seconds: float
 
 

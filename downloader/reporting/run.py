@@ -43,7 +43,7 @@ class RunProgress:
         self._begun: dict[Key, int] = {}
         self._active: list[FileProgress] = []
         self._known_bytes = self._ended_bytes = self._lost_bytes = self._unknown = 0
-        self._moved_bytes = 0
+        self._moved_bytes = self._unfinished_bytes = 0
         self._rate: Rate | None = None
         self._act_on_begin: Callable[[], None] | None = None
         self._highest = 0
@@ -176,6 +176,7 @@ class RunProgress:
             failed=len(self.failures),
             not_begun=self.not_begun,
             moved_bytes=self._all_moved_bytes(),
+            unfinished_bytes=self._all_unfinished_bytes(),
             seconds=self._clock() - self._began,
         )
 
@@ -188,6 +189,10 @@ class RunProgress:
     def _all_moved_bytes(self) -> int:
         with self._changing:
             return self._moved_bytes + sum(each.moved_bytes for each in self._active)
+
+    def _all_unfinished_bytes(self) -> int:
+        with self._changing:
+            return self._unfinished_bytes + sum(each.moved_bytes for each in self._active)
 
     def _counted(self) -> tuple[int, int]:
         """Return how many bytes are there, and how many will be, as far as is known."""
@@ -208,6 +213,7 @@ class RunProgress:
         with self._changing:
             self._active.remove(file)
             self._moved_bytes += file.moved_bytes
+            self._unfinished_bytes += 0 if is_done else file.moved_bytes
             key, there = (file.model, file.path), file.shown_bytes
             if key not in self._sizes or key in self._ended:
                 return

@@ -29,10 +29,12 @@ def sum_line(summary: Summary) -> str:
     done = summary.fetched + summary.linked + summary.unpacked + summary.verified
     if not (done or summary.failed or summary.not_begun):
         return "Nothing to do."
-    parts = [f"{summary.fetched} fetched ({bytes_text(summary.moved_bytes)})"]
+    unfinished = summary.unfinished_bytes
+    parts = [f"{summary.fetched} fetched ({bytes_text(summary.moved_bytes - unfinished)})"]
     parts += [f"{summary.linked} linked"] * bool(summary.linked)
     parts += [f"{summary.unpacked} unpacked"] * bool(summary.unpacked)
     parts += [f"{summary.verified} verified in place", f"{summary.failed} failed"]
+    parts += [f"{bytes_text(unfinished)} more moved"] * bool(unfinished)
     parts += [f"{summary.not_begun} not begun"] * bool(summary.not_begun)
     return f"{', '.join(parts)}, in {summary.seconds:.1f} s."
 

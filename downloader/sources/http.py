@@ -10,6 +10,11 @@ from downloader.sources.interface import Resolution
 from downloader.urls import host
 from downloader.user_netrc import authorization
 
+LOG_IN = (
+    "Check that the file is public; where it wants a credential, put a log-in for {} into "
+    "~/.netrc, or into the file that NETRC names."
+)
+
 
 class Http:
     """The source of one `http` entry."""
@@ -38,7 +43,13 @@ class Http:
         urls = (file.url, *file.mirrors, *self._mirrored(artifact.path))
         named = frozenset(map(host, urls))
         return tuple(
-            Location(url=url, headers=authorization(url), named_hosts=named) for url in urls
+            Location(
+                url=url,
+                headers=authorization(url),
+                named_hosts=named,
+                credential_hint=LOG_IN.format(host(url)),
+            )
+            for url in urls
         )
 
     def _mirrored(self, path: str) -> tuple[str, ...]:

@@ -145,7 +145,15 @@ class Store:
             return
         self._note(blob.path.name, now)
 
-    def keep(self, file: Path, sha256: str, how: How, *, leaves_mode: bool = False) -> None:
+    def keep(
+        self,
+        file: Path,
+        sha256: str,
+        how: How,
+        *,
+        leaves_mode: bool = False,
+        is_hashed: bool = True,
+    ) -> None:
         """Take a verified file's bytes in; the file stays where it is.
 
         Where only a copy could be had that nobody asked for, a cache does not take them in: they
@@ -156,6 +164,7 @@ class Store:
             sha256: What it was verified to be.
             how: How the blob comes of it.
             leaves_mode: The file is also somebody else's, whose mode is not to change.
+            is_hashed: Whether its bytes were hashed; else whoever uses the blob first does so.
 
         Raises:
             StoreError: The disk refused.
@@ -177,7 +186,8 @@ class Store:
                 is_theirs = leaves_mode and made == "hardlink"
                 if not is_theirs and os.name != "nt":
                     blob.chmod(READ_ONLY)  # Windows could neither replace nor remove it then
-                self._records.note(sha256, blob.lstat())
+                if is_hashed:
+                    self._records.note(sha256, blob.lstat())
 
     def digests(self) -> Iterator[str]:
         """Yield the names of all blobs.

@@ -199,18 +199,19 @@ class FileSyncer:
             target=target.path,
             workspace=private_folder(self._project.folder(name)),
             found=target.present_now,
-            placed=functools.partial(self._placed, name, target),
+            placed=functools.partial(self._placed, name, artifact, target),
             layer=functools.partial(self._layers.find, artifact),
         )
 
     def _locations(self, name: str, artifact: Artifact) -> tuple[Location, ...]:
         return self._source(name).locate(artifact)
 
-    def _placed(self, name: str, target: Target, sha256: str) -> None:
+    def _placed(self, name: str, artifact: Artifact, target: Target, sha256: str) -> None:
         """Note a file that was put in place just now, and give it to the store; others wait."""
         target.note(sha256)
         if target.has_receipt:
-            self._sharing.keep(name, target.path, sha256)
+            is_hashed = not artifact.is_proven_by_root  # others have not our models.lock
+            self._sharing.keep(name, target.path, sha256, is_hashed=is_hashed)
 
     def _source(self, name: str) -> Source:
         with self._finding:

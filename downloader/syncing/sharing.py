@@ -164,7 +164,15 @@ class Sharing:
             self.keep(name, target, found.sha256, leaves_mode=is_theirs)
         return made
 
-    def keep(self, name: str, target: Path, sha256: str, *, leaves_mode: bool = False) -> None:
+    def keep(
+        self,
+        name: str,
+        target: Path,
+        sha256: str,
+        *,
+        leaves_mode: bool = False,
+        is_hashed: bool = True,
+    ) -> None:
         """Take a verified target into the store, when it is on the same file system.
 
         Args:
@@ -172,11 +180,12 @@ class Sharing:
             target: Its place.
             sha256: What it was verified to be.
             leaves_mode: It is a hard link of somebody else's file, whose mode is not to change.
+            is_hashed: Whether that was found by hashing it; else the next user does so.
         """
         if self._is_written and self.is_near(name):
             with self._writing():
                 how = self._project.named(name).entry.link
-                self._store.keep(target, sha256, how, leaves_mode=leaves_mode)
+                self._store.keep(target, sha256, how, leaves_mode=leaves_mode, is_hashed=is_hashed)
 
     def _found(self, sha256: str, target: Path, notice: Notice) -> Blob | None:
         with self._reading():

@@ -31,6 +31,8 @@ FAST_BYTES_PER_SECOND = 400e6
 since both ends have to work for them."""
 FASTEST_BYTES_PER_SECOND = 1e9
 """So are all together that give this: it is what one core hashes."""
+NEAR_LIMIT = 0.8
+"""What part of the user's own limit is as good as all of it: more connections only share it."""
 LEAST_WAITS = 0.7
 """Connections that wait a smaller part of their time have found this machine's own bound, however
 low it is just now: others may be at work on it."""
@@ -48,9 +50,11 @@ class Climb:
     Attributes:
         level: How many connections are wanted now.
         highest: How many there may be.
+        enough: Bytes per second of all together that are not to be raised.
     """
 
     highest: int
+    enough: float = FASTEST_BYTES_PER_SECOND
     level: int = 1
     _before: int = 0
     _seen_before: Measured = NOTHING
@@ -107,7 +111,7 @@ class Climb:
 
     def _step(self, seen: Measured, factor: int) -> None:
         each = seen.rate / max(seen.streams, 1.0)
-        is_fast = each >= FAST_BYTES_PER_SECOND or seen.rate >= FASTEST_BYTES_PER_SECOND
+        is_fast = each >= FAST_BYTES_PER_SECOND or seen.rate >= self.enough
         if is_fast or seen.waits < LEAST_WAITS or self.level >= self.highest:
             return
         if each >= SLOW_BYTES_PER_SECOND:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from downloader.artifact import Artifact
-from downloader.errors import BadResponse, DigestMismatch, SizeMismatch
+from downloader.errors import BadResponse, DigestMismatch, LockError, SizeMismatch
+from downloader.lock.lockfile import RESTORE_HINT
 from downloader.transfer.head import Head, is_strong
 from downloader.transfer.partial import Partial
 from downloader.transfer.ranges import Range, merge
@@ -70,6 +71,7 @@ class Expectation:
         Raises:
             SizeMismatch: It has another length.
             DigestMismatch: It has another digest.
+            LockError: It is what the root in models.lock means, and not what the SHA-256 does.
         """
         size = partial.binding.size
         if size is not None and partial.have != size:
@@ -77,6 +79,11 @@ class Expectation:
         wanted, got, kind = self._artifact.sha256, partial.judge.sha256, "sha256"
         if wanted is None and partial.judge.md5 is not None:
             wanted, got, kind = self._md5, partial.judge.md5, "md5"
+        if partial.judge.has_pieces and got and wanted != got:
+            raise LockError(
+                f"models.lock has a root of other bytes than its sha256 for {self._artifact.path}.",
+                hint=RESTORE_HINT,
+            )
         if wanted is not None and wanted != got:
             raise DigestMismatch(
                 f"{self._place} gave {partial.have:,} bytes with {kind}:{got}, "
@@ -89,7 +96,8 @@ class Expectation:
         or_more = " or more" if got > wanted else ""
         return SizeMismatch(
             f"{self._place} gives {got:,} bytes{or_more}, and {wanted:,} are wanted for "
-            f"{self._artifact.path}{self._what_it_looks_like()}."
+            f"{self._artifact.path}{self._what_it_looks_like()}.",
+            hint=self._what_to_do() if self._artifact.is_pinned else None,
         )
 
     def wrong_pieces(self, spans: Sequence[Range]) -> DigestMismatch:
@@ -134,7 +142,10 @@ class Expectation:
                 "It was pinned on first use. To take what stands there now, remove the model from "
                 "models.lock and run `doit`."
             )
-        return "Another version may stand there now, or a page in the way."
+        return (
+            "Another version may stand there now, or a page in the way. If another file is meant, "
+            "correct its sha256 or URL in models.yaml."
+        )
 
     def _what_it_looks_like(self) -> str:
         if not self.first_bytes:

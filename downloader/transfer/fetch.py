@@ -107,7 +107,7 @@ class Fetcher:
         self._settings = settings
         self._room = Room(is_watched=settings.is_preflight and not settings.is_offline)
         throttle, end = Throttle(settings.limit_rate), stop or threading.Event()
-        self._line = Line(transport, Pool(settings.connections), throttle, end)
+        self._line = Line(transport, Pool(settings.connections, settings.limit_rate), throttle, end)
 
     def interrupt(self) -> None:
         """Stop every transfer at once; what arrived is kept."""

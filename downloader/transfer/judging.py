@@ -4,11 +4,12 @@ The second is possible where models.lock has the file's Merkle root beside its S
 layer is here: right pieces are then as good as the right SHA-256.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from downloader.disk.hashing import new_md5, new_sha256
+from downloader.disk.hashing import feed, new_md5, new_sha256
 from downloader.disk.quarantine import set_aside, set_range_aside
 from downloader.pieces.merkle import Layer
 from downloader.transfer.hasher import Follower, follower_for
@@ -16,6 +17,9 @@ from downloader.transfer.journal import Binding
 from downloader.transfer.piece_checker import PieceChecker
 from downloader.transfer.ranges import Range
 from downloader.transfer.turn import Turn
+
+STRETCH_BYTES = 64 << 20
+"""After so much it is looked whether the run is to end."""
 
 
 class Judge(Protocol):
@@ -28,6 +32,9 @@ class Judge(Protocol):
 
     follower: Follower
     has_pieces: bool
+
+    def settle(self) -> None:
+        """Wait until all that is there is judged; raises OSError where it cannot be read back."""
 
     @property
     def sha256(self) -> str:
@@ -68,6 +75,10 @@ class WholeJudge:
         hashes = (self._sha256, self._md5) if self._needs_md5 else (self._sha256,)
         self.follower = follower_for(descriptor, hashes, binding.size)
 
+    def settle(self) -> None:
+        """See Judge."""
+        self.follower.finish()
+
     @property
     def sha256(self) -> str:
         """See Judge."""
@@ -88,14 +99,20 @@ class WholeJudge:
 
 
 class PieceJudge:
-    """Judges by pieces."""
+    """Judges by pieces; where they prove no SHA-256, the whole is hashed when all are right."""
 
     has_pieces, md5 = True, None
 
-    def __init__(self, checker: PieceChecker, sha256: str) -> None:
+    def __init__(self, checker: PieceChecker, proven: str, whole: Callable[[], str]) -> None:
         self.follower: Follower = checker
-        self._checker, self._sha256 = checker, sha256
+        self._checker, self._sha256, self._whole = checker, proven, whole
         self._last_wrong: list[Range] = []
+
+    def settle(self) -> None:
+        """See Judge."""
+        self._checker.finish()
+        if self._checker.is_right and not self._sha256:
+            self._sha256 = self._whole()
 
     @property
     def sha256(self) -> str:
@@ -132,4 +149,15 @@ def judge_of(
     """
     if layer is None or layer.size != binding.size or binding.sha256 is None:
         return WholeJudge(descriptor, binding)
-    return PieceJudge(PieceChecker(descriptor, layer, present, turn), binding.sha256)
+    proven = binding.sha256 if layer.is_proof else ""
+    whole = functools.partial(_hashed, descriptor, layer.size, turn)
+    return PieceJudge(PieceChecker(descriptor, layer, present, turn), proven, whole)
+
+
+def _hashed(descriptor: int, size: int, turn: Turn) -> str:
+    """Return the SHA-256 of a whole open file; it was just written, so it is in memory still."""
+    digest = new_sha256()
+    for start in range(0, size, STRETCH_BYTES):
+        turn.check()
+        feed(descriptor, start, min(start + STRETCH_BYTES, size), (digest,))
+    return digest.hexdigest()

@@ -122,7 +122,7 @@ class Partial:
             StoreError: What was written cannot be read back.
         """
         with naming(self._path, "read back"):
-            self._follower.finish()
+            self.judge.settle()
 
     def drop_wrong(self) -> list[Range]:
         """Forget pieces that proved wrong; return where. Raises StoreError as `put`."""

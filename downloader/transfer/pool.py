@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from downloader.transfer.climb import Climb
+from downloader.transfer.climb import FASTEST_BYTES_PER_SECOND, NEAR_LIMIT, Climb
 from downloader.transfer.segments import (
     FIRST_LENGTH_BYTES,
     FIRST_RATE,
@@ -41,21 +41,19 @@ Grow = Callable[[], bool]
 class Host:
     """The connections to one host; safe to share between threads."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, enough: float = FASTEST_BYTES_PER_SECOND) -> None:
         self._most = most
         changing = threading.Lock()
         self._changed = threading.Condition(changing)
         self._turn = threading.Condition(changing)
         self._budget = most
         self._active = self._firsts = self._waiting = 0
-        self._climb = Climb(highest=most)
-        self._flow = SteadyRate(time.monotonic())
+        self._climb = Climb(highest=most, enough=enough)
         self._growers: list[Grow] = []
         self._is_watched = False
         self._round_trip_seconds = math.inf
-        self._refused_at = 0.0
-        self._stepped_at = 0.0
-        self._rate = FIRST_RATE
+        self._refused_at = self._stepped_at = 0.0
+        self._flow, self._rate = SteadyRate(time.monotonic()), FIRST_RATE
         self._served = self._served_before = 0
         """The most replies that were open at once, since the last measurement and before it."""
 
@@ -234,10 +232,12 @@ class Pool:
 
     Args:
         most: The most connections to one host (MODELMAKE_CONNECTIONS).
+        limit_rate: Bytes per second of all together (MODELMAKE_LIMIT_RATE); None for no bound.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, limit_rate: float | None = None) -> None:
         self._most = most
+        self._enough = min(NEAR_LIMIT * (limit_rate or math.inf), FASTEST_BYTES_PER_SECOND)
         self._hosts: dict[str, Host] = {}
         self._finding = threading.Lock()
 
@@ -246,5 +246,5 @@ class Pool:
         place = urlsplit(url).netloc.rpartition("@")[2].lower()
         with self._finding:
             if place not in self._hosts:
-                self._hosts[place] = Host(self._most)
+                self._hosts[place] = Host(self._most, self._enough)
             return self._hosts[place]

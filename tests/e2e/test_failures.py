@@ -34,7 +34,7 @@ def declare_with_others(project: Project, server: FaultyServer, **changes: str) 
 def assert_only_bad_failed(project: Project, run: Run, *words: str) -> None:
     """Check status, sum and messages where bad.bin failed and the rest was fetched."""
     assert run.status == 1
-    assert "2 fetched (2.0 kB), 0 verified in place, 1 failed, in " in run.stdout
+    assert "2 fetched (2.0 kB), 0 verified in place, 1 failed, " in run.stdout
     told = failure_of(run, "fetch:one/bad.bin")
     assert 2 <= len(told) <= 3, "what, why, and what to do next"
     for word in words:

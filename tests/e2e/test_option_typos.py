@@ -22,11 +22,11 @@ TYPOS = {
     ),
     "lock --chekc": (
         "`doit lock` has no option --chekc. Did you mean --check?\n"
-        "  It takes --check, --upgrade, --allow-downgrade; `doit help lock` says more."
+        "  It takes --check, --upgrade, --allow-downgrade, --pieces; `doit help lock` says more."
     ),
     "lock one --check=3": (
         "`doit lock`: option --check must not have an argument.\n"
-        "  It takes --check, --upgrade, --allow-downgrade; `doit help lock` says more."
+        "  It takes --check, --upgrade, --allow-downgrade, --pieces; `doit help lock` says more."
     ),
     "adopt --from": (
         "`doit adopt`: option --from requires argument.\n"

@@ -20,21 +20,22 @@ ROOT_OF_OTHERS = "0" * 64
 WAIT_SECONDS = 30.0
 
 
-def entry(server: FaultyServer, content: bytes = CONTENT) -> Entry:
-    """Return an entry of one large file and a small one, both pinned."""
+def entry(server: FaultyServer, content: bytes = CONTENT, *, is_declared: bool = True) -> Entry:
+    """Return an entry of one large file and a small one; models.yaml says their SHA-256 or not."""
     server.put(PATH, content)
     server.put("/small.bin", b"small")
+    known = {PATH: sha256(content), "/small.bin": sha256(b"small")} if is_declared else {}
     files = [
-        {"url": server.url(PATH), "sha256": sha256(content)},
-        {"url": server.url("/small.bin"), "sha256": sha256(b"small")},
+        {"url": server.url(path), **({"sha256": known[path]} if path in known else {})}
+        for path in (PATH, "/small.bin")
     ]
     return {"source": "http", "files": files}
 
 
-@pytest.fixture
-def pieced(project: Project, server: FaultyServer) -> Project:
+@pytest.fixture(params=["declared", "first use"])
+def pieced(project: Project, server: FaultyServer, request: pytest.FixtureRequest) -> Project:
     """Give a project that fetched its files, and noted the pieces of the large one."""
-    project.declare({"m": entry(server)})
+    project.declare({"m": entry(server, is_declared=request.param == "declared")})
     assert project.doit().status == 0
     run = project.doit("lock", "--pieces")
     assert (run.status, run.stdout.splitlines()[-1]) == (
@@ -255,3 +256,52 @@ def test_repair_fetches_the_wrong_piece(pieced: Project, server: FaultyServer) -
     run = pieced.doit("verify", "--repair")
     assert (run.status, target.read_bytes()) == (0, CONTENT), run.text
     assert moved(server)[before:] == [f"bytes={PIECE}-{2 * PIECE - 1}"]
+
+
+def foreign_root(project: Project, server: FaultyServer, *, is_declared: bool) -> Project:
+    """Change a lock as a bad merge would: another file's SHA-256 beside the root that was there."""
+    other = bytes_of("another", len(CONTENT))
+    project.declare({"m": entry(server, is_declared=False)})
+    assert project.doit().status == 0
+    assert project.doit("lock", "--pieces").status == 0
+    if is_declared:
+        lined = entry(server, other)
+        server.put(PATH, CONTENT)
+        project.declare({"m": lined})
+    lock = json.loads(project.lock.read_text())
+    root = lock["models"]["m"]["files"][0]["root"]
+    if is_declared:
+        assert project.doit("lock").status == 0
+        lock = json.loads(project.lock.read_text())
+    line = lock["models"]["m"]["files"][0]
+    line.update(root=root, sha256=sha256(other))
+    project.lock.write_text(json.dumps(lock))
+    drop_targets(project)
+    return project
+
+
+def test_a_root_does_not_stand_for_a_declared_digest(
+    project: Project, server: FaultyServer
+) -> None:
+    """Where somebody vouches for the SHA-256, all bytes are hashed, and the root is found out."""
+    run = foreign_root(project, server, is_declared=True).doit()
+    assert run.status == 1, run.text
+    assert "has a root of other bytes than its sha256 for big.bin" in run.stderr
+    assert not project.target("m", "big.bin").exists()
+
+
+def test_the_store_passes_no_bytes_on_that_nobody_hashed(
+    project: Project, server: FaultyServer, store: Path, tmp_path: Path
+) -> None:
+    """A lock that was changed by hand can harm its own project only."""
+    foreign_root(project, server, is_declared=False)
+    run = project.doit(MODELMAKE_STORE=str(store))
+    assert run.status == 0, run.text
+    neighbour = Project(tmp_path / "neighbour")
+    other = bytes_of("another", len(CONTENT))
+    server.put("/other.bin", other)
+    files = [{"url": server.url("/other.bin"), "sha256": sha256(other)}]
+    neighbour.declare({"m": {"source": "http", "files": files}})
+    told = neighbour.doit(MODELMAKE_STORE=str(store))
+    assert told.status == 0, told.text
+    assert neighbour.target("m", "other.bin").read_bytes() == other

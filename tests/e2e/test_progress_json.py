@@ -69,6 +69,7 @@ def test_a_run_from_its_start_to_its_summary(small: Project) -> None:
         "failed": 0,
         "not_begun": 0,
         "moved_bytes": 2000,
+        "unfinished_bytes": 0,
     }
     assert run.stdout.startswith("2 fetched ")
 

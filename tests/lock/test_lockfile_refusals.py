@@ -84,7 +84,7 @@ def test_a_lock_of_a_newer_program_asks_for_an_update() -> None:
     """Another version is refused by its number, whatever else the newer format has."""
     error = refusal(b'{"version": 2, "models": ["another", "shape"]}')
     assert "version 2" in str(error)
-    assert "--upgrade modelmake" in error.hint
+    assert "Update modelmake" in error.hint
 
 
 @pytest.mark.parametrize("version", ["true", "1.0", '"1"', "null"])

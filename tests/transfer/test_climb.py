@@ -194,3 +194,12 @@ def test_one_connection_is_always_allowed(highest: int) -> None:
     climb = Climb(highest=8)
     climb.limit(highest)
     assert (climb.level, climb.highest) == (1, 1)
+
+
+def test_a_rate_near_the_users_own_limit_is_left_alone() -> None:
+    """Further connections would only share it, and their unread bytes come for nothing."""
+    climb = Climb(highest=32, enough=8e6)
+    climb.measured(Measured(count=8_100_000, seconds=1.0, streams=1.0), 1.0)
+    assert climb.level == 1
+    climb.measured(Measured(count=4_000_000, seconds=1.0, streams=1.0), 2.0)
+    assert climb.level > 1

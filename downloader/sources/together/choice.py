@@ -48,7 +48,7 @@ def request_of(job: Job, entry: TogetherEntry) -> str:
     if job.training != "full":
         raise SourceError(
             f"{job.id} is trained in a way that is not known here: {job.training[:40]!a}.",
-            hint="Update modelmake: `pip install --upgrade modelmake`.",
+            hint="Update modelmake, from where you have it.",
         )
     if entry.type != "default":
         raise SourceError(
