@@ -19,8 +19,8 @@ def fetched(setting: Setting) -> Report:
     """Race a fetch that checks pieces against one that hashes the file as a whole."""
     file = payload(setting.origin.root, "big.bin", setting.plan.big_bytes)
     project = Project(setting.scratch, [file], setting.origin.url, is_pinned=False)
-    without = project.lock.read_bytes()
     project.doit()
+    without = project.lock.read_bytes()
     project.doit("lock", "--pieces")
     with_root = project.lock.read_bytes()
 

@@ -183,9 +183,8 @@ class Store:
                     return
                 raise
             with contextlib.suppress(FileNotFoundError):  # it was pruned at once
-                is_theirs = leaves_mode and made == "hardlink"
-                if not is_theirs and os.name != "nt":
-                    blob.chmod(READ_ONLY)  # Windows could neither replace nor remove it then
+                if not (leaves_mode and made == "hardlink"):
+                    _protect(blob)
                 if is_hashed:
                     self._records.note(sha256, blob.lstat())
 
@@ -240,3 +239,9 @@ class Store:
                 return
             raise
         raise Damaged(told, status)
+
+
+def _protect(blob: Path) -> None:
+    """Make a blob read-only, and with it the targets that are links to it."""
+    if os.name != "nt":  # Windows could neither replace nor remove it then
+        blob.chmod(READ_ONLY)
