@@ -174,19 +174,23 @@ class Store:
         if "copy" in self._ways[how] and look(blob) is not None:
             return  # the other ways find that out by themselves, or cost nothing
         with naming(blob, "write"):
-            try:
-                made = link(file, blob, self._ways[how], sha256, self._watch)
-            except (FileExistsError, SourceUnreadable):
-                return  # somebody else was quicker: to keep them, or to remove the file
-            except OSError as error:
-                if error.errno in CANNOT and "copy" not in self._ways[how]:
-                    return
-                raise
+            made = self._linked(file, blob, how)
             with contextlib.suppress(FileNotFoundError):  # it was pruned at once
-                if not (leaves_mode and made == "hardlink"):
+                if made and not (leaves_mode and made == "hardlink"):
                     _protect(blob)
-                if is_hashed:
+                if made and is_hashed:
                     self._records.note(sha256, blob.lstat())
+
+    def _linked(self, file: Path, blob: Path, how: How) -> Made | None:
+        """Make a blob of a file, and return which way; None where that was not to be."""
+        try:
+            return link(file, blob, self._ways[how], blob.name, self._watch)
+        except (FileExistsError, SourceUnreadable):
+            return None  # somebody else was quicker: to keep them, or to remove the file
+        except OSError as error:
+            if error.errno in CANNOT and "copy" not in self._ways[how]:
+                return None
+            raise
 
     def digests(self) -> Iterator[str]:
         """Yield the names of all blobs.
