@@ -137,13 +137,8 @@ class Store:
     def linked(self, blob: Blob) -> None:
         """Note how a blob looks now that we changed no byte of it, but made a link to it."""
         now = look(blob.path)
-        if (
-            now is None
-            or now.st_ctime_ns == blob.status.st_ctime_ns
-            or not looks_same(now, blob.status)
-        ):
-            return
-        self._note(blob.path.name, now)
+        if now and now.st_ctime_ns != blob.status.st_ctime_ns and looks_same(now, blob.status):
+            self._note(blob.path.name, now)
 
     def keep(
         self,
