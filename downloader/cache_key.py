@@ -115,11 +115,12 @@ def _check_current(project: Project, models: Iterable[Model]) -> None:
 def _check_pinned(project: Project, models: Iterable[Model]) -> None:
     unpinned = [f"{each.name}/{path}" for each in models for path in _unpinned(each)]
     if unpinned:
+        first = unpinned[0].partition("/")[0]  # an optional one is fetched by its name only
         others = f" and {len(unpinned) - 1} more" * (len(unpinned) > 1)
         raise LockError(
             f"{project.lock_path.name} does not pin {unpinned[0]}{others}:"
             " a key would stay when those bytes change.",
-            hint=_lock_hint(project, "fetch"),
+            hint=_lock_hint(project, f"fetch:{first}"),
         )
 
 
