@@ -56,10 +56,8 @@ def verified(setting: Setting) -> Report:
     """Race `doit verify` of one file with a piece layer against the SHA-256 of one core."""
     file = payload(setting.origin.root, "big.bin", setting.plan.big_bytes)
     project = Project(setting.scratch, [file], setting.origin.url, is_pinned=False)
-    target = project.target(file.name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    file.path.replace(target)
     project.doit()
+    file.path.unlink()
     project.doit("lock", "--pieces")
     tiny = _of_one_byte(setting)
     raced = setting.race(

@@ -8,8 +8,8 @@ from downloader.transfer.journal import Binding, Journal
 from downloader.transfer.ranges import Range, total
 
 SMALLEST_STEP_BYTES = 1 << 20
-LARGEST_STEP_BYTES = 32 << 20
-STEPS = 64
+LARGEST_STEP_BYTES = 16 << 20
+STEPS = 128
 
 
 class Checkpoints:

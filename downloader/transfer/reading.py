@@ -1,8 +1,10 @@
 """A reply's bytes off the socket: each wait is bounded by the patience of the call."""
 
+import contextlib
 import http.client
 import io
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any
 
 from downloader.transfer.call import Call, current_call
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 
 READ_BYTES = 64 << 10
 """A small file comes in one read, its head before it."""
+MOST_RECORDS_BYTES = 256 << 10
+"""How much of what is there already is read at once by way of TLS."""
 
 
 class PatientReader(io.RawIOBase):
@@ -27,7 +31,7 @@ class PatientReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int | None:
-        """Read what one call to the socket gives; 0 at the end.
+        """Read what is there; 0 at the end.
 
         Raises:
             TimeoutError: The call's patience is at its end.
@@ -37,9 +41,21 @@ class PatientReader(io.RawIOBase):
         self._bound(patience.left)
         with patience.waiting():
             count = self._raw.readinto(buffer)
+        if count and isinstance(self.sock, ssl.SSLSocket):
+            count += self._further_records(memoryview(buffer)[count:MOST_RECORDS_BYTES])
         self._call.check()
         patience.got(count or 0)
         return count
+
+    def _further_records(self, room: memoryview) -> int:
+        """Read what is there already and wait for nothing: TLS gives 16 KiB at a time."""
+        done = 0
+        self.sock.settimeout(0)
+        self._bound_seconds = -1.0
+        with contextlib.suppress(OSError):  # no more is there; what is wrong is told next time
+            while done < len(room) and (count := self.sock.recv_into(room[done:])):
+                done += count
+        return done
 
     def _bound(self, seconds: float) -> None:
         if not 0 <= self._bound_seconds - seconds < 0.02 * seconds:  # a call to the system
