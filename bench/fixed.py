@@ -28,6 +28,8 @@ class Fixed(Climb):
 
 if __name__ == "__main__":
     COUNT = int(sys.argv[1])
-    setattr(pool, "Climb", lambda highest: Fixed(highest=min(COUNT, highest)))  # noqa: B010
+    setattr(  # noqa: B010
+        pool, "Climb", lambda highest, enough: Fixed(highest=min(COUNT, highest), enough=enough)
+    )
     sys.argv[:2] = ["doit"]
     runpy.run_module("doit", run_name="__main__", alter_sys=True)
