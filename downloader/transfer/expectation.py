@@ -97,7 +97,7 @@ class Expectation:
         return SizeMismatch(
             f"{self._place} gives {got:,} bytes{or_more}, and {wanted:,} are wanted for "
             f"{self._artifact.path}{self._what_it_looks_like()}.",
-            hint=self._what_to_do() if self._artifact.is_pinned else None,
+            hint=self._what_to_do() if self._is_vouched_for else None,
         )
 
     def wrong_pieces(self, spans: Sequence[Range]) -> DigestMismatch:
@@ -131,6 +131,11 @@ class Expectation:
             check_body_start(reply.head, self._artifact.path, self._start)
         if wanted is not None and wrong_length is not None:
             raise self.wrong_size(wrong_length, wanted)
+
+    @property
+    def _is_vouched_for(self) -> bool:
+        """Whether its SHA-256 is somebody's word, which locking anew does not change."""
+        return self._artifact.is_pinned and not self._artifact.first_use
 
     @property
     def _start(self) -> bytes:

@@ -114,7 +114,7 @@ def test_check_looks_at_the_named_models_alone(project: Project, server: FaultyS
 
 
 BROKEN = {
-    "newer": ('"version": 1', '"version": 2', "pip install --upgrade"),
+    "newer": ('"version": 1', '"version": 2', "Update modelmake"),
     "conflict": ('"models": {', '<<<<<<< ours\n"models": {', "git checkout --ours models.lock"),
     "upper case": ('"sha256":"', '"md5":"' + "A" * 32 + '","sha256":"', "lower-case"),
     "twice": ('"source": "http"', '"source": "http", "source": "http"', "'source' twice"),

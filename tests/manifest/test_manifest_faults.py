@@ -173,7 +173,7 @@ def test_a_fault_in_a_file_names_line_and_index(lines: tuple[str, ...], message:
         (model(f"{TOGETHER}\ncheckpoint: {{lst: 1}}"), "Did you mean `last`?"),
         (model("source: hugginface"), "Did you mean `huggingface`?"),
         ("version: 1\nmodel: {}", "Did you mean `models`?"),
-        ("version: 2\nmodels: {}", "Update it"),
+        ("version: 2\nmodels: {}", "Update modelmake"),
         (files("url: http://e.org/a"), "Use https, or add the file's `sha256`"),
         (files("url: https://e.org/a=b"), "a `path` of its own"),
     ],
