@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 READ_BYTES = 64 << 10
 """A small file comes in one read, its head before it."""
-MOST_RECORDS_BYTES = 256 << 10
-"""How much of what is there already is read at once by way of TLS."""
+FILL_BYTES = 256 << 10
+"""How much of what is there already is read at once."""
 
 
 class PatientReader(io.RawIOBase):
@@ -42,7 +42,7 @@ class PatientReader(io.RawIOBase):
         with patience.waiting():
             count = self._raw.readinto(buffer)
         if count and isinstance(self.sock, ssl.SSLSocket):
-            count += self._further_records(memoryview(buffer)[count:MOST_RECORDS_BYTES])
+            count += self._further_records(memoryview(buffer)[count:FILL_BYTES])
         self._call.check()
         patience.got(count or 0)
         return count

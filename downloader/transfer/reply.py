@@ -17,11 +17,11 @@ from downloader.errors import LinkExpired, ModelmakeError, TransferError
 from downloader.transfer.body import Body, Stream, body_of
 from downloader.transfer.call import Call
 from downloader.transfer.head import Head
+from downloader.transfer.reading import FILL_BYTES
 from downloader.transfer.refusals import is_expired, refusal
 from downloader.transfer.wire_errors import translated
 from downloader.urls import has_same_origin, redact
 
-FILL_BYTES = 256 << 10
 REFUSAL_BYTES = 4096
 """How much of an error's body is read for its cause."""
 
@@ -63,7 +63,7 @@ class Reply:
         return count
 
     def fill(self, buffer: memoryview) -> int:
-        """Read as readinto, and more while it is there already: TLS gives 16 KiB at a time.
+        """Read as readinto, and more while it is there already: chunks may be short.
 
         Raises:
             TransferError: As readinto, when there was nothing before.
