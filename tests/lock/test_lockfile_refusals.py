@@ -9,27 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from downloader.artifact import Artifact
 from downloader.errors import LockError
-from downloader.lock.lockfile import LockedModel, Lockfile, dump, load
+from downloader.lock.lockfile import load
+from tests.lock.test_lockfile import MD5, SHA, TEXT
 
-SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-MD5 = "098f6bcd4621d373cade4e832627b4f6"
-
-SMALL = Lockfile(
-    models={
-        "gpt2": LockedModel(
-            entry=f"sha256:{SHA}",
-            source="openai-gpt2",
-            revision="355M",
-            files=(
-                Artifact(path="a", size=4, sha256=SHA, first_use=True, md5=MD5, etag='"x"'),
-                Artifact(path="b/c", url="https://example.org/c"),
-            ),
-        )
-    }
-)
-TEXT = dump(SMALL)
 MODEL = b'{"entry": "sha256:%s", "source": "http", "files": []}' % SHA.encode()
 
 

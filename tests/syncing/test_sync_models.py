@@ -29,18 +29,7 @@ from tests.servers.exchange import Exchange
 from tests.servers.faults import timing
 from tests.servers.faulty import FaultyServer
 from tests.servers.reply import Reply
-
-BYTES = b"weights"
-
-
-@pytest.fixture
-def url(server: FaultyServer) -> str:
-    server.put("/a.bin", BYTES)
-    return server.url("/a.bin")
-
-
-def target(folder: Path, path: str = "a.bin") -> Path:
-    return folder / "models" / "m" / path
+from tests.syncing.one_model import BYTES, target
 
 
 def test_a_failed_file_leaves_the_target_and_the_others_alone(

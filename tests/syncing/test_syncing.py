@@ -3,14 +3,12 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from downloader.errors import (
     TransferError,
 )
-from downloader.syncing import syncing as module
 from downloader.syncing.syncing import Syncer
 from downloader.transfer.locked_file import partial_path
 from tests.projects import (
@@ -22,40 +20,7 @@ from tests.projects import (
 )
 from tests.servers.faults import statuses
 from tests.servers.faulty import FaultyServer
-
-BYTES = b"weights"
-
-
-@pytest.fixture
-def url(server: FaultyServer) -> str:
-    server.put("/a.bin", BYTES)
-    return server.url("/a.bin")
-
-
-def target(folder: Path, path: str = "a.bin") -> Path:
-    return folder / "models" / "m" / path
-
-
-def put(folder: Path, content: bytes) -> None:
-    target(folder).parent.mkdir(parents=True, exist_ok=True)
-    target(folder).write_bytes(content)
-
-
-def sync_one(folder: Path, path: str = "a.bin", **settings: Any) -> module.Outcome:
-    """Bring one file up to date as a process of its own would."""
-    syncer = Syncer(project(folder, **settings))
-    try:
-        return syncer.sync("m", path)
-    finally:
-        syncer.close()
-
-
-def lock_pinned(folder: Path, url: str) -> None:
-    lock(folder, {"m": http({"url": url, "sha256": sha256(BYTES)})})
-
-
-def whys(folder: Path) -> list[str | None]:
-    return [why for model in project(folder).models() for _, why in model.why_stale()]
+from tests.syncing.one_model import BYTES, lock_pinned, put, sync_one, target, whys
 
 
 def test_a_missing_file_is_fetched_and_noted(tmp_path: Path, url: str) -> None:

@@ -1,7 +1,6 @@
 """Trust on first use: what is pinned, when, and what is never taken for it."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,40 +27,7 @@ from tests.projects import (
 from tests.servers.azure_2009 import azure_2009
 from tests.servers.faults import validators
 from tests.servers.faulty import FaultyServer
-
-BYTES = b"weights"
-
-
-@pytest.fixture
-def url(server: FaultyServer) -> str:
-    server.put("/a.bin", BYTES)
-    return server.url("/a.bin")
-
-
-def target(folder: Path, path: str = "a.bin") -> Path:
-    return folder / "models" / "m" / path
-
-
-def put(folder: Path, content: bytes) -> None:
-    target(folder).parent.mkdir(parents=True, exist_ok=True)
-    target(folder).write_bytes(content)
-
-
-def sync_one(folder: Path, path: str = "a.bin", **settings: Any) -> module.Outcome:
-    """Bring one file up to date as a process of its own would."""
-    syncer = Syncer(project(folder, **settings))
-    try:
-        return syncer.sync("m", path)
-    finally:
-        syncer.close()
-
-
-def lock_pinned(folder: Path, url: str) -> None:
-    lock(folder, {"m": http({"url": url, "sha256": sha256(BYTES)})})
-
-
-def whys(folder: Path) -> list[str | None]:
-    return [why for model in project(folder).models() for _, why in model.why_stale()]
+from tests.syncing.one_model import BYTES, lock_pinned, put, sync_one, target, whys
 
 
 def test_first_use_is_pinned_and_marked(tmp_path: Path, url: str) -> None:
