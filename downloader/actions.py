@@ -5,7 +5,7 @@ Results go to standard output; progress, notices and errors to standard error.
 
 import contextlib
 import inspect
-import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from downloader.disk.durable import naming
 from downloader.disk.private_folder import private_folder
 from downloader.errors import LockError, ModelmakeError
 from downloader.failing import Values, failing
+from downloader.fs.rooted_path import RootedPath
 from downloader.runtime import current
 from downloader.streams import say, tell
 
@@ -154,10 +155,10 @@ def clean_file(name: str, path: str, *, dryrun: bool) -> None:
     """Remove one target, and the folders that this leaves empty."""
     with _told():
         project = current().project
-        target = project.folder(name) / path
+        target = RootedPath(project.folder(name), path)
         _remove(name, target, dryrun=dryrun)
         if not dryrun:
-            _remove_empty([target.parent], project.root)
+            _remove_empty([target.parent.path], project.root)
 
 
 @contextlib.contextmanager
@@ -170,18 +171,26 @@ def _told() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-_told_of = set[Path]()
+_told_of = set[RootedPath]()
 """Targets that were said to be removed: doit cleans a model, and each of its files as well."""
 
 
-def _remove(name: str, target: Path, *, dryrun: bool) -> None:
+def _remove(name: str, target: RootedPath, *, dryrun: bool) -> None:
     with naming(target, "remove"):
-        if target in _told_of or not target.is_file():
+        if target in _told_of or not _is_file(target):
             return
         _told_of.add(target)
         say(f"fetch:{name} - removing file '{target}'")
         if not dryrun:
-            target.unlink()
+            target.remove()
+
+
+def _is_file(target: RootedPath) -> bool:
+    """Whether a file stands there, or a symlink to one, which is removed in its place."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = target.lstat().st_mode  # refuses to look where a symlink leads out of the folder
+        return stat.S_ISREG(mode) or (stat.S_ISLNK(mode) and target.path.is_file())
+    return False
 
 
 def _clean(name: str, *, dryrun: bool) -> None:
@@ -189,7 +198,7 @@ def _clean(name: str, *, dryrun: bool) -> None:
     models = project.models()
     model = next(each for each in models if each.name == name)
     paths = [artifact.path for artifact in model.artifacts]
-    targets = [model.folder / path for path in paths]
+    targets = [RootedPath(model.folder, path) for path in paths]
     for target in targets:
         _remove(name, target, dryrun=dryrun)
     if dryrun or not model.folder.is_dir():
@@ -198,8 +207,9 @@ def _clean(name: str, *, dryrun: bool) -> None:
     is_shared = sum(each.folder == model.folder for each in models) > 1
     # What another model keeps there may be gigabytes of a partial that has no receipt yet.
     if not is_shared and not receipts.load(model.folder):
-        shutil.rmtree(private_folder(model.folder), ignore_errors=True)
-    _remove_empty({target.parent for target in targets} | {model.folder}, project.root)
+        private_folder(model.folder).remove_tree()
+    folders = {target.parent.path for target in targets}
+    _remove_empty(folders | {model.folder}, project.root)
 
 
 def _remove_empty(folders: Iterable[Path], root: Path) -> None:
@@ -208,4 +218,4 @@ def _remove_empty(folders: Iterable[Path], root: Path) -> None:
             with naming(each, "remove"):
                 if each == root or not each.is_dir() or any(each.iterdir()):
                     break
-                each.rmdir()
+                RootedPath.of(each).remove_folder()

@@ -20,6 +20,7 @@ from downloader.disk.durable import make_folder
 from downloader.disk.private_folder import private_folder
 from downloader.errors import Interrupted, ModelmakeError, StoreError
 from downloader.finding import Found, Search, StopCheck, key
+from downloader.fs.rooted_path import RootedPath
 from downloader.model import Model
 from downloader.progress import bytes_text
 from downloader.project import Project
@@ -70,7 +71,7 @@ class Adopter:
         self._project, self._syncer, self._watch, self._tell = project, syncer, watch, tell
         self._report = Report()
         self._settled = set[tuple[str, str]]()
-        self._reflinks: dict[Path, bool] = {}
+        self._reflinks: dict[RootedPath, bool] = {}
 
     def adopt(self, models: Sequence[Model], place: Path, *, shares: bool = False) -> Report:
         """Bring models up to date, and tell each file.
@@ -111,7 +112,7 @@ class Adopter:
         first = {str(each.sha256): (name, each) for name, each in reversed(sought) if each.sha256}
         self._claim_room((name, each.size or 0) for name, each in first.values())
 
-        def folder_of(sha256: str) -> Path:
+        def folder_of(sha256: str) -> RootedPath:
             return self._workspace(first[sha256][0])
 
         for found in bundles.unpacked(place, first.keys(), folder_of, self._watch):
@@ -168,7 +169,7 @@ class Adopter:
             note = f", {outcome.note}" * bool(outcome.note)
             self._tell(f"{outcome.verb} {told} ({bytes_text(outcome.size)}{note})")
 
-    def _workspace(self, name: str) -> Path:
+    def _workspace(self, name: str) -> RootedPath:
         return private_folder(self._project.folder(name)) / LINKING
 
     def _check_room(self, chosen: Iterable[tuple[Want, Found]]) -> None:
@@ -178,7 +179,7 @@ class Adopter:
     def _claim_room(self, needed: Iterable[tuple[str, int]]) -> None:
         room = Room(is_watched=self._project.settings.is_preflight)
         room.plan(
-            (self._workspace(name) / str(number), size)
+            ((self._workspace(name) / str(number)).path, size)
             for number, (name, size) in enumerate(needed)
         )
 
@@ -190,7 +191,7 @@ class Adopter:
             make_folder(workspace)
         except StoreError:  # it is told when the file is to be placed, and stops no other
             return False
-        if how == "copy" or workspace.stat().st_dev != found.status.st_dev:
+        if how == "copy" or workspace.path.stat().st_dev != found.status.st_dev:
             return False
         if workspace not in self._reflinks:
             self._reflinks[workspace] = has_reflinks(workspace)

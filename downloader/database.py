@@ -13,6 +13,7 @@ from doit.dependency import DatabaseException, JsonDB
 from downloader import options, receipts
 from downloader.disk.durable import write_file
 from downloader.errors import ModelmakeError
+from downloader.fs.rooted_path import RootedPath
 from downloader.runtime import current
 from downloader.selection import is_ours
 from downloader.streams import tell
@@ -65,7 +66,7 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
         try:
             self._drop_receipts()
             if self._db or self._is_on_disk:
-                write_file(Path(self.name), self.codec.encode(self._db).encode())
+                write_file(RootedPath.of(Path(self.name)), self.codec.encode(self._db).encode())
         except ModelmakeError as error:
             tell(error.report())
 

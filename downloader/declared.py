@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from downloader.errors import ManifestError, SourceError, StoreError
+from downloader.fs.rooted_path import RootedPath
 from downloader.lock.lockfile import LockedModel
 from downloader.manifest.entries import AnyEntry
 from downloader.version import __version__
@@ -49,7 +50,7 @@ class _Compiled(msgspec.Struct, frozen=True, kw_only=True):
     models: list[Declared]
 
 
-def load(manifest: Path, cache: Path) -> list[Declared]:
+def load(manifest: Path, cache: RootedPath) -> list[Declared]:
     """Return the manifest's models, compiled.
 
     Args:
@@ -74,7 +75,7 @@ def _binding(text: bytes) -> str:
     return f"{FORMAT} {__version__} {hashlib.sha256(text).hexdigest()}"
 
 
-def _cached(cache: Path, binding: str) -> list[Declared] | None:
+def _cached(cache: RootedPath, binding: str) -> list[Declared] | None:
     try:
         found = msgspec.json.decode(cache.read_bytes(), type=_Compiled)
     except (OSError, ValueError, RecursionError):  # gone, torn, or not even text
@@ -82,7 +83,7 @@ def _cached(cache: Path, binding: str) -> list[Declared] | None:
     return found.models if found.binding == binding else None
 
 
-def _compiled(text: bytes, name: str, binding: str, cache: Path) -> list[Declared]:
+def _compiled(text: bytes, name: str, binding: str, cache: RootedPath) -> list[Declared]:
     from downloader.disk.durable import write_file  # noqa: PLC0415
     from downloader.manifest import manifest  # noqa: PLC0415 - only a changed manifest is parsed
 
@@ -94,7 +95,7 @@ def _compiled(text: bytes, name: str, binding: str, cache: Path) -> list[Declare
     return models
 
 
-def _give_schema(text: bytes, private: Path) -> None:
+def _give_schema(text: bytes, private: RootedPath) -> None:
     """Write the schema that the manifest names for editors, also for one that is wrong.
 
     It is not in git: so a fresh clone gets it here, and an older one that of this program.

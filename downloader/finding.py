@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from downloader.artifact import Artifact
-from downloader.disk.durable import BINARY, NO_FOLLOW
 from downloader.disk.hashing import Hash, cores, feed, new_md5, new_sha256
 from downloader.disk.looks import looks_same
 from downloader.disk.walking import files_at, is_cached, shown
 from downloader.errors import StoreError
+from downloader.fs.rooted_path import open_to_read
 from downloader.progress import bytes_text, counted
 
-LOOKING = os.O_RDONLY | NO_FOLLOW | BINARY | getattr(os, "O_NONBLOCK", 0)  # a FIFO would block
 STEP_BYTES = 64 << 20
 """After so many bytes it is asked whether the run was stopped."""
 
@@ -177,7 +176,7 @@ class Search:
         self, path: Path, status: os.stat_result, *, with_md5: bool
     ) -> tuple[str, str] | None:
         """Return SHA-256 and MD5 as keys; None when the file is not what it was."""
-        descriptor = os.open(path, LOOKING)
+        descriptor = open_to_read(path)
         try:
             if not looks_same(os.fstat(descriptor), status):
                 return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from downloader.errors import ModelmakeError, StoreError
+from downloader.fs.rooted_path import RootedPath
 from downloader.lock.lockfile import LockedModel
 from downloader.project import Project
 from downloader.store import Known, Projects, Store, store_at
@@ -83,7 +84,7 @@ class Pruner:
         if self._store:
             try:
                 for project in found.forgotten:
-                    Projects(self._store.root / PROJECTS).forget(project)
+                    Projects(RootedPath(self._store.root, PROJECTS)).forget(project)
                 self._store.forget_all_but(set(self._store.digests()))
             except StoreError as error:
                 found.hindrances.append(error)
@@ -93,7 +94,7 @@ class Pruner:
         yield self._own
         if self._store is None:
             return
-        remembered, unreadable = Projects(self._store.root / PROJECTS).look()
+        remembered, unreadable = Projects(RootedPath(self._store.root, PROJECTS)).look()
         found.hindrances += unreadable
         for project in remembered:
             if project.lock == self._own.lock:
@@ -138,7 +139,7 @@ class Pruner:
         told = f"No blob is removed: nobody can tell which ones {project.lock} names. {error}"
         if project is self._own or self._store is None:
             return StoreError(told, hint=error.hint)
-        note = Projects(self._store.root / PROJECTS).file(project)
+        note = Projects(RootedPath(self._store.root, PROJECTS)).file(project)
         return StoreError(told, hint=f"Where that project is gone for good, remove {note}.")
 
 

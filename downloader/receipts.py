@@ -16,6 +16,7 @@ import msgspec
 from downloader.disk import appending
 from downloader.disk.durable import naming, write_file
 from downloader.disk.private_folder import private_folder
+from downloader.fs.rooted_path import RootedPath
 
 FILE_NAME = "receipts"
 
@@ -58,8 +59,9 @@ def append(folder: Path, path: str, sha256: str, *, asked: str | None = None) ->
     Raises:
         StoreError: The disk refused.
     """
-    with naming(folder / path, "look at"):
-        status = (folder / path).stat()
+    target = RootedPath(folder, path)
+    with naming(target, "look at"):
+        status = target.lstat()
     receipt = Receipt(
         path=path,
         size=status.st_size,
@@ -92,7 +94,7 @@ def forget(folder: Path, paths: Iterable[str]) -> None:
     file = private_folder(folder) / FILE_NAME
     with appending.writing:
         kept = [receipt for path, receipt in load(folder).items() if path not in forgotten]
-        if file.exists():
+        if os.path.lexists(file):
             write_file(file, _lines(kept))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from downloader.disk.durable import make_folder, naming
 from downloader.disk.private_folder import PRIVATE_FOLDER
+from downloader.fs.rooted_path import RootedPath
 from downloader.manifest import schema
 
 LINE_LENGTH = 100
@@ -57,11 +58,12 @@ def init(folder: Path) -> Iterator[str]:
     Raises:
         StoreError: The disk refused.
     """
-    make_folder(folder)
-    schema.write(folder / schema.FILE)
-    yield _created(folder / "models.yaml", MODELS_YAML, schema.LINE, COMPLETION_HINT)
-    yield _created(folder / "dodo.py", dodo_py(), "downloader.tasks", TASKS_HINT)
-    yield _ignored(folder / ".gitignore")
+    project = RootedPath(folder)
+    make_folder(project)
+    schema.write(project / schema.FILE)
+    yield _created(project / "models.yaml", MODELS_YAML, schema.LINE, COMPLETION_HINT)
+    yield _created(project / "dodo.py", dodo_py(), "downloader.tasks", TASKS_HINT)
+    yield _ignored(project / ".gitignore")
     yield NEXT
 
 
@@ -88,7 +90,7 @@ def _listed(before: str, names: list[str], short: str, long: str) -> str:
     return f"{before}{long[0]}\n{lines}{long[1]}"
 
 
-def _created(path: Path, text: str, sign: str, hint: str) -> str:
+def _created(path: RootedPath, text: str, sign: str, hint: str) -> str:
     """Write a file that is not there yet, and return what to say of it.
 
     Args:
@@ -99,8 +101,8 @@ def _created(path: Path, text: str, sign: str, hint: str) -> str:
     """
     with naming(path, "write"):
         try:
-            with path.open("x", encoding="utf-8") as file, _removed_when_torn(path):
-                file.write(text)
+            with path.open_file("xb") as file, _removed_when_torn(path):
+                file.write(text.encode())
                 file.flush()
         except FileExistsError:
             said = f"left {path.name} as it is: it is there already"
@@ -109,30 +111,30 @@ def _created(path: Path, text: str, sign: str, hint: str) -> str:
 
 
 @contextlib.contextmanager
-def _removed_when_torn(path: Path) -> Iterator[None]:
+def _removed_when_torn(path: RootedPath) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        path.unlink(missing_ok=True)
+        path.remove(missing_ok=True)
         raise
 
 
-def _has(path: Path, sign: str) -> bool:
+def _has(path: RootedPath, sign: str) -> bool:
     try:
         return sign.encode() in path.read_bytes()
     except OSError:  # a folder, or not for us: that is for doit to say
         return True
 
 
-def _ignored(path: Path) -> str:
+def _ignored(path: RootedPath) -> str:
     """Append what git is to leave alone, as far as it is not there, and return what to say."""
     with naming(path, "write"):
-        there = path.read_bytes() if path.exists() else b""
+        there = path.read_bytes() if path.is_file() else b""
         known = {line.strip().strip(b"/") for line in there.splitlines()}
         missing = [each for each in NOT_FOR_GIT if each.strip("/").encode() not in known]
         if not missing:
             return f"left {path.name} as it is: all is in it"
         ending = "\n" if there and not there.endswith(b"\n") else ""
-        with path.open("ab") as file:
+        with path.open_file("ab") as file:
             file.write((ending + "".join(f"{each}\n" for each in missing)).encode())
     return f"{'added to' if there else 'wrote'} {path.name}: {' '.join(missing)}"

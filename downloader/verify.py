@@ -19,6 +19,7 @@ from downloader import receipts
 from downloader.artifact import Artifact
 from downloader.disk.hashing import cores, sha256_of
 from downloader.errors import Interrupted, StoreError
+from downloader.fs.rooted_path import RootedPath
 from downloader.meter import Meter
 from downloader.model import Model
 from downloader.pieces import pieces
@@ -69,7 +70,7 @@ class _File:
     def __init__(self, model: Model, artifact: Artifact) -> None:
         self.artifact, self._model = artifact, model.name
         self.folder, self.path = model.folder, artifact.path
-        self._target = model.folder / artifact.path
+        self._target = RootedPath(model.folder, artifact.path)
         self._status = self._look()
         self._found = at_a_glance(artifact, self._status)
         self._unreadable: tuple[str, str] | None = None
@@ -152,7 +153,7 @@ class _File:
 
     def _look(self) -> os.stat_result | None:
         try:
-            return self._target.lstat()
+            return os.lstat(self._target)
         except OSError:
             return None
 

@@ -8,16 +8,17 @@ living process not at all, and what nothing guards only when it was not written 
 import contextlib
 import os
 import re
-import shutil
 import stat
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from downloader.disk.durable import naming
 from downloader.disk.private_folder import PRIVATE_FOLDER
 from downloader.disk.quarantine import FOLDER as QUARANTINE
-from downloader.store.claims import GROWING
+from downloader.fs.rooted_path import RootedPath
+from downloader.store.claims import GROWING, noted_path
 from downloader.transfer.locked_file import PARTIALS, is_alive, is_held, machine, remove_unless_held
 
 BLOB, PARTIAL, QUARANTINED, LEFTOVER = "blob", "partial", "quarantined file", "leftover"
@@ -45,7 +46,7 @@ class Waste:
     """
 
     kind: str
-    path: Path
+    path: RootedPath
     frees_bytes: int
     why: str
 
@@ -58,10 +59,24 @@ class Waste:
         with naming(self.path, "remove"):
             if self.kind == PARTIAL:
                 return remove_unless_held(self.path)
-            is_folder = self.path.is_dir() and not self.path.is_symlink()
             with contextlib.suppress(FileNotFoundError):  # a run put it in place, or removed it
-                (shutil.rmtree if is_folder else os.unlink)(self.path)
+                if stat.S_ISDIR(self.path.lstat().st_mode):
+                    self.path.remove_tree(ignore_errors=False)
+                else:
+                    self.path.remove()
             return True
+
+
+class Entry(NamedTuple):
+    """What stands in a folder, as it was listed."""
+
+    listed: os.DirEntry[str]
+    path: RootedPath
+
+    @property
+    def name(self) -> str:
+        """Its name in the folder."""
+        return self.path.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +86,19 @@ class Ages:
     now: float
     longest_seconds: float
 
-    def of_old(self, entry: os.DirEntry[str]) -> str:
+    def of_old(self, entry: Entry) -> str:
         """Return how old a file is in words, empty when it is not old."""
         seconds = self._seconds(entry)
         return f"{seconds / DAY_SECONDS:.0f} days old" if seconds >= self.longest_seconds else ""
 
-    def is_settled(self, entry: os.DirEntry[str]) -> bool:
+    def is_settled(self, entry: Entry) -> bool:
         """Whether a file was not written to for an hour."""
         return self._seconds(entry) >= SETTLED_SECONDS
 
-    def _seconds(self, entry: os.DirEntry[str]) -> float:
+    def _seconds(self, entry: Entry) -> float:
         """Return for how long a file was not written to; none for one that a run just took away."""
         try:
-            return self.now - entry.stat(follow_symlinks=False).st_mtime
+            return self.now - entry.listed.stat(follow_symlinks=False).st_mtime
         except FileNotFoundError:
             return 0.0
 
@@ -96,28 +111,31 @@ class Own:
     """
 
     def __init__(self, base: Path) -> None:
-        self._base = base
+        self._base = RootedPath(base)
 
-    def entries(self, *parts: str) -> list[os.DirEntry[str]]:
+    def at(self, *parts: str) -> RootedPath:
+        """Return a place below the base."""
+        return self._base / "/".join(parts) if parts else self._base
+
+    def entries(self, *parts: str) -> list[Entry]:
         """Return what is in a folder below the base; nothing where it cannot be read."""
-        folder = self._base
-        for part in parts:
-            folder /= part
-            if os.path.islink(folder):  # noqa: PTH114 - no error where one may not look
-                return []
+        folder = self.at(*parts)
+        if any(map(os.path.islink, (folder, *folder.above()))):  # no error where one may not look
+            return []
         try:
-            return sorted(os.scandir(folder), key=lambda each: each.name)
+            found = sorted(os.scandir(folder), key=lambda each: each.name)
         except OSError:
             return []
+        return [Entry(each, folder / each.name) for each in found]
 
-    def files(self, *parts: str) -> list[os.DirEntry[str]]:
+    def files(self, *parts: str) -> list[Entry]:
         """Return the files in a folder."""
-        return [each for each in self.entries(*parts) if each.is_file(follow_symlinks=False)]
+        return [each for each in self.entries(*parts) if each.listed.is_file(follow_symlinks=False)]
 
     def folders(self, *parts: str) -> list[str]:
         """Return the names of the folders in a folder."""
         found = self.entries(*parts)
-        return [each.name for each in found if each.is_dir(follow_symlinks=False)]
+        return [each.name for each in found if each.listed.is_dir(follow_symlinks=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +181,13 @@ def of_store(root: Path, ages: Ages) -> Iterator[Waste]:
         yield from _unfinished(own, ages, *parts)
     yield from _quarantined(own.entries(QUARANTINE), ages)
     for each in own.files(GROWING):
-        if ages.is_settled(each) and not is_held(_named_in(each)):
+        if ages.is_settled(each) and not _is_growing(each):
             yield _waste(LEFTOVER, each, KILLED)
 
 
-def _partials(
-    found: Iterable[os.DirEntry[str]], wanted: Wanted | None, ages: Ages
-) -> Iterator[Waste]:
+def _partials(found: Iterable[Entry], wanted: Wanted | None, ages: Ages) -> Iterator[Waste]:
     for each in found:
-        path = Path(each.path)
+        path = each.path
         if path.suffix == ".part":
             if (why := _why_partial(each, wanted, ages)) and not is_held(path):
                 yield _waste(PARTIAL, each, why)
@@ -179,7 +195,7 @@ def _partials(
             yield _waste(LEFTOVER, each, KILLED)
 
 
-def _why_partial(each: os.DirEntry[str], wanted: Wanted | None, ages: Ages) -> str:
+def _why_partial(each: Entry, wanted: Wanted | None, ages: Ages) -> str:
     """Return why a partial may go; empty where it may not."""
     owner = OWNED.fullmatch(each.name)
     if owner and _is_alive(owner):
@@ -189,9 +205,9 @@ def _why_partial(each: os.DirEntry[str], wanted: Wanted | None, ages: Ages) -> s
     return ages.of_old(each)
 
 
-def _quarantined(found: Iterable[os.DirEntry[str]], ages: Ages) -> Iterator[Waste]:
+def _quarantined(found: Iterable[Entry], ages: Ages) -> Iterator[Waste]:
     for each in found:
-        if not each.is_dir(follow_symlinks=False) and (why := ages.of_old(each)):
+        if not each.listed.is_dir(follow_symlinks=False) and (why := ages.of_old(each)):
             yield _waste(QUARANTINED, each, why)
 
 
@@ -201,7 +217,7 @@ def _unfinished(own: Own, ages: Ages, *parts: str) -> Iterator[Waste]:
             yield _waste(LEFTOVER, each, KILLED)
 
 
-def _abandoned(found: Iterable[os.DirEntry[str]], ages: Ages) -> Iterator[Waste]:
+def _abandoned(found: Iterable[Entry], ages: Ages) -> Iterator[Waste]:
     """Yield what processes linked or unpacked that are gone."""
     for each in found:
         owner = OWNED.fullmatch(each.name)
@@ -228,23 +244,25 @@ def _archives(own: Own, wanted: Collection[str], ages: Ages) -> Iterator[Waste]:
                 yield _waste(LEFTOVER, each, "an archive that models.lock does not name")
 
 
-def _waste(kind: str, entry: os.DirEntry[str], why: str) -> Waste:
-    path = Path(entry.path)
-    parts = [path, *path.rglob("*")] if entry.is_dir(follow_symlinks=False) else [path]
-    return Waste(kind=kind, path=path, frees_bytes=sum(map(freed_bytes, parts)), why=why)
+def _waste(kind: str, entry: Entry, why: str) -> Waste:
+    below = entry.path.path.rglob("*") if entry.listed.is_dir(follow_symlinks=False) else ()
+    parts = [entry.path.path, *below]
+    return Waste(kind=kind, path=entry.path, frees_bytes=sum(map(freed_bytes, parts)), why=why)
 
 
-def freed_bytes(path: Path) -> int:
+def freed_bytes(path: Path | RootedPath) -> int:
     """Return what removing a file gives back: nothing where it has another name too."""
     try:
-        status = path.lstat()
+        status = os.lstat(path)
     except OSError:
         return 0
     return status.st_size if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 else 0
 
 
-def _named_in(note: os.DirEntry[str]) -> Path:
+def _is_growing(note: Entry) -> bool:
+    """Whether a run has the partial that a note names."""
     try:
-        return Path(os.fsdecode(Path(note.path).read_bytes().replace(b"\0", b"")))
+        partial = noted_path(note.path.read_bytes())
     except OSError:
-        return Path()
+        return False
+    return partial is not None and is_held(partial)

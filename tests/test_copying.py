@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import Interrupted, StoreError
+from downloader.fs.rooted_path import RootedPath
 from downloader.store import has_reflinks, link
 from tests.projects import sha256
 
@@ -22,7 +23,7 @@ def test_a_copy_that_is_stopped_leaves_nothing(tmp_path: Path, stop_at: int) -> 
             raise Interrupted("Stopped.")
 
     with pytest.raises(Interrupted):
-        link(tmp_path / "a", tmp_path / "b", ("copy",), sha256(CONTENT), watch)
+        link(tmp_path / "a", RootedPath.of(tmp_path / "b"), ("copy",), sha256(CONTENT), watch)
     assert not (tmp_path / "b").exists()
 
 
@@ -30,11 +31,11 @@ def test_a_copy_of_other_bytes_is_removed(tmp_path: Path) -> None:
     """What was read before it was copied may have changed since."""
     (tmp_path / "a").write_bytes(CONTENT)
     with pytest.raises(StoreError, match="other bytes"):
-        link(tmp_path / "a", tmp_path / "b", ("copy",), sha256(b"before"))
+        link(tmp_path / "a", RootedPath.of(tmp_path / "b"), ("copy",), sha256(b"before"))
     assert not (tmp_path / "b").exists()
 
 
 def test_asking_for_reflinks_leaves_nothing(tmp_path: Path) -> None:
     """Whatever the answer is."""
-    assert has_reflinks(tmp_path) in (True, False)
+    assert has_reflinks(RootedPath.of(tmp_path)) in (True, False)
     assert not list(tmp_path.iterdir())

@@ -10,6 +10,7 @@ import pytest
 from downloader import declared
 from downloader.declared import Declared, load
 from downloader.errors import ManifestError
+from downloader.fs.rooted_path import RootedPath
 from downloader.manifest import strict_yaml
 from tests.projects import ELSEWHERE, declare, gpt2, http
 
@@ -22,7 +23,7 @@ MODELS = {
 
 
 def compiled(folder: Path) -> list[Declared]:
-    return load(folder / "models.yaml", folder / ".modelmake" / "manifest.json")
+    return load(folder / "models.yaml", RootedPath.of(folder / ".modelmake" / "manifest.json"))
 
 
 @pytest.fixture

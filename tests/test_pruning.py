@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from downloader.artifact import Artifact
+from downloader.fs.rooted_path import RootedPath
 from downloader.lock import lockfile
 from downloader.lock.lockfile import LockedModel, Lockfile
 from downloader.pruning import Prunable, Pruner
@@ -32,7 +33,7 @@ def remembered(store: Path, folder: Path, at: Path | None = None) -> Known:
     """Note a project in a store; `at` is its model's folder."""
     folders = {"m": str(at or folder / "models" / "m")}
     noted = known(folder / "models.lock", folder / "models.yaml", folders)
-    Projects(store / "projects").remember(noted)
+    Projects(RootedPath.of(store / "projects")).remember(noted)
     return noted
 
 
@@ -59,7 +60,7 @@ def pruner(folder: Path, days_later: float = 0.0, store: str = "") -> Pruner:
 
 def paths(found: Prunable, kind: str) -> set[Path]:
     """Return what was found of a kind."""
-    return {each.path for each in found.waste if each.kind == kind}
+    return {each.path.path for each in found.waste if each.kind == kind}
 
 
 def test_every_lock_counts(tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_a_model_without_a_folder_counts_too(tmp_path: Path) -> None:
     """A lock may be newer than the note: its digests are needed all the same."""
     locking(tmp_path / "p", NAMED)
     noted = known(tmp_path / "p" / "models.lock", tmp_path / "p" / "models.yaml", {})
-    Projects(tmp_path / "store" / "projects").remember(noted)
+    Projects(RootedPath.of(tmp_path / "store" / "projects")).remember(noted)
     blob(tmp_path / "store", NAMED)
 
     assert pruner(tmp_path).find().waste == []
@@ -115,12 +116,12 @@ def test_what_cannot_be_removed_stops_nothing_else(
     monkeypatch.setattr(shutil, "rmtree", _refuse)
     removed = list(own.remove(found))
 
-    assert [each.path for each in removed] == [second]
+    assert [each.path.path for each in removed] == [second]
     assert f"Cannot remove {first}" in str(found.hindrances)
 
 
-def _refuse(path: Path) -> None:
-    raise PermissionError(1, "no", str(path))
+def _refuse(name: str, **_: object) -> None:
+    raise PermissionError(1, "no", name)
 
 
 def test_without_a_store_there_are_no_blobs(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def pruned(folder: Path, model: Path) -> set[Path]:
     try:
         own = pruner(folder, days_later=10)
         own._own = known(lock, manifest, {"m": str(model)})
-        return {each.path for each in own.remove(own.find())}
+        return {each.path.path for each in own.remove(own.find())}
     except StoreError:
         return set()
 

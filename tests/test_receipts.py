@@ -11,6 +11,7 @@ import pytest
 from downloader import receipts
 from downloader.disk import appending
 from downloader.errors import StoreError
+from downloader.fs.rooted_path import RootedPath
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 OTHER_SHA = SHA[::-1]
@@ -150,7 +151,7 @@ def test_lines_that_wait_are_written_together(
     with ThreadPoolExecutor(9) as pool:
         running = [pool.submit(receipts.append, tmp_path, path, SHA) for path in paths]
         assert entered.wait(10)
-        queue = appending._queues[lines(tmp_path)]
+        queue = appending._queues[RootedPath.of(lines(tmp_path))]
         while len(queue) < len(paths):
             time.sleep(0.001)
         go_on.set()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from downloader.fs.rooted_path import RootedPath
 from downloader.transfer.locked_file import machine, partial_name
 from downloader.waste import (
     DAY_SECONDS,
@@ -185,7 +186,7 @@ def test_leftovers_of_the_store_go(tmp_path: Path) -> None:
     with locked(growing):
         waste = list(of_store(tmp_path / "store", WEEK))
 
-    assert {each.path for each in waste} == {*go}
+    assert {each.path.path for each in waste} == {*go}
     for each in waste:
         assert each.remove()
     assert all(each.exists() for each in stay)
@@ -240,7 +241,7 @@ def test_a_folder_is_removed_with_its_symlinks_only(tmp_path: Path) -> None:
     left.mkdir()
     (left / "link").symlink_to(precious)
     (left / "folder").symlink_to(tmp_path)
-    Waste(kind=LEFTOVER, path=left, frees_bytes=0, why="").remove()
+    Waste(kind=LEFTOVER, path=RootedPath.of(left), frees_bytes=0, why="").remove()
 
     assert not left.exists()
     assert precious.exists()

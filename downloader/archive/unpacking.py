@@ -6,26 +6,25 @@ archive was seen, so that what is refused in the end cost no more than its writi
 """
 
 import os
-import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 from downloader.archive.compressed import Compressed
 from downloader.archive.limits import USUAL, Limits
 from downloader.archive.members import Entry, Members
 from downloader.archive.names import shown
-from downloader.disk.durable import BINARY, NO_FOLLOW, make_folder, naming, sync_folder
+from downloader.disk.durable import make_folder, naming
 from downloader.disk.hashing import new_sha256
 from downloader.disk.positioned import write_at
 from downloader.disk.private_folder import PRIVATE_FOLDER
 from downloader.errors import BadArchive
+from downloader.fs.rooted_path import BINARY, NEW_FILE, RootedPath, open_to_read
 
 _READ_AHEAD_BYTES = 1 << 20
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW | BINARY
-_MODE = 0o666  # less the umask; what the archive says is not asked
 _SHOWN_CHARACTERS = 200
 _ADAPTER_FILE = "adapter_config.json"
 _ASIDE = PRIVATE_FOLDER  # no member may have this name, so it is free for a moment
@@ -57,7 +56,7 @@ class Watch(Protocol):
 
 
 def unpack(
-    archive: Path, folder: Path, watch: Watch, *, limits: Limits = USUAL
+    archive: Path | RootedPath, folder: RootedPath, watch: Watch, *, limits: Limits = USUAL
 ) -> tuple[Member, ...]:
     """Unpack an archive into a new folder.
 
@@ -80,16 +79,16 @@ def unpack(
     """
     make_folder(folder.parent)
     with naming(folder, "make the folder"):
-        folder.mkdir()
+        folder.make_new_folder()
     try:
         return _unpack(archive, folder, watch, limits)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove_tree()
         raise
 
 
 def what_came(
-    archive: Path, watch: Watch, *, limits: Limits = USUAL
+    archive: Path | RootedPath, watch: Watch, *, limits: Limits = USUAL
 ) -> Literal["adapter", "model"]:
     """Tell an adapter from a whole model, by the names in the archive.
 
@@ -116,8 +115,8 @@ def what_came(
 
 
 @contextmanager
-def _opened(archive: Path, watch: Watch, limits: Limits) -> Iterator[Members]:
-    with naming(archive, "read"), archive.open("rb", buffering=_READ_AHEAD_BYTES) as file:
+def _opened(archive: Path | RootedPath, watch: Watch, limits: Limits) -> Iterator[Members]:
+    with naming(archive, "read"), _buffered(archive) as file:
         members = Members(Compressed(file, limits, watch.check_stop), limits)
         try:
             yield members
@@ -127,7 +126,13 @@ def _opened(archive: Path, watch: Watch, limits: Limits) -> Iterator[Members]:
             ) from error
 
 
-def _unpack(archive: Path, folder: Path, watch: Watch, limits: Limits) -> tuple[Member, ...]:
+def _buffered(archive: Path | RootedPath) -> BinaryIO:
+    return os.fdopen(open_to_read(archive), "rb", buffering=_READ_AHEAD_BYTES)
+
+
+def _unpack(
+    archive: Path | RootedPath, folder: RootedPath, watch: Watch, limits: Limits
+) -> tuple[Member, ...]:
     with _opened(archive, watch, limits) as members:
         written = tuple(_written(members, folder, watch))
         if not written:
@@ -140,7 +145,7 @@ def _unpack(archive: Path, folder: Path, watch: Watch, limits: Limits) -> tuple[
     return written
 
 
-def _written(members: Members, folder: Path, watch: Watch) -> Iterator[Member]:
+def _written(members: Members, folder: RootedPath, watch: Watch) -> Iterator[Member]:
     made = folder
     for entry in members:
         target = folder / entry.path
@@ -148,22 +153,22 @@ def _written(members: Members, folder: Path, watch: Watch) -> Iterator[Member]:
         inner = target if entry.is_folder else target.parent
         if inner != made:
             with naming(_told(folder, entry), "make the folder of"):
-                inner.mkdir(parents=True, exist_ok=True)
+                inner.make_folder()
             made = inner
         if not entry.is_folder:
             yield _write(members, entry, folder, watch)
 
 
-def _told(folder: Path, entry: Entry) -> Path:
+def _told(folder: RootedPath, entry: Entry) -> Path:
     """Return a member's place as messages show it: escaped, and not too long."""
-    return folder / ascii(entry.path)[1:-1][:_SHOWN_CHARACTERS]
+    return folder.path / ascii(entry.path)[1:-1][:_SHOWN_CHARACTERS]
 
 
-def _write(members: Members, entry: Entry, folder: Path, watch: Watch) -> Member:
+def _write(members: Members, entry: Entry, folder: RootedPath, watch: Watch) -> Member:
     sha256, size = new_sha256(), 0
     told = _told(folder, entry)
     with naming(told, "write"):
-        descriptor = os.open(folder / entry.path, _NEW, _MODE)
+        descriptor = (folder / entry.path).open(NEW_FILE)  # no mode of the archive's is asked
     try:
         for chunk in members.data():
             with naming(told, "write"):
@@ -176,30 +181,29 @@ def _write(members: Members, entry: Entry, folder: Path, watch: Watch) -> Member
     return Member(path=entry.path, size=size, sha256=sha256.hexdigest())
 
 
-def _flatten(folder: Path, top: str) -> None:
+def _flatten(folder: RootedPath, top: str) -> None:
     """Move what lies in the only folder up; there may be a thing of the same name in it."""
     with naming(folder, "rename within"):
-        aside = (folder / top).rename(folder / _ASIDE)
-        for each in aside.iterdir():
-            each.rename(folder / each.name)
-        aside.rmdir()
+        aside = folder / _ASIDE
+        (folder / top).move_to(aside)
+        for name in aside.names():
+            (aside / name).move_to(folder / name)
+        aside.remove_folder()
 
 
-def _sync(folder: Path, watch: Watch) -> None:
+def _sync(folder: RootedPath, watch: Watch) -> None:
     with naming(folder, "sync"):
-        for parent, _, files in os.walk(folder, onerror=_reraise):
-            for name in files:
-                watch.check_stop()
-                _sync_file(Path(parent, name))
-            sync_folder(Path(parent))
+        for below in (folder / name for name in folder.names()):
+            watch.check_stop()
+            if stat.S_ISDIR(below.lstat().st_mode):
+                _sync(below, watch)
+            else:
+                _sync_file(below)
+        folder.sync_folder()
 
 
-def _reraise(error: OSError) -> None:
-    raise error
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR | NO_FOLLOW | BINARY)  # Windows syncs what it may write
+def _sync_file(path: RootedPath) -> None:
+    descriptor = path.open(os.O_RDWR | BINARY)  # Windows syncs what it may write
     try:
         os.fsync(descriptor)
     finally:

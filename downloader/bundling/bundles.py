@@ -23,12 +23,13 @@ import msgspec
 
 from downloader.archive import Limits, Members, Plain
 from downloader.archive.header import BLOCK_BYTES, parse
-from downloader.disk.durable import BINARY, NO_FOLLOW, make_folder, naming
+from downloader.disk.durable import make_folder, naming
 from downloader.disk.hashing import new_sha256
 from downloader.disk.positioned import write_at
 from downloader.disk.walking import shown
 from downloader.errors import BadArchive
 from downloader.finding import Found, StopCheck
+from downloader.fs.rooted_path import NEW_FILE, RootedPath
 from downloader.lock import lockfile
 from downloader.lock.lockfile import Lockfile
 from downloader.transfer.locked_file import machine
@@ -40,7 +41,6 @@ BLOB = re.compile(r"sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 MOST_BYTES = 256 << 20
 """Of one of the four files: a lock of a million files."""
 LIMITS = Limits(entries=1_000_000, names_bytes=128 << 20)
-NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW | BINARY
 READ_AHEAD_BYTES = 1 << 20
 AGAIN = "Copy the bundle once more, or write it anew with `doit bundle`."
 
@@ -110,7 +110,7 @@ def is_tar(place: Path) -> bool:
 
 
 def unpacked(
-    place: Path, wanted: Collection[str], folder_of: Callable[[str], Path], watch: StopCheck
+    place: Path, wanted: Collection[str], folder_of: Callable[[str], RootedPath], watch: StopCheck
 ) -> Iterator[Found]:
     """Write blobs of a tar to disk, one after the other; each is gone when the next one is asked.
 
@@ -136,14 +136,14 @@ def unpacked(
                     yield _written(members, file, blob[2])
                 finally:
                     with contextlib.suppress(OSError):
-                        file.unlink()
+                        file.remove()
 
 
-def _written(members: Members, file: Path, sha256: str) -> Found:
+def _written(members: Members, file: RootedPath, sha256: str) -> Found:
     make_folder(file.parent)
     digest, position = new_sha256(), 0
     with naming(file, "write"):
-        descriptor = os.open(file, NEW_FILE, 0o666)
+        descriptor = file.open(NEW_FILE)
         try:
             for chunk in members.data():
                 write_at(descriptor, chunk, position)
@@ -154,7 +154,9 @@ def _written(members: Members, file: Path, sha256: str) -> Found:
             os.close(descriptor)
         if digest.hexdigest() != sha256:
             raise BadArchive("the bytes of a file are not those its name says")
-        return Found(path=file, sha256=sha256, status=file.lstat(), may_share=True, is_ours=True)
+        return Found(
+            path=file.path, sha256=sha256, status=file.lstat(), may_share=True, is_ours=True
+        )
 
 
 def _from_tar(place: Path, watch: StopCheck) -> dict[str, bytes]:

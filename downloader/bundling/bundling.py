@@ -20,7 +20,8 @@ from downloader.disk.hashing import BUFFER_BYTES, cores, new_sha256
 from downloader.disk.looks import looks_same
 from downloader.disk.positioned import read_at, write_at
 from downloader.errors import StoreError
-from downloader.finding import LOOKING, StopCheck, feed_all
+from downloader.finding import StopCheck, feed_all
+from downloader.fs.rooted_path import RootedPath, open_to_read
 from downloader.store import Damaged, Store, has_reflinks
 from downloader.transfer.locked_file import open_locked
 from downloader.transfer.placing import Place, check_target
@@ -49,26 +50,27 @@ def write_folder(what: Contents, out: Path, watch: StopCheck, *, is_watched: boo
         DigestMismatch: A target is damaged; the whole ones are in the folder.
         Interrupted: From the watch.
     """
-    make_folder(out)
-    _check_folder(out)
+    folder = RootedPath(out)
+    make_folder(folder)
+    _check_folder(folder)
     store = Store(out, is_cache=False, watch=watch)
     with ThreadPoolExecutor(cores()) as pool:
         has = list(pool.map(lambda each: _has(store, each, watch), what.pieces))
         todo = [each for each, is_there in zip(what.pieces, has, strict=True) if not is_there]
-        _check_room(out, todo, is_watched=is_watched)
+        _check_room(folder, todo, is_watched=is_watched)
         with naming(out, "write in"):
-            (out / MARK).unlink(missing_ok=True)  # until it is whole again
+            (folder / MARK).remove(missing_ok=True)  # until it is whole again
         wrong = [each for each in pool.map(lambda each: _kept(store, each, watch), todo) if each]
     if wrong:
         raise damaged(wrong)
     for name in reversed(NAMES):  # what says that it is whole comes last
-        write_file(out / name, what.texts[name])
+        write_file(folder / name, what.texts[name])
     return sum(has)
 
 
-def _check_folder(out: Path) -> None:
+def _check_folder(out: RootedPath) -> None:
     with naming(out, "look into"):
-        names = {each.name for each in out.iterdir()}
+        names = set(out.names())
     if names and not names & {MARK, "format"}:
         raise StoreError(
             f"{out} holds other things than a bundle.", hint="Name a new folder for it."
@@ -85,18 +87,18 @@ def _has(store: Store, piece: Piece, watch: StopCheck) -> bool:
 def _kept(store: Store, piece: Piece, watch: StopCheck) -> Piece | None:
     """Put one target's bytes into the bundle; return it when they are not what the lock says."""
     with naming(piece.target, "read"):
-        before = piece.target.lstat()
+        before = os.lstat(piece.target)
         if _digest(piece, watch) != piece.sha256:
             return piece
         store.keep(piece.target, piece.sha256, piece.how, leaves_mode=True)
-        if looks_same(piece.target.lstat(), before):
+        if looks_same(os.lstat(piece.target), before):
             return None
     store.remove(piece.sha256)
     return piece
 
 
 def _digest(piece: Piece, watch: StopCheck) -> str:
-    descriptor = os.open(piece.target, LOOKING)
+    descriptor = open_to_read(piece.target)
     try:
         digest = new_sha256()
         feed_all(descriptor, piece.size, (digest,), watch)
@@ -105,18 +107,18 @@ def _digest(piece: Piece, watch: StopCheck) -> str:
         os.close(descriptor)
 
 
-def _check_room(out: Path, todo: Iterable[Piece], *, is_watched: bool) -> None:
+def _check_room(out: RootedPath, todo: Iterable[Piece], *, is_watched: bool) -> None:
     """Refuse what does not fit, counted without what is linked.
 
     Raises:
         StoreError: It does not.
     """
-    device, can_reflink = out.stat().st_dev, has_reflinks(out)
+    device, can_reflink = out.path.stat().st_dev, has_reflinks(out)
     Room(is_watched=is_watched).plan(
-        (out / each.sha256, each.size)
+        (out.path / each.sha256, each.size)
         for each in todo
         if each.how == "copy"
-        or each.target.lstat().st_dev != device
+        or os.lstat(each.target).st_dev != device
         or (each.how == "reflink" and not can_reflink)
     )
 
@@ -136,10 +138,11 @@ def write_tar(what: Contents, out: Path, watch: StopCheck, turn: Turn, *, is_wat
         DigestMismatch: A target is damaged; there is no new tar.
         Interrupted: From the watch.
     """
-    make_folder(out.parent)
-    check_target(out)
-    partial, place = out.with_name(out.name + PARTIAL), Place(out)
-    Room(is_watched=is_watched).plan([(partial, what.size)])
+    target = RootedPath.of(out)
+    make_folder(target.parent)
+    check_target(target)
+    partial, place = target.with_name(target.name + PARTIAL), Place(target)
+    Room(is_watched=is_watched).plan([(partial.path, what.size)])
     with naming(partial, "write"):
         descriptor, partial = open_locked(partial, turn)
         try:
@@ -149,7 +152,7 @@ def write_tar(what: Contents, out: Path, watch: StopCheck, turn: Turn, *, is_wat
             place.take(descriptor, partial, "")
         except BaseException:  # nothing goes on from what is there
             with contextlib.suppress(OSError):
-                partial.unlink()
+                partial.remove()
             raise
         finally:
             os.close(descriptor)
@@ -181,7 +184,7 @@ class _Tar:
     def _piece(self, piece: Piece) -> None:
         buffer, digest, done = memoryview(bytearray(BUFFER_BYTES)), new_sha256(), 0
         with naming(piece.target, "read"):
-            source = os.open(piece.target, LOOKING)
+            source = open_to_read(piece.target)
         try:
             while count := read_at(source, buffer[: piece.size - done], done):
                 self._watch()

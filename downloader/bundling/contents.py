@@ -1,8 +1,8 @@
 """What goes into a bundle (bundles.py): its four files, and each target's bytes once."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -10,6 +10,7 @@ from downloader.artifact import Artifact
 from downloader.bundling.bundles import LOCK, MANIFEST, MARK, RECEIPTS, Mark
 from downloader.disk.durable import naming
 from downloader.errors import DigestMismatch, LockError
+from downloader.fs.rooted_path import RootedPath
 from downloader.lock import lockfile
 from downloader.model import Model
 from downloader.project import Project
@@ -38,7 +39,7 @@ class Piece:
     """
 
     name: str
-    target: Path
+    target: RootedPath
     size: int
     sha256: str
     how: How
@@ -98,7 +99,7 @@ def _go(names: Iterable[str]) -> str:
 
 def _is_here(model: Model, artifact: Artifact) -> bool:
     try:
-        status = (model.folder / artifact.path).lstat()
+        status = os.lstat(RootedPath(model.folder, artifact.path))
     except OSError:
         return False
     is_locked = artifact.is_pinned and artifact not in model.not_unpacked
@@ -106,17 +107,17 @@ def _is_here(model: Model, artifact: Artifact) -> bool:
 
 
 def _receipt(model: Model, each: Artifact) -> bytes:
-    sha256, size = str(each.sha256), (model.folder / each.path).lstat().st_size
+    sha256, size = str(each.sha256), os.lstat(RootedPath(model.folder, each.path)).st_size
     line = _Receipt(model=model.name, path=each.path, size=size, sha256=sha256)
     return msgspec.json.encode(line) + b"\n"
 
 
 def _piece(model: Model, each: Artifact) -> Piece:
-    target = model.folder / each.path
+    target = RootedPath(model.folder, each.path)
     return Piece(
         name=f"{model.name}/{each.path}",
         target=target,
-        size=target.lstat().st_size,
+        size=os.lstat(target).st_size,
         sha256=str(each.sha256),
         how=model.declared.entry.link,
     )

@@ -7,22 +7,22 @@ work of finding it out again.
 import os
 import threading
 from collections.abc import Iterable
-from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import msgspec
 
 from downloader.disk.durable import make_folder, naming
+from downloader.fs.rooted_path import RootedPath
 
 T = TypeVar("T")
 
 writing = threading.Lock()
 """Held while any such file is written; who replaces one as a whole takes it too."""
-_queues: dict[Path, list[bytes]] = {}
+_queues: dict[RootedPath, list[bytes]] = {}
 """Lines that wait to be written, by file; only who holds `writing` takes any out."""
 
 
-def read(file: Path, decoder: msgspec.json.Decoder[T]) -> Iterable[T]:
+def read(file: RootedPath, decoder: msgspec.json.Decoder[T]) -> Iterable[T]:
     """Return what the lines hold, in their order; nothing where there is no file."""
     try:
         text = file.read_bytes()
@@ -39,7 +39,7 @@ def decoded(text: bytes, decoder: msgspec.json.Decoder[T]) -> Iterable[T]:
         return _readable_lines(text, decoder)
 
 
-def append_line(file: Path, line: bytes) -> None:
+def append_line(file: RootedPath, line: bytes) -> None:
     """Append a line, and with it those that other threads brought while one was writing.
 
     So a run of many small files writes once for several; each waits until its own line is there.
@@ -56,7 +56,7 @@ def append_line(file: Path, line: bytes) -> None:
         lines = tuple(queue)
         try:
             make_folder(file.parent)
-            with naming(file, "write"), file.open("a+b") as stream:
+            with naming(file, "write"), file.open_file("a+b") as stream:
                 stream.write(_line_break(stream) + b"".join(lines))
         except BaseException:
             queue.remove(line)

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from downloader.errors import StoreError
-
-NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # not on Windows, where making a symlink needs a privilege
-BINARY = getattr(os, "O_BINARY", 0)  # only Windows would translate line ends without it
+from downloader.fs.rooted_path import RootedPath
 
 
 class naming:  # noqa: N801 - used as a function; a generator would cost more, a dozen times a file
@@ -30,7 +28,10 @@ class naming:  # noqa: N801 - used as a function; a generator would cost more, a
     __slots__ = ("_act", "_needed_bytes", "_path")
 
     def __init__(
-        self, path: Path, act: str, needed_bytes: Callable[[], int | None] | None = None
+        self,
+        path: Path | RootedPath,
+        act: str,
+        needed_bytes: Callable[[], int | None] | None = None,
     ) -> None:
         self._path, self._act, self._needed_bytes = path, act, needed_bytes
 
@@ -48,33 +49,22 @@ class naming:  # noqa: N801 - used as a function; a generator would cost more, a
         reason = error.strerror or type(error).__name__
         needed = self._needed_bytes() if self._needed_bytes else None
         return StoreError(
-            f"Cannot {self._act} {self._path}: {reason}.", hint=advice(error, self._path, needed)
+            f"Cannot {self._act} {self._path}: {reason}.",
+            hint=advice(error, Path(self._path), needed),
         )
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: RootedPath) -> None:
     """Make the folder and its parents, when they are not there.
 
     Raises:
         StoreError: It cannot be made, or something else stands there.
     """
     with naming(path, "make the folder"):
-        if not path.is_dir():  # one look is cheaper than a refusal, and this is asked per file
-            path.mkdir(parents=True, exist_ok=True)
+        path.make_folder()
 
 
-def sync_folder(path: Path) -> None:
-    """Make a rename in this folder survive a power cut; Windows cannot, and journals renames."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: RootedPath, content: bytes) -> None:
     """Replace the file's content in one step.
 
     Raises:
@@ -86,16 +76,16 @@ def write_file(path: Path, content: bytes) -> None:
     with naming(path, "write"):
         try:
             _write_synced(unfinished, content)
-            unfinished.replace(path)
+            unfinished.move_to(path)
         except BaseException:
             with contextlib.suppress(OSError):  # the first error is the one to tell
-                unfinished.unlink(missing_ok=True)
+                unfinished.remove(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        path.parent.sync_folder()
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
+def _write_synced(path: RootedPath, content: bytes) -> None:
+    with path.open_file("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

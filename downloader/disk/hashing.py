@@ -2,12 +2,14 @@
 
 import contextlib
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 from downloader.disk.positioned import read_at
+from downloader.fs.rooted_path import READ, RootedPath
 
 BUFFER_BYTES = 1 << 20
 WHOLE_FILE_BUFFER_BYTES = 1 << 18
@@ -65,7 +67,7 @@ def feed(descriptor: int, start: int, stop: int, hashes: Iterable[Hash]) -> int:
     return position - start
 
 
-def sha256_of(path: Path, seen: Callable[[int], object] | None = None) -> str:
+def sha256_of(path: Path | RootedPath, seen: Callable[[int], object] | None = None) -> str:
     """Return the SHA-256 of a file in hex.
 
     Args:
@@ -76,7 +78,7 @@ def sha256_of(path: Path, seen: Callable[[int], object] | None = None) -> str:
         OSError: It cannot be read.
     """
     digest = new_sha256()
-    with path.open("rb", buffering=0) as file:
+    with opened(path) as file:
         descriptor = file.fileno()
         _read_ahead(descriptor)
         size = os.fstat(descriptor).st_size
@@ -87,6 +89,20 @@ def sha256_of(path: Path, seen: Callable[[int], object] | None = None) -> str:
             if seen is not None:
                 seen(count)
     return digest.hexdigest()
+
+
+def opened(path: Path | RootedPath) -> io.FileIO:
+    """Open a file to read it, unbuffered.
+
+    Args:
+        path: A file of the user's own; or one of a model, which no symlink may lead away from.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    if isinstance(path, RootedPath):
+        return io.FileIO(path.open(READ), "rb")
+    return io.FileIO(path, "rb")
 
 
 def _read_ahead(descriptor: int) -> None:

@@ -3,16 +3,18 @@
 import os
 from pathlib import Path
 
+from downloader.fs.rooted_path import RootedPath
 
-def look(path: Path) -> os.stat_result | None:
+
+def look(path: Path | RootedPath) -> os.stat_result | None:
     """Return how what stands there looks; None where nothing does, or one may not look."""
     try:
-        return path.lstat()
+        return os.lstat(path)
     except OSError:
         return None
 
 
-def is_same(path: Path, status: os.stat_result) -> bool:
+def is_same(path: Path | RootedPath, status: os.stat_result) -> bool:
     """Whether what stands there is the very file that was looked at, by this name or another."""
     found = look(path)
     return found is not None and os.path.samestat(found, status)

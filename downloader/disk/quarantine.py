@@ -1,18 +1,19 @@
 """Where bytes that proved wrong are set aside: for people to look at, never used again."""
 
 import hashlib
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from downloader.disk.durable import make_folder, naming, write_file
 from downloader.disk.hashing import sha256_of
+from downloader.fs.rooted_path import RootedPath
 
 FOLDER = "quarantine"
 SHOWN_DIGITS = 12
 MOST_RANGE_BYTES = 16 << 20
 
 
-def set_aside(path: Path, workspace: Path, size: int, sha256: str) -> str:
+def set_aside(path: RootedPath, workspace: RootedPath, size: int, sha256: str) -> str:
     """Move a file out of the way; nothing that was set aside before is lost.
 
     The same bytes again take the place of those before, or each try would cost their room anew.
@@ -32,11 +33,13 @@ def set_aside(path: Path, workspace: Path, size: int, sha256: str) -> str:
     aside = _place(workspace / FOLDER, path.name.removesuffix(".part"), size, sha256)
     make_folder(aside.parent)
     with naming(aside, "set aside"):
-        path.replace(aside)
+        path.move_to(aside)
     return f"Its {size:,} bytes, SHA-256 {sha256}, were set aside as {aside}."
 
 
-def set_range_aside(path: Path, workspace: Path, spans: Sequence[tuple[int, int]]) -> str:
+def set_range_aside(
+    path: RootedPath, workspace: RootedPath, spans: Sequence[tuple[int, int]]
+) -> str:
     """Copy the first of some wrong ranges out of a file, at most so much as is kept of one.
 
     Args:
@@ -54,7 +57,7 @@ def set_range_aside(path: Path, workspace: Path, spans: Sequence[tuple[int, int]
         return ""
     start, stop = spans[0]
     copy = path.with_name(f"{path.stem}-{start}.part")
-    with naming(path, "read"), path.open("rb") as file:
+    with naming(path, "read"), path.open_file("rb") as file:
         file.seek(start)
         wrong = file.read(min(stop - start, MOST_RANGE_BYTES))
     write_file(copy, wrong)
@@ -63,17 +66,17 @@ def set_range_aside(path: Path, workspace: Path, spans: Sequence[tuple[int, int]
     return f"Of bytes {start:,}-{stop - 1:,}: {told[0].lower()}{told[1:]}"
 
 
-def _place(folder: Path, name: str, size: int, sha256: str) -> Path:
+def _place(folder: RootedPath, name: str, size: int, sha256: str) -> RootedPath:
     """Return the first path of this name and digest, or numbered, where nothing else is."""
     first = folder / f"{name}-{sha256[:SHOWN_DIGITS]}"
     aside, number = first, 1
-    while aside.exists() and not _has(aside, size, sha256):
+    while os.path.lexists(aside) and not _has(aside, size, sha256):
         number += 1
         aside = first.with_name(f"{first.name}-{number}")
     return aside
 
 
-def _has(aside: Path, size: int, sha256: str) -> bool:
+def _has(aside: RootedPath, size: int, sha256: str) -> bool:
     """Whether these very bytes lie there; what else has their name by chance is told by hashing."""
     with naming(aside, "read"):
-        return aside.is_file() and aside.stat().st_size == size and sha256_of(aside) == sha256
+        return aside.is_file() and aside.lstat().st_size == size and sha256_of(aside) == sha256

@@ -9,6 +9,7 @@ from downloader.bundling import bundles
 from downloader.bundling.bundles import Bundle
 from downloader.declared import Declared
 from downloader.disk.durable import write_file
+from downloader.fs.rooted_path import RootedPath
 from downloader.lock import resolve
 from downloader.lock.lockfile import LockedModel, dump
 from downloader.lock.relocking import CURRENT, is_current, relock
@@ -32,8 +33,8 @@ def take_lock(project: Project, bundle: Bundle) -> list[str]:
 
         manifest.load(bundle.manifest, f"{bundles.MANIFEST} of the bundle")
         if not project.lock_path.exists():
-            write_file(project.lock_path, dump(bundle.lock))
-        write_file(project.manifest_path, bundle.manifest)
+            write_file(RootedPath.of(project.lock_path), dump(bundle.lock))
+        write_file(RootedPath.of(project.manifest_path), bundle.manifest)
         return [f"{project.manifest_path.name} and {project.lock_path.name} are the bundle's"]
     models = bundle.lock.models
     taken = {each.name: models[each.name] for each in _stale(project) if _has(models, each)}

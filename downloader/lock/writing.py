@@ -11,6 +11,7 @@ from pathlib import Path
 
 from downloader.disk.durable import make_folder, naming, write_file
 from downloader.disk.private_folder import private_folder
+from downloader.fs.rooted_path import RootedPath
 from downloader.lock import lockfile
 from downloader.lock.lockfile import Lockfile
 from downloader.lock.merging import merge
@@ -35,7 +36,7 @@ def replace(path: Path, found: Lockfile, ours: Lockfile, refuse: Callable[[], No
         return False
     refuse()
     with alone(path):
-        write_file(path, _wanted(path, found, ours)[1])
+        write_file(RootedPath.of(path), _wanted(path, found, ours)[1])
     return True
 
 
@@ -67,4 +68,4 @@ def alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
         if opened != name:  # locks are of no use here, and it is ours alone
             with contextlib.suppress(OSError):
-                opened.unlink()
+                opened.remove()

@@ -9,12 +9,12 @@ import ast
 import inspect
 import json
 import textwrap
-from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 
 from downloader.disk.private_folder import PRIVATE_FOLDER
+from downloader.fs.rooted_path import RootedPath
 from downloader.manifest.entries import AnyEntry, CheckpointRange, Entry, HttpFile
 from downloader.manifest.manifest import VERSION
 from downloader.manifest.paths import NAME
@@ -139,7 +139,7 @@ def _pattern(python: str) -> str:
     return plain.replace(r"[\w", "[A-Za-z0-9_").replace(r"\w", "[A-Za-z0-9_]")
 
 
-def write(path: Path) -> None:
+def write(path: RootedPath) -> None:
     """Write the schema.
 
     Raises:

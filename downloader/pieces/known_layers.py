@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from downloader.artifact import Artifact
 from downloader.disk.durable import naming, write_file
 from downloader.errors import StoreError
+from downloader.fs.rooted_path import RootedPath
 from downloader.lock.writing import alone
 from downloader.pieces import piece_layers
 from downloader.pieces.merkle import MOST_PIECE_BYTES, Layer
@@ -34,7 +35,7 @@ class KnownLayers:
 
     def __init__(self, project: Project, notice: Callable[[str], None] = tell) -> None:
         self._project, self._notice = project, notice
-        self._told = set[Path]()
+        self._told = set[RootedPath]()
         self._telling = threading.Lock()
 
     @property
@@ -70,11 +71,11 @@ class KnownLayers:
         roots = {a.root for model in models for a in (*model.files, *model.archives) if a.root}
         with alone(self.beside):
             with naming(self.beside, "read"):
-                before = list(piece_layers.lines_of(self.beside))
+                before = list(piece_layers.lines_of(RootedPath.of(self.beside)))
             text = piece_layers.joined(layers, before, roots | {each.root for each in layers})
             is_changed = text != b"".join(before)
             if is_changed:
-                write_file(self.beside, text)
+                write_file(RootedPath.of(self.beside), text)
         return is_changed
 
     @cached_property
@@ -86,16 +87,16 @@ class KnownLayers:
         except StoreError:  # told by who puts files into it
             return None
 
-    def _lines(self, root: str) -> Iterator[tuple[Path, bytes]]:
+    def _lines(self, root: str) -> Iterator[tuple[RootedPath, bytes]]:
         """Yield every line that claims to be of the root, with the file that it stands in."""
         own = [self._store.layer_path(root)] if self._store else []
-        for path in (*own, self.beside):
+        for path in (*own, RootedPath.of(self.beside)):
             with contextlib.suppress(OSError):
                 for line in piece_layers.lines_of(path):
                     if piece_layers.is_about(line, root):
                         yield path, line
 
-    def _tell(self, path: Path, artifact: Artifact) -> None:
+    def _tell(self, path: RootedPath, artifact: Artifact) -> None:
         with self._telling:
             is_news = path not in self._told
             self._told.add(path)

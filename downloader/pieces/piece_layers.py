@@ -8,11 +8,11 @@ made by somebody else costs nothing but the layers in it.
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
+from downloader.fs.rooted_path import RootedPath
 from downloader.pieces import merkle
 from downloader.pieces.merkle import Layer
 
@@ -52,7 +52,7 @@ def load(line: bytes, root: str, size: int) -> Layer | None:
     return layer if layer.root == root else None
 
 
-def lines_of(path: Path) -> Iterator[bytes]:
+def lines_of(path: RootedPath) -> Iterator[bytes]:
     """Yield the lines of a file, too long ones and one that is torn left out.
 
     Raises:
@@ -60,7 +60,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
     """
     if not path.is_file():
         return
-    with path.open("rb") as file:
+    with path.open_file("rb") as file:
         while line := file.readline(LONGEST_LINE_BYTES):
             if line.endswith(b"\n"):
                 yield line

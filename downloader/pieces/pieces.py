@@ -1,10 +1,10 @@
 """Pieces of a file on disk, held against its piece layer."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
-from downloader.disk.hashing import WHOLE_FILE_BUFFER_BYTES
+from downloader.disk.hashing import WHOLE_FILE_BUFFER_BYTES, opened
 from downloader.disk.positioned import read_at
+from downloader.fs.rooted_path import RootedPath
 from downloader.pieces import merkle
 from downloader.pieces.merkle import Layer
 
@@ -34,7 +34,7 @@ def leaves_at(descriptor: int, start: int, stop: int, buffer: memoryview) -> byt
 
 
 def wrong_ones(
-    path: Path, layer: Layer, indexes: Iterable[int], seen: Callable[[int], object]
+    path: RootedPath, layer: Layer, indexes: Iterable[int], seen: Callable[[int], object]
 ) -> list[int]:
     """Return which of some pieces of a file are not as its layer says.
 
@@ -48,7 +48,7 @@ def wrong_ones(
         OSError: It cannot be read.
     """
     wrong, buffer = [], new_buffer()
-    with path.open("rb", buffering=0) as file:
+    with opened(path) as file:
         for index in indexes:
             start, stop = layer.span(index)
             if not layer.is_right(index, leaves_at(file.fileno(), start, stop, buffer)):

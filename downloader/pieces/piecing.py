@@ -10,14 +10,14 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
 from downloader.artifact import Artifact
-from downloader.disk.hashing import cores, new_sha256
+from downloader.disk.hashing import cores, new_sha256, opened
 from downloader.disk.looks import look
 from downloader.errors import Interrupted
+from downloader.fs.rooted_path import RootedPath
 from downloader.meter import Meter
 from downloader.model import Model
 from downloader.pieces import merkle, pieces
@@ -35,7 +35,7 @@ class _File:
 
     model: str
     artifact: Artifact
-    target: Path
+    target: RootedPath
 
     @property
     def is_here(self) -> bool:
@@ -70,7 +70,7 @@ def add_pieces(
     """
     known = KnownLayers(project)
     files = [
-        _File(model.name, artifact, model.folder / artifact.path)
+        _File(model.name, artifact, RootedPath(model.folder, artifact.path))
         for model in models
         for artifact in model.artifacts
         if can_have_root(artifact) and not model.is_stale
@@ -127,11 +127,11 @@ def _layer_of(file: _File, seen: Seen) -> tuple[Layer | None, str]:
     return merkle.layer_of(nodes, size), ""
 
 
-def _digests_of(path: Path, seen: Seen) -> tuple[str, bytes, int]:
+def _digests_of(path: RootedPath, seen: Seen) -> tuple[str, bytes, int]:
     """Return SHA-256, nodes of the pieces and length of a file, of one reading."""
     sha256, nodes, size = new_sha256(), [], 0
     buffer = memoryview(bytearray(merkle.PIECE_BYTES))
-    with path.open("rb", buffering=0) as file:
+    with opened(path) as file:
         while count := pieces.fill(file.fileno(), buffer, size):
             piece = buffer[:count]
             sha256.update(piece)

@@ -2,12 +2,12 @@
 
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 from downloader import receipts
 from downloader.artifact import Artifact
 from downloader.disk.private_folder import private_folder
 from downloader.errors import ModelmakeError, SettingError
+from downloader.fs.rooted_path import RootedPath
 from downloader.planning.plan import Action, PlannedFile, Said
 from downloader.project import Project
 from downloader.sources.interface import Source
@@ -32,7 +32,7 @@ class Wanted:
     name: str
     artifact: Artifact
     why: str | None
-    place: Path | None = None
+    place: RootedPath | None = None
 
 
 class Judge:
@@ -135,7 +135,7 @@ class Judge:
             return self._sources[name]
 
 
-def workspace(project: Project, name: str) -> Path:
+def workspace(project: Project, name: str) -> RootedPath:
     """Return a model's private folder."""
     return private_folder(project.folder(name))
 

@@ -196,7 +196,7 @@ class _Making:
         room = Room(is_watched=settings.is_preflight and not settings.is_offline)
         files = [(model.name, path) for model in models for path in self._stale[model.name]]
         room.plan(
-            (partial_path(folder, artifact.path), artifact.size)
+            (partial_path(folder, artifact.path).path, artifact.size)
             for folder, artifact in self._needs.planned(files)
             if artifact.size is not None
         )

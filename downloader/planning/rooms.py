@@ -34,7 +34,7 @@ class Rooms:
     def add_file(self, name: str, artifact: Artifact, planned: PlannedFile) -> None:
         """Count a file that is fetched or linked, and its second copy where `link` wants one."""
         if planned.action == "fetch":
-            held = held_bytes(partial_path(workspace(self._project, name), artifact.path))
+            held = held_bytes(partial_path(workspace(self._project, name), artifact.path).path)
             size = planned.size
             self._add(name, None if size is None else max(0, size - held))
         elif planned.action == "link" and self._sharing.copies(name):

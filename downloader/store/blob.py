@@ -1,17 +1,17 @@
 """One blob as it looks: what is believed of it, and what is asked of the disk."""
 
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 from downloader.disk.durable import naming
 from downloader.disk.hashing import sha256_of
+from downloader.fs.rooted_path import RootedPath
 
 
 class Blob(NamedTuple):
     """A blob whose bytes are right, and how it looked then."""
 
-    path: Path
+    path: RootedPath
     status: os.stat_result
 
 
@@ -28,7 +28,7 @@ class Damaged(Exception):  # noqa: N818 - no failure: the bytes are fetched agai
         self.told, self.status = told, status
 
 
-def digest_of(blob: Path) -> str | None:
+def digest_of(blob: RootedPath) -> str | None:
     """Return a blob's digest; None when it was removed meanwhile."""
     with naming(blob, "read"):
         try:

@@ -11,6 +11,7 @@ from downloader.disk.looks import is_same, look, looks_same
 from downloader.disk.quarantine import set_aside
 from downloader.errors import StoreError
 from downloader.finding import StopCheck
+from downloader.fs.rooted_path import RootedPath
 from downloader.store.blob import Blob, Damaged, digest_of
 from downloader.store.layout import Layout
 from downloader.store.linking import CANNOT, WAYS, How, Made, SourceUnreadable, link
@@ -63,13 +64,13 @@ class Store:
         self.root, self._watch = root, watch
         self._layout = Layout(root, is_cache=is_cache)
         self._ways = KEPT_BY if is_cache else WAYS
-        self._records = Records(root / "records")
+        self._records = Records(RootedPath(root, "records"))
 
-    def path(self, sha256: str) -> Path:
+    def path(self, sha256: str) -> RootedPath:
         """Return where the blob of this digest is, if it is there."""
         return self._layout.blob(sha256)
 
-    def layer_path(self, root: str) -> Path:
+    def layer_path(self, root: str) -> RootedPath:
         """Return where the piece layer of this Merkle root is, if it is there."""
         return self._layout.layer(root)
 
@@ -87,7 +88,7 @@ class Store:
         """Whether there is such a blob; its bytes are not looked at."""
         return os.path.isfile(self._layout.blob(sha256))  # noqa: PTH113 - False, not an error, where one may not look
 
-    def find(self, sha256: str, target: Path | None = None) -> Blob | None:
+    def find(self, sha256: str, target: RootedPath | None = None) -> Blob | None:
         """Return the blob of this digest when its bytes are right.
 
         Args:
@@ -114,7 +115,7 @@ class Store:
             self._set_aside(blob, status, actual)
         return None
 
-    def peek(self, sha256: str, target: Path | None = None) -> Blob | None:
+    def peek(self, sha256: str, target: RootedPath | None = None) -> Blob | None:
         """Return what `find` would, and change nothing: damage is as if there were no blob.
 
         Raises:
@@ -127,7 +128,7 @@ class Store:
         is_doubted = self._is_doubted(sha256, status, target)
         return None if is_doubted and digest_of(blob) != sha256 else Blob(blob, status)
 
-    def must_read(self, sha256: str, target: Path | None = None) -> bool:
+    def must_read(self, sha256: str, target: RootedPath | None = None) -> bool:
         """Whether there is a blob that `find` would read before it believes it."""
         status = look(self._layout.blob(sha256))
         if status is None or not stat.S_ISREG(status.st_mode):
@@ -142,7 +143,7 @@ class Store:
 
     def keep(
         self,
-        file: Path,
+        file: RootedPath,
         sha256: str,
         how: How,
         *,
@@ -176,7 +177,7 @@ class Store:
                 if made and is_hashed:
                     self._records.note(sha256, blob.lstat())
 
-    def _linked(self, file: Path, blob: Path, how: How) -> Made | None:
+    def _linked(self, file: RootedPath, blob: RootedPath, how: How) -> Made | None:
         """Make a blob of a file, and return which way; None where that was not to be."""
         try:
             return link(file, blob, self._ways[how], blob.name, self._watch)
@@ -210,9 +211,9 @@ class Store:
             StoreError: The disk refused.
         """
         with naming(self.path(sha256), "remove"):
-            self.path(sha256).unlink(missing_ok=True)
+            self.path(sha256).remove(missing_ok=True)
 
-    def _is_doubted(self, sha256: str, status: os.stat_result, target: Path | None) -> bool:
+    def _is_doubted(self, sha256: str, status: os.stat_result, target: RootedPath | None) -> bool:
         """Whether a blob is read first: a wrong target is the same file, or it looks changed."""
         if target is not None and is_same(target, status):
             return True
@@ -222,7 +223,7 @@ class Store:
         with contextlib.suppress(StoreError):  # it costs one hashing
             self._records.note(sha256, status)
 
-    def _set_aside(self, blob: Path, status: os.stat_result, actual: str) -> None:
+    def _set_aside(self, blob: RootedPath, status: os.stat_result, actual: str) -> None:
         """Move a blob out of the way; targets that are the same file look changed from now on.
 
         Raises:
@@ -230,9 +231,9 @@ class Store:
         """
         if stat.S_ISREG(status.st_mode):
             with contextlib.suppress(OSError):
-                os.utime(blob)
+                blob.mark_changed()
         try:
-            told = set_aside(blob, self.root, status.st_size, actual)
+            told = set_aside(blob, RootedPath(self.root), status.st_size, actual)
         except StoreError:
             if look(blob) is None:
                 return
@@ -240,7 +241,7 @@ class Store:
         raise Damaged(told, status)
 
 
-def _protect(blob: Path) -> None:
+def _protect(blob: RootedPath) -> None:
     """Make a blob read-only, and with it the targets that are links to it."""
     if os.name != "nt":  # Windows could neither replace nor remove it then
-        blob.chmod(READ_ONLY)
+        blob.protect(READ_ONLY)

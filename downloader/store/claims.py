@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from downloader.disk.durable import BINARY, NO_FOLLOW, make_folder, naming
+from downloader.disk.durable import make_folder, naming
+from downloader.errors import StoreError
+from downloader.fs.rooted_path import BINARY, NO_FOLLOW, RootedPath
 from downloader.transfer import turn as turns
 from downloader.transfer.locked_file import HELD
 
@@ -55,12 +57,12 @@ class Claims:
         stop: Ends every wait.
     """
 
-    def __init__(self, folder: Path, stop: threading.Event) -> None:
+    def __init__(self, folder: RootedPath, stop: threading.Event) -> None:
         self._folder, self._stop = folder, stop
 
     @contextmanager
     def claimed(
-        self, sha256: str, partial: Path, size: int | None, notice: Callable[[str], None]
+        self, sha256: str, partial: RootedPath, size: int | None, notice: Callable[[str], None]
     ) -> Iterator[None]:
         """Keep everybody else from fetching these bytes, after those who do now.
 
@@ -104,11 +106,11 @@ class _Ours:
     descriptor of the file would drop them all (fcntl(2)).
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: RootedPath) -> None:
         self._path = folder / "claims"
         make_folder(folder)
         with naming(self._path, "lock"):
-            self._descriptor = os.open(self._path, FLAGS, 0o666)
+            self._descriptor = self._path.open(FLAGS)
         self._changing = threading.Lock()
         self._threads: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -137,20 +139,32 @@ class _Ours:
         with contextlib.suppress(OSError), self._changing:
             _unlock(self._descriptor, int(sha256[:DIGITS], 16))
 
-    def _growing(self, sha256: str) -> Path:
+    def _growing(self, sha256: str) -> RootedPath:
         """Return the holder's partial, where a note says which that is."""
         try:
-            named = self._path.with_name(GROWING).joinpath(sha256).read_bytes()
+            named = (self._path.with_name(GROWING) / sha256).read_bytes()
         except OSError:
             return self._path
-        return Path(os.fsdecode(named)) if named and b"\0" not in named else self._path
+        return noted_path(named) or self._path
 
 
-_claims: dict[tuple[int, Path], _Ours] = {}
+def noted_path(note: bytes) -> RootedPath | None:
+    """Return the partial that a note names, None where it names none; nobody vouches for it.
+
+    It may be looked at, and be tried for a lock, and no more.
+    """
+    path = Path(os.fsdecode(note.replace(b"\0", b"")))
+    try:
+        return RootedPath.of(path) if path.is_absolute() and path.name else None
+    except StoreError:
+        return None
+
+
+_claims: dict[tuple[int, RootedPath], _Ours] = {}
 _opening = threading.Lock()
 
 
-def _claims_of(folder: Path) -> _Ours:
+def _claims_of(folder: RootedPath) -> _Ours:
     """Return this process's claims; a forked one has locks of its own (fcntl(2))."""
     key = os.getpid(), folder
     with _opening:
@@ -159,12 +173,12 @@ def _claims_of(folder: Path) -> _Ours:
         return _claims[key]
 
 
-def _write(note: Path, partial: Path) -> None:
+def _write(note: RootedPath, partial: RootedPath) -> None:
     make_folder(note.parent)
-    with naming(note, "write"):
-        note.write_bytes(os.fsencode(partial))
+    with naming(note, "write"), note.open_file("wb") as file:
+        file.write(os.fsencode(partial))
 
 
-def _remove(note: Path) -> None:
+def _remove(note: RootedPath) -> None:
     with contextlib.suppress(OSError):
-        note.unlink()
+        note.remove()

@@ -13,6 +13,7 @@ from pathlib import Path
 from downloader.disk.durable import make_folder, naming, write_file
 from downloader.disk.quarantine import FOLDER as QUARANTINE
 from downloader.errors import StoreError
+from downloader.fs.rooted_path import RootedPath
 
 BLOBS = "sha256"
 LAYERS = "pieces"
@@ -40,18 +41,18 @@ class Layout:
     """
 
     def __init__(self, root: Path, *, is_cache: bool = True) -> None:
-        self.root, self._is_cache = root, is_cache
-        self._own = set[Path]()
+        self.root, self._is_cache = RootedPath(root), is_cache
+        self._own = set[RootedPath]()
         self.blob = functools.lru_cache(1024)(self._blob)
-        self._made = set[Path]()
+        self._made = set[RootedPath]()
         self._check_format()
         for name in OWN:
-            self.check_own(root / name)
+            self.check_own(self.root / name)
 
-    def _blob(self, sha256: str) -> Path:
-        return self.root / BLOBS / sha256[:2] / sha256
+    def _blob(self, sha256: str) -> RootedPath:
+        return self.root / f"{BLOBS}/{sha256[:2]}/{sha256}"
 
-    def make_room(self, folder: Path) -> None:
+    def make_room(self, folder: RootedPath) -> None:
         """Make a folder for blobs, and with the first one the store.
 
         Raises:
@@ -68,7 +69,7 @@ class Layout:
         self.check_own(folder)
         self._made.add(folder)
 
-    def check_own(self, folder: Path) -> None:
+    def check_own(self, folder: RootedPath) -> None:
         """Refuse what a symlink leads to elsewhere.
 
         Raises:
@@ -76,12 +77,10 @@ class Layout:
         """
         if folder in self._own:
             return
-        for each in (folder, *folder.parents):
-            if each == self.root:
-                break
+        for each in (folder, *folder.above()):
             if os.path.islink(each):  # noqa: PTH114 - no error where one may not look
                 raise StoreError(f"{each} is a symlink, and nobody knows where to.")
-        if folder.is_dir():
+        if os.path.isdir(folder):  # noqa: PTH112 - no error where one may not look
             self._own.add(folder)
 
     def digests(self) -> Iterator[str]:
@@ -97,9 +96,9 @@ class Layout:
                     if is_blob and each.is_file(follow_symlinks=False):
                         yield each.name
 
-    def layer(self, root: str) -> Path:
+    def layer(self, root: str) -> RootedPath:
         """Return where the piece layer of a root is, if it is there."""
-        return self.root / LAYERS / root
+        return self.root / f"{LAYERS}/{root}"
 
     def roots(self) -> Iterator[str]:
         """Yield the roots of all layers; what is none of ours is passed over.
@@ -123,8 +122,8 @@ class Layout:
             raise StoreError(f"{self.root} was made by a newer modelmake; update this one.")
 
 
-def _folders(parent: Path) -> Iterator[Path]:
+def _folders(parent: RootedPath) -> Iterator[Path]:
     """Yield the folders in a folder, and no symlink to one."""
     with contextlib.suppress(FileNotFoundError):
-        if not parent.is_symlink():
+        if not os.path.islink(parent):  # noqa: PTH114 - as above
             yield from (Path(e.path) for e in os.scandir(parent) if e.is_dir(follow_symlinks=False))

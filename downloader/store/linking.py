@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from downloader.disk.durable import BINARY, NO_FOLLOW
 from downloader.disk.hashing import BUFFER_BYTES, new_sha256
 from downloader.disk.positioned import read_at, write_at
 from downloader.errors import StoreError
 from downloader.finding import StopCheck, feed_all
+from downloader.fs.rooted_path import NEW_FILE, RootedPath, open_to_read
 
 How = Literal["auto", "reflink", "hardlink", "copy"]
 Made = Literal["reflink", "hardlink", "copy"]
@@ -32,7 +32,6 @@ WAYS: dict[How, tuple[Made, ...]] = {
 }
 """What is tried in turn. Who asked for a reflink wants no file that is shared when written."""
 
-NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW | BINARY
 CANNOT = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.EINVAL}
     | {errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -60,7 +59,11 @@ class SourceUnreadable(StoreError):  # noqa: N818 - reads as what happened
 
 
 def link(
-    source: Path, new: Path, ways: Sequence[Made], sha256: str, watch: StopCheck = lambda: None
+    source: Path | RootedPath,
+    new: RootedPath,
+    ways: Sequence[Made],
+    sha256: str,
+    watch: StopCheck = lambda: None,
 ) -> Made:
     """Make a new file of the bytes of another one; it appears whole, in one step.
 
@@ -89,11 +92,11 @@ def link(
     raise AssertionError(ways)
 
 
-def has_reflinks(folder: Path) -> bool:
+def has_reflinks(folder: RootedPath) -> bool:
     """Whether the file system of a folder can make them; tried with two empty files."""
     source, new = (folder / f".{secrets.token_hex(8)}.new" for _ in range(2))
     try:
-        source.touch(exist_ok=False)
+        os.close(source.open(NEW_FILE))
         _reflink(source, new)
     except OSError:
         return False
@@ -102,10 +105,12 @@ def has_reflinks(folder: Path) -> bool:
     finally:
         for each in (source, new):
             with contextlib.suppress(OSError):
-                each.unlink()
+                each.remove()
 
 
-def _make(way: Made, source: Path, new: Path, sha256: str, watch: StopCheck) -> None:
+def _make(
+    way: Made, source: Path | RootedPath, new: RootedPath, sha256: str, watch: StopCheck
+) -> None:
     if way == "hardlink":
         _hardlink(source, new)
     elif way == "reflink":
@@ -114,16 +119,16 @@ def _make(way: Made, source: Path, new: Path, sha256: str, watch: StopCheck) -> 
         _copy(source, new, sha256, watch)
 
 
-def _hardlink(source: Path, new: Path) -> None:
+def _hardlink(source: Path | RootedPath, new: RootedPath) -> None:
     try:
-        os.link(source, new, follow_symlinks=False)
+        new.hardlink_to(source)
     except FileNotFoundError:
-        if new.parent.is_dir():
+        if os.path.isdir(new.parent):  # noqa: PTH112 - no error where one may not look
             raise _unreadable(source, "it is gone") from None
         raise
 
 
-def _reflink(source: Path, new: Path) -> None:
+def _reflink(source: Path | RootedPath, new: RootedPath) -> None:
     device = _device(new.parent)
     if device in _no_reflinks:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
@@ -137,7 +142,7 @@ def _reflink(source: Path, new: Path) -> None:
         os.fsync(to)
 
 
-def _copy(source: Path, new: Path, sha256: str, watch: StopCheck) -> None:
+def _copy(source: Path | RootedPath, new: RootedPath, sha256: str, watch: StopCheck) -> None:
     with _opened(source) as from_, _made(new) as to:
         digest, buffer, size = new_sha256(), memoryview(bytearray(BUFFER_BYTES)), 0
         while count := _read(source, from_, buffer, size):
@@ -150,7 +155,7 @@ def _copy(source: Path, new: Path, sha256: str, watch: StopCheck) -> None:
             raise _unreadable(source, "a copy of it has other bytes")
 
 
-def _read(source: Path, descriptor: int, buffer: memoryview, offset: int) -> int:
+def _read(source: Path | RootedPath, descriptor: int, buffer: memoryview, offset: int) -> int:
     try:
         return read_at(descriptor, buffer, offset)
     except OSError as error:
@@ -158,14 +163,14 @@ def _read(source: Path, descriptor: int, buffer: memoryview, offset: int) -> int
 
 
 @functools.lru_cache(1024)
-def _device(folder: Path) -> int:
-    return folder.lstat().st_dev
+def _device(folder: RootedPath) -> int:
+    return os.lstat(folder).st_dev
 
 
 @contextlib.contextmanager
-def _opened(source: Path) -> Iterator[int]:
+def _opened(source: Path | RootedPath) -> Iterator[int]:
     try:
-        descriptor = os.open(source, os.O_RDONLY | NO_FOLLOW | BINARY)
+        descriptor = open_to_read(source)
     except OSError as error:
         raise _unreadable(source, error.strerror) from error
     try:
@@ -175,21 +180,21 @@ def _opened(source: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _made(new: Path) -> Iterator[int]:
+def _made(new: RootedPath) -> Iterator[int]:
     """Open a new file beside the name, and give it the name when the block went well."""
     unfinished = new.with_name(f".{new.name}-{secrets.token_hex(4)}.new")
-    descriptor = os.open(unfinished, NEW_FILE, 0o666)
+    descriptor = unfinished.open(NEW_FILE)
     try:
         try:
             yield descriptor
         finally:
             os.close(descriptor)
-        unfinished.replace(new)
+        unfinished.move_to(new)
     except BaseException:
         with contextlib.suppress(OSError):
-            unfinished.unlink()
+            unfinished.remove()
         raise
 
 
-def _unreadable(source: Path, why: str | None) -> SourceUnreadable:
+def _unreadable(source: Path | RootedPath, why: str | None) -> SourceUnreadable:
     return SourceUnreadable(f"{source} cannot be used: {why}.")

@@ -10,6 +10,7 @@ import msgspec
 
 from downloader.disk.durable import naming, write_file
 from downloader.errors import StoreError
+from downloader.fs.rooted_path import RootedPath
 from downloader.lock import lockfile
 from downloader.lock.lockfile import Lockfile
 from downloader.transfer.locked_file import machine
@@ -103,7 +104,7 @@ def known(lock: Path, manifest: Path, folders: dict[str, str]) -> Known:
 class Projects:
     """What is remembered in a store's folder `projects`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: RootedPath) -> None:
         self._folder = folder
 
     def remember(self, project: Known) -> None:
@@ -130,7 +131,7 @@ class Projects:
             StoreError: The disk refused.
         """
         with naming(self.file(project), "remove"):
-            self.file(project).unlink(missing_ok=True)
+            self.file(project).remove(missing_ok=True)
 
     def look(self) -> tuple[list[Known], list[StoreError]]:
         """Return the projects that were noted, and why others could not be read.
@@ -146,21 +147,18 @@ class Projects:
                 errors.append(error)
         return found, errors
 
-    def file(self, project: Known) -> Path:
+    def file(self, project: Known) -> RootedPath:
         """Return where a project is noted."""
         digest = hashlib.sha256(project.lock.encode(), usedforsecurity=False).hexdigest()
         return self._folder / f"{digest[:32]}.json"
 
-    def _files(self) -> list[Path]:
+    def _files(self) -> list[RootedPath]:
         with naming(self._folder, "list"):
-            try:
-                found = [Path(each.path) for each in os.scandir(self._folder)]
-            except FileNotFoundError:
-                return []
-        return sorted(each for each in found if each.suffix == ".json" and each.name[0] != ".")
+            names = self._folder.names()
+        return [self._folder / each for each in names if each.endswith(".json") and each[0] != "."]
 
 
-def _read(file: Path) -> Known:
+def _read(file: RootedPath) -> Known:
     with naming(file, "read"):
         content = file.read_bytes()
     try:

@@ -8,13 +8,13 @@ which costs one hashing where that was not done by us.
 import contextlib
 import os
 import threading
-from pathlib import Path
 
 import msgspec
 
 from downloader.disk import appending
 from downloader.disk.durable import write_file
 from downloader.errors import StoreError
+from downloader.fs.rooted_path import RootedPath
 
 SPARE_LINES = 10_000
 """How many lines of blobs that have a newer one are left before the file is written anew."""
@@ -36,7 +36,7 @@ _decoder = msgspec.json.Decoder(Record)
 class Records:
     """The records of one store; safe to share between threads."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: RootedPath) -> None:
         self._file = file
         self._loading = threading.Lock()
         self._known: dict[str, Record] = {}
@@ -79,7 +79,7 @@ class Records:
     def _load(self) -> None:
         """Read what was appended since the last time, by whichever process."""
         try:
-            with self._file.open("rb") as file:
+            with self._file.open_file("rb") as file:
                 inode = os.fstat(file.fileno()).st_ino
                 if inode != self._inode:  # a whole new file, as after `keep_only` elsewhere
                     self._inode, self._read_bytes, self._lines = inode, 0, 0

@@ -16,6 +16,7 @@ import msgspec
 from downloader.archive import UnsafeArchive, what_came
 from downloader.artifact import Artifact
 from downloader.errors import LockError, ModelmakeError, StoreError
+from downloader.fs.rooted_path import RootedPath
 from downloader.progress import Observer, counted
 from downloader.project import Project
 from downloader.settings import Settings
@@ -131,7 +132,7 @@ class ArchiveSyncer:
             try:
                 return outcome, self._unpacker.stage(name, archive, file, observer)
             except StoreError:
-                if file.exists():
+                if file.is_file():
                     raise
         # Another process had all its files in place, and removed what is not to be kept.
         outcome, file = self._kept.have(name, archive, observer, again=True)
@@ -146,7 +147,7 @@ class ArchiveSyncer:
         """
         if archive.checkpoint is None or archive.checkpoint.came or self._project.is_read_only:
             return outcome
-        file = self._project.folder(name) / archive.path
+        file = RootedPath(self._project.folder(name), archive.path)
         with self._kept.doubting(name, archive, file):
             try:
                 came = what_came(file, Watching(None, self._stop))

@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from downloader.artifact import Artifact, Location
+from downloader.fs.rooted_path import RootedPath
 from downloader.transfer.journal import Journal, binding_for, vouched
 from downloader.transfer.locked_file import PARTIALS, partial_path
 from downloader.transfer.ranges import total
 
 
-def has_partials(workspace: Path) -> bool:
+def has_partials(workspace: RootedPath) -> bool:
     """Whether there is any file that did not arrive whole: one look, and not one for each file."""
     try:
         with os.scandir(workspace / PARTIALS) as entries:
@@ -20,7 +20,7 @@ def has_partials(workspace: Path) -> bool:
 
 
 def begun(
-    workspace: Path, artifact: Artifact, locations: Callable[[], tuple[Location, ...]]
+    workspace: RootedPath, artifact: Artifact, locations: Callable[[], tuple[Location, ...]]
 ) -> tuple[int | None, int]:
     """Return a file's length, as far as is known, and how many of its bytes the next run keeps.
 
@@ -34,7 +34,7 @@ def begun(
     """
     partial = partial_path(workspace, artifact.path)
     try:
-        length = partial.lstat().st_size
+        length = os.lstat(partial).st_size
     except OSError:
         return artifact.size, 0
     found = _journal(partial).read()
@@ -43,7 +43,7 @@ def begun(
     return size, total(ranges)
 
 
-def is_kept(workspace: Path, artifact: Artifact) -> bool:
+def is_kept(workspace: RootedPath, artifact: Artifact) -> bool:
     """Whether what came of a file that is being fetched can be gone on from.
 
     Raises:
@@ -55,5 +55,5 @@ def is_kept(workspace: Path, artifact: Artifact) -> bool:
     return found is not None and found[0].can_resume
 
 
-def _journal(partial: Path) -> Journal:
+def _journal(partial: RootedPath) -> Journal:
     return Journal(partial.with_suffix(".journal"))

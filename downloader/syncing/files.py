@@ -12,6 +12,7 @@ from downloader.artifact import Artifact, Location
 from downloader.disk.private_folder import private_folder
 from downloader.errors import Interrupted, LockError, Offline, SettingError, TransferError
 from downloader.finding import Found
+from downloader.fs.rooted_path import RootedPath
 from downloader.lock.resolve import pinned
 from downloader.pieces.known_layers import KnownLayers
 from downloader.progress import Observer
@@ -63,7 +64,7 @@ class FileSyncer:
         self._sources: dict[str, Source] = {}
 
     def sync(
-        self, name: str, artifact: Artifact, observer: Observer, place: Path | None = None
+        self, name: str, artifact: Artifact, observer: Observer, place: RootedPath | None = None
     ) -> Outcome:
         """Bring one file up to date that is fetched as it is.
 
@@ -83,7 +84,7 @@ class FileSyncer:
             self._fetcher.release(workspace, artifact)
 
     def adopt(
-        self, name: str, artifact: Artifact, found: Found | None, place: Path | None = None
+        self, name: str, artifact: Artifact, found: Found | None, place: RootedPath | None = None
     ) -> Outcome | None:
         """Bring one file up to date without any network.
 
@@ -123,7 +124,7 @@ class FileSyncer:
         return _outcome(verb, artifact, done, began, note)
 
     def _sync(
-        self, name: str, artifact: Artifact, observer: Observer, place: Path | None
+        self, name: str, artifact: Artifact, observer: Observer, place: RootedPath | None
     ) -> Outcome:
         began = time.monotonic()
         folder = self._project.folder(name)

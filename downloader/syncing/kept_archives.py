@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from downloader import receipts
 from downloader.artifact import Artifact
@@ -15,13 +14,14 @@ from downloader.disk.private_folder import private_folder
 from downloader.disk.quarantine import set_aside
 from downloader.errors import BadArchive, ModelmakeError
 from downloader.freshness import why_stale
+from downloader.fs.rooted_path import RootedPath
 from downloader.progress import Observer
 from downloader.project import Project
 from downloader.syncing.files import FileSyncer, Outcome
 from downloader.syncing.needs import FileKey, archive_place, private_archives
 from downloader.syncing.unpacking import remove_abandoned
 
-Had = tuple[Outcome, Path]
+Had = tuple[Outcome, RootedPath]
 """What was done for an archive, and where it is."""
 
 
@@ -63,7 +63,7 @@ class KeptArchives:
         self._had.pop((name, path), None)
 
     @contextmanager
-    def doubting(self, name: str, archive: Artifact, file: Path) -> Iterator[None]:
+    def doubting(self, name: str, archive: Artifact, file: RootedPath) -> Iterator[None]:
         """Set a bad archive aside that no lock vouches for, and drop the pin made of it just now.
 
         So the next run fetches again. One that was pinned before will not become another.
@@ -91,7 +91,7 @@ class KeptArchives:
             keeps = self._project.named(name).keeps_archives
             if not (keeps or isinstance(found, ModelmakeError)) and self._is_unpacked(name, path):
                 with contextlib.suppress(OSError):
-                    found[1].unlink()
+                    found[1].remove()
 
     def sweep(self, name: str) -> None:
         """Remove what killed processes left of a model, and no run needs any more."""
@@ -102,13 +102,13 @@ class KeptArchives:
             keeps = self._project.named(name).keeps_archives
             if left.is_file() and (keeps or self._is_unpacked(name, archive.path)):
                 with contextlib.suppress(OSError):
-                    left.unlink()
+                    left.remove()
 
     def _have(self, name: str, archive: Artifact, observer: Observer) -> Had:
         place = archive_place(self._project, name, archive)
         outcome = self._files.sync(name, archive, observer, place)
         if place is None:
-            return outcome, self._project.folder(name) / archive.path
+            return outcome, RootedPath(self._project.folder(name), archive.path)
         self._project.write_pins()  # no receipt vouches for it
         return outcome, place
 

@@ -9,10 +9,11 @@ import secrets
 import threading
 from pathlib import Path
 
-from downloader.disk.durable import BINARY, NO_FOLLOW, make_folder, naming
+from downloader.disk.durable import make_folder, naming
 from downloader.disk.private_folder import private_folder
 from downloader.errors import Interrupted
 from downloader.finding import Found
+from downloader.fs.rooted_path import READ, RootedPath
 from downloader.project import Project
 from downloader.store import WAYS, How, Made, link
 from downloader.transfer.locked_file import is_alive, machine
@@ -31,10 +32,15 @@ class Linker:
 
     def __init__(self, project: Project, stop: threading.Event) -> None:
         self._project, self._stop = project, stop
-        self._swept = set[Path]()
+        self._swept = set[RootedPath]()
 
     def place(
-        self, name: str, source: Path, target: Path, sha256: str, found: Found | None = None
+        self,
+        name: str,
+        source: Path | RootedPath,
+        target: RootedPath,
+        sha256: str,
+        found: Found | None = None,
     ) -> Made:
         """Put a file under the target's name that is made of another one.
 
@@ -68,27 +74,29 @@ class Linker:
                 _rename(new, place, sha256)
             finally:
                 with contextlib.suppress(OSError):  # it is left where both names are one file
-                    new.unlink()
+                    new.remove()
         return made
 
-    def _remove_abandoned(self, workspace: Path) -> None:
+    def _remove_abandoned(self, workspace: RootedPath) -> None:
         """Remove what killed processes of this machine left half copied; once a run."""
         if workspace in self._swept:
             return
         self._swept.add(workspace)
-        for left in workspace.glob(f"*{machine()}-*"):  # or with a dot before it, half copied
-            process = left.name.split("-")[1]
+        for name in workspace.names():
+            if f"{machine()}-" not in name:  # or with a dot before it, half copied
+                continue
+            process = name.split("-")[1]
             if process.isdigit() and not is_alive(int(process)):
                 with contextlib.suppress(OSError):
-                    left.unlink()
+                    (workspace / name).remove()
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise Interrupted("Interrupted while a file was copied.")
 
 
-def _rename(new: Path, place: Place, sha256: str) -> None:
-    descriptor = os.open(new, os.O_RDONLY | NO_FOLLOW | BINARY)
+def _rename(new: RootedPath, place: Place, sha256: str) -> None:
+    descriptor = new.open(READ)
     try:
         place.take(descriptor, new, sha256)
     finally:

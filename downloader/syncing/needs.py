@@ -8,6 +8,7 @@ from pathlib import Path
 
 from downloader.artifact import Artifact
 from downloader.disk.private_folder import private_folder
+from downloader.fs.rooted_path import RootedPath
 from downloader.project import Project
 from downloader.syncing.sharing import Sharing
 from downloader.syncing.target import Target
@@ -16,15 +17,15 @@ FileKey = tuple[str, str]
 """A model's name and a file's path."""
 
 
-def private_archives(folder: Path) -> Path:
+def private_archives(folder: Path) -> RootedPath:
     """Return where a model's archives wait that are not to be kept."""
     return private_folder(folder) / "archives"
 
 
-def archive_place(project: Project, name: str, archive: Artifact) -> Path | None:
+def archive_place(project: Project, name: str, archive: Artifact) -> RootedPath | None:
     """Return where an archive is looked for, and fetched to; None for its target."""
     folder = project.folder(name)
-    if project.named(name).keeps_archives or (folder / archive.path).is_file():
+    if project.named(name).keeps_archives or RootedPath(folder, archive.path).is_file():
         return None
     return private_archives(folder) / archive.path
 
@@ -35,7 +36,7 @@ class Needs:
     def __init__(self, project: Project, sharing: Sharing) -> None:
         self._project, self._sharing = project, sharing
 
-    def planned(self, files: Iterable[FileKey]) -> Iterator[tuple[Path, Artifact]]:
+    def planned(self, files: Iterable[FileKey]) -> Iterator[tuple[RootedPath, Artifact]]:
         """Yield what has to be fetched for these targets, each with its model's workspace.
 
         An archive stands for its files; what is right already, or may be, is left out, and so are

@@ -16,6 +16,7 @@ from downloader.disk.advice import nearest_folder
 from downloader.disk.looks import is_same
 from downloader.errors import ModelmakeError, StoreError
 from downloader.finding import Found
+from downloader.fs.rooted_path import RootedPath
 from downloader.project import Project
 from downloader.store import (
     Blob,
@@ -57,8 +58,8 @@ class Sharing:
                 self._is_read = self._is_written = False
                 return
             self._store = store
-            self._claims = Claims(store.root, stop)
-            self._projects = Projects(store.root / PROJECTS)
+            self._claims = Claims(RootedPath(store.root), stop)
+            self._projects = Projects(RootedPath(store.root, PROJECTS))
 
     def remember(self) -> None:
         """Note that this project is one of those whose locks name blobs."""
@@ -80,7 +81,7 @@ class Sharing:
 
     @contextmanager
     def claimed(
-        self, name: str, artifact: Artifact, partial: Path, notice: Notice
+        self, name: str, artifact: Artifact, partial: RootedPath, notice: Notice
     ) -> Iterator[None]:
         """Keep everybody else who shares the store from fetching the same bytes meanwhile.
 
@@ -94,7 +95,7 @@ class Sharing:
                     closing.enter_context(claim)
             yield
 
-    def take(self, name: str, artifact: Artifact, target: Path, notice: Notice) -> bool:
+    def take(self, name: str, artifact: Artifact, target: RootedPath, notice: Notice) -> bool:
         """Make a target of the blob that has its bytes, where there is one.
 
         Args:
@@ -118,14 +119,14 @@ class Sharing:
         try:
             self._linker.place(name, blob.path, target, artifact.sha256)
         except SourceUnreadable:
-            if blob.path.exists():  # otherwise it was pruned a moment ago
+            if blob.path.is_file():  # otherwise it was pruned a moment ago
                 with self._reading():
                     raise
             return False
         self._store.linked(blob)
         return True
 
-    def foresee(self, artifact: Artifact, target: Path) -> Path | None:
+    def foresee(self, artifact: Artifact, target: RootedPath) -> RootedPath | None:
         """Return the blob that `take` would make the target of, and change nothing."""
         if not self._is_read or artifact.sha256 is None:
             return None
@@ -135,7 +136,7 @@ class Sharing:
                 return blob.path
         return None
 
-    def must_read(self, artifact: Artifact, target: Path) -> bool:
+    def must_read(self, artifact: Artifact, target: RootedPath) -> bool:
         """Whether `take` would hash a blob for this target."""
         if not self._is_read or artifact.sha256 is None:
             return False
@@ -145,7 +146,7 @@ class Sharing:
         """Whether a file of the model and its blob may be two on the disk."""
         return not self.is_near(name) or self._project.named(name).entry.link in TWICE
 
-    def adopt(self, name: str, found: Found, target: Path, *, is_kept: bool) -> Made:
+    def adopt(self, name: str, found: Found, target: RootedPath, *, is_kept: bool) -> Made:
         """Make a target of a file that was found elsewhere, which stays as it is; say which way.
 
         Args:
@@ -167,7 +168,7 @@ class Sharing:
     def keep(
         self,
         name: str,
-        target: Path,
+        target: RootedPath,
         sha256: str,
         *,
         leaves_mode: bool = False,
@@ -187,7 +188,7 @@ class Sharing:
                 how = self._project.named(name).entry.link
                 self._store.keep(target, sha256, how, leaves_mode=leaves_mode, is_hashed=is_hashed)
 
-    def _found(self, sha256: str, target: Path, notice: Notice) -> Blob | None:
+    def _found(self, sha256: str, target: RootedPath, notice: Notice) -> Blob | None:
         with self._reading():
             try:
                 return self._store.find(sha256, target)

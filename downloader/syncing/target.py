@@ -16,6 +16,7 @@ from downloader.artifact import Artifact
 from downloader.disk.durable import naming
 from downloader.disk.hashing import sha256_of
 from downloader.disk.looks import look, looks_same
+from downloader.fs.rooted_path import RootedPath
 from downloader.receipts import Receipt
 
 
@@ -34,10 +35,10 @@ class Target:
     """
 
     def __init__(
-        self, folder: Path, artifact: Artifact, entry: str, place: Path | None = None
+        self, folder: Path, artifact: Artifact, entry: str, place: RootedPath | None = None
     ) -> None:
         self._folder, self._artifact = folder, artifact
-        self.path = place or folder / artifact.path
+        self.path = place or RootedPath(folder, artifact.path)
         self.has_receipt = place is None
         self._asked = None if artifact.is_pinned else _asked(entry, artifact)
         self._seen: os.stat_result | None = None
@@ -86,7 +87,7 @@ class Target:
             path = self._artifact.path
             return receipts.append(self._folder, path, sha256, asked=self._asked).size
         with naming(self.path, "look at"):
-            return self.path.stat().st_size
+            return self.path.lstat().st_size
 
     @property
     def must_be_fetched(self) -> bool:

@@ -7,17 +7,16 @@ in one by one, since the model's folder may hold others (docs/decisions/0015).
 import contextlib
 import os
 import secrets
-import shutil
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from downloader.archive import Member, unpack
 from downloader.artifact import Artifact
-from downloader.disk.durable import BINARY, NO_FOLLOW, naming
+from downloader.disk.durable import naming
 from downloader.disk.private_folder import private_folder
 from downloader.errors import DigestMismatch, Interrupted, ManifestError
+from downloader.fs.rooted_path import BINARY, RootedPath
 from downloader.lock.resolve import is_chosen
 from downloader.progress import Observer
 from downloader.project import Project
@@ -41,7 +40,7 @@ class Staged:
         came: What the archive holds.
     """
 
-    folder: Path
+    folder: RootedPath
     members: tuple[Artifact, ...]
     came: Literal["adapter", "model"]
 
@@ -51,9 +50,9 @@ class Unpacker:
 
     def __init__(self, project: Project, stop: threading.Event) -> None:
         self._project, self._stop = project, stop
-        self._folders: list[Path] = []
+        self._folders: list[RootedPath] = []
 
-    def stage(self, name: str, archive: Artifact, file: Path, observer: Observer) -> Staged:
+    def stage(self, name: str, archive: Artifact, file: RootedPath, observer: Observer) -> Staged:
         """Unpack an archive aside.
 
         Args:
@@ -96,11 +95,11 @@ class Unpacker:
         Raises:
             StoreError: The disk refused, or something that is no file stands there.
         """
-        target = self._project.folder(name) / member.path
+        target = RootedPath(self._project.folder(name), member.path)
         source = staged.folder / member.path.removeprefix(f"{into}/" if into else "")
         place = Place(target)
         with naming(source, "open"):
-            descriptor = os.open(source, os.O_RDWR | NO_FOLLOW | BINARY)
+            descriptor = source.open(os.O_RDWR | BINARY)
         try:
             place.take(descriptor, source, str(member.sha256))
         finally:
@@ -109,7 +108,7 @@ class Unpacker:
     def close(self) -> None:
         """Remove what was unpacked and not wanted."""
         for folder in self._folders:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.remove_tree()
 
     def _checked(
         self, name: str, archive: Artifact, members: tuple[Artifact, ...]
@@ -180,12 +179,14 @@ def _check_paths(name: str, members: tuple[Artifact, ...], others: set[str]) -> 
         )
 
 
-def remove_abandoned(workspace: Path) -> None:
+def remove_abandoned(workspace: RootedPath) -> None:
     """Remove what killed processes of this machine left half unpacked."""
     with contextlib.suppress(OSError):
-        for left in workspace.glob(f"{machine()}-*"):
-            process = left.name.split("-")[1]
+        for name in workspace.names():
+            if not name.startswith(f"{machine()}-"):
+                continue
+            process = name.split("-")[1]
             is_ours = process == str(os.getpid())  # or of an earlier one that had our number
             is_dead = process.isdigit() and not is_alive(int(process))
-            if is_dead or (is_ours and left.name not in _MADE):
-                shutil.rmtree(left, ignore_errors=True)
+            if is_dead or (is_ours and name not in _MADE):
+                (workspace / name).remove_tree()

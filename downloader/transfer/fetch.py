@@ -17,7 +17,6 @@ import random
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from downloader.artifact import Artifact, Location
 from downloader.disk.durable import naming
@@ -30,6 +29,7 @@ from downloader.errors import (
     StoreError,
     TransferError,
 )
+from downloader.fs.rooted_path import RootedPath
 from downloader.pieces.merkle import Layer
 from downloader.progress import Observer, Silent
 from downloader.settings import Settings
@@ -68,14 +68,14 @@ class Job:
 
     artifact: Artifact
     locations: tuple[Location, ...]
-    target: Path
-    workspace: Path
+    target: RootedPath
+    workspace: RootedPath
     found: Callable[[], str | None] = lambda: None
     placed: Callable[[str], object] = lambda _sha256: None
     layer: Callable[[], Layer | None] = lambda: None
 
     @property
-    def partial(self) -> Path:
+    def partial(self) -> RootedPath:
         """Where the file grows, as a rule."""
         return partial_path(self.workspace, self.artifact.path)
 
@@ -113,7 +113,7 @@ class Fetcher:
         """Stop every transfer at once; what arrived is kept."""
         self._line.interrupt()
 
-    def plan(self, files: Iterable[tuple[Path, Artifact]]) -> None:
+    def plan(self, files: Iterable[tuple[RootedPath, Artifact]]) -> None:
         """Claim room for the files of a run, as far as their sizes are known.
 
         Args:
@@ -123,14 +123,14 @@ class Fetcher:
             StoreError: They do not all fit on the disk.
         """
         self._room.plan(
-            (partial_path(workspace, artifact.path), artifact.size)
+            (partial_path(workspace, artifact.path).path, artifact.size)
             for workspace, artifact in files
             if artifact.size is not None
         )
 
-    def release(self, workspace: Path, artifact: Artifact) -> None:
+    def release(self, workspace: RootedPath, artifact: Artifact) -> None:
         """Give up what `plan` claimed for a file: it is there, or will not come."""
-        self._room.release(partial_path(workspace, artifact.path))
+        self._room.release(partial_path(workspace, artifact.path).path)
 
     def fetch(self, job: Job, observer: Observer | None = None) -> Fetched:
         """Bring the artifact to its target.
@@ -166,7 +166,7 @@ class Fetcher:
                 partial.reset()
                 job.placed(sha256)
                 with naming(job.target, "look at"):
-                    size = job.target.stat().st_size
+                    size = job.target.lstat().st_size
                 return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
             partial.claim_room()
             partial.seed(job.target)

@@ -14,12 +14,12 @@ import hashlib
 import json
 import stat
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
 from downloader.artifact import Artifact, Location
-from downloader.disk.durable import naming, sync_folder, write_file
+from downloader.disk.durable import naming, write_file
+from downloader.fs.rooted_path import RootedPath
 from downloader.transfer.ranges import Range, merge
 
 VERSION = 1
@@ -80,7 +80,7 @@ class Journal:
         is_there: Whether it may be on the disk.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: RootedPath) -> None:
         self.path = path
         self.is_there, self._is_torn = True, False
 
@@ -134,10 +134,10 @@ class Journal:
             StoreError: The disk refused. The next line then begins on a line of its own.
         """
         with naming(self.path, "write"):
-            is_new = not self.path.exists()
+            is_new = not self.path.is_file()
             head = dump_head(binding) if is_new else b"\n" * self._is_torn
             self.is_there = self._is_torn = True
-            with self.path.open("wb" if is_new else "ab") as file:
+            with self.path.open_file("wb" if is_new else "ab") as file:
                 file.write(head + dump_ranges(ranges))
             self._is_torn = False
 
@@ -161,8 +161,8 @@ class Journal:
         if not self.is_there:
             return
         with naming(self.path, "remove"):
-            self.path.unlink(missing_ok=True)
-            sync_folder(self.path.parent)
+            self.path.remove(missing_ok=True)
+            self.path.parent.sync_folder()
         self.is_there = False
 
 

@@ -6,11 +6,11 @@ layer is here: right pieces are then as good as the right SHA-256.
 
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from downloader.disk.hashing import feed, new_md5, new_sha256
 from downloader.disk.quarantine import set_aside, set_range_aside
+from downloader.fs.rooted_path import RootedPath
 from downloader.pieces.merkle import Layer
 from downloader.transfer.hasher import Follower, follower_for
 from downloader.transfer.journal import Binding
@@ -51,7 +51,7 @@ class Judge(Protocol):
     def take_wrong(self) -> list[Range]:
         """Return where wrong pieces lie, once; they are expected anew."""
 
-    def set_aside(self, path: Path, workspace: Path, have: int) -> str:
+    def set_aside(self, path: RootedPath, workspace: RootedPath, have: int) -> str:
         """Set aside what proved wrong of a file, and say so; empty where there is nothing.
 
         Args:
@@ -93,7 +93,7 @@ class WholeJudge:
         """See Judge."""
         return []
 
-    def set_aside(self, path: Path, workspace: Path, have: int) -> str:
+    def set_aside(self, path: RootedPath, workspace: RootedPath, have: int) -> str:
         """See Judge."""
         return set_aside(path, workspace, have, self.sha256) if have else ""
 
@@ -130,7 +130,7 @@ class PieceJudge:
         self._last_wrong = wrong or self._last_wrong
         return wrong
 
-    def set_aside(self, path: Path, workspace: Path, have: int) -> str:  # noqa: ARG002 - as Judge
+    def set_aside(self, path: RootedPath, workspace: RootedPath, have: int) -> str:  # noqa: ARG002 - as Judge
         """See Judge; the first wrong piece is copied, and the right ones stay for the next run."""
         return set_range_aside(path, workspace, self._checker.still_wrong(self._last_wrong))
 

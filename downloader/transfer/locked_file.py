@@ -10,21 +10,17 @@ import contextlib
 import enum
 import errno
 import functools
-import glob
 import hashlib
 import os
 import secrets
 import socket
 import sys
-from pathlib import Path
 
-from downloader.disk.durable import BINARY, NO_FOLLOW
+from downloader.fs.rooted_path import BINARY, NO_FOLLOW, NO_WAITING, READ, RootedPath
 from downloader.transfer.turn import Turn
 
 PARTIALS = "partials"
 FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
-NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # a FIFO would block
-LOOKING = os.O_RDONLY | NO_FOLLOW | BINARY | NO_WAITING
 
 HELD = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK})
 """What a lock says that somebody else has; Windows says one of the last two."""
@@ -64,7 +60,7 @@ def partial_name(path: str) -> str:
 
 
 @functools.lru_cache(1024)  # asked at every step of a file's way
-def partial_path(workspace: Path, path: str) -> Path:
+def partial_path(workspace: RootedPath, path: str) -> RootedPath:
     """Return where an artifact's partial is, as a rule.
 
     Args:
@@ -74,7 +70,7 @@ def partial_path(workspace: Path, path: str) -> Path:
     return workspace / PARTIALS / partial_name(path)
 
 
-def open_locked(path: Path, turn: Turn) -> tuple[int, Path]:
+def open_locked(path: RootedPath, turn: Turn) -> tuple[int, RootedPath]:
     """Open the file for this process alone, making it when it is not there.
 
     Args:
@@ -91,7 +87,7 @@ def open_locked(path: Path, turn: Turn) -> tuple[int, Path]:
     """
     while True:
         with contextlib.ExitStack() as closing:
-            descriptor = os.open(path, FLAGS, 0o666)
+            descriptor = path.open(FLAGS)
             closing.callback(os.close, descriptor)
             lock = _take_lock(descriptor, path)
             if lock is _Lock.OURS:
@@ -103,10 +99,10 @@ def open_locked(path: Path, turn: Turn) -> tuple[int, Path]:
             break
     own = path.with_name(f"{_own_prefix(path, os.getpid())}{secrets.token_hex(4)}{path.suffix}")
     _inherit(path, own)
-    return os.open(own, FLAGS, 0o666), own
+    return own.open(FLAGS), own
 
 
-def wait_until_free(target: Path, turn: Turn) -> None:
+def wait_until_free(target: RootedPath, turn: Turn) -> None:
     """Wait while another process notes what it has just put there.
 
     The lock of its partial went along with the rename, and the partial's name was free at once.
@@ -118,10 +114,10 @@ def wait_until_free(target: Path, turn: Turn) -> None:
         pass
 
 
-def is_held(path: Path) -> bool:
+def is_held(path: RootedPath) -> bool:
     """Whether another process has the file; False where there is none, or locks tell nothing."""
     try:
-        descriptor = os.open(path, LOOKING)
+        descriptor = path.open(READ)
     except OSError:
         return False
     try:
@@ -134,7 +130,7 @@ def is_held(path: Path) -> bool:
         os.close(descriptor)
 
 
-def remove_unless_held(partial: Path) -> bool:
+def remove_unless_held(partial: RootedPath) -> bool:
     """Remove a partial and its journal, or either alone, and return whether that was done.
 
     Not while another process has it, nor where locks keep nobody out; who waits for it meanwhile
@@ -144,21 +140,21 @@ def remove_unless_held(partial: Path) -> bool:
         OSError: The disk refused.
     """
     try:
-        descriptor = os.open(partial, FLAGS & ~os.O_CREAT | NO_WAITING)
+        descriptor = partial.open(FLAGS & ~os.O_CREAT | NO_WAITING)
     except FileNotFoundError:  # a run was killed when it had put the file in place
-        partial.with_suffix(".journal").unlink(missing_ok=True)
+        partial.with_suffix(".journal").remove(missing_ok=True)
         return True
     try:
         if _take_lock(descriptor, partial) is not _Lock.OURS:
             return False
-        partial.with_suffix(".journal").unlink(missing_ok=True)
-        partial.unlink()
+        partial.with_suffix(".journal").remove(missing_ok=True)
+        partial.remove()
         return True
     finally:
         os.close(descriptor)
 
 
-def is_same_file(descriptor: int, path: Path) -> bool:
+def is_same_file(descriptor: int, path: RootedPath) -> bool:
     """Whether the path still leads to the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
@@ -166,7 +162,7 @@ def is_same_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _take_lock(descriptor: int, path: Path) -> _Lock:
+def _take_lock(descriptor: int, path: RootedPath) -> _Lock:
     try:
         _lock(descriptor)
     except OSError as error:
@@ -182,9 +178,9 @@ def _take_lock(descriptor: int, path: Path) -> _Lock:
     return _Lock.OURS
 
 
-def _keeps_others_out(path: Path) -> bool:
+def _keeps_others_out(path: RootedPath) -> bool:
     """Try our own lock: on some network file systems locking does nothing."""
-    second = os.open(path, FLAGS)
+    second = path.open(FLAGS)
     try:
         _lock(second)
     except OSError:
@@ -195,7 +191,7 @@ def _keeps_others_out(path: Path) -> bool:
         os.close(second)
 
 
-def _own_prefix(path: Path, process: int) -> str:
+def _own_prefix(path: RootedPath, process: int) -> str:
     return f"{path.stem}-{machine()}-{process}-"
 
 
@@ -204,17 +200,21 @@ def machine() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 
 
-def _inherit(path: Path, own: Path) -> None:
+def _inherit(path: RootedPath, own: RootedPath) -> None:
     """Take over what a dead process of this machine left under a name of its own.
 
     A rename is one step on every file system, so two heirs never get the same file.
     """
-    for left in sorted(path.parent.glob(f"{glob.escape(_own_prefix(path, 0)[:-2])}*{path.suffix}")):
+    prefix = _own_prefix(path, 0)[:-2]
+    for name in path.parent.names():
+        if not (name.startswith(prefix) and name.endswith(path.suffix)):
+            continue
+        left = path.with_name(name)
         process = left.stem.split("-")[-2]
         if process.isdigit() and not is_alive(int(process)):
             with contextlib.suppress(OSError):
-                left.rename(own)
-                left.with_suffix(".journal").rename(own.with_suffix(".journal"))
+                left.move_to(own)
+                left.with_suffix(".journal").move_to(own.with_suffix(".journal"))
                 return
 
 

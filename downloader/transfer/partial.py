@@ -7,7 +7,6 @@ power cut costs the bytes since the last checkpoint and can never pass off a hol
 import contextlib
 import os
 import threading
-from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -15,6 +14,7 @@ import msgspec
 from downloader.disk.durable import make_folder, naming
 from downloader.disk.positioned import write_at
 from downloader.errors import IntegrityError, StoreError
+from downloader.fs.rooted_path import RootedPath
 from downloader.pieces.merkle import Layer
 from downloader.transfer.checkpoints import Checkpoints
 from downloader.transfer.hasher import Follower, InlineHasher
@@ -47,7 +47,7 @@ class Partial:
 
     def __init__(
         self,
-        folder: Path,
+        folder: RootedPath,
         binding: Binding,
         turn: Turn | None = None,
         room: Room | None = None,
@@ -140,9 +140,9 @@ class Partial:
             StoreError: It does not.
         """
         if self.binding.size is not None:
-            self._room.claim(self._name, self._missing_bytes)
+            self._room.claim(self._name.path, self._missing_bytes)
 
-    def seed(self, source: Path) -> None:
+    def seed(self, source: RootedPath) -> None:
         """Begin with a file's bytes where pieces tell which are right; Interrupted as `settle`."""
         if self.judge.has_pieces and not self.ranges and (size := self.binding.size):
             if copied(source, self._descriptor, size, self._turn):
@@ -190,7 +190,7 @@ class Partial:
         self._is_placed = True
         self._journal.remove()
 
-    def set_aside(self, workspace: Path, error: IntegrityError) -> IntegrityError:
+    def set_aside(self, workspace: RootedPath, error: IntegrityError) -> IntegrityError:
         """Move bytes that proved wrong out of the way, and return the error that says where to.
 
         Raises:
@@ -214,7 +214,7 @@ class Partial:
                 if self.ranges and self.binding.can_resume and not self._is_placed:
                     self._checkpoints.add(self.binding, self.ranges)
                 else:
-                    self._path.unlink()
+                    self._path.remove()
                     self._journal.remove()
         with contextlib.suppress(*(StoreError,) if kind else ()):
             self._close()
@@ -242,7 +242,7 @@ class Partial:
 
     def _close(self) -> None:
         self._follower.close()
-        self._room.release(self._name)
+        self._room.release(self._name.path)
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             with naming(self._path, "close"):

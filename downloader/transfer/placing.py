@@ -1,7 +1,8 @@
 """The last step: verified bytes under their final name, durably, in one rename.
 
-The folder is opened once, from a place that was there when the fetch began; the rename goes by
-that descriptor (renameat), so that nobody can lead it elsewhere by a symlink meanwhile.
+The folders from the model's down are opened one by one, without following a symlink that leaves it,
+and the rename goes by the last one's descriptor (renameat): nobody can lead it elsewhere meanwhile.
+A folder that was there when the fetch began must still be the same one.
 """
 
 import contextlib
@@ -9,19 +10,14 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
-from pathlib import Path
 
 from downloader.disk.advice import nearest_folder
-from downloader.disk.durable import BINARY, NO_FOLLOW, make_folder, naming, sync_folder
+from downloader.disk.durable import make_folder, naming
 from downloader.disk.hashing import BUFFER_BYTES, feed, new_sha256
 from downloader.disk.positioned import read_at, write_at
 from downloader.errors import StoreError
+from downloader.fs.rooted_path import NEW_FILE, RootedPath
 from downloader.transfer.locked_file import is_same_file
-
-HAS_FOLDER_DESCRIPTORS = {os.open, os.mkdir, os.unlink, os.stat} <= os.supports_dir_fd
-FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW | BINARY
 
 
 class Place:
@@ -34,14 +30,14 @@ class Place:
         StoreError: Something that is no file stands there.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: RootedPath) -> None:
         self._target = target
         check_target(target)
-        self._base = nearest_folder(target.parent)
+        self._base = nearest_folder(target.parent.path)
         with naming(self._base, "look at"):
             self._was = self._base.stat()
 
-    def take(self, descriptor: int, path: Path, sha256: str) -> bool:
+    def take(self, descriptor: int, path: RootedPath, sha256: str) -> bool:
         """Rename an open file to the final name, and sync the folder.
 
         Args:
@@ -57,76 +53,61 @@ class Place:
             StoreError: The disk refused, or somebody swapped the file or the folder.
         """
         check_target(self._target)
-        with naming(self._target, "replace"), self._folder() as folder:
+        with naming(self._target, "replace"):
             if not is_same_file(descriptor, path):
                 raise self._swapped(path)
+            self._check_base()
+            make_folder(self._target.parent)
             try:
-                os.replace(path, self._name(folder), dst_dir_fd=folder)
+                path.move_to(self._target)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                self._copy(descriptor, folder, sha256)
+                self._copy(descriptor, sha256)
                 is_gone = False
             else:
                 self._check_placed(descriptor, path)
                 is_gone = True
-            self._sync(folder)
+            self._target.parent.sync_folder()
         return is_gone
 
-    @contextlib.contextmanager
-    def _folder(self) -> Iterator[int | None]:
-        """Open the target's folder, making what is missing of it; None where systems cannot."""
-        if not HAS_FOLDER_DESCRIPTORS:
-            make_folder(self._target.parent)
-            self._check_base(self._base.stat())
-            yield None
-            return
-        with contextlib.ExitStack() as closing:
-            opened = os.open(self._base, FOLDER)
-            closing.callback(os.close, opened)
-            self._check_base(os.fstat(opened))
-            for part in self._target.parent.relative_to(self._base).parts:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=opened)
-                opened = os.open(part, FOLDER | NO_FOLLOW, dir_fd=opened)
-                closing.callback(os.close, opened)
-            yield opened
-
-    def _check_base(self, now: os.stat_result) -> None:
-        if not os.path.samestat(self._was, now):
+    def _check_base(self) -> None:
+        """Refuse a folder that is not the one it was, and one that came meanwhile as a symlink."""
+        if not os.path.samestat(self._was, self._base.stat()):
             raise self._swapped(self._base)
+        folder = self._base
+        for part in self._target.parent.path.relative_to(self._base).parts:
+            folder /= part
+            if os.path.islink(folder):  # noqa: PTH114 - no error where one may not look
+                raise self._swapped(folder)
 
-    def _name(self, folder: int | None, name: str = "") -> Path:
-        """Return the name to use with the folder's descriptor, or the whole path without one."""
-        path = self._target.with_name(name or self._target.name)
-        return path if folder is None else Path(path.name)
-
-    def _check_placed(self, descriptor: int, path: Path) -> None:
+    def _check_placed(self, descriptor: int, path: RootedPath) -> None:
         """Take back what was renamed when it is not what was verified, or not where it belongs.
 
         Between the comparison and the rename there is an instant that no system call closes.
         """
-        if not is_same_file(descriptor, self._target):
+        is_ours = is_same_file(descriptor, self._target)
+        if not is_ours or not os.path.samestat(self._was, self._base.stat()):
             with contextlib.suppress(OSError):
-                self._target.unlink()
-            raise self._swapped(path)
+                self._target.remove()
+            raise self._swapped(self._base if is_ours else path)
 
-    def _copy(self, descriptor: int, folder: int | None, sha256: str) -> None:
+    def _copy(self, descriptor: int, sha256: str) -> None:
         """Copy to another file system: beside the target first, read again, then renamed.
 
         The partial stays, for its owner to remove.
         """
         readable = self._target.name.encode()[:200].decode("utf-8", "ignore")
-        unfinished = self._name(folder, f".{readable}.{secrets.token_hex(4)}.new")
-        copy = os.open(unfinished, NEW_FILE, 0o666, dir_fd=folder)
+        unfinished = self._target.with_name(f".{readable}.{secrets.token_hex(4)}.new")
+        copy = unfinished.open(NEW_FILE)
         try:
             size = _copy_bytes(descriptor, copy)
             os.fsync(copy)
             self._check_copy(copy, size, sha256)
-            os.replace(unfinished, self._name(folder), src_dir_fd=folder, dst_dir_fd=folder)
+            unfinished.move_to(self._target)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(unfinished, dir_fd=folder)
+                unfinished.remove()
             raise
         finally:
             os.close(copy)
@@ -137,24 +118,19 @@ class Place:
         if digest.hexdigest() != sha256:
             raise StoreError(f"The copy at {self._target} has other bytes than what was copied.")
 
-    def _sync(self, folder: int | None) -> None:
-        if folder is None:
-            sync_folder(self._target.parent)
-        else:
-            os.fsync(folder)
-
-    def _swapped(self, path: Path) -> StoreError:
+    def _swapped(self, path: object) -> StoreError:
         return StoreError(
             f"{path} was replaced by somebody while {self._target.name} was fetched.",
             hint="Find out which program does that, and run the same command again.",
         )
 
 
-def check_target(target: Path) -> None:
+def check_target(target: RootedPath) -> None:
     """Refuse to put a file where a folder, a FIFO or a device stands; a symlink is replaced.
 
     Raises:
-        StoreError: It is none of nothing, a file or a symlink.
+        StoreError: It is none of nothing, a file or a symlink; or a symlink leads to it from the
+            model's folder.
     """
     with naming(target, "look at"):
         try:

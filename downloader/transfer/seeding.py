@@ -2,18 +2,17 @@
 
 import os
 import stat
-from pathlib import Path
 
-from downloader.disk.durable import BINARY, NO_FOLLOW
 from downloader.disk.hashing import BUFFER_BYTES
 from downloader.disk.positioned import read_at, write_at
+from downloader.fs.rooted_path import READ, RootedPath
 from downloader.transfer.turn import Turn
 
 STEP_BYTES = 64 << 20
 _copy_range = getattr(os, "copy_file_range", None)  # shares blocks where the file system can
 
 
-def copied(source: Path, descriptor: int, size: int, turn: Turn) -> bool:
+def copied(source: RootedPath, descriptor: int, size: int, turn: Turn) -> bool:
     """Copy a file of exactly this size to the beginning of an open one.
 
     Args:
@@ -29,7 +28,7 @@ def copied(source: Path, descriptor: int, size: int, turn: Turn) -> bool:
         Interrupted: The user stopped the run.
     """
     try:
-        opened = os.open(source, os.O_RDONLY | NO_FOLLOW | BINARY | getattr(os, "O_NONBLOCK", 0))
+        opened = source.open(READ)
     except OSError:
         return False
     try:

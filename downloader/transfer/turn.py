@@ -1,11 +1,12 @@
 """The wait for a file that another process is fetching: patient, told once, ended by Ctrl-C."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from downloader.errors import Interrupted
+from downloader.fs.rooted_path import RootedPath
 
 FIRST_DELAY_SECONDS = 0.05
 LONGEST_DELAY_SECONDS = 1.0
@@ -39,7 +40,7 @@ class Turn:
         self._seen: tuple[int, int] | None = None
         self._is_told = False
 
-    def wait(self, path: Path) -> bool:
+    def wait(self, path: RootedPath) -> bool:
         """Wait a little; returns whether it is worth to look again.
 
         Args:
@@ -65,7 +66,7 @@ class Turn:
         if self._stop.is_set():
             raise Interrupted("Interrupted while bytes that are here were read.")
 
-    def warn_of_useless_locks(self, folder: Path) -> None:
+    def warn_of_useless_locks(self, folder: RootedPath) -> None:
         """Say once in a process that two of them would fetch the same bytes."""
         if _warned.acquire(blocking=False):
             self._notice(
@@ -74,9 +75,9 @@ class Turn:
             )
 
 
-def _looks(path: Path) -> tuple[int, int] | None:
+def _looks(path: RootedPath) -> tuple[int, int] | None:
     try:
-        status = path.lstat()
+        status = os.lstat(path)
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns

@@ -15,6 +15,7 @@ import zstandard
 
 from downloader.archive import Limits, Member, unpack
 from downloader.errors import BadArchive, Interrupted
+from downloader.fs.rooted_path import RootedPath
 
 Pack = Callable[[bytes], bytes]
 
@@ -112,7 +113,7 @@ def unpacked(tmp_path: Path, archive: bytes, limits: Limits | None = None) -> di
     source.write_bytes(archive)
     folder = tmp_path / "out"
     looker = Looker()
-    members = unpack(source, folder, looker, limits=limits or Limits())
+    members = unpack(source, RootedPath.of(folder), looker, limits=limits or Limits())
     found = files_in(folder)
     assert sum(looker.moved_bytes) == sum(each.size for each in members)
     assert len(members) == len(found)
@@ -159,7 +160,7 @@ def refused(tmp_path: Path, archive: bytes, why: str, limits: Limits | None = No
     source.write_bytes(archive)
     before = tree(tmp_path)
     with pytest.raises(BadArchive) as caught:
-        unpack(source, deep / "out", Looker(), limits=limits or Limits())
+        unpack(source, RootedPath.of(deep / "out"), Looker(), limits=limits or Limits())
     assert tree(tmp_path) == before
     assert (tmp_path / "canary").read_bytes() == b"untouched"
     message = str(caught.value)

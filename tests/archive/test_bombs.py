@@ -13,6 +13,7 @@ import pytest
 
 from downloader.archive import Limits, unpack
 from downloader.errors import BadArchive
+from downloader.fs.rooted_path import RootedPath
 from tests.archive.building import END, FOLDER, Looker, header, member, pax, refused, unpacked, zst
 from tests.e2e.project import REPOSITORY
 
@@ -25,6 +26,7 @@ import sys
 from pathlib import Path
 from downloader.archive import unpack, what_came
 from downloader.errors import BadArchive
+from downloader.fs.rooted_path import RootedPath
 import zstandard, zlib, hashlib
 
 def most_bytes():
@@ -38,7 +40,7 @@ class Watch:
 before = most_bytes()
 try:
     if sys.argv[1] == "unpack":
-        unpack(Path(sys.argv[2]), Path(sys.argv[3]), Watch())
+        unpack(Path(sys.argv[2]), RootedPath.of(Path(sys.argv[3])), Watch())
     else:
         what_came(Path(sys.argv[2]), Watch())
     print("taken")
@@ -168,7 +170,12 @@ def test_a_bomb_writes_no_more_than_the_free_bytes(tmp_path: Path) -> None:
     looker = Looker()
 
     with pytest.raises(BadArchive, match=RATIO):
-        unpack(tmp_path / "bomb", tmp_path / "out", looker, limits=Limits(ratio_free_bytes=MIB))
+        unpack(
+            tmp_path / "bomb",
+            RootedPath.of(tmp_path / "out"),
+            looker,
+            limits=Limits(ratio_free_bytes=MIB),
+        )
     assert MIB - (128 << 10) <= sum(looker.moved_bytes) <= MIB
 
 

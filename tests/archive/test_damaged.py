@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from downloader.archive import unpack
 from downloader.errors import BadArchive
+from downloader.fs.rooted_path import RootedPath
 from tests.archive.building import END, Looker, Pack, gz, member, pax, refused, tar_of, tree, zst
 
 FILES = {"adapter_config.json": b"{}", "d/w.safetensors": random.Random(7).randbytes(60)}
@@ -28,7 +29,7 @@ def test_an_archive_cut_at_any_byte_is_refused(tmp_path: Path, packed: bytes) ->
     for stop in range(len(packed)):
         source.write_bytes(packed[:stop])
         with pytest.raises(BadArchive, match="is refused"):
-            unpack(source, tmp_path / "out", Looker())
+            unpack(source, RootedPath.of(tmp_path / "out"), Looker())
         assert list(tmp_path.iterdir()) == [source]
 
 
@@ -39,7 +40,7 @@ def test_a_tar_cut_at_any_byte_is_refused(tmp_path: Path) -> None:
     for stop in range(len(plain)):
         source.write_bytes(zst(plain[:stop]))
         with pytest.raises(BadArchive, match="is refused: it is cut short"):
-            unpack(source, tmp_path / "out", Looker())
+            unpack(source, RootedPath.of(tmp_path / "out"), Looker())
         assert list(tmp_path.iterdir()) == [source]
 
 
@@ -125,7 +126,7 @@ def test_a_changed_bit_is_refused_or_harmless(tmp_path: Path, packed: bytes) -> 
         changed[place] ^= 1 << place % 8
         source.write_bytes(changed)
         try:
-            members = unpack(source, tmp_path / f"out{place}", Looker())
+            members = unpack(source, RootedPath.of(tmp_path / f"out{place}"), Looker())
         except BadArchive:
             assert not (tmp_path / f"out{place}").exists()
         else:
@@ -159,7 +160,7 @@ def test_a_gzip_named_zst_is_judged_by_its_content(tmp_path: Path) -> None:
     refused(tmp_path, zst(gz(TAR)), "it is cut short")
     refused(tmp_path, gz(zst(TAR)), "it is cut short")
     (tmp_path / "x.tar.zst").write_bytes(gz(TAR))
-    assert len(unpack(tmp_path / "x.tar.zst", tmp_path / "out", Looker())) == 2
+    assert len(unpack(tmp_path / "x.tar.zst", RootedPath.of(tmp_path / "out"), Looker())) == 2
 
 
 BLOCKS = st.sampled_from(
@@ -186,7 +187,7 @@ def test_any_tar_is_unpacked_or_refused(
     (folder / "in").write_bytes(gzip.compress(plain, 1))
     before = tree(folder)
     try:
-        unpack(folder / "in", folder / "out", Looker())
+        unpack(folder / "in", RootedPath.of(folder / "out"), Looker())
     except BadArchive:
         assert tree(folder) == before
     else:

@@ -10,6 +10,7 @@ import pytest
 import zstandard
 
 from downloader.archive import Limits, suffix_of, unpack
+from downloader.fs.rooted_path import RootedPath
 from tests.archive.building import (
     END,
     GNU,
@@ -61,7 +62,7 @@ def test_each_file_is_returned_with_its_digest_in_order(tmp_path: Path, pack: Pa
     source.write_bytes(pack(tar_of({"b": b"B", "a/": b"", "a/c": b"C" * 5000, "empty": b""})))
     looker = Looker()
 
-    members = unpack(source, tmp_path / "new" / "out", looker)
+    members = unpack(source, RootedPath.of(tmp_path / "new" / "out"), looker)
     assert members == (member_of("b", b"B"), member_of("a/c", b"C" * 5000), member_of("empty", b""))
     assert files_in(tmp_path / "new" / "out") == {"b": b"B", "a/c": b"C" * 5000, "empty": b""}
     assert sum(looker.moved_bytes) == 5001

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from downloader.archive import suffix_of, unpack, what_came
 from downloader.errors import BadArchive
+from downloader.fs.rooted_path import RootedPath
 from tests.archive.building import Looker, files_in, zst
 from tests.conftest import missing
 from tests.servers.process import NotInstalled
@@ -51,7 +52,7 @@ def check(archive: Path, adapter: Path, tmp_path: Path) -> None:
     out = tmp_path / "models" / "bot"
     assert suffix_of(archive.read_bytes()[:4]) == "".join(archive.suffixes)
     assert what_came(archive, Looker()) == "adapter"
-    members = unpack(archive, out, Looker())
+    members = unpack(archive, RootedPath.of(out), Looker())
     assert files_in(out) == files_in(adapter)
     assert {each.path for each in members} == set(files_in(adapter))
     tensors, packed = (load_file(folder / "adapter_model.safetensors") for folder in (out, adapter))
@@ -149,7 +150,7 @@ def test_gnu_tars_sparse_file_is_refused(tmp_path: Path, adapter: Path) -> None:
         run(tar, "-S", f"--format={form}", "-C", tmp_path, "-cf", tmp_path / "x.tar", "ft-adapter")
         run(zstd, "-q", "-f", tmp_path / "x.tar", "-o", tmp_path / "x.tar.zst")
         with pytest.raises(BadArchive, match="is a sparse file"):
-            unpack(tmp_path / "x.tar.zst", tmp_path / "out", Looker())
+            unpack(tmp_path / "x.tar.zst", RootedPath.of(tmp_path / "out"), Looker())
 
 
 @pytest.mark.parametrize("top", ["", "ft-0123"])
@@ -159,7 +160,7 @@ def test_what_the_fake_of_together_serves(tmp_path: Path, top: str, packing: Pac
     for kind, make in (("adapter", lora_archive), ("model", merged_archive)):
         (tmp_path / kind).write_bytes(make(10, top=top, packing=packing))
         assert what_came(tmp_path / kind, Looker()) == kind
-        unpack(tmp_path / kind, tmp_path / f"{kind}-out", Looker())
+        unpack(tmp_path / kind, RootedPath.of(tmp_path / f"{kind}-out"), Looker())
         for path in (tmp_path / f"{kind}-out").glob("*.safetensors"):
             assert load_file(path)
 
@@ -179,7 +180,7 @@ def test_a_size_over_eight_gibibytes_is_understood(tmp_path: Path, form: str) ->
     run(zstd, "-q", tmp_path / "start", "-o", tmp_path / "x.tar.zst")
 
     with pytest.raises(BadArchive, match="is refused: it is cut short, in its member 'large'"):
-        unpack(tmp_path / "x.tar.zst", tmp_path / "out", Looker())
+        unpack(tmp_path / "x.tar.zst", RootedPath.of(tmp_path / "out"), Looker())
 
 
 def test_python_writes_such_a_size_too(tmp_path: Path) -> None:
@@ -190,4 +191,4 @@ def test_python_writes_such_a_size_too(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(zst(start + bytes(1000)))
 
     with pytest.raises(BadArchive, match="is refused: it is cut short, in its member 'large'"):
-        unpack(tmp_path / "x", tmp_path / "out", Looker())
+        unpack(tmp_path / "x", RootedPath.of(tmp_path / "out"), Looker())

@@ -9,14 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from downloader.disk.durable import make_folder, naming, sync_folder, write_file
+from downloader.disk.durable import make_folder, naming, write_file
 from downloader.errors import StoreError
+from downloader.fs.rooted_path import RootedPath
 
 
 def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
     """Missing folders are made, and nothing but the file is left in them."""
     path = tmp_path / "a" / "b" / "file"
-    write_file(path, b"new")
+    write_file(RootedPath.of(path), b"new")
     assert path.read_bytes() == b"new"
     assert list(path.parent.iterdir()) == [path]
 
@@ -26,7 +27,7 @@ def test_a_file_is_replaced_and_not_written_over(tmp_path: Path) -> None:
     path, link = tmp_path / "file", tmp_path / "link"
     path.write_bytes(b"old")
     link.hardlink_to(path)
-    write_file(path, b"new")
+    write_file(RootedPath.of(path), b"new")
     assert (path.read_bytes(), link.read_bytes()) == (b"new", b"old")
 
 
@@ -42,9 +43,9 @@ def test_a_disk_that_refuses_leaves_the_old_file(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     places = {"write": "downloader.disk.durable._write_synced", "fsync": "os.fsync"}
-    monkeypatch.setattr(places.get(call, "pathlib.Path.replace"), refuse)
+    monkeypatch.setattr(places.get(call, "os.replace"), refuse)
     with pytest.raises(StoreError, match=r"Cannot write .*file: No space left") as caught:
-        write_file(path, b"new")
+        write_file(RootedPath.of(path), b"new")
     assert "Free some space" in caught.value.hint
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -60,27 +61,27 @@ def test_an_interruption_leaves_no_unfinished_file(
 
     monkeypatch.setattr("os.fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write_file(tmp_path / "file", b"new")
+        write_file(RootedPath.of(tmp_path / "file"), b"new")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_order_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The content is synced before the rename, and the folder after it."""
     acts: list[str] = []
-    sync, replace = os.fsync, Path.replace
+    sync, replace = os.fsync, os.replace
 
     def noted_sync(descriptor: int) -> None:
         is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         acts.append("sync folder" if is_folder else "sync file")
         sync(descriptor)
 
-    def noted_replace(self: Path, target: Path) -> Path:
+    def noted_replace(name: str, new: str, **folders: int) -> None:
         acts.append("rename")
-        return replace(self, target)
+        replace(name, new, **folders)
 
     monkeypatch.setattr("os.fsync", noted_sync)
-    monkeypatch.setattr("pathlib.Path.replace", noted_replace)
-    write_file(tmp_path / "file", b"new")
+    monkeypatch.setattr("os.replace", noted_replace)
+    write_file(RootedPath.of(tmp_path / "file"), b"new")
     assert acts == ["sync file", "rename", "sync folder"]
 
 
@@ -88,7 +89,7 @@ def test_the_order_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_longest_name_can_be_written(tmp_path: Path, letter: str) -> None:
     """The unfinished file's name is not longer than a name may be: 255 bytes."""
     path = tmp_path / (letter * (255 // len(letter.encode())))
-    write_file(path, b"new")
+    write_file(RootedPath.of(path), b"new")
     assert path.read_bytes() == b"new"
 
 
@@ -97,7 +98,7 @@ def test_modes_follow_the_umask(tmp_path: Path, mask: int) -> None:
     """Files are as readable as the user's others."""
     before = os.umask(mask)
     try:
-        write_file(tmp_path / "file", b"new")
+        write_file(RootedPath.of(tmp_path / "file"), b"new")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~mask
@@ -105,11 +106,11 @@ def test_modes_follow_the_umask(tmp_path: Path, mask: int) -> None:
 
 def test_a_folder_that_is_there_is_fine(tmp_path: Path) -> None:
     """Making it twice is no error; a file in its place is one."""
-    make_folder(tmp_path / "a")
-    make_folder(tmp_path / "a")
+    make_folder(RootedPath.of(tmp_path / "a"))
+    make_folder(RootedPath.of(tmp_path / "a"))
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="Cannot make the folder"):
-        make_folder(tmp_path / "file")
+        make_folder(RootedPath.of(tmp_path / "file"))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_the_first_error_is_the_one_told(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("os.fsync", refuse(errno.ENOSPC))
     monkeypatch.setattr("pathlib.Path.unlink", refuse(errno.EIO))
     with pytest.raises(StoreError, match="No space left"):
-        write_file(tmp_path / "file", b"new")
+        write_file(RootedPath.of(tmp_path / "file"), b"new")
 
 
 def test_an_error_without_words_is_named_by_its_kind() -> None:
@@ -179,4 +180,4 @@ def test_other_errors_pass_through() -> None:
 def test_a_folder_that_is_gone_cannot_be_synced(tmp_path: Path) -> None:
     """The caller learns of it as of any failed write."""
     with pytest.raises(FileNotFoundError):
-        sync_folder(tmp_path / "gone")
+        RootedPath(tmp_path / "gone").sync_folder()

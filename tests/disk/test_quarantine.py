@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from downloader.disk.quarantine import FOLDER, set_aside
+from downloader.fs.rooted_path import RootedPath
 from tests.projects import sha256
 
 
@@ -10,7 +11,7 @@ def test_nothing_that_was_set_aside_is_overwritten(tmp_path: Path) -> None:
     """Each has a name with its digest, and a number where that is taken."""
     for content in ("one", "two"):
         (tmp_path / "a.part").write_text(content)
-        told = set_aside(tmp_path / "a.part", tmp_path, 3, "0" * 64)
+        told = set_aside(RootedPath.of(tmp_path / "a.part"), RootedPath.of(tmp_path), 3, "0" * 64)
     names = {each.name: each.read_text() for each in (tmp_path / "quarantine").iterdir()}
     assert names == {"a-000000000000": "one", "a-000000000000-2": "two"}
     assert told.startswith(f"Its 3 bytes, SHA-256 {'0' * 64}, were set aside as ")
@@ -20,6 +21,6 @@ def test_the_same_bytes_again_take_no_further_room(tmp_path: Path) -> None:
     """A server that keeps giving the same wrong bytes does not fill the disk."""
     for content in (b"one", b"two", b"one"):
         (tmp_path / "a.part").write_bytes(content)
-        set_aside(tmp_path / "a.part", tmp_path, 3, sha256(content))
+        set_aside(RootedPath.of(tmp_path / "a.part"), RootedPath.of(tmp_path), 3, sha256(content))
     kept = sorted(each.read_bytes() for each in (tmp_path / FOLDER).iterdir())
     assert kept == [b"one", b"two"]

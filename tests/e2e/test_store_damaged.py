@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from downloader.fs.rooted_path import RootedPath
 from downloader.store.records import Records
 from tests.e2e.content import toy_content
 from tests.e2e.project import Project
@@ -81,7 +82,7 @@ def test_a_repair_reads_a_blob_that_looks_right(
     """Bits that rot change no time; the target that proved wrong is the same file."""
     edit(small(two[0]))
     found = blob(store, toy_content("small.bin"))
-    Records(store / "records").note(found.name, found.stat())
+    Records(RootedPath.of(store / "records")).note(found.name, found.stat())
     run = two[1].doit("verify", "--repair")
 
     assert run.status == 0, run.text

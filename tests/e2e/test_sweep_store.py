@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import downloader
+from downloader.fs.rooted_path import RootedPath
 from downloader.store import Store
 from tests.e2e.content import bytes_of, pinned_toy, sha256
 from tests.projects import declare
@@ -111,7 +112,7 @@ def scene_in(folder: Path, entry: dict[str, object], way: str) -> Scene:
     if way == "take":
         given = folder / "given"
         given.write_bytes(CONTENT)
-        Store(scene.store).keep(given, DIGEST, "auto")
+        Store(scene.store).keep(RootedPath.of(given), DIGEST, "auto")
     return scene
 
 

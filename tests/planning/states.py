@@ -77,30 +77,30 @@ def put_partial(project: Project, name: str, artifact: Artifact, state: State) -
         return
     workspace = private_folder(project.folder(name))
     partial = partial_path(workspace, artifact.path)
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.parent.path.mkdir(parents=True, exist_ok=True)
     have = SIZE if state.partial == "whole" else SIZE // 2
-    partial.write_bytes(state.content[:have])
+    partial.path.write_bytes(state.content[:have])
     if state.partial == "without journal":
         return
     first = source_for(project.named(name).entry).locate(artifact)[0]
     meant = Artifact(path=artifact.path, size=SIZE, sha256=_bound(artifact, state))
     text = journal.dump_head(journal.binding_for(meant, first))
-    partial.with_suffix(".journal").write_bytes(text + journal.dump_ranges([Range(0, have)]))
+    partial.with_suffix(".journal").path.write_bytes(text + journal.dump_ranges([Range(0, have)]))
 
 
 def put_blob(store: Store, state: State) -> None:
     """Put the file's bytes, or damaged ones, into the store; one that is there already stays."""
     blob = store.path(sha256(state.content))
-    if state.blob == "none" or blob.exists():
+    if state.blob == "none" or blob.path.exists():
         return
-    blob.parent.mkdir(parents=True, exist_ok=True)
+    blob.parent.path.mkdir(parents=True, exist_ok=True)
     source = blob.with_name("source")
-    source.write_bytes(state.content)
+    source.path.write_bytes(state.content)
     if state.blob == "good":
         store.keep(source, blob.name, "copy")
     else:
-        blob.write_bytes(_changed(state.content, "wrong" if state.blob == "damaged" else ""))
-    source.unlink()
+        blob.path.write_bytes(_changed(state.content, "wrong" if state.blob == "damaged" else ""))
+    source.path.unlink()
 
 
 def _bound(artifact: Artifact, state: State) -> str | None:

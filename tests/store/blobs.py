@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from downloader.disk.hashing import sha256_of
+from downloader.fs.rooted_path import RootedPath
 from downloader.store.blobs import Store
 from downloader.store.linking import How
 from tests.projects import sha256
@@ -37,7 +38,7 @@ def blob_in(root: Path, digest: str = DIGEST) -> Path:
 
 def kept(root: Path, file: Path, how: How = "auto") -> Path:
     """Take a file in, and return its blob."""
-    Store(root).keep(file, DIGEST, how)
+    Store(root).keep(RootedPath.of(file), DIGEST, how)
     return blob_in(root)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import StoreError
+from downloader.fs.rooted_path import RootedPath
 from downloader.store import linking
 from downloader.store.blobs import Store, store_at
 from downloader.store.linking import How
@@ -39,7 +40,7 @@ def test_a_kept_file_is_found_without_reading(
     found = Store(root).find(DIGEST)
 
     assert found is not None
-    assert found.path == blob
+    assert found.path.path == blob
     assert blob.samefile(file)
     assert stat.S_IMODE(blob.stat().st_mode) == 0o444
     assert (Store(root).has(DIGEST), list(Store(root).digests()), read) == (True, [DIGEST], [])
@@ -85,8 +86,8 @@ def test_a_blob_that_is_there_stays_the_same(root: Path, file: Path) -> None:
 def test_a_removed_blob_leaves_the_target(root: Path, file: Path) -> None:
     """And what is noted of it may go."""
     store = Store(root)
-    store.keep(file, DIGEST, "auto")
-    store.path(DIGEST).unlink()
+    store.keep(RootedPath.of(file), DIGEST, "auto")
+    store.path(DIGEST).path.unlink()
     store.forget_all_but(set())
 
     assert file.read_bytes() == CONTENT

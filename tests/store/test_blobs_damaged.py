@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import StoreError
+from downloader.fs.rooted_path import RootedPath
 from downloader.store.blob import Damaged
 from downloader.store.blobs import Store
 from tests.store.blobs import (
@@ -85,10 +86,10 @@ def test_a_target_that_proved_wrong_has_its_own_blob_read(
     other = file.with_name("other")
     other.write_bytes(WRONG)
 
-    assert Store(root).find(DIGEST, other) is not None
+    assert Store(root).find(DIGEST, RootedPath.of(other)) is not None
     assert read == []
-    assert Store(root).find(DIGEST, file) is not None
-    assert read == [blob_in(root)]
+    assert Store(root).find(DIGEST, RootedPath.of(file)) is not None
+    assert [str(each) for each in read] == [str(blob_in(root))]
 
 
 def test_our_own_links_cost_no_reading(
@@ -111,7 +112,7 @@ def test_no_note_vouches_for_what_was_written_meanwhile(root: Path, file: Path) 
     kept(root, file)
     found = Store(root).find(DIGEST)
     assert found is not None
-    changed(found.path)
+    changed(found.path.path)
     Store(root).linked(found)
 
     with pytest.raises(Damaged):
@@ -125,9 +126,9 @@ def test_a_blob_that_is_pruned_while_it_is_read_is_not_there(
     blob = kept(root, file)
     blob.chmod(0o600)
 
-    def pruning(path: Path) -> str:
-        path.unlink()
-        return path.read_text()
+    def pruning(path: RootedPath) -> str:
+        path.remove()
+        return path.read_bytes().decode()
 
     monkeypatch.setattr("downloader.store.blob.sha256_of", pruning)
     assert Store(root).find(DIGEST) is None
@@ -140,8 +141,8 @@ def test_somebody_else_may_set_it_aside_first(
     blob = kept(root, file)
     changed(blob)
 
-    def beaten(path: Path) -> str:
-        path.unlink()
+    def beaten(path: RootedPath) -> str:
+        path.remove()
         return "0" * 64
 
     monkeypatch.setattr("downloader.store.blob.sha256_of", beaten)
@@ -164,7 +165,7 @@ def test_no_symlink_in_a_store_is_followed(root: Path, file: Path, name: str) ->
     with pytest.raises(StoreError, match="is a symlink"):
         Store(root).find(DIGEST)
     with pytest.raises(StoreError, match="is a symlink"):
-        Store(root).keep(file, DIGEST, "auto")
+        Store(root).keep(RootedPath.of(file), DIGEST, "auto")
     assert outside.lstat().st_mtime_ns == before
 
 

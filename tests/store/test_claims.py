@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import Interrupted
+from downloader.fs.rooted_path import RootedPath
 from downloader.store import claims
 from downloader.store.claims import NOTED_BYTES, Claims
 from downloader.transfer import turn as turns
@@ -24,9 +25,10 @@ LOOK_SECONDS = 0.3
 HOLDER = """
 import sys, threading
 from pathlib import Path
+from downloader.fs.rooted_path import RootedPath
 from downloader.store.claims import Claims
-with Claims(Path(sys.argv[1]), threading.Event()).claimed(
-    sys.argv[2], Path(sys.argv[3]), None, print
+with Claims(RootedPath(Path(sys.argv[1])), threading.Event()).claimed(
+    sys.argv[2], RootedPath.of(Path(sys.argv[3])), None, print
 ):
     print("has it", flush=True)
     sys.stdin.read()
@@ -59,18 +61,18 @@ def claimed(
 ) -> threading.Event:
     """Claim DIGEST and give it up; returns a set event."""
     done = threading.Event()
-    own = Claims(folder, stop or threading.Event())
+    own = Claims(RootedPath.of(folder), stop or threading.Event())
     notice = (said if said is not None else []).append
-    with own.claimed(more.get("sha256", DIGEST), folder / "ours", 100, notice):
+    with own.claimed(more.get("sha256", DIGEST), RootedPath.of(folder / "ours"), 100, notice):
         done.set()
     return done
 
 
 def test_two_threads_have_it_one_after_the_other(tmp_path: Path) -> None:
     """Also where they belong to two runs of one process: its locks would not keep these apart."""
-    own = Claims(tmp_path, threading.Event())
+    own = Claims(RootedPath.of(tmp_path), threading.Event())
     with ThreadPoolExecutor(1) as pool:
-        with own.claimed(DIGEST, tmp_path / "p", 1, print):
+        with own.claimed(DIGEST, RootedPath.of(tmp_path / "p"), 1, print):
             waiting = pool.submit(claimed, tmp_path)
             with pytest.raises(TimeoutError):
                 waiting.result(LOOK_SECONDS)
@@ -134,9 +136,9 @@ def test_a_long_wait_is_told(
 def test_a_long_wait_for_a_thread_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two files of one run with the same bytes: the second says once why it does not begin."""
     monkeypatch.setattr(turns, "QUIET_SECONDS", 0.0)
-    own, said = Claims(tmp_path, threading.Event()), list[str]()
+    own, said = Claims(RootedPath.of(tmp_path), threading.Event()), list[str]()
     with ThreadPoolExecutor(1) as pool:
-        with own.claimed(DIGEST, tmp_path / "p", 1, print):
+        with own.claimed(DIGEST, RootedPath.of(tmp_path / "p"), 1, print):
             waiting = pool.submit(claimed, tmp_path, None, said)
             wait_until(lambda: bool(said))
         waiting.result()
@@ -168,7 +170,9 @@ def test_useless_locks_are_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_claim_leaves_no_file_of_its_own(tmp_path: Path) -> None:
     """There is one file for all, and a note only while a large file is fetched."""
-    with Claims(tmp_path, threading.Event()).claimed(DIGEST, tmp_path / "p", NOTED_BYTES, print):
+    with Claims(RootedPath.of(tmp_path), threading.Event()).claimed(
+        DIGEST, RootedPath.of(tmp_path / "p"), NOTED_BYTES, print
+    ):
         assert (tmp_path / "growing" / DIGEST).read_text() == str(tmp_path / "p")
     claimed(tmp_path)
 
@@ -179,7 +183,7 @@ def test_a_forked_process_has_claims_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What its parent holds is not held by it, whatever it took over of its memory."""
-    ours = claims._claims_of(tmp_path)
+    ours = claims._claims_of(RootedPath.of(tmp_path))
     monkeypatch.setattr("downloader.store.claims.os.getpid", lambda: -1)
 
-    assert claims._claims_of(tmp_path) is not ours
+    assert claims._claims_of(RootedPath.of(tmp_path)) is not ours

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from downloader.fs.rooted_path import RootedPath
 from downloader.store import linking
 from downloader.store.linking import WAYS, How, SourceUnreadable, link
 from tests.projects import sha256
@@ -36,7 +37,7 @@ def test_a_reflink_is_a_file_of_its_own(
     monkeypatch.setattr(linking, "_clone", copied)
     new = source.with_name("new")
 
-    assert link(source, new, WAYS[how], DIGEST) == "reflink"
+    assert link(source, RootedPath.of(new), WAYS[how], DIGEST) == "reflink"
     assert new.read_bytes() == CONTENT
     assert not new.samefile(source)
     assert others(source.parent) == ["new"]
@@ -56,7 +57,7 @@ def test_a_disk_without_reflinks_is_asked_once(
     monkeypatch.setattr(linking, "_clone", no_clone)
 
     for name in ("a", "b"):
-        assert link(source, source.with_name(name), WAYS[how], DIGEST) == made
+        assert link(source, RootedPath.of(source.with_name(name)), WAYS[how], DIGEST) == made
     assert len(asked) == 1
     assert others(source.parent) == ["a", "b"]
 
@@ -65,7 +66,7 @@ def test_a_hard_link_is_the_same_file(source: Path) -> None:
     """It takes no room."""
     new = source.with_name("new")
 
-    assert link(source, new, WAYS["hardlink"], DIGEST) == "hardlink"
+    assert link(source, RootedPath.of(new), WAYS["hardlink"], DIGEST) == "hardlink"
     assert new.samefile(source)
 
 
@@ -77,7 +78,7 @@ def test_what_cannot_be_linked_is_copied(
     monkeypatch.setattr(os, "link", refusing(number))
     new = source.with_name("new")
 
-    assert link(source, new, WAYS["auto"], DIGEST) == "copy"
+    assert link(source, RootedPath.of(new), WAYS["auto"], DIGEST) == "copy"
     assert new.read_bytes() == CONTENT
     assert not new.samefile(source)
 
@@ -89,14 +90,14 @@ def test_a_disk_that_refuses_for_good_is_not_asked_again(
     monkeypatch.setattr(os, "link", refusing(errno.EIO))
 
     with pytest.raises(OSError, match="Input/output"):
-        link(source, source.with_name("new"), WAYS["hardlink"], DIGEST)
+        link(source, RootedPath.of(source.with_name("new")), WAYS["hardlink"], DIGEST)
     assert others(source.parent) == []
 
 
 def test_a_copy_of_other_bytes_does_not_stay(source: Path) -> None:
     """It is read again, and compared with what the bytes should be."""
     with pytest.raises(SourceUnreadable, match="other bytes"):
-        link(source, source.with_name("new"), WAYS["copy"], "0" * 64)
+        link(source, RootedPath.of(source.with_name("new")), WAYS["copy"], "0" * 64)
     assert others(source.parent) == []
 
 
@@ -114,7 +115,7 @@ def test_a_full_disk_leaves_nothing_of_a_copy(
     monkeypatch.setattr(linking, "write_at", full)
 
     with pytest.raises(OSError, match="No space"):
-        link(source, source.with_name("new"), WAYS["copy"], DIGEST)
+        link(source, RootedPath.of(source.with_name("new")), WAYS["copy"], DIGEST)
     assert len(seen) == 1
     assert seen != ["new"], "a half is never seen under the name"
     assert others(source.parent) == []
@@ -126,7 +127,7 @@ def test_a_source_that_is_gone_is_no_fault_of_the_place(source: Path, how: How) 
     source.unlink()
 
     with pytest.raises(SourceUnreadable):
-        link(source, source.with_name("new"), WAYS[how], DIGEST)
+        link(source, RootedPath.of(source.with_name("new")), WAYS[how], DIGEST)
     assert others(source.parent) == []
 
 
@@ -137,7 +138,7 @@ def test_a_source_that_cannot_be_read_is_no_fault_of_the_place(
     monkeypatch.setattr(linking, "read_at", refusing(errno.EIO))
 
     with pytest.raises(SourceUnreadable, match=r"source cannot be used: Input/output"):
-        link(source, source.with_name("new"), WAYS["copy"], DIGEST)
+        link(source, RootedPath.of(source.with_name("new")), WAYS["copy"], DIGEST)
     assert others(source.parent) == []
 
 
@@ -148,7 +149,7 @@ def test_a_symlink_is_not_followed(source: Path, how: How) -> None:
     source.symlink_to("elsewhere")
 
     with pytest.raises(SourceUnreadable):
-        link(source, source.with_name("new"), WAYS[how], DIGEST)
+        link(source, RootedPath.of(source.with_name("new")), WAYS[how], DIGEST)
 
 
 def test_a_name_that_is_taken_stays_as_it_is(source: Path) -> None:
@@ -157,7 +158,7 @@ def test_a_name_that_is_taken_stays_as_it_is(source: Path) -> None:
     new.write_bytes(b"another")
 
     with pytest.raises(FileExistsError):
-        link(source, new, WAYS["hardlink"], DIGEST)
+        link(source, RootedPath.of(new), WAYS["hardlink"], DIGEST)
     assert new.read_bytes() == b"another"
 
 
@@ -192,7 +193,7 @@ def test_a_true_reflink_takes_no_room(reflinking: Path) -> None:
     source.write_bytes(content)
     before = used_bytes(reflinking)
 
-    assert link(source, new, WAYS["auto"], sha256(content)) == "reflink"
+    assert link(source, RootedPath.of(new), WAYS["auto"], sha256(content)) == "reflink"
     assert used_bytes(reflinking) - before < 4 << 20
     source.write_bytes(b"changed")
     assert new.read_bytes() == content

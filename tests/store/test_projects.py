@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from downloader.errors import LockError, StoreError
+from downloader.fs.rooted_path import RootedPath
 from downloader.store.projects import Known, Projects, known
 
 
@@ -29,7 +30,7 @@ def known_in(folder: Path, *models: str) -> Known:
 @pytest.fixture
 def projects(tmp_path: Path) -> Projects:
     """Give what a store remembers."""
-    return Projects(tmp_path / "store" / "projects")
+    return Projects(RootedPath.of(tmp_path / "store" / "projects"))
 
 
 def test_a_project_is_remembered_once(project: Known, projects: Projects) -> None:
@@ -37,11 +38,11 @@ def test_a_project_is_remembered_once(project: Known, projects: Projects) -> Non
     assert projects.look() == ([], [])
     projects.remember(project)
     file = projects.file(project)
-    inode = file.stat().st_ino
+    inode = file.path.stat().st_ino
     projects.remember(project)
 
     assert projects.look() == ([project], [])
-    assert file.stat().st_ino == inode
+    assert file.path.stat().st_ino == inode
     projects.forget(project)
     projects.forget(project)
     assert projects.look() == ([], [])
@@ -72,7 +73,7 @@ def test_a_note_that_cannot_be_read_is_told(
     """Nobody can tell what that project needs; the project itself mends it."""
     projects.remember(project)
     file = projects.file(project)
-    file.write_bytes(content)
+    file.path.write_bytes(content)
 
     found, (error,) = projects.look()
     assert found == []
@@ -85,8 +86,8 @@ def test_a_note_that_cannot_be_read_is_told(
 def test_half_written_notes_are_passed_over(project: Known, projects: Projects) -> None:
     """What a killed run left beside the notes is none of them."""
     projects.remember(project)
-    projects.file(project).with_name(".x.json.1234.new").write_text("{")
-    projects.file(project).with_name(".x.json").write_text("{")
+    projects.file(project).with_name(".x.json.1234.new").path.write_text("{")
+    projects.file(project).with_name(".x.json").path.write_text("{")
 
     assert projects.look() == ([project], [])
 

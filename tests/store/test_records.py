@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from downloader.disk import appending
+from downloader.fs.rooted_path import RootedPath
 from downloader.store import records
 from downloader.store.records import Records
 
@@ -29,26 +30,26 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_noted_blob_is_vouched_for_also_later(file: Path) -> None:
     """By the same object, and by one of another process."""
-    first = Records(file)
+    first = Records(RootedPath.of(file))
     first.note(DIGEST, look())
 
     assert first.vouches(DIGEST, look())
-    assert Records(file).vouches(DIGEST, look())
+    assert Records(RootedPath.of(file)).vouches(DIGEST, look())
 
 
 @pytest.mark.parametrize("field", LOOK)
 def test_each_field_counts(file: Path, field: str) -> None:
     """A blob with another size, time or inode has to be read."""
-    Records(file).note(DIGEST, look())
+    Records(RootedPath.of(file)).note(DIGEST, look())
 
-    assert not Records(file).vouches(DIGEST, look(**{field: 99}))
+    assert not Records(RootedPath.of(file)).vouches(DIGEST, look(**{field: 99}))
 
 
 def test_what_another_process_notes_is_seen(file: Path) -> None:
     """Records that were read before take notice of later lines."""
-    early = Records(file)
+    early = Records(RootedPath.of(file))
     assert not early.vouches(DIGEST, look())
-    Records(file).note(DIGEST, look())
+    Records(RootedPath.of(file)).note(DIGEST, look())
 
     assert early.vouches(DIGEST, look())
 
@@ -57,7 +58,7 @@ def test_only_new_lines_are_read(file: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A store of many blobs that all look changed costs one reading of the file, not one each."""
     count, decoded = 200, []
     for number in range(count):
-        Records(file).note(f"{number:064x}", look())
+        Records(RootedPath.of(file)).note(f"{number:064x}", look())
 
     def noting(text: bytes, decoder: Any) -> Any:
         decoded.append(len(text))
@@ -65,7 +66,7 @@ def test_only_new_lines_are_read(file: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     original: Any = appending.decoded
     monkeypatch.setattr(appending, "decoded", noting)
-    own = Records(file)
+    own = Records(RootedPath.of(file))
     for number in range(count):
         assert not own.vouches(f"{number:064x}", look(st_ino=99))
         own.note(f"{number:064x}", look(st_ino=99))
@@ -80,49 +81,49 @@ def test_only_new_lines_are_read(file: Path, monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_a_torn_line_costs_its_own_record_only(file: Path, torn: bytes) -> None:
     """What a kill or a stranger left is passed over; lines before and after count."""
-    Records(file).note(DIGEST, look())
+    Records(RootedPath.of(file)).note(DIGEST, look())
     with file.open("ab") as stream:
         stream.write(torn)
-    Records(file).note("cd" * 32, look())
+    Records(RootedPath.of(file)).note("cd" * 32, look())
 
-    assert Records(file).vouches(DIGEST, look())
-    assert Records(file).vouches("cd" * 32, look())
+    assert Records(RootedPath.of(file)).vouches(DIGEST, look())
+    assert Records(RootedPath.of(file)).vouches("cd" * 32, look())
 
 
 def test_long_records_are_written_anew(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines of blobs that have a newer one go, in one step."""
     monkeypatch.setattr(records, "SPARE_LINES", 5)
-    own = Records(file)
+    own = Records(RootedPath.of(file))
     for number in range(20):
         own.note(DIGEST, look(st_size=number))
-    other = Records(file)
+    other = Records(RootedPath.of(file))
     assert not other.vouches("cd" * 32, look())
     other.note(DIGEST, look(st_size=19))
 
     assert len(file.read_bytes().splitlines()) == 1
-    assert Records(file).vouches(DIGEST, look(st_size=19))
+    assert Records(RootedPath.of(file)).vouches(DIGEST, look(st_size=19))
 
 
 def test_records_of_removed_blobs_are_dropped(file: Path) -> None:
     """And another process that read the file before goes on with the new one."""
-    other = Records(file)
+    other = Records(RootedPath.of(file))
     other.note(DIGEST, look())
     other.note("cd" * 32, look())
-    Records(file).keep_only({"cd" * 32})
+    Records(RootedPath.of(file)).keep_only({"cd" * 32})
     lines = [json.loads(line) for line in file.read_bytes().splitlines()]
 
     assert [each["sha256"] for each in lines] == ["cd" * 32]
     other.note("ef" * 32, look())
-    assert Records(file).vouches("ef" * 32, look())
+    assert Records(RootedPath.of(file)).vouches("ef" * 32, look())
 
 
 def test_nothing_is_written_where_nothing_is_dropped(file: Path) -> None:
     """A store without records gets none, and good ones stay the same file."""
-    Records(file).keep_only(set())
+    Records(RootedPath.of(file)).keep_only(set())
     assert not file.exists()
-    Records(file).note(DIGEST, look())
+    Records(RootedPath.of(file)).note(DIGEST, look())
     inode = file.stat().st_ino
-    Records(file).keep_only({DIGEST})
+    Records(RootedPath.of(file)).keep_only({DIGEST})
 
     assert file.stat().st_ino == inode
 
@@ -131,7 +132,7 @@ def test_a_real_file_is_seen_through(tmp_path: Path) -> None:
     """Bytes changed with the time put back are noticed by the change time."""
     blob = tmp_path / "blob"
     blob.write_bytes(b"right")
-    own = Records(tmp_path / "records")
+    own = Records(RootedPath.of(tmp_path / "records"))
     before = blob.stat()
     own.note(DIGEST, before)
     blob.write_bytes(b"wrong")

@@ -9,6 +9,7 @@ import pytest
 from downloader.errors import (
     TransferError,
 )
+from downloader.fs.rooted_path import RootedPath
 from downloader.syncing.syncing import Syncer
 from downloader.transfer.locked_file import partial_path
 from tests.projects import (
@@ -142,9 +143,9 @@ def test_what_a_killed_run_left_of_a_file_that_is_right_goes(
     """A kill after the rename, or bytes that came another way meanwhile, leave nothing for ever."""
     lock_pinned(tmp_path, url)
     put(tmp_path, BYTES)
-    partial = partial_path(tmp_path / "models" / "m" / ".modelmake", "a.bin")
-    partial.parent.mkdir(parents=True)
+    partial = partial_path(RootedPath(tmp_path / "models" / "m", ".modelmake"), "a.bin")
+    partial.parent.path.mkdir(parents=True)
     for suffix in left:
-        partial.with_suffix(suffix).write_bytes(b"half")
+        partial.with_suffix(suffix).path.write_bytes(b"half")
     assert sync_one(tmp_path).verb == "verified"
-    assert list(partial.parent.iterdir()) == []
+    assert list(partial.parent.path.iterdir()) == []

@@ -25,16 +25,16 @@ def test_what_another_process_made_is_found(tmp_path: Path) -> None:
         mine, other = target(tmp_path, artifact), target(tmp_path, artifact)
         assert mine.present({}) is None
         assert mine.present_now() is None
-        mine.path.write_bytes(BODY)
+        mine.path.path.write_bytes(BODY)
         other.note(sha256(BODY))
         assert mine.present_now() == sha256(BODY)
-        mine.path.unlink()
+        mine.path.path.unlink()
 
 
 def test_a_receipt_that_comes_after_the_file_is_seen(tmp_path: Path) -> None:
     """Between its rename and its receipt an unpinned file looks as if nobody knew it."""
     mine = target(tmp_path, unpinned())
-    mine.path.write_bytes(BODY)
+    mine.path.path.write_bytes(BODY)
     assert mine.present({}) is None
     target(tmp_path, unpinned()).note(sha256(BODY))
     assert mine.present_now() == sha256(BODY)
@@ -43,7 +43,7 @@ def test_a_receipt_that_comes_after_the_file_is_seen(tmp_path: Path) -> None:
 def test_wrong_bytes_are_not_hashed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing changed, the second look costs one stat."""
     mine = target(tmp_path, pinned(sized=False))
-    mine.path.write_bytes(OLD)
+    mine.path.path.write_bytes(OLD)
     assert mine.present({}) is None
     monkeypatch.setattr("downloader.syncing.target.sha256_of", None)
     assert mine.present_now() is None
@@ -51,7 +51,7 @@ def test_wrong_bytes_are_not_hashed_twice(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_an_unpinned_file_of_another_wish_is_not_believed(tmp_path: Path) -> None:
     """The receipt answers what was asked when it was written, and nothing else."""
-    Target(tmp_path, unpinned(), "sha256:other").path.write_bytes(BODY)
+    Target(tmp_path, unpinned(), "sha256:other").path.path.write_bytes(BODY)
     Target(tmp_path, unpinned(), "sha256:other").note(sha256(BODY))
     assert target(tmp_path, unpinned()).present(receipts.load(tmp_path)) is None
 
@@ -65,7 +65,7 @@ def test_a_target_that_cannot_be_read_is_told(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     mine = target(tmp_path, pinned())
-    mine.path.write_bytes(BODY)
+    mine.path.path.write_bytes(BODY)
     monkeypatch.setattr("downloader.syncing.target.sha256_of", refuse)
     with pytest.raises(StoreError, match=r"Cannot read .*model\.bin: Input/output error"):
         mine.present({})
@@ -82,5 +82,5 @@ def test_one_look_tells_what_must_be_fetched(
     """Nothing there, or another size; what has the right size may be right."""
     mine = target(tmp_path, pinned())
     if content is not None:
-        mine.path.write_bytes(content)
+        mine.path.path.write_bytes(content)
     assert mine.must_be_fetched is must

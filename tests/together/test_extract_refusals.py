@@ -15,6 +15,7 @@ from downloader.errors import (
     ManifestError,
     StoreError,
 )
+from downloader.fs.rooted_path import RootedPath
 from downloader.syncing.syncing import Syncer
 from downloader.syncing.unpacking import Unpacker
 from downloader.transfer.locked_file import machine
@@ -275,7 +276,7 @@ def test_an_archive_that_another_process_removes_is_had_once_more(
         if not taken:
             taken.append(file)
             file.unlink()
-        return stage(self, name, archive, file, observer)
+        return stage(self, name, archive, RootedPath.of(file), observer)
 
     monkeypatch.setattr(Unpacker, "stage", stolen)
     sync_adapter(tmp_path, keep_archive=False)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from downloader.artifact import Artifact, Location
+from downloader.fs.rooted_path import RootedPath
 from downloader.settings import Settings
 from downloader.transfer.fetch import Fetcher, Job
 from downloader.transfer.transport import Transport
@@ -34,8 +35,8 @@ def main(arguments: dict[str, str]) -> None:
     job = Job(
         artifact=artifact,
         locations=(Location(url=arguments["url"]),),
-        target=Path(arguments["target"]),
-        workspace=Path(arguments["workspace"]),
+        target=RootedPath.of(Path(arguments["target"])),
+        workspace=RootedPath.of(Path(arguments["workspace"])),
     )
     Fetcher(Transport(settings), settings).fetch(job)
 

@@ -13,6 +13,7 @@ import pytest
 
 from downloader.artifact import Artifact, Location
 from downloader.errors import Interrupted, ModelmakeError
+from downloader.fs.rooted_path import RootedPath
 from downloader.settings import Settings
 from downloader.transfer import journal
 from downloader.transfer.fetch import Fetched, Fetcher, Job
@@ -115,8 +116,8 @@ class Desk:
         return Job(
             artifact=artifact or pinned(),
             locations=locations or (self.location(),),
-            target=target or self.target,
-            workspace=self.workspace,
+            target=RootedPath.of(target or self.target),
+            workspace=RootedPath.of(self.workspace),
         )
 
     def run(self, job: Job) -> Fetched:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import pytest
 
 from downloader.errors import StoreError
+from downloader.fs.rooted_path import RootedPath
 from downloader.transfer import journal
 from downloader.transfer.ranges import total
 from tests.transfer.child import command
@@ -39,7 +40,7 @@ def inject(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Inject:
         call = getattr(os, name)
 
         def refuse(where: Any, *args: Any, **named: Any) -> Any:
-            path = _path_of(where)
+            path = _path_of(where, named.get("dir_fd", named.get("src_dir_fd")))
             if len(hit) < times and str(desk.folder) in path and path.endswith(on):
                 hit.append(where)
                 code = getattr(errno, number)
@@ -56,10 +57,11 @@ def inject(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Inject:
     return inject
 
 
-def _path_of(where: object) -> str:
+def _path_of(where: object, folder: int | None) -> str:
+    """Return the path of an open file, or of a name in an open folder."""
     if isinstance(where, int):
         return str(Path(f"/proc/self/fd/{where}").readlink())
-    return str(where)
+    return str(where) if folder is None else f"{_path_of(folder, None)}/{where}"
 
 
 CALLS = {
@@ -85,8 +87,8 @@ def test_a_refusal_is_one_clear_error(desk: Desk, inject: Inject, call: str, num
     desk.target.parent.mkdir()
     if name == "ftruncate":  # a fresh one need not be emptied
         job = desk.job(pinned(LARGE))
-        job.partial.parent.mkdir(parents=True)
-        job.partial.write_bytes(b"of no journal")
+        job.partial.parent.path.mkdir(parents=True)
+        job.partial.path.write_bytes(b"of no journal")
     hit = inject(name, number, on)
     with pytest.raises(StoreError) as caught:
         desk.run(desk.job(pinned(LARGE)))
@@ -108,7 +110,7 @@ def test_a_journal_that_cannot_be_written(
 ) -> None:
     """It is named, and the next run goes on from the line before."""
     desk.server.put(PATH, LARGE)
-    opened, code = Path.open, getattr(errno, number)
+    opened, code = RootedPath.open_file, getattr(errno, number)
 
     class Torn:
         """Writes half of what it is told, and then the disk is full."""
@@ -127,15 +129,15 @@ def test_a_journal_that_cannot_be_written(
             self._file.write(data[: len(data) // 2])
             raise OSError(code, os.strerror(code))
 
-    def refuse(path: Path, mode: str = "r", *args: Any, **named: Any) -> Any:
+    def refuse(path: RootedPath, mode: str) -> Any:
         if path.suffix == ".journal" and mode == "ab":
             if act == "open":
                 raise OSError(code, os.strerror(code))
-            return Torn(opened(path, mode, *args, **named))
-        return opened(path, mode, *args, **named)
+            return Torn(opened(path, mode))
+        return opened(path, mode)
 
     with monkeypatch.context() as faulty:
-        faulty.setattr(Path, "open", refuse)
+        faulty.setattr(RootedPath, "open_file", refuse)
         with pytest.raises(StoreError, match=r"Cannot write .*\.journal"):
             desk.run(desk.job(pinned(LARGE)))
     assert MIB <= vouched(desk) < len(LARGE)

@@ -13,6 +13,7 @@ from downloader.errors import (
     StoreError,
     TransferError,
 )
+from downloader.fs.rooted_path import RootedPath
 from downloader.transfer.fetch import Job
 from tests.servers.exchange import Fault
 from tests.servers.faults import framing, pages, ranges, statuses, timing
@@ -133,7 +134,12 @@ def test_a_full_disk_is_not_a_reason_for_another_place(
 
 def test_no_place_at_all_is_an_error(desk: Desk) -> None:
     """A file nobody serves is named."""
-    job = Job(artifact=pinned(), locations=(), target=desk.target, workspace=desk.workspace)
+    job = Job(
+        artifact=pinned(),
+        locations=(),
+        target=RootedPath.of(desk.target),
+        workspace=RootedPath.of(desk.workspace),
+    )
     with pytest.raises(SourceError, match=r"serves model\.bin"):
         desk.run(job)
 

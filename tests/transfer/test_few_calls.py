@@ -48,8 +48,8 @@ def test_a_partial_of_no_journal_is_emptied(desk: Desk, counted: Counted) -> Non
     """What somebody left under the partial's name is not taken for its start."""
     desk.server.put(PATH, SMALL)
     job = desk.job(pinned(SMALL))
-    job.partial.parent.mkdir(parents=True)
-    job.partial.write_bytes(b"x" * 30_000)
+    job.partial.parent.path.mkdir(parents=True)
+    job.partial.path.write_bytes(b"x" * 30_000)
     desk.run(job)
     assert desk.target.read_bytes() == SMALL
     assert counted["ftruncate"] == 1
@@ -60,8 +60,8 @@ def test_a_journal_of_no_partial_is_removed(desk: Desk) -> None:
     desk.server.put(PATH, SMALL)
     job = desk.job(pinned(SMALL))
     journal = job.partial.with_suffix(".journal")
-    journal.parent.mkdir(parents=True)
-    journal.write_text("of an older run")
+    journal.parent.path.mkdir(parents=True)
+    journal.path.write_text("of an older run")
     desk.run(job)
     assert desk.partials == []
 

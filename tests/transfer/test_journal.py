@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from downloader.fs.rooted_path import RootedPath
 from downloader.transfer.journal import Binding, Journal, dump_head, dump_ranges, load
 from downloader.transfer.ranges import Range, merge
 
@@ -130,19 +131,19 @@ def test_bytes_nothing_vouches_for_are_not_taken_over() -> None:
 def test_a_line_after_a_torn_one_is_read(tmp_path: Path) -> None:
     """What a full disk or a kill tore does not spoil the line that is written next."""
     path = tmp_path / "m.journal"
-    book = Journal(path)
+    book = Journal(RootedPath.of(path))
     book.note(BINDING, [Range(0, 10)])
     with path.open("ab") as file:
         file.write(b"[[0,2")
-    again = Journal(path)
+    again = Journal(RootedPath.of(path))
     assert again.read() == (BINDING, [Range(0, 10)])
     again.note(BINDING, [Range(0, 30)])
-    assert Journal(path).read() == (BINDING, [Range(0, 30)])
+    assert Journal(RootedPath.of(path)).read() == (BINDING, [Range(0, 30)])
 
 
 def test_a_journal_that_is_removed_says_nothing(tmp_path: Path) -> None:
     """Removing it twice is no error."""
-    book = Journal(tmp_path / "m.journal")
+    book = Journal(RootedPath.of(tmp_path / "m.journal"))
     book.note(BINDING, [Range(0, 10)])
     book.remove()
     book.remove()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import Interrupted
+from downloader.fs.rooted_path import RootedPath
 from downloader.transfer import locked_file
 from downloader.transfer import turn as turns
 from downloader.transfer.locked_file import is_same_file, open_locked, wait_until_free
@@ -36,9 +37,9 @@ class Acts(threading.Event):
 
 @contextmanager
 def opened(path: Path, turn: Turn | None = None) -> Iterator[tuple[int, Path]]:
-    descriptor, found = open_locked(path, turn or Turn())
+    descriptor, found = open_locked(RootedPath.of(path), turn or Turn())
     try:
-        yield descriptor, found
+        yield descriptor, found.path
     finally:
         os.close(descriptor)
 
@@ -65,7 +66,7 @@ def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_held_partial_is_waited_for(tmp_path: Path) -> None:
     """The second to open it gets the very same file, once the first one is done with it."""
     path = tmp_path / "m.part"
-    first, _ = open_locked(path, Turn())
+    first, _ = open_locked(RootedPath.of(path), Turn())
     os.write(first, b"data")
     stop = Acts(lambda: os.close(first))
     with opened(path, Turn(stop)) as (second, found):
@@ -78,7 +79,7 @@ def test_the_pauses_grow_to_a_second(tmp_path: Path) -> None:
     """A holder that is soon done is followed at once, a slow one costs a look a second."""
     turn = Turn(stop := Acts())
     for _ in range(20):
-        turn.wait(tmp_path / "m.part")
+        turn.wait(RootedPath.of(tmp_path / "m.part"))
     assert stop.delays[0] == turns.FIRST_DELAY_SECONDS
     assert stop.delays == sorted(stop.delays)
     assert stop.delays[-1] == turns.LONGEST_DELAY_SECONDS == 1.0
@@ -88,7 +89,7 @@ def test_ctrl_c_ends_the_wait(tmp_path: Path) -> None:
     """The wait is under the run's stop event."""
     path = tmp_path / "m.part"
     with opened(path), pytest.raises(Interrupted):
-        open_locked(path, Turn(StopsAtWait()))
+        open_locked(RootedPath.of(path), Turn(StopsAtWait()))
 
 
 def test_what_is_waited_for_is_said_once(tmp_path: Path, clock: list[float]) -> None:
@@ -96,10 +97,10 @@ def test_what_is_waited_for_is_said_once(tmp_path: Path, clock: list[float]) -> 
     said: list[str] = []
     turn = Turn(Acts(), said.append)
     path = tmp_path / "m.part"
-    turn.wait(path)
+    turn.wait(RootedPath.of(path))
     assert said == []
     for _ in range(5):
-        turn.wait(path)
+        turn.wait(RootedPath.of(path))
     assert len(said) == 1
     assert str(path) in said[0]
 
@@ -111,14 +112,14 @@ def test_a_holder_that_does_nothing_is_not_waited_for_ever(
     path = tmp_path / "m.part"
     with opened(path) as (descriptor, _):
         turn = Turn(Acts())
-        turn.wait(path)
+        turn.wait(RootedPath.of(path))
         clock[0] += turns.STILL_SECONDS - 10
         os.write(descriptor, b"a sign of life")
-        assert turn.wait(path)
+        assert turn.wait(RootedPath.of(path))
         clock[0] += turns.STILL_SECONDS - 10
-        assert turn.wait(path)
+        assert turn.wait(RootedPath.of(path))
         clock[0] += 20
-        assert not turn.wait(path)
+        assert not turn.wait(RootedPath.of(path))
         with opened(path, turn) as (_, found):
             assert found != path
 
@@ -201,17 +202,17 @@ def test_nothing_stays_open_when_locking_fails(
     monkeypatch.setattr("downloader.transfer.locked_file.is_same_file", refuse)
     before = lowest_free_descriptor()
     with pytest.raises(OSError, match="Input/output"):
-        open_locked(tmp_path / "m.part", Turn())
+        open_locked(RootedPath.of(tmp_path / "m.part"), Turn())
     assert lowest_free_descriptor() == before
 
 
 def test_a_target_that_is_being_noted_is_waited_for(tmp_path: Path) -> None:
     """The lock goes along with the rename: it is free when the receipt is written."""
     path, target = tmp_path / "m.part", tmp_path / "m"
-    descriptor, _ = open_locked(path, Turn())
+    descriptor, _ = open_locked(RootedPath.of(path), Turn())
     path.rename(target)
     stop = Acts(lambda: os.close(descriptor))
-    wait_until_free(target, Turn(stop))
+    wait_until_free(RootedPath.of(target), Turn(stop))
     assert len(stop.delays) == 1
 
 
@@ -226,7 +227,7 @@ def test_a_target_that_nobody_holds_is_not_waited_for(tmp_path: Path, kind: str)
         "folder": Path.mkdir,
     }
     make[kind](target)
-    wait_until_free(target, Turn(stop := Acts()))
+    wait_until_free(RootedPath.of(target), Turn(stop := Acts()))
     assert stop.delays == []
 
 
@@ -234,8 +235,8 @@ def test_a_file_is_the_same_until_its_name_is_anothers(tmp_path: Path) -> None:
     """The path is compared with what is open, not with what was."""
     path = tmp_path / "m.part"
     with opened(path) as (descriptor, _):
-        assert is_same_file(descriptor, path)
+        assert is_same_file(descriptor, RootedPath.of(path))
         path.rename(tmp_path / "moved")
-        assert not is_same_file(descriptor, path)
+        assert not is_same_file(descriptor, RootedPath.of(path))
         path.write_bytes(b"")
-        assert not is_same_file(descriptor, path)
+        assert not is_same_file(descriptor, RootedPath.of(path))

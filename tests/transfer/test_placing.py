@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from downloader.errors import StoreError
+from downloader.fs import rooted_path
+from downloader.fs.rooted_path import RootedPath
 from downloader.transfer import placing
 from tests.transfer.desk import BODY, OLD, PATH, Desk, pinned, sha256
 
@@ -120,7 +122,7 @@ def test_a_partial_swapped_before_the_rename_is_not_placed(
     """What is hashed is what is renamed: a file of the partial's name is not enough."""
     check = placing.check_target
 
-    def swap(target: Path) -> None:
+    def swap(target: RootedPath) -> None:
         for partial in desk.workspace.glob("partials/*.part"):
             partial.unlink()
             partial.write_bytes(bytes(len(BODY)))
@@ -136,9 +138,10 @@ def test_a_partial_swapped_in_the_last_instant_does_not_stay(
     """Between look and rename nothing can be closed: so it is looked at once more."""
     replace = os.replace
 
-    def swap(source: Path, target: Path, **named: Any) -> None:
-        source.unlink()
-        source.write_bytes(bytes(len(BODY)))
+    def swap(source: str, target: str, **named: Any) -> None:
+        (partial,) = desk.workspace.glob(f"partials/{source}")
+        partial.unlink()
+        partial.write_bytes(bytes(len(BODY)))
         replace(source, target, **named)
 
     monkeypatch.setattr(os, "replace", swap)
@@ -189,7 +192,7 @@ def test_without_folder_descriptors_it_goes_by_path(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Windows has none: files are placed, and another folder is refused, all the same."""
-    monkeypatch.setattr(placing, "HAS_FOLDER_DESCRIPTORS", False)
+    monkeypatch.setattr(rooted_path, "HAS_FOLDER_DESCRIPTORS", False)
     desk.fetch()
     desk.target.write_bytes(OLD)
 

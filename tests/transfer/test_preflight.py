@@ -9,6 +9,7 @@ import pytest
 
 from downloader.artifact import Artifact
 from downloader.errors import NotFound, StoreError
+from downloader.fs.rooted_path import RootedPath
 from downloader.settings import Settings
 from downloader.syncing.syncing import Syncer
 from downloader.transfer import preflight
@@ -204,12 +205,12 @@ def test_a_failed_file_leaves_its_room(desk: Desk, disk: Disk) -> None:
     gone = pinned(path="gone/model.bin")
     with desk.transport() as transport:
         fetcher = Fetcher(transport, desk.settings, desk.waits)
-        fetcher.plan([(desk.workspace, gone)])
+        fetcher.plan([(RootedPath.of(desk.workspace), gone)])
         with pytest.raises(StoreError, match="Not enough room"):
             fetcher.fetch(desk.job())
         with pytest.raises(NotFound):
             fetcher.fetch(desk.job(gone, desk.location("/gone.bin")))
-        fetcher.plan([(desk.workspace, gone)])
+        fetcher.plan([(RootedPath.of(desk.workspace), gone)])
         with pytest.raises(StoreError, match="is a folder"):
             fetcher.fetch(desk.job(gone, target=desk.folder))
         fetcher.fetch(desk.job())

@@ -1,0 +1,177 @@
+"""Whatever a path says, and whatever links lie about: nothing outside the root is reached."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from downloader.errors import StoreError
+from downloader.fs import rooted_path
+from downloader.fs.rooted_path import NEW_FILE, RootedPath, SymlinkLeavesRoot, open_to_read
+
+HOSTILE = [
+    "/etc/passwd",
+    "..",
+    "../x",
+    "a/../../x",
+    "a/..",
+    ".",
+    "a//b",
+    "a/",
+    "/",
+    "a\0b",
+    "a/./b",
+]
+
+CHANGES: dict[str, Callable[[RootedPath], object]] = {
+    "open": lambda path: os.close(path.open(os.O_RDWR | os.O_CREAT)),
+    "new": lambda path: os.close(path.open(NEW_FILE)),
+    "read": RootedPath.read_bytes,
+    "open to read": open_to_read,
+    "write": lambda path: path.open_file("wb").close(),
+    "append": lambda path: path.open_file("ab").close(),
+    "look": RootedPath.lstat,
+    "make the folder": RootedPath.make_folder,
+    "make a new folder": RootedPath.make_new_folder,
+    "remove": RootedPath.remove,
+    "remove the folder": RootedPath.remove_folder,
+    "remove all": lambda path: path.remove_tree(ignore_errors=False),
+    "rename": lambda path: path.move_to(path.with_name("other")),
+    "rename to": lambda path: RootedPath(path.root, "own").move_to(path),
+    "link": lambda path: path.with_name("link").hardlink_to(path),
+    "link to": lambda path: path.with_name("link").hardlink_to(RootedPath(path.root, "own")),
+    "protect": lambda path: path.protect(0o400),
+    "touch": RootedPath.mark_changed,
+    "sync": lambda path: path.parent.sync_folder(),
+    "list": lambda path: path.parent.names(),
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Give a root with a file in it, beside a folder that is nobody's business."""
+    (tmp_path / "elsewhere" / "folder").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "file").write_bytes(b"precious")
+    (tmp_path / "root" / "sub").mkdir(parents=True)
+    (tmp_path / "root" / "own").write_bytes(b"ours")
+    return tmp_path / "root"
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Return everything below a folder: mode, time of change and bytes."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        content = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
+        found[str(path)] = (status.st_mode, status.st_mtime_ns, content)
+    return found
+
+
+@pytest.fixture(params=["by descriptor", "by path"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Go by descriptors of folders, and by paths as on Windows."""
+    if request.param == "by path":
+        monkeypatch.setattr(rooted_path, "HAS_FOLDER_DESCRIPTORS", False)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("path", HOSTILE)
+def test_a_path_that_is_not_below_is_refused(root: Path, path: str) -> None:
+    """Before anything is touched, and with the odd characters escaped."""
+    with pytest.raises(StoreError, match="is not a path below") as caught:
+        RootedPath(root, path)
+    assert "\0" not in str(caught.value)
+    with pytest.raises(StoreError):
+        RootedPath(root) / path
+    with pytest.raises(StoreError):
+        RootedPath(root, "own").with_name(path)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", ["file", "folder", "new"])
+@pytest.mark.usefixtures("way")
+def test_no_symlink_leads_out_of_the_root(root: Path, change: str, name: str) -> None:
+    """Each operation refuses a folder that is a symlink to elsewhere, and changes nothing there."""
+    (root / "out").symlink_to(root.parent / "elsewhere")
+    before = tree(root.parent / "elsewhere")
+    with pytest.raises(SymlinkLeavesRoot, match="leads out of"):
+        CHANGES[change](RootedPath(root, f"out/{name}"))
+    assert tree(root.parent / "elsewhere") == before
+
+
+@pytest.mark.parametrize(
+    "change", ["open", "read", "open to read", "write", "append", "protect", "touch"]
+)
+def test_a_symlink_at_the_name_itself_is_not_followed(root: Path, change: str) -> None:
+    """Its file is neither read nor written, nor is its mode or time changed."""
+    (root / "file").symlink_to(root.parent / "elsewhere" / "file")
+    before = tree(root.parent / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
+        CHANGES[change](RootedPath(root, "file"))
+    assert tree(root.parent / "elsewhere") == before
+
+
+@pytest.mark.usefixtures("way")
+def test_a_symlink_is_what_is_removed_and_renamed(root: Path) -> None:
+    """Not the file or the folder that it leads to."""
+    before = tree(root.parent / "elsewhere")
+    for name, to in (("a", "file"), ("b", "folder"), ("c", "gone")):
+        (root / name).symlink_to(root.parent / "elsewhere" / to)
+        RootedPath(root, name).move_to(RootedPath(root, f"{name}2"))
+        RootedPath(root, f"{name}2").remove()
+        assert not os.path.lexists(root / f"{name}2")
+    assert tree(root.parent / "elsewhere") == before
+
+
+@pytest.mark.usefixtures("way")
+def test_a_tree_is_removed_without_following_its_links(root: Path) -> None:
+    """The links go, what they lead to stays."""
+    (root / "sub" / "link").symlink_to(root.parent / "elsewhere")
+    RootedPath(root, "sub").remove_tree()
+    assert not (root / "sub").exists()
+    assert (root.parent / "elsewhere" / "file").read_bytes() == b"precious"
+
+
+@pytest.mark.usefixtures("way")
+def test_a_symlink_that_stays_in_the_root_is_followed(root: Path) -> None:
+    """By way of several, and to a folder whose own folders are still to be made."""
+    (root / "one").symlink_to("two")
+    (root / "two").symlink_to(root / "sub")
+    path = RootedPath(root, "one/made/file")
+    path.parent.make_folder()
+    with path.open_file("xb") as file:
+        file.write(b"new")
+    assert (root / "sub" / "made" / "file").read_bytes() == b"new"
+
+
+@pytest.mark.usefixtures("way")
+def test_the_root_itself_may_be_a_symlink(root: Path) -> None:
+    """A user's large disk; it may even be made, with the folders above it."""
+    (root.parent / "models").symlink_to(root)
+    RootedPath(root.parent / "models", "sub/own").parent.make_folder()
+    RootedPath(root.parent / "models", "own").move_to(RootedPath(root.parent / "models", "sub/own"))
+    assert (root / "sub" / "own").read_bytes() == b"ours"
+    RootedPath(root.parent / "a" / "b", "c/d").make_folder()
+    assert (root.parent / "a" / "b" / "c" / "d").is_dir()
+
+
+def test_a_folder_swapped_for_a_symlink_meanwhile_is_not_followed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks somebody puts a link there: the open folder is the one that is used."""
+    opened = os.open
+
+    def swap(path: str, *rest: int, dir_fd: int | None = None) -> int:
+        found = opened(path, *rest, dir_fd=dir_fd)
+        if path == "sub":
+            (root / "sub").rename(root / "moved")
+            (root / "sub").symlink_to(root.parent / "elsewhere")
+        return found
+
+    monkeypatch.setattr(os, "open", swap)
+    with RootedPath(root, "sub/file").open_file("wb") as file:
+        file.write(b"new")
+    assert (root / "moved" / "file").read_bytes() == b"new"
+    assert (root.parent / "elsewhere" / "file").read_bytes() == b"precious"
