@@ -19,7 +19,7 @@ class Checkpoint(
 ):
     """Which checkpoint of a fine-tuning job an archive holds."""
 
-    step: int | None = None
+    step: Size | None = None
     """The training step; None is the final model, asked for without naming its step."""
     request: str
     """What the provider is asked for: `merged`, `adapter` or `model_output_path`."""

@@ -12,7 +12,8 @@ from downloader.declared import Declared
 from downloader.disk.private_folder import private_folder
 from downloader.errors import LockError, ModelmakeError
 from downloader.lock import lockfile
-from downloader.lock.follows import check_asked, check_follows
+from downloader.lock.admitting import check_lock
+from downloader.lock.lock_gate import RESTORE_HINT
 from downloader.lock.lockfile import LockedModel, Lockfile
 from downloader.model import Model
 from downloader.settings import Settings
@@ -51,10 +52,11 @@ class Project:
 
     @cached_property
     def lockfile(self) -> Lockfile:
-        """models.lock as it was read; empty when there is none.
+        """models.lock as it was read and checked; empty when there is none.
 
         Raises:
-            LockError: It cannot be used.
+            ManifestError: models.yaml cannot be used.
+            LockError: It cannot be used, or does not follow from models.yaml.
         """
         try:
             text = self.lock_path.read_bytes()
@@ -62,9 +64,11 @@ class Project:
             return lockfile.EMPTY
         except OSError as error:
             raise LockError(
-                f"{self.lock_path} cannot be read: {error.strerror}.", hint=lockfile.RESTORE_HINT
+                f"{self.lock_path} cannot be read: {error.strerror}.", hint=RESTORE_HINT
             ) from None
-        return lockfile.load(text, self.lock_path.name)
+        found = lockfile.load(text, self.lock_path.name)
+        check_lock(self.declared, found)
+        return found
 
     @cached_property
     def declared(self) -> list[Declared]:
@@ -229,22 +233,5 @@ class Project:
         is_stale = self._is_stale(each)
         locked = each.outlined
         if each.is_known and not is_stale:
-            found = self.lockfile.models[each.name]
-            check_locked(each, found)
-            locked = found
+            locked = self.lockfile.models[each.name]
         return Model(declared=each, locked=locked, is_stale=is_stale, folder=self.folder(each.name))
-
-
-def check_locked(each: Declared, found: LockedModel) -> None:
-    """Refuse what a lock says of a model where it does not follow from the entry.
-
-    Raises:
-        LockError: It does not.
-    """
-    if each.outlined:
-        check_follows(each.name, found, each.outlined)
-        return
-    from downloader.sources.registry import asking_source_for  # noqa: PLC0415 - few projects have one
-
-    source = asking_source_for(each.entry)
-    check_asked(each.name, found, source.check(found) if source else "")

@@ -13,11 +13,12 @@ import msgspec
 
 from downloader.artifact import Artifact
 from downloader.errors import LockError
+from downloader.gate import shown
+from downloader.lock import lock_gate
+from downloader.lock.lock_gate import RESTORE_HINT
 
 VERSION = 1
-HEX_DIGITS = b"0123456789abcdef"
 CONFLICT_MARKERS = (b"<<<<<<<", b"=======", b">>>>>>>")
-RESTORE_HINT = "Take it back from version control, or delete it and run `doit lock`."
 Sha256Digest = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
 
 
@@ -73,7 +74,8 @@ def load(text: bytes, name: str = "models.lock") -> Lockfile:
     """Read a lockfile.
 
     Raises:
-        LockError: It is torn, of a newer version, in the middle of a merge, or not a lockfile.
+        LockError: It is torn, of a newer version, in the middle of a merge, not a lockfile, or has
+            a value that may not be used.
     """
     try:
         version = msgspec.json.decode(text, type=_AnyVersion).version
@@ -85,7 +87,7 @@ def load(text: bytes, name: str = "models.lock") -> Lockfile:
         lockfile = msgspec.json.decode(text, type=Lockfile)
     except (ValueError, RecursionError) as error:  # msgspec's own, and what its text made of it
         raise _unreadable(text, name, error) from None
-    _check_digits(lockfile, name)
+    lock_gate.check(lockfile.models, name)
     if dump(lockfile) != text:  # written by hand or merged: only then the slow look for doublets
         _check_no_double_keys(text, name)
     return lockfile
@@ -142,23 +144,13 @@ def _encode(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _check_digits(lockfile: Lockfile, name: str) -> None:
-    files = [each for model in lockfile.models.values() for each in (*model.archives, *model.files)]
-    digests = "".join(f"{each.sha256 or ''}{each.root or ''}{each.md5 or ''}" for each in files)
-    if digests.encode().translate(None, HEX_DIGITS):
-        raise LockError(
-            f"{name} holds a digest that is not written in lower-case hex digits.",
-            hint=RESTORE_HINT,
-        )
-
-
 def _unreadable(text: bytes, name: str, error: Exception) -> LockError:
     if any(line.startswith(CONFLICT_MARKERS) for line in text.splitlines()):
         return LockError(
             f"{name} holds conflict markers of a merge.",
             hint=f"Take either side of it (`git checkout --ours {name}`), then run `doit lock`.",
         )
-    return LockError(f"{name} cannot be read: {error}.", hint=RESTORE_HINT)
+    return LockError(f"{name} cannot be read: {shown(error)}.", hint=RESTORE_HINT)
 
 
 def _check_no_double_keys(text: bytes, name: str) -> None:
@@ -166,7 +158,9 @@ def _check_no_double_keys(text: bytes, name: str) -> None:
         counts = Counter(key for key, _ in found)
         if len(counts) < len(found):
             double = counts.most_common(1)[0][0]
-            raise LockError(f"{name} has the key {double!r} twice in one place.", hint=RESTORE_HINT)
+            raise LockError(
+                f"{name} has the key {shown(repr(double))} twice in one place.", hint=RESTORE_HINT
+            )
         return dict(found)
 
     json.loads(text, object_pairs_hook=pairs)

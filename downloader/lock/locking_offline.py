@@ -11,9 +11,10 @@ from downloader.declared import Declared
 from downloader.disk.durable import write_file
 from downloader.fs.rooted_path import RootedPath
 from downloader.lock import resolve
+from downloader.lock.admitting import check_locked
 from downloader.lock.lockfile import LockedModel, dump
 from downloader.lock.relocking import CURRENT, is_current, relock
-from downloader.project import Project, check_locked
+from downloader.project import Project
 
 
 def take_lock(project: Project, bundle: Bundle) -> list[str]:

@@ -197,7 +197,27 @@ def _with_pin(asked: Artifact, before: Artifact | None) -> Artifact:
         return msgspec.structs.replace(asked, size=size).with_root_of(before)
     if asked.is_pinned or before is None or not _shows_the_same(before, asked):
         return asked
-    return msgspec.structs.replace(before, path=asked.path, into=asked.into)
+    return _as_before(asked, before)
+
+
+def _as_before(asked: Artifact, before: Artifact) -> Artifact:
+    """Return an artifact as asked for now, with what was found out about the same bytes before.
+
+    Field by field: whatever else the lock said of it was not compared with the new entry.
+    """
+    checkpoint = asked.checkpoint
+    if checkpoint and before.checkpoint:
+        came, created = before.checkpoint.came, before.checkpoint.created
+        checkpoint = msgspec.structs.replace(checkpoint, came=came, created=created)
+    return msgspec.structs.replace(
+        asked,
+        size=before.size,
+        sha256=before.sha256,
+        root=before.root,
+        first_use=before.first_use,
+        etag=before.etag,
+        checkpoint=checkpoint,
+    )
 
 
 def _shows_the_same(before: Artifact, found: Artifact) -> bool:

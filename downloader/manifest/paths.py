@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
+from downloader.gate import NAME
 from downloader.manifest.entries import AnyEntry, HttpEntry, HttpFile, TogetherEntry
 from downloader.manifest.wording import Fault, Keys
 from downloader.safe_path import check_path, collision_key, find_collision
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
 ARCHIVE_HINT = "Give one of the two another `to`, or an `archive` name of its own."
 _NAME_HINT = "A name holds letters, digits and . _ + @ - and begins with a letter or digit."
 

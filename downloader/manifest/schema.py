@@ -15,9 +15,9 @@ import msgspec
 
 from downloader.disk.private_folder import PRIVATE_FOLDER
 from downloader.fs.rooted_path import RootedPath
+from downloader.gate import NAME
 from downloader.manifest.entries import AnyEntry, CheckpointRange, Entry, HttpFile
 from downloader.manifest.manifest import VERSION
-from downloader.manifest.paths import NAME
 from downloader.manifest.wording import SOURCES
 
 FILE = f"{PRIVATE_FOLDER}/models.schema.json"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from downloader.artifact import Artifact
 from downloader.errors import BadResponse, DigestMismatch, LockError, SizeMismatch
-from downloader.lock.lockfile import RESTORE_HINT
+from downloader.lock.lock_gate import RESTORE_HINT
 from downloader.transfer.head import Head, is_strong
 from downloader.transfer.partial import Partial
 from downloader.transfer.ranges import Range, merge

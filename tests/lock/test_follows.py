@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from downloader.artifact import Artifact
+from downloader.artifact import Artifact, Checkpoint
 from downloader.errors import LockError
 from downloader.lock.follows import agree
 from downloader.sources.openai_gpt2 import PUBLISHED
@@ -27,24 +27,8 @@ def add_file(model: Locked) -> None:
     model["files"].append({"path": "z.bin", "url": f"{CLOSED}/z.bin"})
 
 
-def add_file_outside(model: Locked) -> None:
-    model["files"].append({"path": "../../z.bin"})
-
-
-def rename_outside(model: Locked) -> None:
-    model["files"][0]["path"] = "../a.bin"
-
-
-def rename_absolute(model: Locked) -> None:
-    model["files"][0]["path"] = "/a.bin"
-
-
 def drop_file(model: Locked) -> None:
     del model["files"][1]
-
-
-def double_file(model: Locked) -> None:
-    model["files"].insert(0, {**model["files"][0], "size": 1})
 
 
 def change(index: int, **fields: object) -> Callable[[Locked], None]:
@@ -63,13 +47,22 @@ def drop_digest(model: Locked) -> None:
     del model["files"][0]["sha256"]
 
 
+def add_archive(model: Locked) -> None:
+    model["archives"] = [{"path": "a.tar.zst"}]
+
+
+def add_archive_of_a_file(model: Locked) -> None:
+    add_archive(model)
+    model["files"][0]["archive"] = "a.tar.zst"
+
+
 TAMPERED: dict[str, tuple[str, Callable[[Locked], None]]] = {
     "a file more": ("m", add_file),
-    "a file more, outside": ("m", add_file_outside),
-    "a file outside": ("m", rename_outside),
-    "an absolute path": ("m", rename_absolute),
     "a file less": ("m", drop_file),
-    "a file twice": ("m", double_file),
+    "an archive": ("m", add_archive),
+    "an archive of published files": ("gpt2", add_archive),
+    "an archive and a file that comes out of it": ("m", add_archive_of_a_file),
+    "a checkpoint": ("m", change(0, checkpoint={"request": "merged"})),
     "another url": ("m", change(1, url="https://evil.example/b.bin")),
     "no url": ("m", drop_url),
     "a url where there is none": ("gpt2", change(0, url="https://evil.example/checkpoint")),
@@ -101,6 +94,48 @@ def test_a_lock_that_was_changed_by_hand_is_refused(
     assert len(caught.value.report().splitlines()) == 2
 
 
+@pytest.mark.parametrize(("name", "tamper"), TAMPERED.values(), ids=list(TAMPERED))
+def test_no_part_of_such_a_lock_can_be_had(
+    tmp_path: Path, name: str, tamper: Callable[[Locked], None]
+) -> None:
+    """Cleaning and pruning ask for no model first: it is the lock itself that is refused."""
+    lock(tmp_path, MODELS)
+    path = tmp_path / "models.lock"
+    data = json.loads(path.read_bytes())
+    tamper(data["models"][name])
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(LockError, match="does not follow"):
+        _ = project(tmp_path).lockfile
+    with pytest.raises(LockError, match="does not follow"):
+        project(tmp_path).artifact("m", "a.bin")
+    with pytest.raises(LockError, match="does not follow"):
+        project(tmp_path).put_locked({})
+
+
+@pytest.mark.parametrize(
+    "extra", [{"archive": "kept.tar"}, {"checkpoint": {"request": "x", "step": 1}}], ids=str
+)
+def test_a_stale_lock_gives_nothing_but_what_is_compared(
+    tmp_path: Path, extra: dict[str, Any]
+) -> None:
+    """A pin whose line says more than the new entry leads to is dropped, not carried over."""
+    lock(tmp_path, MODELS)
+    path = tmp_path / "models.lock"
+    data = json.loads(path.read_bytes())
+    model = data["models"]["m"]
+    model["entry"] = f"sha256:{SHA}"
+    if "archive" in extra:
+        model["archives"] = [{"path": "kept.tar"}]
+    model["files"][1] |= {"sha256": SHA, "size": 4, "first_use": True, **extra}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    lock(tmp_path)
+    after = project(tmp_path).lockfile.models["m"]
+    assert after.archives == ()
+    assert [each.path for each in after.files] == ["a.bin", "b.bin"]
+    assert not any(each.archive or each.into or each.checkpoint for each in after.files)
+    assert after.files[1].sha256 is None
+
+
 def test_a_lock_as_it_was_written_is_taken(tmp_path: Path) -> None:
     """What `lock` wrote follows from models.yaml, also after it was formatted by hand."""
     lock(tmp_path, MODELS)
@@ -114,7 +149,7 @@ def test_a_lock_as_it_was_written_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_lock_says_nothing_of_a_model_whose_source_is_not_there(tmp_path: Path) -> None:
-    """Files that nothing vouches for are not believed, wherever their paths lead."""
+    """Files that nothing vouches for are not believed."""
     entry = {"source": "huggingface", "repo": "owner/name"}
     declared = project(tmp_path, {"bot": entry}).declared[0]
     forged = {
@@ -123,7 +158,7 @@ def test_a_lock_says_nothing_of_a_model_whose_source_is_not_there(tmp_path: Path
             "bot": {
                 "entry": declared.digest,
                 "source": "huggingface",
-                "files": [{"path": "../../evil", "size": 0}],
+                "files": [{"path": "evil", "size": 0}],
             }
         },
     }
@@ -140,6 +175,9 @@ AGREEMENTS = [
     (Artifact(path="f", url=FULL.url, size=5), False),
     (Artifact(path="f", url=FULL.url, size=0), False),
     (Artifact(path="f", url=FULL.url, sha256=SHA[::-1]), False),
+    (Artifact(path="f", url=FULL.url, archive="a"), False),
+    (Artifact(path="f", url=FULL.url, into="d"), False),
+    (Artifact(path="f", url=FULL.url, checkpoint=Checkpoint(request="merged")), False),
 ]
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from downloader.artifact import Artifact
 from downloader.lock.lockfile import LockedModel, Lockfile, dump, load
+from downloader.safe_path import find_collision
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 MD5 = "098f6bcd4621d373cade4e832627b4f6"
@@ -23,27 +24,31 @@ def optional(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.none() | values
 
 
+paths = st.lists(st.text("abé模01", min_size=1), min_size=1, max_size=3).map("/".join)
+names = st.text("abAB01", min_size=1)
+words = st.text(st.characters(categories=["L", "N", "P", "S"], include_characters=" "))
 artifacts = st.builds(
     Artifact,
-    path=st.text(),
-    size=optional(st.integers(0, 2**63 - 1)),
+    path=paths,
+    size=optional(st.integers(0, 2**59)),
     sha256=optional(hex_text(64)),
     first_use=st.booleans(),
     md5=optional(hex_text(32)),
-    etag=optional(st.text()),
-    url=optional(st.text()),
+    etag=optional(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1)),
+    url=optional(words),
 )
 file_lists = st.lists(artifacts, max_size=4, unique_by=lambda each: each.path).map(
     lambda files: tuple(sorted(files, key=lambda each: each.path))
 )
+file_lists = file_lists.filter(lambda files: not find_collision([each.path for each in files]))
 models = st.builds(
     LockedModel,
     entry=hex_text(64).map("sha256:{}".format),
-    source=st.text(),
-    revision=optional(st.text()),
+    source=words,
+    revision=optional(words),
     files=file_lists,
 )
-lockfiles = st.builds(Lockfile, models=st.dictionaries(st.text(), models, max_size=3))
+lockfiles = st.builds(Lockfile, models=st.dictionaries(names, models, max_size=3))
 
 SMALL = Lockfile(
     models={

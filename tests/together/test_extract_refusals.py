@@ -45,8 +45,14 @@ MEMBER = '{"path":"tokenizer.json"'
         ((MEMBER, '{"path":"/etc/evil"'), "not a safe path"),
         ((MEMBER, '{"path":".modelmake/receipts"'), "not a safe path"),
         ((MEMBER, '{"path":"Tokenizer_config.json"'), "would be one place"),
-        (('"archive":"', '"archive":"x'), "not listed"),
+        (('"archive":"', '"archive":"x'), "not in the list of archives"),
         ((', "archives": [', ', "archives": [], "x": ['), "cannot be read"),
+        ((MEMBER, f'{MEMBER},"url":"https://evil.example/x"'), "a field of a file"),
+        ((MEMBER, f'{MEMBER},"md5":"{"0" * 32}"'), "a field of a file"),
+        ((MEMBER, f'{MEMBER},"etag":"x"'), "a field of a file"),
+        ((MEMBER, f'{MEMBER},"into":"x"'), "into is for archives only"),
+        (('"checkpoint":', '"url":"https://evil.example/x","checkpoint":'), "list of archives"),
+        (('"source": "together"', '"source": "http"'), "its source differs"),
     ],
 )
 def test_a_list_of_files_that_was_tampered_with_is_refused(

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from downloader.errors import BadResponse
+from downloader.gate import MOMENT
 
 T = TypeVar("T")
 
@@ -17,7 +18,6 @@ NO_API_HINT = "Try again later; where TOGETHER_BASE_URL is set, look whether it 
 NAME_BYTES = 150
 MOST_CHECKPOINTS = 100_000
 ODD_CHARACTER = re.compile(r"[^a-z0-9_ -]")
-MOMENT = re.compile(r"[0-9TZ:.+ -]{1,40}")
 DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(?=\.|$)")
 
 

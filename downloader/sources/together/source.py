@@ -47,10 +47,13 @@ class Together:
         """See AskingSource."""
         if locked.revision != self._id:
             return "its revision"
-        archives = locked.archives if self._entry.extract else locked.files
-        steps = [each.checkpoint.step for each in archives if each.checkpoint]
-        if bool(locked.archives) != self._entry.extract or not all(map(self._is_meant, archives)):
+        is_packed = not self._entry.extract
+        archives = locked.files if is_packed else locked.archives
+        if bool(locked.archives) == is_packed or not all(map(self._is_meant, archives)):
             return "its list of archives"
+        if not is_packed and not all(map(_is_member, locked.files)):
+            return "a field of a file that came out of an archive"
+        steps = [each.checkpoint.step for each in archives if each.checkpoint]
         return "" if choice.may_mean(self._entry, steps) else "its list of steps"
 
     def locate(self, artifact: Artifact) -> tuple[Location, ...]:
@@ -67,6 +70,7 @@ class Together:
             and found.request in choice.may_request(self._entry)
             and artifact.into == self._into(found)
             and self._entry.archive in (None, artifact.path)
+            and (artifact.url, artifact.archive, artifact.md5) == (None, None, None)
         )
 
     def _location(self, path: str) -> Location:
@@ -169,6 +173,12 @@ class Together:
         step = "" if chosen.step is None else f"-checkpoint-{chosen.step}"
         kind = "" if self._entry.type == "default" else f"-{self._entry.type}"
         return f"{job.file_name}{step}{kind}"
+
+
+def _is_member(file: Artifact) -> bool:
+    """Whether a file says what one that came out of an archive does, and no more."""
+    fields = file.url, file.checkpoint, file.into, file.md5, file.etag
+    return file.archive is not None and file.is_pinned and fields == (None,) * len(fields)
 
 
 def _not_done(job: Job) -> SourceError:
