@@ -1,23 +1,27 @@
 """models.yaml with all that follows from it alone, kept compiled between runs.
 
 Reading YAML takes longer than everything else in a run with nothing to do: so what it means is
-kept as `.modelmake/manifest.json`, bound to the digest of its text and to this program. It is a
-cache: it may be deleted at any time, and is written only where that is possible.
+kept as `.modelmake/manifest.json`, bound to the digest of its text, to this program, and to the
+very file: its number on the disk and when it was changed last. No archive or repository can carry
+that, so a compiled form that came with one is not believed. It is a cache: it may be deleted at any
+time, and is written only where that is possible.
 """
 
 import contextlib
 import hashlib
+import os
 from pathlib import Path
 
 import msgspec
 
+from downloader import gate
 from downloader.errors import ManifestError, SourceError, StoreError
 from downloader.fs.rooted_path import RootedPath
 from downloader.lock.lockfile import LockedModel
 from downloader.manifest.entries import AnyEntry
 from downloader.version import __version__
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,18 +65,28 @@ def load(manifest: Path, cache: RootedPath) -> list[Declared]:
         ManifestError: It is missing or says something it may not.
     """
     try:
-        text = manifest.read_bytes()
+        with manifest.open("rb") as file:
+            status, text = os.fstat(file.fileno()), file.read()
     except OSError as error:
         raise ManifestError(
             f"{manifest} cannot be read: {error.strerror}.",
             hint="Write a models.yaml beside dodo.py, or name another with MODELMAKE_MANIFEST.",
         ) from None
-    binding = _binding(text)
-    return _cached(cache, binding) or _compiled(text, manifest.name, binding, cache)
+    binding = _binding(text, status)
+    if (found := _cached(cache, binding)) is not None:
+        return found
+    from downloader.disk.durable import write_file  # noqa: PLC0415
+
+    _give_schema(text, cache.parent)
+    models = compiled(text, manifest.name)
+    with contextlib.suppress(StoreError):
+        write_file(cache, msgspec.json.encode(_Compiled(binding=binding, models=models)))
+    return models
 
 
-def _binding(text: bytes) -> str:
-    return f"{FORMAT} {__version__} {hashlib.sha256(text).hexdigest()}"
+def _binding(text: bytes, status: os.stat_result) -> str:
+    file = f"{status.st_dev} {status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns}"
+    return f"{FORMAT} {__version__} {hashlib.sha256(text).hexdigest()} {file}"
 
 
 def _cached(cache: RootedPath, binding: str) -> list[Declared] | None:
@@ -80,18 +94,35 @@ def _cached(cache: RootedPath, binding: str) -> list[Declared] | None:
         found = msgspec.json.decode(cache.read_bytes(), type=_Compiled)
     except (OSError, ValueError, RecursionError):  # gone, torn, or not even text
         return None
-    return found.models if found.binding == binding else None
+    is_meant = found.binding == binding and _may_be_used(found.models)
+    return found.models if is_meant else None
 
 
-def _compiled(text: bytes, name: str, binding: str, cache: RootedPath) -> list[Declared]:
-    from downloader.disk.durable import write_file  # noqa: PLC0415
+def _may_be_used(models: list[Declared]) -> bool:
+    """Whether names, paths and digests are such as a manifest that was just compiled has."""
+    outlined = [each.outlined for each in models if each.outlined]
+    files = [file for each in outlined for file in (*each.archives, *each.files)]
+    return (
+        all(gate.is_name(each.name) for each in models)
+        and gate.are_safe([*(each.folder for each in models), *[file.path for file in files]])
+        and gate.is_hex("".join([file.sha256 or "" for file in files]))
+    )
+
+
+def compiled(text: bytes, name: str) -> list[Declared]:
+    """Return what a manifest's text means; nothing is read or written.
+
+    Args:
+        text: Of models.yaml.
+        name: What it is called in messages.
+
+    Raises:
+        ManifestError: It says something it may not.
+    """
     from downloader.manifest import manifest  # noqa: PLC0415 - only a changed manifest is parsed
 
-    _give_schema(text, cache.parent)
     models = [_declared(key, entry) for key, entry in manifest.load(text, name).models.items()]
     _check_targets(models, name)
-    with contextlib.suppress(StoreError):
-        write_file(cache, msgspec.json.encode(_Compiled(binding=binding, models=models)))
     return models
 
 

@@ -1,5 +1,6 @@
 """models.yaml compiled: read once, believed only while its text is the same."""
 
+import shutil
 import stat
 import subprocess
 import sys
@@ -167,3 +168,49 @@ def test_two_models_in_one_folder_may_lie_side_by_side(tmp_path: Path) -> None:
         },
     )
     assert [each.folder for each in compiled(tmp_path)] == ["both", "both"]
+
+
+def forged(folder: Path) -> Path:
+    """Compile a manifest, and return a folder with the same files, as a clone of it would have."""
+    declare(folder, {"m": http(f"{CLOSED}/a.bin")})
+    compiled(folder)
+    cache = folder / ".modelmake" / "manifest.json"
+    cache.write_bytes(cache.read_bytes().replace(b'"a.bin"', b'"evil"'))
+    clone = folder / "clone"
+    (clone / ".modelmake").mkdir(parents=True)
+    shutil.copy2(cache, clone / ".modelmake")
+    shutil.copy2(folder / "models.yaml", clone)
+    return clone
+
+
+def test_a_cache_that_came_with_a_repository_is_not_believed(
+    tmp_path: Path, parsed: list[str]
+) -> None:
+    """It is made anew where models.yaml is another file, whatever its text and its time."""
+    clone = forged(tmp_path)
+    for _ in range(2):
+        (model,) = compiled(clone)
+        assert model.outlined
+        assert [each.path for each in model.outlined.files] == ["a.bin"]
+    assert parsed == ["models.yaml", "models.yaml"], "a copied project compiles once"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"folder":"models/m"', b'"folder":"../../m"'),
+        (b'"folder":"models/m"', b'"folder":"/etc"'),
+        (b'"path":"a.bin"', b'"path":"/etc/passwd"'),
+        (b'"path":"a.bin"', b'"path":"../a.bin"'),
+        (b'"name":"m"', b'"name":"../m"'),
+    ],
+)
+def test_unsafe_paths_in_the_cache_are_not_believed(tmp_path: Path, old: bytes, new: bytes) -> None:
+    """Also where the file is the very same: then the manifest is read."""
+    declare(tmp_path, {"m": http({"url": f"{CLOSED}/x", "path": "a.bin"})})
+    first = compiled(tmp_path)
+    cache = tmp_path / ".modelmake" / "manifest.json"
+    text = cache.read_bytes()
+    assert old in text
+    cache.write_bytes(text.replace(old, new))
+    assert compiled(tmp_path) == first
