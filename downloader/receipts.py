@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from downloader import gate
 from downloader.disk import appending
 from downloader.disk.durable import naming, write_file
 from downloader.disk.private_folder import private_folder
@@ -43,8 +44,15 @@ _decoder = msgspec.json.Decoder(Receipt)
 
 def load(folder: Path) -> dict[str, Receipt]:
     """Return the receipts of a model's folder by path; none when there are none."""
-    found = appending.read(private_folder(folder) / FILE_NAME, _decoder)
-    return {receipt.path: receipt for receipt in found}
+    found = list(appending.read(private_folder(folder) / FILE_NAME, _decoder))
+    are_ours = gate.are_digests([each.sha256 for each in found]) and gate.are_safe(
+        [each.path for each in found]
+    )
+    return {each.path: each for each in found if are_ours or _may_be_ours(each)}
+
+
+def _may_be_ours(receipt: Receipt) -> bool:
+    return gate.is_digest(receipt.sha256) and gate.is_safe(receipt.path)
 
 
 def append(folder: Path, path: str, sha256: str, *, asked: str | None = None) -> Receipt:

@@ -1,5 +1,6 @@
 """Receipts: what is known of targets, and how little it takes to lose none of it."""
 
+import json
 import os
 import threading
 import time
@@ -191,3 +192,30 @@ def test_a_file_in_the_way_is_a_store_error(tmp_path: Path) -> None:
     put(tmp_path, ".modelmake")
     with pytest.raises(StoreError, match=r"\.modelmake"):
         receipts.append(tmp_path, "file", SHA)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"path": "/etc/passwd"},
+        {"path": "../../dodo.py"},
+        {"path": ".modelmake/receipts"},
+        {"path": "a\0b"},
+        {"path": "\x1b[2Jx"},
+        {"sha256": "../../../x"},
+        {"sha256": SHA.upper()},
+        {"sha256": ""},
+    ],
+    ids=str,
+)
+def test_a_line_that_we_cannot_have_written_is_passed_over(
+    tmp_path: Path, fields: dict[str, str]
+) -> None:
+    """Its path would be looked at, and its digest would name a file of the store."""
+    put(tmp_path, "file")
+    receipts.append(tmp_path, "file", SHA)
+    line = {"path": "file", "size": 5, "mtime_ns": 1, "sha256": SHA, "verified": 1, **fields}
+    with lines(tmp_path).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    assert {path: each.sha256 for path, each in receipts.load(tmp_path).items()} == {"file": SHA}
+    assert receipts.load(tmp_path)["file"].mtime_ns != 1

@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from downloader.errors import BadResponse
+from downloader.gate import is_etag
 from downloader.transfer.ranges import Range, parse_content_range
 
 HeaderValues = Callable[[str], Sequence[str]]
@@ -77,8 +78,12 @@ class Head:
 
     @property
     def etag(self) -> str | None:
-        """The validator exactly as received: real Azure leaves out the quotes."""
-        return self.first("ETag") or None
+        """The validator exactly as received: real Azure leaves out the quotes.
+
+        None where it holds a control character: it could not be sent back.
+        """
+        found = self.first("ETag")
+        return found if is_etag(found) else None
 
     @property
     def content_range(self) -> tuple[Range, int | None]:

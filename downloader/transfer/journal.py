@@ -17,7 +17,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from downloader.artifact import Artifact, Location
+from downloader import gate
+from downloader.artifact import Artifact, Location, Size
 from downloader.disk.durable import naming, write_file
 from downloader.fs.rooted_path import RootedPath
 from downloader.transfer.ranges import Range, merge
@@ -32,7 +33,7 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     """The artifact's path."""
     place: str
     """SHA-256 of the canonical URL: it may hold a query that must not be written down."""
-    size: int | None
+    size: Size | None
     sha256: str | None
     validator: str | None
     """The server's strong ETag, exactly as received."""
@@ -188,9 +189,19 @@ def load(text: bytes) -> tuple[Binding, list[Range]] | None:
         parsed = msgspec.json.decode(head, type=_Head)
     except msgspec.DecodeError:
         return None
-    if parsed.version != VERSION or not lines:
+    if parsed.version != VERSION or not lines or not _may_be_ours(parsed.binding):
         return None
     return parsed.binding, _last_ranges(lines[:-1])  # what follows the last line end is torn
+
+
+def _may_be_ours(binding: Binding) -> bool:
+    """Whether a binding is one that we may have written: its validator goes into a header."""
+    return (
+        gate.is_safe(binding.path)
+        and gate.is_digest(binding.place)
+        and (binding.sha256 is None or gate.is_digest(binding.sha256))
+        and (binding.validator is None or gate.is_etag(binding.validator))
+    )
 
 
 def vouched(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,10 +12,18 @@ from downloader.fs.rooted_path import RootedPath
 from downloader.transfer.journal import Binding, Journal, dump_head, dump_ranges, load
 from downloader.transfer.ranges import Range, merge
 
-TEXT = st.text(max_size=20)
+PLACE, DIGEST = "12" * 32, "ab" * 32
+PATHS = st.lists(st.text("abé模01", min_size=1), min_size=1, max_size=3).map("/".join)
+DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
+VALIDATORS = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=20)
 SIZES = st.none() | st.integers(0, 2**53)
 BINDINGS = st.builds(
-    Binding, path=TEXT, place=TEXT, size=SIZES, sha256=st.none() | TEXT, validator=st.none() | TEXT
+    Binding,
+    path=PATHS,
+    place=DIGESTS,
+    size=SIZES,
+    sha256=st.none() | DIGESTS,
+    validator=st.none() | VALIDATORS,
 )
 RANGES = st.lists(
     st.builds(
@@ -23,7 +32,7 @@ RANGES = st.lists(
     max_size=4,
 ).map(merge)
 HISTORIES = st.lists(RANGES, max_size=5)
-BINDING = Binding(path="m.bin", place="p", size=9, sha256="d", validator='"v"')
+BINDING = Binding(path="m.bin", place=PLACE, size=9, sha256=DIGEST, validator='"v"')
 
 
 def written(binding: Binding, history: list[list[Range]]) -> bytes:
@@ -99,7 +108,7 @@ def test_an_impossible_line_ends_belief_in_it(line: bytes) -> None:
 
 
 def other(**changes: str | int | None) -> Binding:
-    fields = {"path": "m.bin", "place": "p", "size": 9, "sha256": "d", "validator": None}
+    fields = {"path": "m.bin", "place": PLACE, "size": 9, "sha256": DIGEST, "validator": None}
     return Binding(**{**fields, **changes})  # type: ignore[arg-type]
 
 
@@ -109,9 +118,9 @@ def other(**changes: str | int | None) -> Binding:
         (other(), True),
         (other(size=None), True),
         (other(path="n.bin"), False),
-        (other(place="q"), False),
+        (other(place=DIGEST), False),
         (other(size=10), False),
-        (other(sha256="e"), False),
+        (other(sha256=PLACE), False),
         (other(sha256=None), False),
     ],
 )
@@ -148,3 +157,25 @@ def test_a_journal_that_is_removed_says_nothing(tmp_path: Path) -> None:
     book.remove()
     book.remove()
     assert book.read() is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path": "../m.bin"},
+        {"path": "/m.bin"},
+        {"place": "../" * 22},
+        {"sha256": "/etc/passwd"},
+        {"sha256": "AB" * 32},
+        {"size": -1},
+        {"size": 2**63},
+        {"validator": '"v"\r\nX-Evil: 1'},
+        {"validator": ""},
+        {"validator": '"\u2028"'},
+    ],
+    ids=str,
+)
+def test_a_binding_that_we_cannot_have_written_is_no_journal(changes: dict[str, Any]) -> None:
+    """Its validator would go into a header, and its size would bound what is written."""
+    assert load(written(BINDING, [[Range(0, 4)]])) is not None
+    assert load(written(other(**changes), [[Range(0, 4)]])) is None
