@@ -95,7 +95,10 @@ def test_a_folder_that_two_projects_share_keeps_what_either_names(tmp_path: Path
     (tmp_path / "alias").symlink_to(shared)
     for number, (digest, at) in enumerate(((NAMED, shared), (OTHER, tmp_path / "alias"))):
         locking(tmp_path / f"{number}", digest)
-        remembered(tmp_path / "store", tmp_path / f"{number}", at)
+        folder = tmp_path / f"{number}" / "models" / "m"
+        folder.parent.mkdir()
+        folder.symlink_to(at)
+        remembered(tmp_path / "store", tmp_path / f"{number}")
 
     assert paths(pruner(tmp_path).find(), PARTIAL) == {nobodys}
     (tmp_path / "1" / "models.lock").write_text("<<<<<<<")

@@ -165,7 +165,8 @@ def test_archives_of_entries_that_are_no_more_go(tmp_path: Path) -> None:
 
 def test_leftovers_of_the_store_go(tmp_path: Path) -> None:
     """Half blobs, half notes, notes of claims whose file nobody writes; never anything else."""
-    growing = put(tmp_path / "grows.part")
+    growing = put(tmp_path / "m" / ".modelmake" / "partials" / "grows.part")
+    other = put(tmp_path / "other")
     shard = tmp_path / "store" / "sha256" / "ab"
     stay = [
         put(shard / ("ab" * 32), 99),
@@ -181,9 +182,10 @@ def test_leftovers_of_the_store_go(tmp_path: Path) -> None:
         put(tmp_path / "store" / "projects" / ".x.json.0123abcd.new", 1),
         put(tmp_path / "store" / "growing" / "3", 1, b"/nowhere"),
         put(tmp_path / "store" / "growing" / "4", 1, b"\0\xff"),
+        put(tmp_path / "store" / "growing" / "5", 1, os.fsencode(other)),
         put(tmp_path / "store" / "quarantine" / "old", 8),
     ]
-    with locked(growing):
+    with locked(growing), locked(other):
         waste = list(of_store(tmp_path / "store", WEEK))
 
     assert {each.path.path for each in waste} == {*go}

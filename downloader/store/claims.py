@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from downloader import gate
 from downloader.disk.durable import make_folder, naming
+from downloader.disk.private_folder import PRIVATE_FOLDER
 from downloader.errors import StoreError
 from downloader.fs.rooted_path import BINARY, NO_FOLLOW, RootedPath
 from downloader.transfer import turn as turns
-from downloader.transfer.locked_file import HELD
+from downloader.transfer.locked_file import HELD, PARTIALS
 
 FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
 DIGITS = 15
@@ -153,9 +155,11 @@ def noted_path(note: bytes) -> RootedPath | None:
 
     It may be looked at, and be tried for a lock, and no more.
     """
-    path = Path(os.fsdecode(note.replace(b"\0", b"")))
+    name = os.fsdecode(note)
+    path = Path(name)
+    is_partial = path.suffix == ".part" and path.parent.parts[-2:] == (PRIVATE_FOLDER, PARTIALS)
     try:
-        return RootedPath.of(path) if path.is_absolute() and path.name else None
+        return RootedPath.of(path) if is_partial and gate.is_absolute(name) else None
     except StoreError:
         return None
 
@@ -176,7 +180,7 @@ def _claims_of(folder: RootedPath) -> _Ours:
 def _write(note: RootedPath, partial: RootedPath) -> None:
     make_folder(note.parent)
     with naming(note, "write"), note.open_file("wb") as file:
-        file.write(os.fsencode(partial))
+        file.write(os.fsencode(partial.parent.path.resolve() / partial.name))
 
 
 def _remove(note: RootedPath) -> None:

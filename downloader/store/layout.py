@@ -6,7 +6,6 @@ The root itself may be a symlink, as users make one to a larger disk.
 import contextlib
 import functools
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from downloader.disk.durable import make_folder, naming, write_file
 from downloader.disk.quarantine import FOLDER as QUARANTINE
 from downloader.errors import StoreError
 from downloader.fs.rooted_path import RootedPath
+from downloader.gate import is_digest, shown
 
 BLOBS = "sha256"
 LAYERS = "pieces"
 OWN = (BLOBS, QUARANTINE, LAYERS, "records", "growing", "projects")
 """What is read and written without a further look."""
-DIGEST = re.compile("[0-9a-f]{64}")
 FORMAT = b"1\n"
 CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n"
 """What tells backups to leave a folder out (bford.info/cachedir)."""
@@ -50,7 +49,7 @@ class Layout:
             self.check_own(self.root / name)
 
     def _blob(self, sha256: str) -> RootedPath:
-        return self.root / f"{BLOBS}/{sha256[:2]}/{sha256}"
+        return self.root / f"{BLOBS}/{sha256[:2]}/{_checked(sha256)}"
 
     def make_room(self, folder: RootedPath) -> None:
         """Make a folder for blobs, and with the first one the store.
@@ -92,13 +91,13 @@ class Layout:
         with naming(self.root, "list"):
             for shard in _folders(self.root / BLOBS):
                 for each in os.scandir(shard):
-                    is_blob = DIGEST.fullmatch(each.name) and each.name[:2] == shard.name
+                    is_blob = is_digest(each.name) and each.name[:2] == shard.name
                     if is_blob and each.is_file(follow_symlinks=False):
                         yield each.name
 
     def layer(self, root: str) -> RootedPath:
         """Return where the piece layer of a root is, if it is there."""
-        return self.root / f"{LAYERS}/{root}"
+        return self.root / f"{LAYERS}/{_checked(root)}"
 
     def roots(self) -> Iterator[str]:
         """Yield the roots of all layers; what is none of ours is passed over.
@@ -108,7 +107,7 @@ class Layout:
         """
         with naming(self.root, "list"), contextlib.suppress(FileNotFoundError):
             for each in os.scandir(self.root / LAYERS):
-                if DIGEST.fullmatch(each.name) and each.is_file(follow_symlinks=False):
+                if is_digest(each.name) and each.is_file(follow_symlinks=False):
                     yield each.name
 
     def _check_format(self) -> None:
@@ -122,7 +121,20 @@ class Layout:
             raise StoreError(f"{self.root} was made by a newer modelmake; update this one.")
 
 
-def _folders(parent: RootedPath) -> Iterator[Path]:
+def _checked(digest: str) -> str:
+    """Return a digest that may be a file's name.
+
+    Raises:
+        StoreError: It is none.
+    """
+    if not is_digest(digest):
+        raise StoreError(
+            f"{shown(repr(digest))} is no SHA-256: nothing in the store has that name."
+        )
+    return digest
+
+
+def _folders(parent: Path) -> Iterator[Path]:
     """Yield the folders in a folder, and no symlink to one."""
     with contextlib.suppress(FileNotFoundError):
         if not os.path.islink(parent):  # noqa: PTH114 - as above

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from downloader import gate
 from downloader.disk.durable import naming, write_file
 from downloader.errors import StoreError
 from downloader.fs.rooted_path import RootedPath
@@ -162,9 +163,29 @@ def _read(file: RootedPath) -> Known:
     with naming(file, "read"):
         content = file.read_bytes()
     try:
-        return msgspec.json.decode(content, type=Known)
+        found = msgspec.json.decode(content, type=Known)
     except (ValueError, RecursionError):
+        found = None
+    if found is None or not _may_be_ours(found):
         raise StoreError(
             f"{file} cannot be read, so nobody can tell which bytes its project needs.",
             hint="Remove that file, and run `doit` in the project it was of.",
-        ) from None
+        )
+    return found
+
+
+def _may_be_ours(found: Known) -> bool:
+    """Whether a note is one that we may have written: files are removed below its folders."""
+    manifest = Path(found.manifest)
+    return (
+        gate.is_absolute(found.lock)
+        and gate.is_absolute(found.manifest)
+        and found.lock == str(manifest.with_suffix(".lock"))
+        and all(gate.is_name(each) for each in found.folders)
+        and all(
+            gate.is_below(each, manifest.parent)
+            for each in (*found.folders.values(), *found.former)
+        )
+        and (not found.mount or gate.is_absolute(found.mount))
+        and gate.is_clean(found.machine)
+    )

@@ -11,6 +11,7 @@ import threading
 
 import msgspec
 
+from downloader import gate
 from downloader.disk import appending
 from downloader.disk.durable import write_file
 from downloader.errors import StoreError
@@ -91,7 +92,11 @@ class Records:
         whole = text[: text.rfind(b"\n") + 1]
         self._read_bytes += len(whole)
         self._lines += whole.count(b"\n")
-        self._known.update({each.sha256: each for each in appending.decoded(whole, _decoder)})
+        found = list(appending.decoded(whole, _decoder))
+        are_ours = gate.are_digests([each.sha256 for each in found])
+        self._known.update(
+            {each.sha256: each for each in found if are_ours or gate.is_digest(each.sha256)}
+        )
 
     def _rewrite(self) -> None:
         with appending.writing:

@@ -244,8 +244,6 @@ class Sharing:
 def known_as(project: Project) -> Known:
     """Return a project as it is noted in a store."""
     root = project.root.absolute()
-    return known(
-        project.lock_path.absolute(),
-        project.manifest_path.absolute(),
-        {each.name: str(root / each.folder) for each in project.declared},
-    )
+    root = root.resolve() if ".." in root.parts else root
+    folders = {each.name: str(root / each.folder) for each in project.declared}
+    return known(root / project.lock_path.name, root / project.manifest_path.name, folders)

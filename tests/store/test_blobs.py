@@ -131,3 +131,17 @@ def test_the_store_is_where_the_variable_says(
         "~/mine": home / "mine",
         "": home / ".cache" / "modelmake",
     }
+
+
+@pytest.mark.parametrize("name", ["", "../" * 21 + "x", DIGEST.upper(), DIGEST[:-1], "/etc/passwd"])
+def test_what_is_no_digest_names_no_file(root: Path, file: Path, name: str) -> None:
+    """Whoever asks: the store itself makes no path of it."""
+    store = Store(root)
+    for ask in (store.path, store.layer_path, store.has, store.find, store.remove):
+        with pytest.raises(StoreError, match="is no SHA-256"):
+            ask(name)
+    with pytest.raises(StoreError, match="is no SHA-256"):
+        store.keep(RootedPath.of(file), name, "hardlink")
+    with pytest.raises(StoreError, match="is no SHA-256"):
+        store.put_layer(name, b"x")
+    assert not root.exists()

@@ -15,7 +15,7 @@ import pytest
 from downloader.errors import Interrupted
 from downloader.fs.rooted_path import RootedPath
 from downloader.store import claims
-from downloader.store.claims import NOTED_BYTES, Claims
+from downloader.store.claims import NOTED_BYTES, Claims, noted_path
 from downloader.transfer import turn as turns
 from tests.e2e.watching import wait_until
 
@@ -121,7 +121,8 @@ def test_a_long_wait_is_told(
     """One line names the file that grows, or where it is small what is locked."""
     monkeypatch.setattr(turns, "QUIET_SECONDS", 0.0)
     said = list[str]()
-    with held(tmp_path, tmp_path / "growing.part") as process, ThreadPoolExecutor(1) as pool:
+    partial = tmp_path / ".modelmake" / "partials" / "growing.part"
+    with held(tmp_path, partial) as process, ThreadPoolExecutor(1) as pool:
         if not is_large:
             (tmp_path / "growing" / DIGEST).unlink()
         waiting = pool.submit(claimed, tmp_path, None, said)
@@ -130,7 +131,27 @@ def test_a_long_wait_is_told(
         waiting.result()
 
     assert len(said) == 1
-    assert str(tmp_path / ("growing.part" if is_large else "claims")) in said[0]
+    assert str(partial if is_large else tmp_path / "claims") in said[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"/etc/passwd",
+        b".modelmake/partials/a.part",
+        b"/m/.modelmake/partials/a.journal",
+        b"/m/.modelmake/partials/../../x.part",
+        b"/m/../.modelmake/partials/a.part",
+        b"/m/.modelmake/partials/\x1b[2Ja.part",
+        b"/m/.modelmake/partials/a\0.part",
+        b"/m/.modelmake/partials/\xff.part",
+    ],
+)
+def test_a_note_that_names_no_partial_is_not_believed(text: bytes) -> None:
+    """What it names would be opened, locked and shown."""
+    assert noted_path(text) is None
+    assert str(noted_path(b"/m/.modelmake/partials/a.part")) == "/m/.modelmake/partials/a.part"
 
 
 def test_a_long_wait_for_a_thread_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The projects whose locks name blobs: remembered, gone, or out of sight."""
 
+import json
 import os
 from pathlib import Path
 
@@ -144,3 +145,38 @@ def test_targets_are_those_of_the_digest(project: Known) -> None:
     Path(project.lock).write_text("<<<<<<<")
     with pytest.raises(LockError):
         list(project.targets(digest))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lock": "models.lock", "manifest": "models.yaml"},
+        {"lock": "/elsewhere/models.lock"},
+        {"lock": "/etc/shadow"},
+        {"manifest": "/p/../etc/models.yaml", "lock": "/p/../etc/models.lock"},
+        {"folders": {"m": "/elsewhere"}},
+        {"folders": {"m": "models/m"}},
+        {"folders": {"m": "{p}"}},
+        {"folders": {"m": "{p}/../other"}},
+        {"folders": {"m": "{p}/a\0b"}},
+        {"folders": {"../m": "{p}/models/m"}},
+        {"former": ["/elsewhere"]},
+        {"former": ["{p}/.."]},
+        {"mount": "../.."},
+        {"machine": "\x1b[2J"},
+    ],
+    ids=str,
+)
+def test_a_note_that_we_cannot_have_written_is_told_and_not_followed(
+    project: Known, projects: Projects, changes: dict[str, object]
+) -> None:
+    """Prune removes files below its folders: so they are those of the project, or none are."""
+    projects.remember(project)
+    file = projects.file(project)
+    folder = str(Path(project.lock).parent)
+    forged = json.loads(json.dumps(changes).replace("{p}", folder))
+    file.path.write_text(json.dumps({**json.loads(file.read_bytes()), **forged}))
+
+    found, (error,) = projects.look()
+    assert found == []
+    assert str(file) in str(error)

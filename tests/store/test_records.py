@@ -140,3 +140,17 @@ def test_a_real_file_is_seen_through(tmp_path: Path) -> None:
 
     assert blob.stat().st_mtime_ns == before.st_mtime_ns
     assert not own.vouches(DIGEST, blob.stat())
+
+
+def test_a_line_that_we_cannot_have_written_is_passed_over(tmp_path: Path) -> None:
+    """What it calls a digest would be written back, and could be taken for a file's name."""
+    file = tmp_path / "records"
+    status = tmp_path.stat()
+    Records(RootedPath.of(file)).note("ab" * 32, status)
+    line = file.read_bytes()
+    file.write_bytes(line.replace(b"ab" * 32, b"../x") + line)
+    records = Records(RootedPath.of(file))
+    assert records.vouches("ab" * 32, status)
+    assert not records.vouches("../x", status)
+    records.keep_only({"ab" * 32, "../x"})
+    assert file.read_bytes() == line
