@@ -5,13 +5,15 @@ What is locked here already stays as it is.
 
 from collections.abc import Iterator, Mapping
 
+from downloader import declared, gate
 from downloader.bundling import bundles
-from downloader.bundling.bundles import Bundle
+from downloader.bundling.bundles import AGAIN, Bundle
 from downloader.declared import Declared
-from downloader.disk.durable import write_file
+from downloader.disk.durable import naming, write_file
+from downloader.errors import BadArchive, ManifestError
 from downloader.fs.rooted_path import RootedPath
-from downloader.lock import resolve
-from downloader.lock.admitting import check_locked
+from downloader.lock import lockfile, resolve
+from downloader.lock.admitting import check_lock, check_locked
 from downloader.lock.lockfile import LockedModel, dump
 from downloader.lock.relocking import CURRENT, is_current, relock
 from downloader.project import Project
@@ -21,7 +23,8 @@ def take_lock(project: Project, bundle: Bundle) -> list[str]:
     """Take what the project lacks of a bundle's manifest and lock.
 
     Both where it has no models.yaml; else what is locked in the bundle for the very entries that
-    are not locked here. What is locked here already stays as it is.
+    are not locked here. What is locked here already stays as it is. The whole bundle is checked
+    before anything is written.
 
     Returns:
         What was done, a line each.
@@ -29,17 +32,39 @@ def take_lock(project: Project, bundle: Bundle) -> list[str]:
     Raises:
         ModelmakeError: What the bundle has cannot be used, or models.lock may not be written.
     """
+    meant = _check_bundle(bundle)
     if not project.manifest_path.exists():
-        from downloader.manifest import manifest  # noqa: PLC0415 - refuses it before it is written
-
-        manifest.load(bundle.manifest, f"{bundles.MANIFEST} of the bundle")
-        if not project.lock_path.exists():
+        if project.lock_path.exists():
+            with naming(project.lock_path, "read"):
+                text = project.lock_path.read_bytes()
+            check_lock(meant, lockfile.load(text, project.lock_path.name))
+        else:
             write_file(RootedPath.of(project.lock_path), dump(bundle.lock))
         write_file(RootedPath.of(project.manifest_path), bundle.manifest)
         return [f"{project.manifest_path.name} and {project.lock_path.name} are the bundle's"]
     models = bundle.lock.models
     taken = {each.name: models[each.name] for each in _stale(project) if _has(models, each)}
     return _relock(project, taken)
+
+
+def _check_bundle(bundle: Bundle) -> list[Declared]:
+    """Return the models of a bundle's manifest, once all that it says of itself fits together.
+
+    Raises:
+        LockError: Its models.lock does not follow from its models.yaml.
+        BadArchive: Its models.yaml says something it may not, or it names a model that is not in
+            its models.lock.
+    """
+    try:
+        meant = declared.compiled(bundle.manifest, f"{bundles.MANIFEST} of the bundle")
+    except ManifestError as error:  # no mistake of who runs this here
+        raise BadArchive(str(error), hint=error.hint) from None
+    check_lock(meant, bundle.lock)
+    for name in bundle.models:
+        if name not in bundle.lock.models:
+            what = f"its {bundles.MARK} names {gate.shown(name)}, which its models.lock does not"
+            raise BadArchive(f"The bundle cannot be used: {what}.", hint=AGAIN)
+    return meant
 
 
 def lock_offline(project: Project) -> None:

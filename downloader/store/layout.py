@@ -134,7 +134,7 @@ def _checked(digest: str) -> str:
     return digest
 
 
-def _folders(parent: Path) -> Iterator[Path]:
+def _folders(parent: RootedPath) -> Iterator[Path]:
     """Yield the folders in a folder, and no symlink to one."""
     with contextlib.suppress(FileNotFoundError):
         if not os.path.islink(parent):  # noqa: PTH114 - as above

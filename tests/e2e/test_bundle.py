@@ -257,3 +257,59 @@ def test_a_member_larger_than_a_buffer(
 
     assert run.status == 0, run.text
     assert cut_off.target("m", "large").read_bytes() == content
+
+
+def forge(place: Path, name: str, old: str, new: str) -> None:
+    """Change one of a bundle's own files."""
+    text = (place / name).read_text()
+    assert old in text
+    (place / name).write_text(text.replace(old, new, 1))
+
+
+HONEST = '"source": "http"'
+FORGED = {
+    "an archive outside": ("models.lock", HONEST, f'{HONEST}, "archives": [{{"path": "/x"}}]'),
+    "an archive": ("models.lock", HONEST, f'{HONEST}, "archives": [{{"path": "x"}}]'),
+    "a file outside": ("models.lock", '"path":"a.bin"', '"path":"../../a.bin"'),
+    "another file": ("models.lock", '"path":"a.bin"', '"path":"z.bin"'),
+    "a folder outside": ("models.yaml", "source: http\n", "source: http\n    to: ../../x\n"),
+    "a name that nothing is locked of": ("bundle.json", '"one"', '"../one"'),
+}
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=list(FORGED))
+@pytest.mark.parametrize("has", ["nothing", "models.yaml"])
+def test_a_bundle_is_checked_whole_before_anything_is_written(
+    full: Project, cut_off: Project, tmp_path: Path, change: tuple[str, str, str], has: str
+) -> None:
+    """Its lock must follow from its manifest; a refused bundle leaves no file and changes none."""
+    place = tmp_path / "bundle"
+    assert full.doit("bundle", "--out", str(place)).status == 0
+    if has == "models.yaml":
+        shutil.copy(full.manifest, cut_off.folder)
+    forge(place, *change)
+    before = {each for each in cut_off.folder.rglob("*") if ".modelmake" not in each.parts}
+
+    run = cut_off.doit("adopt", "--from", str(place))
+
+    assert run.status == 1, run.text
+    assert "Traceback" not in run.text
+    after = {each for each in cut_off.folder.rglob("*") if ".modelmake" not in each.parts}
+    assert {each for each in after - before if "__pycache__" not in each.parts} == set()
+
+
+def test_a_lock_that_is_here_must_follow_from_the_bundles_manifest(
+    full: Project, cut_off: Project, tmp_path: Path
+) -> None:
+    """It is refused before models.yaml is written beside it."""
+    place = tmp_path / "bundle"
+    assert full.doit("bundle", "--out", str(place)).status == 0
+    forged = full.lock.read_text().replace(HONEST, f'{HONEST}, "archives": [{{"path": "x"}}]', 1)
+    cut_off.lock.write_text(forged)
+
+    run = cut_off.doit("adopt", "--from", str(place))
+
+    assert run.status == 1
+    assert "does not follow from models.yaml for" in run.stderr
+    assert not cut_off.manifest.exists()
+    assert cut_off.lock.read_text() == forged
