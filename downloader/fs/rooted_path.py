@@ -30,7 +30,12 @@ BINARY = getattr(os, "O_BINARY", 0)  # only Windows would translate line ends wi
 NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # a FIFO would block
 READ = os.O_RDONLY | NO_FOLLOW | BINARY | NO_WAITING
 NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW | BINARY
-HAS_FOLDER_DESCRIPTORS = {os.open, os.mkdir, os.unlink, os.stat} <= os.supports_dir_fd
+HAS_FOLDER_DESCRIPTORS = {
+    os.open,
+    os.mkdir,
+    os.unlink,
+    os.stat,
+} <= os.supports_dir_fd and shutil.rmtree.avoids_symlink_attacks
 
 _LONGEST_BYTES = 4096
 """Of a whole path, with a NUL (PATH_MAX of Linux). By its name in an open folder a longer one could

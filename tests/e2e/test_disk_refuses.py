@@ -13,7 +13,7 @@ from tests.servers.faulty import FaultyServer
 def refusing(folder: Path, name: str, module: str, on: str) -> dict[str, str]:
     """Return the variables that make a function fail with ENOSPC for paths that end in `on`."""
     code = f"""
-        import errno, io, os, pathlib
+        import errno, os
         call = {module}.{name}
         def refuse(*args, **named):
             if any(str(each).endswith({on!r}) for each in args):
@@ -46,7 +46,7 @@ def test_a_receipt_that_cannot_be_written_is_a_failure(
 ) -> None:
     """The file is in place, and the next run moves nothing."""
     project.declare({"one": pinned_toy(server, ["a.bin"])})
-    run = project.doit(**refusing(tmp_path / "site", "open", "io", "receipts"))
+    run = project.doit(**refusing(tmp_path / "site", "open", "os", "receipts"))
     assert run.status == 1
     assert "Cannot write models/one/.modelmake/receipts: No space left" in run.stderr
     before = len(server.requests)

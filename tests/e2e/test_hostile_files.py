@@ -21,7 +21,7 @@ from downloader.receipts import Receipt
 from downloader.store.projects import Known
 from downloader.store.records import Record
 from downloader.transfer.journal import Binding
-from downloader.transfer.locked_file import partial_path
+from downloader.transfer.locked_file import PARTIALS, partial_name
 from tests.e2e.hostile_runs import CORE, Command, Findings, damage, watched
 from tests.e2e.hostile_values import some_paths
 from tests.e2e.hostile_world import BYTES, MODELS, World
@@ -164,8 +164,8 @@ class File:
 
 
 def _journal(world: World) -> Path:
-    workspace = world.project.target("tiny", ".modelmake")
-    return partial_path(workspace, "sub/file.bin").with_suffix(".journal")
+    partials = world.project.target("tiny", f".modelmake/{PARTIALS}")
+    return (partials / partial_name("sub/file.bin")).with_suffix(".journal")
 
 
 FILES = {

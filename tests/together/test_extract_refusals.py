@@ -276,13 +276,13 @@ def test_an_archive_that_another_process_removes_is_had_once_more(
     tmp_path: Path, together: TogetherServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between its fetch and its unpacking somebody else had all files in place."""
-    stage, taken = Unpacker.stage, list[Path]()
+    stage, taken = Unpacker.stage, list[RootedPath]()
 
-    def stolen(self: Any, name: str, archive: Any, file: Path, observer: Any) -> Any:
+    def stolen(self: Any, name: str, archive: Any, file: RootedPath, observer: Any) -> Any:
         if not taken:
             taken.append(file)
-            file.unlink()
-        return stage(self, name, archive, RootedPath.of(file), observer)
+            file.remove()
+        return stage(self, name, archive, file, observer)
 
     monkeypatch.setattr(Unpacker, "stage", stolen)
     sync_adapter(tmp_path, keep_archive=False)
