@@ -86,7 +86,7 @@ class Linker:
             if f"{machine()}-" not in name:  # or with a dot before it, half copied
                 continue
             process = name.split("-")[1]
-            if process.isdigit() and not is_alive(int(process)):
+            if process.isdecimal() and not is_alive(int(process)):
                 with contextlib.suppress(OSError):
                     (workspace / name).remove()
 

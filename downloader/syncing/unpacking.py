@@ -187,6 +187,6 @@ def remove_abandoned(workspace: RootedPath) -> None:
                 continue
             process = name.split("-")[1]
             is_ours = process == str(os.getpid())  # or of an earlier one that had our number
-            is_dead = process.isdigit() and not is_alive(int(process))
+            is_dead = process.isdecimal() and not is_alive(int(process))
             if is_dead or (is_ours and name not in _MADE):
                 (workspace / name).remove_tree()

@@ -211,7 +211,7 @@ def _inherit(path: RootedPath, own: RootedPath) -> None:
             continue
         left = path.with_name(name)
         process = left.stem.split("-")[-2]
-        if process.isdigit() and not is_alive(int(process)):
+        if process.isdecimal() and not is_alive(int(process)):
             with contextlib.suppress(OSError):
                 left.move_to(own)
                 left.with_suffix(".journal").move_to(own.with_suffix(".journal"))
@@ -224,7 +224,10 @@ def is_alive(process: int) -> bool:
         return True  # there is no harmless signal; and locks work there
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (
+        ProcessLookupError,
+        OverflowError,
+    ):  # the number comes from a name that may be anybody's
         return False
     except PermissionError:
         return True

@@ -240,3 +240,12 @@ def test_a_file_is_the_same_until_its_name_is_anothers(tmp_path: Path) -> None:
         assert not is_same_file(descriptor, RootedPath.of(path))
         path.write_bytes(b"")
         assert not is_same_file(descriptor, RootedPath.of(path))
+
+
+@pytest.mark.parametrize("process", ["²", "9" * 40])
+def test_a_name_with_an_impossible_process_does_no_harm(tmp_path: Path, process: str) -> None:
+    """Anybody may have made it: it is passed over, or taken for a dead one's."""
+    path = RootedPath(tmp_path, "x.part")
+    (tmp_path / f"x-{locked_file.machine()}-{process}-ab.part").write_bytes(b"left")
+    locked_file._inherit(path, path.with_name("own.part"))
+    assert (tmp_path / "own.part").exists() == process.isdecimal()
