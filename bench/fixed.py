@@ -9,9 +9,8 @@ import runpy
 import sys
 from dataclasses import dataclass
 
-from downloader.transfer import pool
-from downloader.transfer.climb import Climb
-from downloader.transfer.steady_rate import Measured
+from downloader.transfer import _concurrency
+from downloader.transfer._concurrency import Climb, Measured
 
 
 @dataclass(slots=True)
@@ -29,7 +28,9 @@ class Fixed(Climb):
 if __name__ == "__main__":
     COUNT = int(sys.argv[1])
     setattr(  # noqa: B010
-        pool, "Climb", lambda highest, enough: Fixed(highest=min(COUNT, highest), enough=enough)
+        _concurrency,
+        "Climb",
+        lambda highest, enough: Fixed(highest=min(COUNT, highest), enough=enough),
     )
     sys.argv[:2] = ["doit"]
     runpy.run_module("doit", run_name="__main__", alter_sys=True)

@@ -1,13 +1,13 @@
 """make for model weights.
 
-`models.yaml` says which models we want (manifest). What follows from it is resolved into
-`models.lock`: exactly which bytes (lockfile). Fetching obeys one line of the lock at a time:
-resumable, verified, in place or not there at all (transfer). doit decides whether (tasks): a
-target is judged from its stat, its receipt and the lock (freshness), so that a second run does
-nothing and opens no socket.
+`models.yaml` declares the models (manifest). What follows from it is resolved into `models.lock`,
+which names the exact bytes (project). A transfer downloads one file of the lock: resumable,
+verified, and under its final name only when it is complete (transfer). doit decides which files
+are stale (tasks): it compares each target's stat with its receipt and the lock (targets), so a
+second run does nothing and opens no socket.
 
     from downloader import ensure
-    folder = ensure("gpt2-124M")      # fetches what is missing, returns the model's folder
+    folder = ensure("gpt2-124M")      # downloads what is missing, returns the model's folder
 
 docs/architecture.md is the map.
 """
@@ -17,10 +17,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from downloader.version import __version__
-
 if TYPE_CHECKING:
-    from downloader.callbacks import Progress
+    from downloader.progress.display import Progress
+
+
+__version__ = "0.1.0"
 
 __all__ = ["Progress", "__version__", "ensure", "sync"]
 
@@ -66,14 +67,14 @@ def sync(
         ModelmakeError: Not all could be brought up to date; the first failure, after all others
             had their turn. Its `failures` has all of them.
     """
-    from downloader.python_api import sync_models  # noqa: PLC0415 - importing us must cost nothing
+    from downloader.operations.sync import sync_models  # noqa: PLC0415 - importing us must cost nothing
 
     return sync_models(names, None if folder is None else Path(folder), progress)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
     if name == "Progress":
-        from downloader.callbacks import Progress  # noqa: PLC0415 - as above
+        from downloader.progress.display import Progress  # noqa: PLC0415 - as above
 
         return Progress
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,11 +1,47 @@
-"""The nouns: an artifact is one file in the lock, a location is where it can be had now."""
+"""The nouns of the lock, and the rules for their paths and other values. Pure: no disk is read.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+An artifact is one file in the lock; a locked model is all that the lock says about a model.
+
+Anyone may have written a file that this run did not write: a lockfile in a pull request, a bundle,
+a receipt that came with an archive. Each loader checks its values here before they are used.
+
+A manifest is shared between machines, and a remote list may come from anyone. So a path is checked
+against the strictest rules of Linux, macOS and Windows together, on every platform.
+"""
+
+import re
+import string
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path, PurePath
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+
+
+def shown(path: Path) -> str:
+    """Return a path as it may be shown: with odd characters escaped."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things for people: `1 file`, `1,000 files`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def bytes_text(count: int) -> str:
+    """Return a number of bytes for people, in decimal units, as disks and networks are sold."""
+    if count < 1000:  # noqa: PLR2004
+        return f"{count} B"
+    value, units = count / 1000, ["kB", "MB", "GB", "TB"]
+    while value >= 999.95 and len(units) > 1:  # noqa: PLR2004 - what would round to 1000.0
+        value /= 1000
+        units.pop(0)
+    return f"{value:.1f} {units[0]}"
+
 
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # Only their lengths: a pattern for each would triple the time to read a lock of 10,000 files, so
@@ -83,19 +119,324 @@ class Artifact(
         return msgspec.structs.replace(self, root=known.root)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
-    """An URL that serves an artifact now, with the headers it wants there and nowhere else."""
+Sha256Digest = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
 
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    named_hosts: frozenset[str] = frozenset()
-    """Hosts models.yaml names: a redirect may lead to them even where they are private."""
-    credential_hint: str = ""
-    """What to do when this URL's own origin answers 401 or 403; the usual advice when empty."""
 
-    def __repr__(self) -> str:
-        """Show no header and no query: they may be credentials."""
-        from downloader.urls import redact  # noqa: PLC0415 - the no-op run shows none
+class LockedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model's exact files.
 
-        return f"Location({redact(self.url)!r})"
+    Attributes:
+        entry: Digest of the manifest entry it was resolved from.
+        source: The source's name.
+        revision: The immutable version upstream, where the provider has one.
+        archives: What the files are unpacked from, where they are; sorted by path.
+        files: Sorted by path.
+    """
+
+    entry: Sha256Digest
+    source: str
+    revision: str | None = None
+    archives: tuple[Artifact, ...] = ()
+    files: tuple[Artifact, ...]
+
+    def has_archive(self, path: str) -> bool:
+        """Whether files are to be unpacked from the file at this path."""
+        return any(each.path == path for each in self.archives)
+
+    def out_of(self, archive: str) -> tuple[Artifact, ...]:
+        """Return the files that come out of the archive; none as long as they are not known."""
+        return tuple(each for each in self.files if each.archive == archive)
+
+    def not_from(self, archive: str) -> tuple[Artifact, ...]:
+        """Return the files that do not come out of the archive."""
+        return tuple(each for each in self.files if each.archive != archive)
+
+
+MAX_PART_BYTES = 255
+MAX_PATH_BYTES = 4096
+_SHOWN_CHARACTERS = 200
+
+_LOOKALIKES = "\uff3c\u2215\u2044\uff0f"
+_START, _END = r"(?:\A|/)", r"(?:/|\Z)"
+_DOT_PART = re.compile(rf"{_START}\.{{1,2}}{_END}")
+
+_DEVICE = r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[1-9¹²³])"
+
+_RULES = tuple(
+    (re.compile(pattern), why)
+    for pattern, why in (
+        (r"\A\Z", "it is empty"),
+        (r"\A/", "it is absolute"),
+        (r"/\Z", "it ends with a slash"),
+        (r"//", "it has an empty part"),
+        (rf"[\\{_LOOKALIKES}]", "it holds a backslash, or a character that looks like a slash"),
+        (r":", "it holds a colon, which means a drive or a stream on Windows"),
+        (_DOT_PART.pattern, "a part of it is `.` or `..`"),
+        # Some server, proxy or library further on may decode once more (pip CVE-2026-13346).
+        (r"(?i)%(?:2e|2f|5c)", "it holds a percent-encoded dot or slash"),
+        (r'[<>"|?*]', 'it holds one of < > " | ? *, which Windows does not allow'),
+        (r"=", "it holds `=`, which doit takes for a variable"),
+        (rf"{_START}[ ~-]", "a part of it begins with a space, `-` or `~`"),
+        # Windows drops them silently, so that two names would mean one file.
+        (rf"[. ]{_END}", "a part of it ends with a dot or a space"),
+        # The list of CPython's ntpath.isreserved; `COM¹` is COM1 for Windows.
+        (
+            rf"(?i){_START}{_DEVICE} *(?:\.[^/]*)?{_END}",
+            "a part of it is a device name on Windows",
+        ),
+        # NTFS also answers to a short name, as in git CVE-2019-1353.
+        (
+            rf"(?i){_START}(?:\.modelmake|modelm~[0-9]+[^/]*){_END}",
+            "`.modelmake` is this program's own folder",
+        ),
+    )
+)
+
+_PLAIN = f"{string.ascii_letters}{string.digits}\n/._+@,()[]{{}}!#$&';^`~ -".encode()
+"""No rule forbids these characters as such; some may not begin or end a part."""
+_DIGITS = bytes.maketrans(b"0123456789", b"1111111111")
+_SHAPE = bytes.maketrans(b"\n~", b"/-")
+_MISPLACED = (b"//", b"/ ", b"/-", b"./", b" /")
+_STEMS = (b"/con", b"/prn", b"/aux", b"/nul", b"/com", b"/lpt")
+_DEVICE_PART = re.compile(rb"(?:in\$|out\$|[1-9])? *(?:\.[^/]*)?/")
+"""What follows a stem in a part that may be a device's name."""
+
+
+_known: set[str] = set()
+"""Paths that were found safe: lock, manifest and receipts name the same ones in each run."""
+
+
+def check_path(path: str) -> None:
+    """Accept a relative posix path that is safe and means the same on every platform.
+
+    Args:
+        path: The path as written; parts are divided by `/`.
+
+    Raises:
+        ValueError: It is not; the message shows the path with every odd character escaped.
+    """
+    why = _objection(path)
+    if why:
+        raise ValueError(f"{_shown(path)} is not a safe path: {why}")
+
+
+def check_paths(paths: Sequence[str]) -> str:
+    """Return why these paths cannot all be files below one folder, empty when they can.
+
+    Ten thousand ordinary paths cost a few milliseconds: they are looked at as one text, and one by
+    one only when that text holds anything that a rule could be about.
+    """
+    return next(unsafe(paths), "") or _collision_text(paths)
+
+
+def unsafe(paths: Sequence[str]) -> Iterator[str]:
+    """Yield why a path is not safe, for each that is not, as `check_path` says it."""
+    if not _are_plain(paths):
+        for path in paths:
+            if why := _objection(path):
+                yield f"{_shown(path)} is not a safe path: {why}"
+
+
+def _are_plain(paths: Sequence[str]) -> bool:
+    """Whether one look tells that all paths are safe; where not, they may be all the same."""
+    if _known.issuperset(paths):
+        return True
+    joined = "\n".join(("", *paths, ""))
+    if not joined.isascii() or max(map(len, paths), default=0) > MAX_PART_BYTES:
+        return False
+    text = joined.encode()
+    if text.translate(None, _PLAIN) or text.count(b"\n") != len(paths) + 1:
+        return False
+    # Numbered files are all alike: `_DEVICE_PART` knows no other digit than one.
+    shapes = {*text.translate(_DIGITS).split(b"\n")} - ({b""} if all(paths) else set())
+    parts = b"/".join((b"", *shapes, b"")).translate(_SHAPE)
+    if any(each in parts for each in _MISPLACED) or _is_reserved(parts):
+        return False
+    _known.update(paths)
+    return True
+
+
+def _is_reserved(parts: bytes) -> bool:
+    """Whether a part, between slashes, may be a device's name or our own folder's."""
+    parts = parts.lower()
+    return b"modelm" in parts or any(
+        _DEVICE_PART.match(parts, found.end())
+        for stem in _STEMS
+        if stem in parts
+        for found in re.finditer(stem, parts)
+    )
+
+
+def _collision_text(paths: Iterable[str]) -> str:
+    found = find_collision(paths)
+    return f"{found[0]!a} and {found[1]!a} would be one place on some disks" if found else ""
+
+
+def _objection(path: str) -> str:
+    """Return why the path is refused, or the empty string."""
+    if len(path) > MAX_PATH_BYTES:
+        return f"it is longer than {MAX_PATH_BYTES} bytes"
+    for pattern, why in _RULES:
+        if pattern.search(path):
+            return why
+    return _unicode_objection(path) or _length_objection(path)
+
+
+def _unicode_objection(path: str) -> str:
+    if path.isascii() and path.isprintable():
+        return ""
+    if any(is_hidden(character) for character in path):
+        return "it holds a control or invisible character"
+    compatible = unicodedata.normalize("NFKC", path)
+    grows_parts = compatible.count("/") != path.count("/") or "\\" in compatible
+    if grows_parts or _DOT_PART.search(compatible):
+        return "it holds a character that some systems turn into a dot or a slash"
+    return ""
+
+
+def is_hidden(character: str) -> bool:
+    """Whether it is of category C (as uv refuses in archives), or a line or paragraph separator."""
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in {"Zl", "Zp"}
+
+
+def _length_objection(path: str) -> str:
+    if len(path.encode()) > MAX_PATH_BYTES:
+        return f"it is longer than {MAX_PATH_BYTES} bytes"
+    if any(len(part.encode()) > MAX_PART_BYTES for part in path.split("/")):
+        return f"a part of it is longer than {MAX_PART_BYTES} bytes"
+    return ""
+
+
+def _shown(path: str) -> str:
+    if len(path) <= _SHOWN_CHARACTERS:
+        return ascii(path)
+    return f"{path[:_SHOWN_CHARACTERS]!a}..."
+
+
+def collision_key(path: str) -> str:
+    """Return a text that is equal for all paths that some file system takes for one file.
+
+    It is the compatibility caseless form of Unicode 3.13 (D146) over the upper case: git
+    CVE-2014-9390 and CVE-2021-21300 came from folding less than HFS+ and NTFS do.
+    """
+    if path.isascii():
+        return path.lower()
+    # Upper case first: NTFS compares that, and casefold alone leaves the dotless i apart.
+    folded = unicodedata.normalize("NFD", path).upper().casefold()
+    again = unicodedata.normalize("NFKC", folded).casefold()
+    return unicodedata.normalize("NFKC", again)
+
+
+def find_collision(paths: Iterable[str]) -> tuple[str, str] | None:
+    """Return two of the paths that cannot both be files, or None.
+
+    They are equal for some file system, or one is a folder of the other (`a` and `a/b`).
+    """
+    paths = list(paths)
+    if not _may_collide(paths):
+        return None
+    # With NUL for the slash a folder sorts right before what lies in it.
+    keyed = sorted(
+        ((collision_key(path).replace("/", "\0"), path) for path in paths),
+        key=lambda pair: pair[0],
+    )
+    for (key, path), (next_key, next_path) in pairwise(keyed):
+        if next_key == key or next_key.startswith(f"{key}\0"):
+            return path, next_path
+    return None
+
+
+def _may_collide(paths: Sequence[str]) -> bool:
+    """Whether two paths may not both be files; a quick no for what is plain ASCII."""
+    text = "\n".join(paths)
+    if not text.isascii() or "\0" in text or text.count("\n") >= max(len(paths), 1):
+        return True
+    files = set(text.lower().split("\n"))
+    if len(files) != len(paths) or "" in files:
+        return bool(paths)
+    folders = {key.rpartition("/")[0] for key in files} - {""}
+    while folders:
+        if not folders.isdisjoint(files):
+            return True
+        folders = {each.rpartition("/")[0] for each in folders} - {""}
+    return False
+
+
+MOST_TEXT = 1 << 16
+"""Characters of one value: as long as a header line or a URL can have been when it was noted."""
+DIGEST = re.compile(r"[0-9a-f]{64}")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
+MOMENT = re.compile(r"[0-9TZ:.+ -]{1,40}")
+"""When something was made, as Together writes it."""
+ETAG = re.compile(rf"[\x20-\x7e\x80-\xff]{{1,{MOST_TEXT}}}")
+"""A validator as a reply has it (RFC 9110, 8.8.3); real servers leave out the quotes."""
+_HEX = b"0123456789abcdef"
+_PRINTABLE = (string.ascii_letters + string.digits + string.punctuation + " ").encode()
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a SHA-256 in lower-case hex digits."""
+    return DIGEST.fullmatch(text) is not None
+
+
+def are_digests(texts: Sequence[str]) -> bool:
+    """Whether all texts are SHA-256 in lower-case hex digits."""
+    return {*map(len, texts)} <= {64} and is_hex("".join(texts))
+
+
+def is_hex(text: str) -> bool:
+    """Whether a text holds lower-case hex digits only."""
+    return text.isascii() and not text.encode().translate(None, _HEX)
+
+
+def are_plain(texts: Sequence[str]) -> bool:
+    """Whether texts are short, and of printable ASCII; a quick look at many."""
+    joined = "".join(texts)
+    is_short = max(map(len, texts), default=0) <= MOST_TEXT
+    return is_short and joined.isascii() and not joined.encode().translate(None, _PRINTABLE)
+
+
+def is_clean(text: str) -> bool:
+    """Whether a text is short and holds no control or invisible character and no line end."""
+    return len(text) <= MOST_TEXT and not any(map(is_hidden, text))
+
+
+def is_etag(text: str) -> bool:
+    """Whether a text can be a validator, so that it may stand in a header."""
+    return ETAG.fullmatch(text) is not None
+
+
+def is_name(name: str) -> bool:
+    """Whether a text can be the name of a model."""
+    return MODEL_NAME.fullmatch(name) is not None and is_safe(name)
+
+
+def is_safe(path: str) -> bool:
+    """Whether `check_path` takes a path."""
+    try:
+        check_path(path)
+    except ValueError:
+        return False
+    return True
+
+
+def are_safe(paths: Sequence[str]) -> bool:
+    """Whether `check_path` takes each of the paths."""
+    return not any(unsafe(paths))
+
+
+def is_absolute(path: str) -> bool:
+    """Whether a text is an absolute path of this system that leads where it says."""
+    pure = PurePath(path)
+    return pure.is_absolute() and ".." not in pure.parts and is_clean(path)
+
+
+def is_below(path: str, folder: PurePath) -> bool:
+    """Whether a text is an absolute path of something in a folder."""
+    return is_absolute(path) and folder in PurePath(path).parents
+
+
+def printable(text: object) -> str:
+    """Return a text so that a terminal may show it: in ASCII, without control characters."""
+    return re.sub(r"[^\x20-\x7e]", lambda found: ascii(found[0])[1:-1], str(text))[:300]

@@ -30,6 +30,8 @@ A message is one sentence: what, then why. No message holds a query string or a 
 
 from typing import ClassVar
 
+RESTORE_HINT = "Take it back from version control, or delete it and run `doit lock`."
+
 OFFLINE_HINT = (
     "Run `doit bundle --out DIR` elsewhere and `doit adopt --from DIR` here, "
     "or unset MODELMAKE_OFFLINE."

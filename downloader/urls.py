@@ -1,6 +1,11 @@
-"""What can be said of an URL without dialling it. Pure; no name is resolved here."""
+"""What we know about a URL without opening a connection. Pure; no name is resolved here.
+
+A location is a URL where an artifact can be downloaded now, with the headers for it.
+"""
 
 import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
@@ -88,3 +93,19 @@ def _inner(address: IPv6Address) -> IPv4Address | None:
     if address in NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """An URL that serves an artifact now, with the headers it wants there and nowhere else."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    named_hosts: frozenset[str] = frozenset()
+    """Hosts models.yaml names: a redirect may lead to them even where they are private."""
+    credential_hint: str = ""
+    """What to do when this URL's own origin answers 401 or 403; the usual advice when empty."""
+
+    def __repr__(self) -> str:
+        """Show no header and no query: they may be credentials."""
+        return f"Location({redact(self.url)!r})"

@@ -3,8 +3,8 @@
 import pytest
 
 from downloader.errors import ManifestError
-from downloader.manifest.entries import AnyEntry
 from downloader.manifest.manifest import load
+from downloader.sources.registry import AnyEntry
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 GPT2 = "source: openai-gpt2\nsize: 124M"

@@ -9,15 +9,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from downloader.lock import locking
-from downloader.lock.lockfile import LockedModel
-from downloader.lock.relocking import Wish
-from downloader.project import Project
-from downloader.python_api import sync_models
+from downloader.artifact import LockedModel
+from downloader.network.api import Session
+from downloader.network.client import Transport
+from downloader.operations import lock as locking
+from downloader.operations.lock import Wish
+from downloader.operations.sync import sync_models
+from downloader.project.project import Project
 from downloader.settings import Settings
 from downloader.sources.openai_gpt2 import FILES
-from downloader.transfer.asking import Session
-from downloader.transfer.transport import Transport
 from tests.servers.faulty import FaultyServer
 
 Entry = dict[str, Any]

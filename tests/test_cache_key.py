@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from downloader import cache_key
-from downloader.cache_key import CachedModel, CacheKey
-from downloader.disk import quarantine
 from downloader.errors import LockError, ModelmakeError, SourceError
-from downloader.transfer import locked_file
+from downloader.fs import commit, locks
+from downloader.operations import cache_key
+from downloader.operations.cache_key import CachedModel, CacheKey
 from tests.projects import (
     ELSEWHERE,
     Entry,
@@ -83,7 +82,7 @@ def test_everything_about_the_models(tmp_path: Path, server: FaultyServer) -> No
 
 def test_what_is_left_out_has_the_names_it_really_has() -> None:
     """The folders of unfinished and of bad bytes are called as their modules call them."""
-    assert {locked_file.PARTIALS, quarantine.FOLDER} <= set(cache_key.NOT_CACHED)
+    assert {locks.PARTIALS, commit.QUARANTINE} <= set(cache_key.NOT_CACHED)
 
 
 @pytest.mark.parametrize(

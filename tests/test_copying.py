@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import Interrupted, StoreError
+from downloader.fs.link import has_reflinks, link
 from downloader.fs.rooted_path import RootedPath
-from downloader.store import has_reflinks, link
 from tests.projects import sha256
 
 CONTENT = b"weights" * 400_000

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from downloader import declared
-from downloader.declared import Declared, load
 from downloader.errors import ManifestError
 from downloader.fs.rooted_path import RootedPath
-from downloader.manifest import strict_yaml
+from downloader.manifest import _strict_yaml
+from downloader.project import project
+from downloader.project.project import Declared, load_declared
 from tests.projects import ELSEWHERE, declare, gpt2, http
 
 CLOSED = "http://127.0.0.1:9"
@@ -24,20 +24,22 @@ MODELS = {
 
 
 def compiled(folder: Path) -> list[Declared]:
-    return load(folder / "models.yaml", RootedPath.of(folder / ".modelmake" / "manifest.json"))
+    return load_declared(
+        folder / "models.yaml", RootedPath.of(folder / ".modelmake" / "manifest.json")
+    )
 
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Count how often YAML is parsed."""
     seen: list[str] = []
-    parse = strict_yaml.load
+    parse = _strict_yaml.load
 
-    def counted(text: bytes, name: str) -> strict_yaml.Document:
+    def counted(text: bytes, name: str) -> _strict_yaml.Document:
         seen.append(name)
         return parse(text, name)
 
-    monkeypatch.setattr(strict_yaml, "load", counted)
+    monkeypatch.setattr(_strict_yaml, "load", counted)
     return seen
 
 
@@ -74,7 +76,7 @@ def test_another_version_of_the_program_reads_again(
     """What another version compiled is not believed."""
     declare(tmp_path, MODELS)
     compiled(tmp_path)
-    monkeypatch.setattr(declared, "__version__", "99")
+    monkeypatch.setattr(project, "__version__", "99")
     compiled(tmp_path)
     assert len(parsed) == 2
 
@@ -129,7 +131,7 @@ def test_a_cache_hit_imports_no_yaml(tmp_path: Path) -> None:
     """The second process reads the manifest without PyYAML, which costs 25 ms to import."""
     declare(tmp_path, MODELS)
     script = (
-        "import sys; from pathlib import Path; from downloader.project import Project;"
+        "import sys; from pathlib import Path; from downloader.project.project import Project;"
         "from downloader.settings import Settings;"
         "print(len(Project(Path('models.yaml'), Settings()).models()), 'yaml' in sys.modules)"
     )

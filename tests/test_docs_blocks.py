@@ -24,7 +24,7 @@ LOCKED = "e2e/test_docs_lock.py::test_the_example_and_the_diff_are_of_real_runs"
 START = "test_starting.py::test_the_commands_of_the_page_begin_a_project"
 
 RUN_BY = {
-    ("adding-a-source.md", "diff"): [ADDING, ADDING, ADDING],
+    ("adding-a-source.md", "diff"): [ADDING, ADDING],
     ("adding-a-source.md", "python"): [ADDING, ADDING],
     ("adding-a-source.md", "yaml"): [ADDED],
     ("adding-a-source.md", "sh"): [ADDED, "test_docs_adding.py::test_the_linters_pass"],
@@ -32,9 +32,6 @@ RUN_BY = {
         "test_docs_pages.py::test_every_module_that_the_architecture_names_exists",
     ],
     ("architecture.md", "layers"): [
-        "test_docs_pages.py::test_the_picture_of_the_layers_is_what_the_linter_checks",
-    ],
-    ("architecture.md", "transfer-layers"): [
         "test_docs_pages.py::test_the_picture_of_the_layers_is_what_the_linter_checks",
     ],
     ("checking.md", "sh"): ["test_docs_checking.py::test_its_commands_are_understood"],

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from downloader import freshness, verdict
+from downloader.operations import verify
+from downloader.targets import state
 from tests.documents import commands, first_cells, named, page
 from tests.e2e.project import REPOSITORY, Project
 
@@ -25,12 +26,12 @@ def test_its_commands_are_understood(tmp_path: Path, words: list[str]) -> None:
 def test_it_tells_every_group_of_verify() -> None:
     """The table has the groups in the order in which they are told."""
     told = [cell.strip("`") for cell in first_cells(CHECKING)]
-    assert [each for each in told if each in verdict.STATES] == list(verdict.STATES)
+    assert [each for each in told if each in verify.STATES] == list(verify.STATES)
 
 
 def test_it_tells_rules_as_they_are_worded() -> None:
     """What `doit info` says of each rule that has one wording stands there."""
-    for rule in (freshness.NEVER_FETCHED, freshness.NOT_PINNED, freshness.NEVER_VERIFIED):
+    for rule in (state.NEVER_FETCHED, state.NOT_PINNED, state.NEVER_VERIFIED):
         assert f"`{rule}`" in CHECKING
     assert re.search(
         r"`verified [\d-]+ [\d:]+ as sha256:…; size and time unchanged since`", CHECKING

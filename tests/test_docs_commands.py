@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from downloader.python_api import sync_models
+from downloader.operations.sync import sync_models
 from tests.documents import blocks, commands, modules, page
 from tests.e2e.project import REPOSITORY, Project
 from tests.reader import Reader

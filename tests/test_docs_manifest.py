@@ -10,8 +10,10 @@ import yaml
 
 from downloader.errors import ManifestError
 from downloader.manifest import manifest
-from downloader.manifest.entries import AnyEntry, Entry, HttpFile
-from downloader.manifest.wording import SOURCES
+from downloader.manifest._messages import SOURCES
+from downloader.sources.http import HttpFile
+from downloader.sources.interface import Entry
+from downloader.sources.registry import AnyEntry
 from tests.documents import blocks, page
 
 PAGE = page("manifest.md")

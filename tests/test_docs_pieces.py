@@ -5,9 +5,9 @@ import re
 import shlex
 from pathlib import Path
 
-from downloader.pieces import merkle, piece_layers
-from downloader.transfer.piece_checker import HOPELESS
-from downloader.transfer.receive import TRIES
+from downloader.fs import digests
+from downloader.transfer._attempt import TRIES
+from downloader.transfer._verifier import HOPELESS
 from tests.documents import blocks, first_cells, page
 from tests.e2e.content import bytes_of, sha256
 from tests.e2e.project import Project
@@ -15,7 +15,7 @@ from tests.pieces.test_merkle import content, of
 from tests.servers.faulty import FaultyServer
 
 PAGE = page("pieces.md")
-CONTENT = bytes_of("page", merkle.MOST_PIECE_BYTES + 1)
+CONTENT = bytes_of("page", digests.MOST_PIECE_BYTES + 1)
 
 
 def test_its_commands_work(tmp_path: Path, server: FaultyServer) -> None:
@@ -34,8 +34,8 @@ def test_its_commands_work(tmp_path: Path, server: FaultyServer) -> None:
 
 def test_the_example_begins_a_line() -> None:
     """Fields, root and the first nodes are those of a real layer, in the order of the page."""
-    layer = of(content(100_000), merkle.BLOCK_BYTES)
-    written = piece_layers.dump(layer).decode()
+    layer = of(content(100_000), digests.BLOCK_BYTES)
+    written = digests.dump_layer(layer).decode()
     (example,) = blocks(PAGE, "json")
     assert written.startswith(example.partition("…")[0])
     told = {cell.strip("`") for cell in first_cells(PAGE)}
@@ -45,8 +45,8 @@ def test_the_example_begins_a_line() -> None:
 def test_its_numbers_are_those_of_the_code() -> None:
     """Length of a piece, how often it is asked for, and when another file is suspected."""
     mebi = 1 << 20
-    assert f"written are pieces of {merkle.PIECE_BYTES // mebi} MiB" in PAGE
-    assert f"from {merkle.BLOCK_BYTES >> 10} KiB to {merkle.MOST_PIECE_BYTES // mebi} MiB" in PAGE
+    assert f"written are pieces of {digests.PIECE_BYTES // mebi} MiB" in PAGE
+    assert f"from {digests.BLOCK_BYTES >> 10} KiB to {digests.MOST_PIECE_BYTES // mebi} MiB" in PAGE
     assert f"found after {HOPELESS} pieces" in PAGE
     assert re.search(r"fetched again, at most twice", PAGE)
     assert TRIES == 3

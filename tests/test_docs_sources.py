@@ -7,8 +7,7 @@ import msgspec
 import pytest
 
 from downloader.manifest import manifest
-from downloader.manifest.entries import AnyEntry
-from downloader.sources.registry import SOURCES, source_name
+from downloader.sources.registry import SOURCES, AnyEntry, source_name
 from tests.documents import blocks, page
 from tests.e2e.project import REPOSITORY
 from tests.test_docs_commands import CONSTANT, LOOKED_UP
@@ -26,8 +25,8 @@ SAID = [
 ]
 MODULES = {
     "openai-gpt2": "sources/openai_gpt2.py",
-    "http": "user_netrc.py",
-    "together": "sources/together/account.py",
+    "http": "sources/_netrc.py",
+    "together": "sources/together.py",
 }
 
 

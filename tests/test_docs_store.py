@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from downloader.commands import prune
-from downloader.store.linking import WAYS
+from downloader.fs.link import WAYS
+from downloader.tasks import _commands
 from tests.documents import blocks, commands, first_cells, page
 from tests.e2e.project import Project
 
@@ -43,4 +43,4 @@ def test_every_way_to_link_is_told() -> None:
 
 def test_the_usual_age_is_told() -> None:
     """Seven days, in the table and in `doit help prune`."""
-    assert f"`--older-than` days ({prune.DAYS:.0f})" in STORE
+    assert f"`--older-than` days ({_commands.DAYS:.0f})" in STORE

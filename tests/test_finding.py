@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from downloader import finding
 from downloader.artifact import Artifact
-from downloader.disk.walking import SHARED_FROM_BYTES, files_at, is_cached
 from downloader.errors import Interrupted, StoreError
-from downloader.finding import Found, Search
+from downloader.operations import adopt
+from downloader.operations.adopt import SHARED_FROM_BYTES, Search, files_at, is_cached
+from downloader.targets.shared import Found
 from tests.projects import sha256
 
 BYTES = b"weights"
@@ -77,7 +77,7 @@ def test_one_that_is_found_ends_the_search(
     tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of files of one size the one that a cache names by its digest is read first, and last."""
-    monkeypatch.setattr(finding, "cores", lambda: 1)
+    monkeypatch.setattr(adopt, "cores", lambda: 1)
     for name in ("0", sha256(BYTES), "z"):
         (tmp_path / name).write_bytes(BYTES)
 
@@ -115,7 +115,7 @@ def test_a_file_that_changes_while_it_is_read(
         os.utime(tmp_path / "any", (1, 1))
         return len(BYTES)
 
-    monkeypatch.setattr(finding, "feed_all", writing)
+    monkeypatch.setattr(adopt, "feed_all", writing)
 
     assert search(artifact(), tell=told.append).look(tmp_path) == {}
     assert "was changed while it was read" in told[-1]

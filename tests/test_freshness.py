@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.freshness import NEVER_VERIFIED, why_fresh, why_stale
-from downloader.receipts import Receipt
+from downloader.targets.state import NEVER_VERIFIED, Receipt, why_fresh, why_stale
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 OTHER_SHA = SHA[::-1]

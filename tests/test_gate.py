@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from downloader import gate, safe_path
-from downloader.safe_path import check_path, check_paths, collision_key, find_collision
+from downloader import artifact
+from downloader.artifact import check_path, check_paths, collision_key, find_collision
 from tests.test_safe_path import SAFE, UNSAFE
 
 PIECES = [*"/.-~ aA1:=%$\n\0é", "..", "con", "NUL", "com1", "com0", "lpt", "conin$", ".x", "b"]
@@ -48,7 +48,7 @@ def test_the_quick_look_at_many_paths_is_the_exact_one(paths: list[str]) -> None
     said, wanted = check_paths(paths), exact(paths)
     assert bool(said) == bool(wanted), (paths, said, wanted)
     assert said == wanted or "one place" in wanted
-    assert gate.are_safe(paths) == all(map(gate.is_safe, paths))
+    assert artifact.are_safe(paths) == all(map(artifact.is_safe, paths))
 
 
 @given(st.lists(tricky.filter(lambda each: "\0" not in each), max_size=5))
@@ -63,10 +63,10 @@ def test_the_quick_look_for_collisions_overlooks_none(paths: list[str]) -> None:
 def test_ten_thousand_paths_cost_milliseconds(pattern: str) -> None:
     """They are looked at in each run, also in one with nothing to do."""
     paths = [pattern.format(n // 100, n * 2654435761 % 2**32) for n in range(10_000)]
-    assert safe_path._are_plain(paths)
+    assert artifact._are_plain(paths)
     took = []
     for _ in range(5):
-        safe_path._known.clear()
+        artifact._known.clear()
         began = time.process_time()
         assert check_paths(paths) == ""
         took.append(time.process_time() - began)
@@ -79,26 +79,26 @@ def test_ten_thousand_paths_cost_milliseconds(pattern: str) -> None:
 )
 def test_a_digest_is_64_lower_case_hex_digits(text: str) -> None:
     """One by one, and many at once."""
-    assert not gate.is_digest(text)
-    assert not gate.are_digests(["b" * 64, text])
-    assert gate.is_digest("b" * 64)
-    assert gate.are_digests(["b" * 64, "0" * 64])
-    assert gate.are_digests([])
+    assert not artifact.is_digest(text)
+    assert not artifact.are_digests(["b" * 64, text])
+    assert artifact.is_digest("b" * 64)
+    assert artifact.are_digests(["b" * 64, "0" * 64])
+    assert artifact.are_digests([])
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "a\r\nb", "\x85", "\u202e", "\u2028", "a" * 70_000])
 def test_a_text_that_is_not_clean(text: str) -> None:
     """Nothing that a terminal or a header would take for more than a text."""
-    assert not gate.is_clean(text)
-    assert not gate.are_plain(["a", text])
-    assert gate.shown(text).isascii()
-    assert gate.shown(text).isprintable()
-    assert len(gate.shown(text)) <= 300
+    assert not artifact.is_clean(text)
+    assert not artifact.are_plain(["a", text])
+    assert artifact.printable(text).isascii()
+    assert artifact.printable(text).isprintable()
+    assert len(artifact.printable(text)) <= 300
 
 
 def test_a_text_that_is_clean() -> None:
     """Words of any language, and validators as servers send them."""
-    assert gate.is_clean("Modèle 模型")
-    assert gate.is_etag('"0x8DA\x85é"')
-    assert not gate.is_etag('"模"')
-    assert not gate.is_etag("")
+    assert artifact.is_clean("Modèle 模型")
+    assert artifact.is_etag('"0x8DA\x85é"')
+    assert not artifact.is_etag('"模"')
+    assert not artifact.is_etag("")

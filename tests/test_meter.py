@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from downloader.meter import Meter
+from downloader.progress.tracker import Meter
 
 
 class Terminal(io.StringIO):

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from downloader.outdated import look
-from downloader.outlook import Outlook
-from downloader.transfer import retry
+from downloader.network import failures
+from downloader.operations.outdated import Outlook, look
 from tests.projects import Entry, declare, gpt2, http, lock, project, serve_gpt2, session, sha256
 from tests.projects import sync as sync_all
 from tests.servers.faults import statuses
@@ -95,7 +94,7 @@ def test_what_is_newer_is_what_an_upgrade_changes(
         TogetherServer() as together,
         pytest.MonkeyPatch.context() as set_,
     ):
-        set_.setattr(retry, "FIRST_DELAY_SECONDS", 0.01)
+        set_.setattr(failures, "FIRST_DELAY_SECONDS", 0.01)
         set_.setenv("TOGETHER_API_KEY", together.key)
         set_.setenv("TOGETHER_BASE_URL", together.url)
         together.add_job(JOB, checkpoints=usual_checkpoints())

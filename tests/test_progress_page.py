@@ -4,8 +4,8 @@ import dataclasses
 import json
 from typing import get_args
 
-from downloader.reporting import events
-from downloader.reporting.json_lines import as_line
+from downloader.progress import events
+from downloader.progress._text import as_line
 from tests.documents import blocks, first_cells, page
 
 PAGE = page("progress.md")

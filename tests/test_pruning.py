@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from downloader.artifact import Artifact
+from downloader.artifact import Artifact, LockedModel
+from downloader.fs.locks import partial_name
 from downloader.fs.rooted_path import RootedPath
-from downloader.lock import lockfile
-from downloader.lock.lockfile import LockedModel, Lockfile
-from downloader.pruning import Prunable, Pruner
-from downloader.store import Known, Projects, known
-from downloader.transfer.locked_file import partial_name
-from downloader.waste import BLOB, DAY_SECONDS, PARTIAL, Ages
+from downloader.operations.prune import BLOB, DAY_SECONDS, PARTIAL, Ages, Prunable, Pruner
+from downloader.project import lockfile
+from downloader.project.lockfile import Lockfile
+from downloader.store.projects import Known, Projects, known
 from tests.projects import project
 
 NAMED, OTHER, ORPHAN = "aa" * 32, "ab" * 32, "ac" * 32

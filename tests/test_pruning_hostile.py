@@ -12,8 +12,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from downloader.errors import StoreError
-from downloader.store import known
-from downloader.transfer.locked_file import machine
+from downloader.fs.locks import machine
+from downloader.store.projects import known
 from tests.test_pruning import DEAD, NAMED, pruner, put
 
 

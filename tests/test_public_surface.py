@@ -13,8 +13,9 @@ from typing import get_args
 import pytest
 
 import downloader
-from downloader import callbacks, ensure, sync
+from downloader import ensure, sync
 from downloader.errors import ModelmakeError
+from downloader.progress import display
 from downloader.sources.openai_gpt2 import FILES
 from tests.documents import first_cells, page
 from tests.projects import declare, gpt2, http, lock, locked, serve_gpt2
@@ -55,7 +56,7 @@ def test_the_fields_of_an_event_are_the_documented_ones() -> None:
         field.name for field in dataclasses.fields(downloader.Progress)
     ]
     assert re.findall(r"`(\w+)`", section.partition("| `kind` |")[2].partition("\n")[0]) == [
-        *get_args(callbacks.Kind)
+        *get_args(display.Kind)
     ]
 
 
@@ -69,8 +70,7 @@ def test_importing_the_package_costs_nothing() -> None:
         text=True,
         cwd=Path(downloader.__file__).parents[1],
     ).stdout
-    assert "'downloader', 'downloader.version'" in said
-    assert said.count("downloader") == 2
+    assert said == "['downloader']\n"
 
 
 def test_a_second_call_opens_no_socket(tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from downloader import Progress, callbacks, ensure, sync
+from downloader import Progress, ensure, sync
 from downloader.errors import ModelmakeError, NotFound
+from downloader.progress import display
 from tests.e2e.content import bytes_of
 from tests.projects import declare, http, lock, sha256
 from tests.servers.faults import honest, statuses, timing
@@ -191,13 +192,13 @@ def test_an_exception_in_it_stops_the_run_and_breaks_no_file(
 def test_movement_is_told_in_turns_and_seldom(heard: list[Progress]) -> None:
     """However much moves, one file a tenth of a second is told, each in its turn."""
     now = 100.0
-    watch = callbacks.Relay(heard.append, lambda: now)
+    watch = display.Relay(heard.append, lambda: now)
     files = [watch.file("m", path, 1000) for path in "abc"]
     for _ in range(36):
         for file in files:
             file.moved(1)
         watch.hand_on()
-        now += callbacks.EVERY_SECONDS / 9 + 1e-6  # every ninth call is due
+        now += display.EVERY_SECONDS / 9 + 1e-6  # every ninth call is due
 
     assert [event.path for event in heard] == ["a", "b", "c", "a"]
     assert [event.done_bytes for event in heard] == [1, 10, 19, 28]
@@ -205,7 +206,7 @@ def test_movement_is_told_in_turns_and_seldom(heard: list[Progress]) -> None:
 
 def test_unpacking_is_told_as_such(heard: list[Progress]) -> None:
     """What came out of an archive is counted for itself; how much it will be nobody knows."""
-    watch = callbacks.Relay(heard.append)
+    watch = display.Relay(heard.append)
     archive = watch.file("m", "a.tar.zst", 10)
     archive.started(0, 10)
     archive.moved(10)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from downloader import receipts
-from downloader.disk import appending
 from downloader.errors import StoreError
+from downloader.fs import files
 from downloader.fs.rooted_path import RootedPath
+from downloader.targets import state
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 OTHER_SHA = SHA[::-1]
@@ -31,14 +31,14 @@ def put(folder: Path, path: str, content: bytes = b"bytes") -> Path:
 
 def test_a_folder_without_receipts_knows_nothing(tmp_path: Path) -> None:
     """No file and no folder is the same as no receipt."""
-    assert receipts.load(tmp_path / "nowhere") == {}
+    assert state.load_receipts(tmp_path / "nowhere") == {}
 
 
 def test_what_is_appended_is_loaded(tmp_path: Path) -> None:
     """A receipt notes size, mtime and digest, and matches the target until it is touched."""
     target = put(tmp_path, "deep/er/file")
-    noted = receipts.append(tmp_path, "deep/er/file", SHA)
-    assert receipts.load(tmp_path) == {"deep/er/file": noted}
+    noted = state.append_receipt(tmp_path, "deep/er/file", SHA)
+    assert state.load_receipts(tmp_path) == {"deep/er/file": noted}
     assert (noted.size, noted.sha256) == (5, SHA)
     assert noted.matches(target.stat())
     os.utime(target, ns=(noted.mtime_ns + 1, noted.mtime_ns + 1))
@@ -48,7 +48,7 @@ def test_what_is_appended_is_loaded(tmp_path: Path) -> None:
 def test_a_target_of_another_size_does_not_match(tmp_path: Path) -> None:
     """The size counts also where the mtime was put back."""
     target = put(tmp_path, "file")
-    noted = receipts.append(tmp_path, "file", SHA)
+    noted = state.append_receipt(tmp_path, "file", SHA)
     target.write_bytes(b"longer bytes")
     os.utime(target, ns=(noted.mtime_ns, noted.mtime_ns))
     assert not noted.matches(target.stat())
@@ -58,8 +58,8 @@ def test_the_last_line_of_a_path_counts(tmp_path: Path) -> None:
     """A path noted twice has its last receipt, and others keep theirs."""
     for path, digest in (("a", OTHER_SHA), ("b", SHA), ("a", SHA)):
         put(tmp_path, path)
-        receipts.append(tmp_path, path, digest)
-    assert {path: each.sha256 for path, each in receipts.load(tmp_path).items()} == {
+        state.append_receipt(tmp_path, path, digest)
+    assert {path: each.sha256 for path, each in state.load_receipts(tmp_path).items()} == {
         "a": SHA,
         "b": SHA,
     }
@@ -82,39 +82,39 @@ def test_a_foreign_line_is_passed_over(tmp_path: Path, foreign: bytes) -> None:
     """Lines that are no receipts hide none of those before and after them."""
     for path in ("a", "b"):
         put(tmp_path, path)
-        receipts.append(tmp_path, path, SHA)
+        state.append_receipt(tmp_path, path, SHA)
         with lines(tmp_path).open("ab") as file:
             file.write(foreign)
-    assert receipts.load(tmp_path).keys() == {"a", "b"}
+    assert state.load_receipts(tmp_path).keys() == {"a", "b"}
 
 
 def test_a_line_torn_by_a_kill_costs_only_itself(tmp_path: Path) -> None:
     """Cut at any byte, the file keeps the receipts before, and takes the next one."""
     for path in ("a", "b"):
         put(tmp_path, path)
-        receipts.append(tmp_path, path, SHA)
+        state.append_receipt(tmp_path, path, SHA)
     whole = lines(tmp_path).read_bytes()
     first_line = whole.index(b"\n") + 1
     for length in range(first_line, len(whole) - 1):
         lines(tmp_path).write_bytes(whole[:length])
-        assert receipts.load(tmp_path).keys() - {"b"} == {"a"}
-        receipts.append(tmp_path, "b", SHA)
-        assert receipts.load(tmp_path).keys() == {"a", "b"}, length
+        assert state.load_receipts(tmp_path).keys() - {"b"} == {"a"}
+        state.append_receipt(tmp_path, "b", SHA)
+        assert state.load_receipts(tmp_path).keys() == {"a", "b"}, length
 
 
 def test_what_is_forgotten_is_gone_and_the_rest_stays(tmp_path: Path) -> None:
     """Only the named receipts are dropped; the targets are not touched."""
     for path in ("a", "b", "c"):
         put(tmp_path, path)
-        receipts.append(tmp_path, path, SHA)
-    receipts.forget(tmp_path, ["a", "c", "never noted"])
-    assert receipts.load(tmp_path).keys() == {"b"}
+        state.append_receipt(tmp_path, path, SHA)
+    state.forget_receipts(tmp_path, ["a", "c", "never noted"])
+    assert state.load_receipts(tmp_path).keys() == {"b"}
     assert (tmp_path / "a").read_bytes() == b"bytes"
 
 
 def test_forgetting_where_nothing_is_known_makes_no_file(tmp_path: Path) -> None:
     """A folder without receipts stays as it is."""
-    receipts.forget(tmp_path, ["a"])
+    state.forget_receipts(tmp_path, ["a"])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -125,12 +125,12 @@ def test_many_threads_note_and_forget_at_once(tmp_path: Path) -> None:
         put(tmp_path, path)
 
     def note(path: str) -> None:
-        receipts.append(tmp_path, path, SHA)
-        receipts.forget(tmp_path, ["gone"])
+        state.append_receipt(tmp_path, path, SHA)
+        state.forget_receipts(tmp_path, ["gone"])
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(note, paths))
-    assert receipts.load(tmp_path).keys() == set(paths)
+    assert state.load_receipts(tmp_path).keys() == set(paths)
 
 
 def test_lines_that_wait_are_written_together(
@@ -144,20 +144,20 @@ def test_lines_that_wait_are_written_together(
         entered.set()
         assert go_on.wait(10)
 
-    monkeypatch.setattr(appending, "make_folder", slow)
+    monkeypatch.setattr(files, "make_folder", slow)
     (tmp_path / ".modelmake").mkdir()
     paths = [f"file-{number}" for number in range(9)]
     for path in paths:
         put(tmp_path, path)
     with ThreadPoolExecutor(9) as pool:
-        running = [pool.submit(receipts.append, tmp_path, path, SHA) for path in paths]
+        running = [pool.submit(state.append_receipt, tmp_path, path, SHA) for path in paths]
         assert entered.wait(10)
-        queue = appending._queues[RootedPath.of(lines(tmp_path))]
+        queue = files._queues[RootedPath.of(lines(tmp_path))]
         while len(queue) < len(paths):
             time.sleep(0.001)
         go_on.set()
         wait(running)
-    assert receipts.load(tmp_path).keys() == set(paths)
+    assert state.load_receipts(tmp_path).keys() == set(paths)
     assert len(writes) <= 2
 
 
@@ -172,18 +172,18 @@ def test_a_line_that_could_not_be_written_is_no_receipt(
     for path in ("one", "two"):
         put(tmp_path, path)
     with monkeypatch.context() as patch:
-        patch.setattr(appending, "make_folder", full)
+        patch.setattr(files, "make_folder", full)
         with pytest.raises(StoreError):
-            receipts.append(tmp_path, "one", SHA)
-    receipts.forget(tmp_path, ["one"])
-    receipts.append(tmp_path, "two", SHA)
-    assert receipts.load(tmp_path).keys() == {"two"}
+            state.append_receipt(tmp_path, "one", SHA)
+    state.forget_receipts(tmp_path, ["one"])
+    state.append_receipt(tmp_path, "two", SHA)
+    assert state.load_receipts(tmp_path).keys() == {"two"}
 
 
 def test_a_target_that_vanished_is_a_store_error(tmp_path: Path) -> None:
     """Noting a file that is not there names the file, without a traceback."""
     with pytest.raises(StoreError, match="file"):
-        receipts.append(tmp_path, "file", SHA)
+        state.append_receipt(tmp_path, "file", SHA)
 
 
 def test_a_file_in_the_way_is_a_store_error(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_file_in_the_way_is_a_store_error(tmp_path: Path) -> None:
     put(tmp_path, "file")
     put(tmp_path, ".modelmake")
     with pytest.raises(StoreError, match=r"\.modelmake"):
-        receipts.append(tmp_path, "file", SHA)
+        state.append_receipt(tmp_path, "file", SHA)
 
 
 @pytest.mark.parametrize(
@@ -213,9 +213,11 @@ def test_a_line_that_we_cannot_have_written_is_passed_over(
 ) -> None:
     """Its path would be looked at, and its digest would name a file of the store."""
     put(tmp_path, "file")
-    receipts.append(tmp_path, "file", SHA)
+    state.append_receipt(tmp_path, "file", SHA)
     line = {"path": "file", "size": 5, "mtime_ns": 1, "sha256": SHA, "verified": 1, **fields}
     with lines(tmp_path).open("a") as file:
         file.write(json.dumps(line) + "\n")
-    assert {path: each.sha256 for path, each in receipts.load(tmp_path).items()} == {"file": SHA}
-    assert receipts.load(tmp_path)["file"].mtime_ns != 1
+    assert {path: each.sha256 for path, each in state.load_receipts(tmp_path).items()} == {
+        "file": SHA
+    }
+    assert state.load_receipts(tmp_path)["file"].mtime_ns != 1

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from downloader.safe_path import check_path, collision_key, find_collision
+from downloader.artifact import check_path, collision_key, find_collision
 
 UNSAFE = [
     # leaving the folder

@@ -2,10 +2,10 @@
 
 from types import SimpleNamespace
 
-from downloader.selection import Task, files_of, is_ours
+from downloader.tasks._reporter import SelectedTask, files_of, is_ours
 
 
-def task(name: str, deps: tuple[str, ...] = (), setup: tuple[str, ...] = ()) -> Task:
+def task(name: str, deps: tuple[str, ...] = (), setup: tuple[str, ...] = ()) -> SelectedTask:
     return SimpleNamespace(name=name, task_dep=deps, setup_tasks=setup)
 
 

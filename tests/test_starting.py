@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from downloader import __main__, starting
-from downloader.lock.resolve import outline
+from downloader import __main__
+from downloader import __main__ as starting
+from downloader.artifact import bytes_text
 from downloader.manifest import manifest, schema
-from downloader.progress import bytes_text
+from downloader.project.resolve import outline
 from tests.documents import blocks, first_cells, page
 from tests.e2e.project import REPOSITORY, Project, Run
 

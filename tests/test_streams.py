@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from downloader import streams
+from downloader.progress import streams
 
 GAP = """
 import os
-from downloader import streams
+from downloader.progress import streams
 streams.guard()
 print("shown to nobody")
 raise SystemExit(os.open("file", os.O_CREAT | os.O_WRONLY))

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from downloader import receipts
 from downloader.errors import Interrupted
-from downloader.verdict import Verdict
-from downloader.verify import verify
+from downloader.operations.verify import Verdict, verify
+from downloader.targets import state as receipts
 from tests.projects import http, lock, project, sha256
 
 BYTES = b"weights"
@@ -121,13 +120,13 @@ def test_the_largest_is_read_first(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name, count in (("a", 2), ("b", 9), ("c", 5)):
         (tmp_path / "models/m" / name).write_bytes(BYTES * count)
     read: list[str] = []
-    monkeypatch.setattr("downloader.verify.cores", lambda: 1)
+    monkeypatch.setattr("downloader.operations.verify.cores", lambda: 1)
 
     def noted(path: Path, _: object) -> str:
         read.append(path.name)
         return sha256(BYTES)
 
-    monkeypatch.setattr("downloader.verify.sha256_of", noted)
+    monkeypatch.setattr("downloader.operations.verify.sha256_of", noted)
     judged(tmp_path)
     assert read == ["b", "c", "a"]
 
@@ -140,7 +139,7 @@ def test_a_file_that_cannot_be_read_is_told_as_such(
     def refuse(*_: object) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("downloader.verify.sha256_of", refuse)
+    monkeypatch.setattr("downloader.operations.verify.sha256_of", refuse)
     (found,) = judged(folder)
     assert (found.state, found.is_bad) == ("unreadable", True)
     assert found.line == "unreadable: m/a.bin cannot be read: Permission denied"
@@ -158,10 +157,10 @@ def test_a_file_replaced_while_it_was_read_is_not_noted(
         (folder / "other").replace(path)
         return sha256(BYTES)
 
-    monkeypatch.setattr("downloader.verify.sha256_of", replaced)
+    monkeypatch.setattr("downloader.operations.verify.sha256_of", replaced)
     assert verdict(folder)[0] == "ok"
     assert target.exists()
-    assert not receipts.load(folder / "models/m")
+    assert not receipts.load_receipts(folder / "models/m")
 
 
 def test_a_set_stop_ends_the_reading(folder: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from downloader.fs.locks import machine, partial_name
 from downloader.fs.rooted_path import RootedPath
-from downloader.transfer.locked_file import machine, partial_name
-from downloader.waste import (
+from downloader.operations.prune import (
     DAY_SECONDS,
     LEFTOVER,
     PARTIAL,

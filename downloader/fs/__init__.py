@@ -1,1 +1,1 @@
-"""This machine's files, touched so that nothing outside the folder that is meant is reached."""
+"""This machine's files, touched so that a kill, a full disk or somebody else does no harm."""

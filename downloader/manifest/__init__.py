@@ -1,1 +1,1 @@
-"""models.yaml: its text, its keys, and what may not stand there."""
+"""models.yaml: its text, its keys, and what it may not say."""

@@ -1,8 +1,8 @@
-"""The JSON Schema of models.yaml, made of the types in `entries`, so that editors complete keys.
+"""Make the JSON Schema of models.yaml from the entry types, so that editors complete keys.
 
 Draft 7, which the YAML language server knows as a whole. A schema says what types can say: which
 keys there are, what they hold and which are required. Safe paths, allowed URLs and what two keys
-mean together are judged by `manifest` alone, and it is the stricter one.
+mean together are checked in manifest/manifest.py alone, and it is the stricter one.
 """
 
 import ast
@@ -13,12 +13,15 @@ from typing import Any, get_args
 
 import msgspec
 
-from downloader.disk.private_folder import PRIVATE_FOLDER
+from downloader.artifact import MODEL_NAME
+from downloader.fs.files import PRIVATE_FOLDER
 from downloader.fs.rooted_path import RootedPath
-from downloader.gate import NAME
-from downloader.manifest.entries import AnyEntry, CheckpointRange, Entry, HttpFile
+from downloader.manifest._messages import SOURCES
 from downloader.manifest.manifest import VERSION
-from downloader.manifest.wording import SOURCES
+from downloader.sources.http import HttpFile
+from downloader.sources.interface import Entry
+from downloader.sources.registry import AnyEntry
+from downloader.sources.together import CheckpointRange
 
 FILE = f"{PRIVATE_FOLDER}/models.schema.json"
 """Where a project's copy is kept, relative to models.yaml; it may be deleted at any time."""
@@ -69,7 +72,7 @@ def _document() -> Schema:
             "models": {
                 "description": "Each model by its name.",
                 "type": "object",
-                "propertyNames": {"pattern": _pattern(f"^(?:{NAME.pattern})$")},
+                "propertyNames": {"pattern": _pattern(f"^(?:{MODEL_NAME.pattern})$")},
                 "additionalProperties": models,
             },
         },
@@ -145,6 +148,6 @@ def write(path: RootedPath) -> None:
     Raises:
         StoreError: The disk refused.
     """
-    from downloader.disk.durable import write_file  # noqa: PLC0415 - `text` alone needs none
+    from downloader.fs.files import write_file  # noqa: PLC0415 - `text` alone needs none
 
     write_file(path, text().encode())

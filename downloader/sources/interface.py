@@ -1,11 +1,75 @@
-"""What a source answers. It moves no bytes and keeps no state."""
+"""What a source is: the keys that every entry has, and the questions that a source answers.
 
-from typing import Protocol, runtime_checkable
+A source moves no bytes and keeps no state. msgspec checks types, unknown keys and required keys
+against the entry classes and says at which key path; what a type cannot say (a safe path, an
+allowed scheme) is checked in manifest/manifest.py.
+"""
+
+from typing import Annotated, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
+from msgspec import Meta
 
-from downloader.artifact import Artifact, Location
-from downloader.lock.lockfile import LockedModel
+from downloader.artifact import Artifact, LockedModel
+from downloader.urls import Location
+
+Keys: TypeAlias = tuple[str | int, ...]
+
+
+class Fault(Exception):  # noqa: N818 - it becomes a ManifestError once its line is known
+    """Something an entry may not say.
+
+    Args:
+        keys: The key path, below the place of whoever raises it.
+        what: What is wrong.
+        hint: What to write instead.
+    """
+
+    def __init__(self, keys: Keys, what: str, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.keys = keys
+        self.what = what
+        self.hint = hint
+
+    def below(self, *keys: str | int) -> "Fault":
+        """Return the same fault, seen from further up."""
+        return Fault((*keys, *self.keys), self.what, self.hint)
+
+
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}\Z")]
+Step = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Steps = Annotated[tuple[Step, ...], Meta(min_length=1)]
+Text = Annotated[str, Meta(min_length=1)]
+
+DEFAULT_TO = "models/{name}"
+NOT_ABOUT_BYTES = frozenset({"to", "optional", "link", "mirrors", "keep_archive", "wait"})
+"""Keys that do not change which bytes an entry means: they never make a lock stale."""
+
+
+class Entry(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="source",
+):
+    """What every model may say."""
+
+    to: Text = DEFAULT_TO
+    """Target folder, relative to models.yaml; {name} stands for the model's name."""
+    include: tuple[Text, ...] = ()
+    """Only files whose whole posix path matches one of these patterns of fnmatch."""
+    exclude: tuple[Text, ...] = ()
+    """Patterns of files to leave out, after `include`."""
+    optional: bool = False
+    """Only fetched when asked for by name."""
+    mirrors: tuple[Text, ...] = ()
+    """Base URLs with the provider's layout, tried in order after it."""
+    base_url: Text | None = None
+    """The provider's endpoint, when it is not the public one."""
+    link: Literal["auto", "reflink", "hardlink", "copy"] = "auto"
+    """How a blob of the store is shown at the target."""
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):

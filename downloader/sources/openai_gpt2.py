@@ -9,13 +9,29 @@ stand in several public projects. Nothing is assumed of the other sizes.
 """
 
 import os
+from typing import Literal
 from urllib.parse import urlsplit
 
-from downloader.artifact import Artifact, Location
+from downloader.artifact import Artifact
 from downloader.errors import SettingError, SourceError
-from downloader.manifest.entries import OpenAIGPT2Entry
-from downloader.sources.interface import Resolution
-from downloader.urls import host
+from downloader.sources.interface import Entry, Resolution
+from downloader.urls import Location, host
+
+GPT2_SIZES = ("124M", "355M", "774M", "1558M")
+GPT2_OLD_SIZES = {"117M": "124M", "345M": "355M", "762M": "774M", "1542M": "1558M"}
+
+
+class OpenAIGPT2Entry(Entry, frozen=True, kw_only=True, tag="openai-gpt2"):
+    """OpenAI's GPT-2 TensorFlow checkpoints."""
+
+    size: Literal["124M", "355M", "774M", "1558M", "117M", "345M", "762M", "1542M"]
+    """Number of parameters; 117M, 345M, 762M and 1542M are the old names of the four."""
+
+    @property
+    def published_size(self) -> str:
+        """The size by today's name (OpenAI renamed all four in 2019)."""
+        return GPT2_OLD_SIZES.get(self.size, self.size)
+
 
 BASE_URL = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 BASE_URL_VARIABLE = "OPENAI_GPT2_BASE_URL"

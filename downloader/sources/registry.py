@@ -1,18 +1,27 @@
 """Which source serves which entry: one literal table."""
 
 from collections.abc import Callable
+from typing import Annotated
+
+from msgspec import Meta
 
 from downloader.errors import SourceError
-from downloader.manifest.entries import (
-    AnyEntry,
-    HttpEntry,
-    OpenAIGPT2Entry,
-    TogetherEntry,
-)
-from downloader.sources.http import Http
-from downloader.sources.interface import AskingSource, Source
-from downloader.sources.openai_gpt2 import OpenAIGPT2
-from downloader.sources.together import Together
+from downloader.sources.http import Http, HttpEntry
+from downloader.sources.interface import AskingSource, Entry, Source, Text
+from downloader.sources.openai_gpt2 import OpenAIGPT2, OpenAIGPT2Entry
+from downloader.sources.together import Together, TogetherEntry
+
+
+class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
+    """A repository of the Hugging Face Hub."""
+
+    repo: Annotated[str, Meta(pattern=r"(?a)^(?!.*(--|\.\.))(\w[\w.-]*/)?\w[\w.-]{0,95}\Z")]
+    """`owner/name`, or the one word of an old repository; the Hub's own rules for names."""
+    revision: Text = "main"
+    """A branch, tag or commit; the lock holds the commit."""
+
+
+AnyEntry = OpenAIGPT2Entry | HttpEntry | TogetherEntry | HuggingFaceEntry
 
 SOURCES: dict[type[AnyEntry], Callable[..., Source]] = {
     OpenAIGPT2Entry: OpenAIGPT2,

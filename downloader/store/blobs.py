@@ -1,21 +1,301 @@
-"""Blobs: put in once verified, found again by their SHA-256, hashed when anything looks changed."""
+"""The shared store: verified bytes by their SHA-256, once for all projects of a user.
+
+    sha256/ab/abcd…     blobs, read-only
+    records             how each looked when it was verified
+    claims, growing/    who is fetching what just now           claims.py
+    projects/           whose locks name blobs                  projects.py
+    quarantine/         blobs that were changed
+    pieces/             piece layers by their Merkle root       fs/digests.py
+
+A blob that does not look as recorded is hashed before it is used. The change time counts too, so
+that bytes written with the old modification time put back do not pass; a link made or removed also
+changes it, which costs one hashing if that was not done by us.
+
+The root itself may be a symlink, as users make one to a larger disk; no other symlink is followed.
+Everything here but `projects/` may be deleted at any time: it costs hashing, or fetching again.
+"""
 
 import contextlib
+import functools
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from downloader.disk.durable import naming, write_file
-from downloader.disk.looks import is_same, look, looks_same
-from downloader.disk.quarantine import set_aside
+import msgspec
+
+from downloader.artifact import are_digests, is_digest, printable
 from downloader.errors import StoreError
-from downloader.finding import StopCheck
+from downloader.fs.commit import QUARANTINE, set_aside
+from downloader.fs.digests import StopCheck, sha256_of
+from downloader.fs.files import (
+    append_line,
+    appending,
+    decoded_lines,
+    is_same,
+    look,
+    looks_same,
+    make_folder,
+    naming,
+    write_file,
+)
+from downloader.fs.link import CANNOT, WAYS, How, Made, SourceUnreadable, link
 from downloader.fs.rooted_path import RootedPath
-from downloader.store.blob import Blob, Damaged, digest_of
-from downloader.store.layout import Layout
-from downloader.store.linking import CANNOT, WAYS, How, Made, SourceUnreadable, link
-from downloader.store.records import Records
+
+
+class Blob(NamedTuple):
+    """A blob whose bytes are right, and how it looked then."""
+
+    path: RootedPath
+    status: os.stat_result
+
+
+class Damaged(Exception):  # noqa: N818 - no failure: the bytes are fetched again
+    """A blob had other bytes than its name says.
+
+    Attributes:
+        told: What was done with it, a sentence.
+        status: How it looked; targets that are hard links to it look the same.
+    """
+
+    def __init__(self, told: str, status: os.stat_result) -> None:
+        super().__init__(told)
+        self.told, self.status = told, status
+
+
+def digest_of(blob: RootedPath) -> str | None:
+    """Return a blob's digest; None when it was removed meanwhile."""
+    with naming(blob, "read"):
+        try:
+            return sha256_of(blob)
+        except FileNotFoundError:
+            return None
+
+
+SPARE_LINES = 10_000
+"""How many lines of blobs that have a newer one are left before the file is written anew."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One blob as it looked."""
+
+    sha256: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+_decoder = msgspec.json.Decoder(Record)
+
+
+class Records:
+    """The records of one store; safe to share between threads."""
+
+    def __init__(self, file: RootedPath) -> None:
+        self._file = file
+        self._loading = threading.Lock()
+        self._known: dict[str, Record] = {}
+        self._inode, self._read_bytes, self._lines = -1, 0, 0
+
+    def vouches(self, sha256: str, status: os.stat_result) -> bool:
+        """Whether the blob looks as it did when it was last verified; nothing is written."""
+        seen = _record(sha256, status)
+        if self._known.get(sha256) == seen:
+            return True
+        with self._loading:
+            self._load()  # another process may have noted it since
+            return self._known.get(sha256) == seen
+
+    def note(self, sha256: str, status: os.stat_result) -> None:
+        """Note how a blob looks whose bytes are known to be right.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        record = self._known[sha256] = _record(sha256, status)
+        append_line(self._file, msgspec.json.encode(record) + b"\n")
+        if self._lines > 2 * len(self._known) + SPARE_LINES:
+            with self._loading, contextlib.suppress(StoreError):  # it is long, and no worse
+                self._load()
+                self._rewrite()
+
+    def keep_only(self, digests: set[str]) -> None:
+        """Drop the records of all other blobs.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        with self._loading:
+            self._load()
+            self._known = {key: each for key, each in self._known.items() if key in digests}
+            if self._lines > len(self._known):
+                self._rewrite()
+
+    def _load(self) -> None:
+        """Read what was appended since the last time, by whichever process."""
+        try:
+            with self._file.open_file("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                if inode != self._inode:  # a whole new file, as after `keep_only` elsewhere
+                    self._inode, self._read_bytes, self._lines = inode, 0, 0
+                    self._known.clear()
+                file.seek(self._read_bytes)
+                text = file.read()
+        except OSError:
+            return
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read_bytes += len(whole)
+        self._lines += whole.count(b"\n")
+        found = list(decoded_lines(whole, _decoder))
+        are_ours = are_digests([each.sha256 for each in found])
+        self._known.update(
+            {each.sha256: each for each in found if are_ours or is_digest(each.sha256)}
+        )
+
+    def _rewrite(self) -> None:
+        with appending:
+            lines = [msgspec.json.encode(each) + b"\n" for each in self._known.values()]
+            write_file(self._file, b"".join(lines))
+
+
+def _record(sha256: str, status: os.stat_result) -> Record:
+    return Record(
+        sha256=sha256,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        ctime_ns=status.st_ctime_ns,
+        inode=status.st_ino,
+    )
+
+
+BLOBS = "sha256"
+LAYERS = "pieces"
+OWN = (BLOBS, QUARANTINE, LAYERS, "records", "growing", "projects")
+"""What is read and written without a further look."""
+FORMAT = b"1\n"
+CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n"
+"""What tells backups to leave a folder out (bford.info/cachedir)."""
+
+
+class Layout:
+    """The folders of one store.
+
+    Args:
+        root: Its folder; made when something is put in.
+        is_cache: Whether backups are told to leave it out.
+
+    Attributes:
+        blob: Returns where the blob of a digest is, if it is there; asked for several times a file.
+
+    Raises:
+        StoreError: It is of a newer version, or no folder, or cannot be read, or a symlink leads
+            elsewhere from it.
+    """
+
+    def __init__(self, root: Path, *, is_cache: bool = True) -> None:
+        self.root, self._is_cache = RootedPath(root), is_cache
+        self._own = set[RootedPath]()
+        self.blob = functools.lru_cache(1024)(self._blob)
+        self._made = set[RootedPath]()
+        self._check_format()
+        for name in OWN:
+            self.check_own(self.root / name)
+
+    def _blob(self, sha256: str) -> RootedPath:
+        return self.root / f"{BLOBS}/{sha256[:2]}/{_checked(sha256)}"
+
+    def make_room(self, folder: RootedPath) -> None:
+        """Make a folder for blobs, and with the first one the store.
+
+        Raises:
+            StoreError: The disk refused, or as `check_own`.
+        """
+        if folder in self._made:
+            return
+        if not os.path.exists(self.root / "format"):  # noqa: PTH110 - no error where one may not look
+            make_folder(self.root)
+            if self._is_cache:
+                write_file(self.root / "CACHEDIR.TAG", CACHE_TAG)
+            write_file(self.root / "format", FORMAT)
+        make_folder(folder)
+        self.check_own(folder)
+        self._made.add(folder)
+
+    def check_own(self, folder: RootedPath) -> None:
+        """Refuse what a symlink leads to elsewhere.
+
+        Raises:
+            StoreError: It is one, or below one.
+        """
+        if folder in self._own:
+            return
+        for each in (folder, *folder.above()):
+            if os.path.islink(each):  # noqa: PTH114 - no error where one may not look
+                raise StoreError(f"{each} is a symlink, and nobody knows where to.")
+        if os.path.isdir(folder):  # noqa: PTH112 - no error where one may not look
+            self._own.add(folder)
+
+    def digests(self) -> Iterator[str]:
+        """Yield the names of all blobs; what is none of ours is passed over.
+
+        Raises:
+            StoreError: They cannot be listed.
+        """
+        with naming(self.root, "list"):
+            for shard in _folders(self.root / BLOBS):
+                for each in os.scandir(shard):
+                    is_blob = is_digest(each.name) and each.name[:2] == shard.name
+                    if is_blob and each.is_file(follow_symlinks=False):
+                        yield each.name
+
+    def layer(self, root: str) -> RootedPath:
+        """Return where the piece layer of a root is, if it is there."""
+        return self.root / f"{LAYERS}/{_checked(root)}"
+
+    def roots(self) -> Iterator[str]:
+        """Yield the roots of all layers; what is none of ours is passed over.
+
+        Raises:
+            StoreError: They cannot be listed.
+        """
+        with naming(self.root, "list"), contextlib.suppress(FileNotFoundError):
+            for each in os.scandir(self.root / LAYERS):
+                if is_digest(each.name) and each.is_file(follow_symlinks=False):
+                    yield each.name
+
+    def _check_format(self) -> None:
+        file = self.root / "format"
+        with naming(file, "read"):
+            try:
+                found = file.read_bytes()
+            except FileNotFoundError:
+                return
+        if found != FORMAT:
+            raise StoreError(f"{self.root} was made by a newer modelmake; update this one.")
+
+
+def _checked(digest: str) -> str:
+    """Return a digest that may be a file's name.
+
+    Raises:
+        StoreError: It is none.
+    """
+    if not is_digest(digest):
+        raise StoreError(
+            f"{printable(repr(digest))} is no SHA-256: nothing in the store has that name."
+        )
+    return digest
+
+
+def _folders(parent: RootedPath) -> Iterator[Path]:
+    """Yield the folders in a folder, and no symlink to one."""
+    with contextlib.suppress(FileNotFoundError):
+        if not os.path.islink(parent):  # noqa: PTH114 - as above
+            yield from (Path(e.path) for e in os.scandir(parent) if e.is_dir(follow_symlinks=False))
+
 
 READ_ONLY = 0o444
 NONE = frozenset({"off", "no", "false", "0"})

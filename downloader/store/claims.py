@@ -16,13 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from downloader import gate
-from downloader.disk.durable import make_folder, naming
-from downloader.disk.private_folder import PRIVATE_FOLDER
+from downloader.artifact import is_absolute
 from downloader.errors import StoreError
+from downloader.fs.files import PRIVATE_FOLDER, make_folder, naming
+from downloader.fs.locks import HELD, PARTIALS, QUIET_SECONDS, Turn
 from downloader.fs.rooted_path import BINARY, NO_FOLLOW, RootedPath
-from downloader.transfer import turn as turns
-from downloader.transfer.locked_file import HELD, PARTIALS
 
 FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
 DIGITS = 15
@@ -80,7 +78,7 @@ class Claims:
         """
         ours = _claims_of(self._folder)
         with _taken(ours.thread(sha256), notice), contextlib.ExitStack() as closing:
-            if ours.lock(sha256, turns.Turn(self._stop, notice)):
+            if ours.lock(sha256, Turn(self._stop, notice)):
                 closing.callback(ours.unlock, sha256)
                 if size is None or size >= NOTED_BYTES:
                     note = self._folder / GROWING / sha256
@@ -92,7 +90,7 @@ class Claims:
 @contextmanager
 def _taken(lock: threading.Lock, notice: Callable[[str], None]) -> Iterator[None]:
     """Take what another thread of this process may have; a stop ends its transfer, and so this."""
-    if not lock.acquire(timeout=turns.QUIET_SECONDS):
+    if not lock.acquire(timeout=QUIET_SECONDS):
         notice("waits for another file of this run, which has the same bytes")
         lock.acquire()
     try:
@@ -121,7 +119,7 @@ class _Ours:
         with self._changing:
             return self._threads[sha256]
 
-    def lock(self, sha256: str, turn: turns.Turn) -> bool:
+    def lock(self, sha256: str, turn: Turn) -> bool:
         """Wait for the claim; False where locks are of no use, or its holder is not believed."""
         while True:
             try:
@@ -159,7 +157,7 @@ def noted_path(note: bytes) -> RootedPath | None:
     path = Path(name)
     is_partial = path.suffix == ".part" and path.parent.parts[-2:] == (PRIVATE_FOLDER, PARTIALS)
     try:
-        return RootedPath.of(path) if is_partial and gate.is_absolute(name) else None
+        return RootedPath.of(path) if is_partial and is_absolute(name) else None
     except StoreError:
         return None
 

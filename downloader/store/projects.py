@@ -3,18 +3,15 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from downloader import gate
-from downloader.disk.durable import naming, write_file
+from downloader.artifact import is_absolute, is_below, is_clean, is_name
 from downloader.errors import StoreError
+from downloader.fs.files import naming, write_file
+from downloader.fs.locks import machine
 from downloader.fs.rooted_path import RootedPath
-from downloader.lock import lockfile
-from downloader.lock.lockfile import Lockfile
-from downloader.transfer.locked_file import machine
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,27 +48,6 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
             StoreError: One may not look there.
         """
         return not _is_there(Path(self.lock)) and _is_there(Path(self.manifest))
-
-    def locked(self) -> Lockfile:
-        """Return its models.lock.
-
-        Raises:
-            LockError: It cannot be used.
-            StoreError: It cannot be read.
-        """
-        with naming(Path(self.lock), "read"):
-            return lockfile.load(Path(self.lock).read_bytes(), self.lock)
-
-    def targets(self, sha256: str) -> Iterator[Path]:
-        """Yield where files of this digest belong.
-
-        Raises:
-            ModelmakeError: As `locked`.
-        """
-        for name, model in self.locked().models.items():
-            for each in (*model.files, *model.archives):
-                if each.sha256 == sha256 and name in self.folders:
-                    yield Path(self.folders[name]) / each.path
 
 
 def _is_there(path: Path) -> bool:
@@ -178,14 +154,13 @@ def _may_be_ours(found: Known) -> bool:
     """Whether a note is one that we may have written: files are removed below its folders."""
     manifest = Path(found.manifest)
     return (
-        gate.is_absolute(found.lock)
-        and gate.is_absolute(found.manifest)
+        is_absolute(found.lock)
+        and is_absolute(found.manifest)
         and found.lock == str(manifest.with_suffix(".lock"))
-        and all(gate.is_name(each) for each in found.folders)
+        and all(is_name(each) for each in found.folders)
         and all(
-            gate.is_below(each, manifest.parent)
-            for each in (*found.folders.values(), *found.former)
+            is_below(each, manifest.parent) for each in (*found.folders.values(), *found.former)
         )
-        and (not found.mount or gate.is_absolute(found.mount))
-        and gate.is_clean(found.machine)
+        and (not found.mount or is_absolute(found.mount))
+        and is_clean(found.machine)
     )

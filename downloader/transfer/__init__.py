@@ -1,1 +1,1 @@
-"""How the bytes of one file arrive."""
+"""One file's bytes: downloaded, resumed and verified."""

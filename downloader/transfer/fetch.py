@@ -18,8 +18,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from downloader.artifact import Artifact, Location
-from downloader.disk.durable import naming
+from downloader.artifact import Artifact
 from downloader.errors import (
     IntegrityError,
     Interrupted,
@@ -29,25 +28,22 @@ from downloader.errors import (
     StoreError,
     TransferError,
 )
+from downloader.fs.commit import Place
+from downloader.fs.digests import Layer
+from downloader.fs.files import naming
+from downloader.fs.locks import Turn, partial_path, wait_until_free
 from downloader.fs.rooted_path import RootedPath
-from downloader.pieces.merkle import Layer
-from downloader.progress import Observer, Silent
+from downloader.fs.space import Room
+from downloader.network.client import Transport, least_bytes
+from downloader.network.failures import RetryPolicy, Tally
+from downloader.progress.events import Observer, Silent
 from downloader.settings import Settings
-from downloader.transfer.journal import binding_for
-from downloader.transfer.line import Line
-from downloader.transfer.locked_file import partial_path, wait_until_free
+from downloader.transfer._attempt import Receiver
+from downloader.transfer._concurrency import Line, Pool, Throttle
+from downloader.transfer._expected import UnusableRange
+from downloader.transfer._journal import binding_for
 from downloader.transfer.partial import Partial
-from downloader.transfer.patience import least_bytes
-from downloader.transfer.placing import Place
-from downloader.transfer.pool import Pool
-from downloader.transfer.preflight import Room
-from downloader.transfer.receive import Receiver
-from downloader.transfer.resuming import UnusableRange
-from downloader.transfer.retry import RetryPolicy, Tally
-from downloader.transfer.throttle import Throttle
-from downloader.transfer.transport import Transport
-from downloader.transfer.turn import Turn
-from downloader.urls import redact
+from downloader.urls import Location, redact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

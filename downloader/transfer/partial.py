@@ -1,31 +1,198 @@
 """The bytes of one file on their way: private until they are verified and committed.
 
 Bytes first, journal after: the journal names only what was synced to disk, so that a kill or a
-power cut costs the bytes since the last checkpoint and can never pass off a hole as data.
+power cut costs the bytes since the last checkpoint and can never pass off a hole as data. A partial
+may begin with the bytes of another file, which nobody believes before they are checked.
 """
 
 import contextlib
 import os
+import stat
 import threading
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import msgspec
 
-from downloader.disk.durable import make_folder, naming
-from downloader.disk.positioned import write_at
+from downloader.artifact import Artifact
 from downloader.errors import IntegrityError, StoreError
-from downloader.fs.rooted_path import RootedPath
-from downloader.pieces.merkle import Layer
-from downloader.transfer.checkpoints import Checkpoints
-from downloader.transfer.hasher import Follower, InlineHasher
-from downloader.transfer.journal import Binding, Journal
-from downloader.transfer.judging import judge_of
-from downloader.transfer.locked_file import is_same_file, open_locked, partial_name
-from downloader.transfer.placing import Place
-from downloader.transfer.preflight import Room
-from downloader.transfer.ranges import Range, merge, prefix, total, without
-from downloader.transfer.seeding import copied
-from downloader.transfer.turn import Turn
+from downloader.fs.commit import Place
+from downloader.fs.digests import BUFFER_BYTES, Layer
+from downloader.fs.files import make_folder, naming, read_at, write_at
+from downloader.fs.locks import (
+    PARTIALS,
+    Turn,
+    is_same_file,
+    open_locked,
+    partial_name,
+    partial_path,
+)
+from downloader.fs.rooted_path import READ, RootedPath
+from downloader.fs.space import Room
+from downloader.network.ranges import Range, merge, prefix, total, without
+from downloader.transfer._journal import Binding, Journal, binding_for, vouched
+from downloader.transfer._verifier import Follower, InlineHasher, judge_of
+from downloader.urls import Location
+
+
+def has_partials(workspace: RootedPath) -> bool:
+    """Whether there is any file that did not arrive whole: one look, and not one for each file."""
+    try:
+        with os.scandir(workspace / PARTIALS) as entries:
+            return any(entries)
+    except OSError:
+        return False
+
+
+def begun(
+    workspace: RootedPath, artifact: Artifact, locations: Callable[[], tuple[Location, ...]]
+) -> tuple[int | None, int]:
+    """Return a file's length, as far as is known, and how many of its bytes the next run keeps.
+
+    Args:
+        workspace: The model's private folder.
+        artifact: The file.
+        locations: Tells where it is fetched from; asked where there is a partial.
+
+    Raises:
+        ModelmakeError: The journal cannot be read; or from `locations`.
+    """
+    partial = partial_path(workspace, artifact.path)
+    try:
+        length = os.lstat(partial).st_size
+    except OSError:
+        return artifact.size, 0
+    found = _journal(partial).read()
+    ranges = vouched(found, binding_for(artifact, locations()[0]), length)
+    size = found[0].size if found and ranges and artifact.size is None else artifact.size
+    return size, total(ranges)
+
+
+def is_kept(workspace: RootedPath, artifact: Artifact) -> bool:
+    """Whether what came of a file that is being fetched can be gone on from.
+
+    Raises:
+        StoreError: Its journal cannot be read.
+    """
+    if artifact.is_pinned:
+        return True
+    found = _journal(partial_path(workspace, artifact.path)).read()
+    return found is not None and found[0].can_resume
+
+
+def _journal(partial: RootedPath) -> Journal:
+    return Journal(partial.with_suffix(".journal"))
+
+
+STEP_BYTES = 64 << 20
+_copy_range = getattr(os, "copy_file_range", None)  # shares blocks where the file system can
+
+
+def copied(source: RootedPath, descriptor: int, size: int, turn: Turn) -> bool:
+    """Copy a file of exactly this size to the beginning of an open one.
+
+    Args:
+        source: The file; what is no regular file of that size is left alone.
+        descriptor: The open one.
+        size: In bytes.
+        turn: Says when the run is to end.
+
+    Returns:
+        Whether all of it was copied; where not, some of it may be.
+
+    Raises:
+        Interrupted: The user stopped the run.
+    """
+    try:
+        opened = source.open(READ)
+    except OSError:
+        return False
+    try:
+        status, position = os.fstat(opened), 0
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+            return False
+        while position < size and (count := _copy(opened, descriptor, position, size)):
+            turn.check()
+            position += count
+    except OSError:
+        return False
+    else:
+        return position == size
+    finally:
+        os.close(opened)
+
+
+def _copy(source: int, descriptor: int, position: int, size: int) -> int:
+    """Copy some bytes, and return how many; 0 at the end."""
+    if _copy_range is not None:
+        wanted = min(STEP_BYTES, size - position)
+        try:
+            return int(_copy_range(source, descriptor, wanted, position, position))
+        except OSError:
+            pass  # between two file systems, or one that does not know it
+    buffer = memoryview(bytearray(min(BUFFER_BYTES, size - position)))
+    count = read_at(source, buffer, position)
+    write_at(descriptor, buffer[:count], position)
+    return count
+
+
+SMALLEST_STEP_BYTES = 1 << 20
+LARGEST_STEP_BYTES = 16 << 20
+STEPS = 128
+
+
+class Checkpoints:
+    """The checkpoints of one open partial; safe to share between its connections.
+
+    Args:
+        descriptor: The open partial.
+        journal: Where they are noted.
+
+    Attributes:
+        noted_bytes: How many bytes the journal vouches for.
+    """
+
+    def __init__(self, descriptor: int, journal: Journal) -> None:
+        self._descriptor, self._journal = descriptor, journal
+        self.noted_bytes = 0
+        self._is_doubtful = False
+        self._noting = threading.Lock()
+
+    def is_due(self, present_bytes: int, size: int | None) -> bool:
+        """Whether so much is there that it should be noted, of a file of this size."""
+        step = min(max((size or 0) // STEPS, SMALLEST_STEP_BYTES), LARGEST_STEP_BYTES)
+        return present_bytes - self.noted_bytes >= step
+
+    def add(self, binding: Binding, ranges: Sequence[Range]) -> None:
+        """Sync what was written, and note it, unless it is noted or cannot be resumed.
+
+        Raises:
+            OSError: It cannot be synced.
+            StoreError: The journal cannot be written.
+        """
+        with self._noting:
+            present = total(ranges)
+            if self._is_doubtful or not binding.can_resume or present == self.noted_bytes:
+                return
+            self.sync(getattr(os, "fdatasync", os.fsync))
+            self._journal.note(binding, ranges)
+            self.noted_bytes = present
+
+    def sync(self, sync: Callable[[int], None]) -> None:
+        """Sync the partial, and note nothing more after a failure.
+
+        Linux drops what it could not write and calls the next fsync a success, so a second one
+        proves nothing (PostgreSQL's "fsyncgate", 2018): what came since the last checkpoint is
+        lost.
+
+        Raises:
+            OSError: It cannot be synced.
+        """
+        try:
+            sync(self._descriptor)
+        except OSError:
+            self._is_doubtful = True
+            raise
 
 
 class Partial:

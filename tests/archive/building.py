@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from downloader.archive import Limits, Member, unpack
+from downloader.archive.compression import Limits
+from downloader.archive.unpack import Member, unpack
 from downloader.errors import BadArchive, Interrupted
 from downloader.fs.rooted_path import RootedPath
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from downloader.archive import Limits, unpack
+from downloader.archive.compression import Limits
+from downloader.archive.unpack import unpack
 from downloader.errors import BadArchive
 from downloader.fs.rooted_path import RootedPath
 from tests.archive.building import END, FOLDER, Looker, header, member, pax, refused, unpacked, zst
@@ -24,7 +25,7 @@ RATIO = "more than 200 times its size comes out of it"
 MEASURE = """
 import sys
 from pathlib import Path
-from downloader.archive import unpack, what_came
+from downloader.archive.unpack import unpack, what_came
 from downloader.errors import BadArchive
 from downloader.fs.rooted_path import RootedPath
 import zstandard, zlib, hashlib

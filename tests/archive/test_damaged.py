@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from downloader.archive import unpack
+from downloader.archive.unpack import unpack
 from downloader.errors import BadArchive
 from downloader.fs.rooted_path import RootedPath
 from tests.archive.building import END, Looker, Pack, gz, member, pax, refused, tar_of, tree, zst

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from downloader.archive import unpack, unpacking, what_came
+from downloader.archive import unpack as unpacking
+from downloader.archive.unpack import unpack, what_came
 from downloader.errors import BadArchive, Interrupted, StoreError
 from downloader.fs.rooted_path import RootedPath
 from tests.archive.building import END, Looker, gz, header, member, pax, tar_of, tree, zst

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from downloader.archive import Limits, suffix_of, unpack
+from downloader.archive.compression import Limits, suffix_of
+from downloader.archive.unpack import unpack
 from downloader.fs.rooted_path import RootedPath
 from tests.archive.building import (
     END,

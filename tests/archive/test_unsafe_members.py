@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from downloader.archive import Limits
+from downloader.archive.compression import Limits
 from tests.archive.building import (
     END,
     FOLDER,

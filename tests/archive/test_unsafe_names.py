@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from downloader.archive import Limits
+from downloader.archive.compression import Limits
 from tests.archive.building import END, FOLDER, LONG_NAME, member, pax, refused, tar_of, zst
 from tests.test_safe_path import UNSAFE
 

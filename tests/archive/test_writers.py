@@ -11,7 +11,8 @@ import pytest
 import zstandard
 from safetensors.numpy import load_file, save_file
 
-from downloader.archive import suffix_of, unpack, what_came
+from downloader.archive.compression import suffix_of
+from downloader.archive.unpack import unpack, what_came
 from downloader.errors import BadArchive
 from downloader.fs.rooted_path import RootedPath
 from tests.archive.building import Looker, files_in, zst

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from downloader.cache_key import CachedModel, CacheKey
+from downloader.operations.cache_key import CachedModel, CacheKey
 from tests.ci.github import action
 from tests.ci.machine import Machine
 from tests.documents import blocks, first_cells, page

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from downloader.disk.durable import make_folder, naming, write_file
 from downloader.errors import StoreError
+from downloader.fs.files import make_folder, naming, write_file
 from downloader.fs.rooted_path import RootedPath
 
 
@@ -42,7 +42,7 @@ def test_a_disk_that_refuses_leaves_the_old_file(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    places = {"write": "downloader.disk.durable._write_synced", "fsync": "os.fsync"}
+    places = {"write": "downloader.fs.files._write_synced", "fsync": "os.fsync"}
     monkeypatch.setattr(places.get(call, "os.replace"), refuse)
     with pytest.raises(StoreError, match=r"Cannot write .*file: No space left") as caught:
         write_file(RootedPath.of(path), b"new")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.disk.hashing import BUFFER_BYTES, feed, new_md5, new_sha256, sha256_of
+from downloader.fs.digests import BUFFER_BYTES, feed, new_md5, new_sha256, sha256_of
 
 
 def fed(path: Path, start: int, length: int) -> tuple[int, str, str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from downloader.disk import positioned
-from downloader.disk.positioned import read_at, write_at
+from downloader.fs import files
+from downloader.fs.files import read_at, write_at
 
 BLOCK = 4096
 BLOCKS = 16
@@ -20,8 +20,8 @@ def descriptor(
 ) -> Iterator[int]:
     """Give an open file, on a system with the calls and on one without."""
     if request.param == "seek and lock":
-        monkeypatch.setattr(positioned, "_preadv", None)
-        monkeypatch.setattr(positioned, "_pwrite", None)
+        monkeypatch.setattr(files, "_preadv", None)
+        monkeypatch.setattr(files, "_pwrite", None)
     opened = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
     yield opened
     os.close(opened)
@@ -82,7 +82,7 @@ def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monke
         taken[offset : offset + len(some)] = some
         return len(some)
 
-    monkeypatch.setattr(positioned, "_pwrite", take_three)
+    monkeypatch.setattr(files, "_pwrite", take_three)
     write_at(0, memoryview(b"12345678"), 1)
     assert bytes(taken) == b"\x0012345678\x00"
 

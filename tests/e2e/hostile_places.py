@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from downloader.artifact import Artifact, Checkpoint
-from downloader.lock.lockfile import LockedModel
+from downloader.artifact import Artifact, Checkpoint, LockedModel
 from tests.e2e.hostile_values import (
     ARTIFACT,
     CHECKPOINT,

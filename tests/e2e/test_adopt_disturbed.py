@@ -15,17 +15,17 @@ from tests.e2e.watching import injected, wait_until
 BIG = bytes_of("big", 1 << 20) * 8
 COPYING = """
 import os, pathlib, time
-from downloader.store import linking
+from downloader.fs import link
 
 if os.environ.get("SLOW"):
     def slow(source, new, sha256, watch):
-        with linking._made(new) as to:
+        with link._made(new) as to:
             os.write(to, b"half")
             pathlib.Path(os.environ["SLOW"]).touch()
             while True:
                 time.sleep(0.01)
                 watch()
-    linking._copy = slow
+    link._copy = slow
 """
 """In a run with SLOW a copy never ends, and a file tells that it began."""
 
@@ -120,7 +120,7 @@ def test_no_room(project: Project, old: Path, arguments: tuple[str, ...]) -> Non
     if arguments[0] == "bundle":
         assert project.doit("adopt", "--from", str(old), "m").status == 0
     dodo = project.folder / "dodo.py"
-    patch = "from downloader.transfer import preflight\npreflight.free_bytes = lambda _: 1000\n"
+    patch = "from downloader.fs import space\nspace.free_bytes = lambda _: 1000\n"
     dodo.write_text(patch + dodo.read_text())
 
     run = project.doit(*(each.format(old=old) for each in arguments))

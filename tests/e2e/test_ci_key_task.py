@@ -80,15 +80,15 @@ def test_no_network_code_is_loaded(locked: Project, tmp_path: Path) -> None:
     variables, listed = listing_modules(tmp_path / "watch")
     assert locked.doit("ci-key", "--json", **variables).status == 0
     loaded = set(listed.read_text().split())
-    assert "downloader.cache_key" in loaded
-    assert not loaded & {"requests", "urllib3", "yaml", "rich", "downloader.transfer.transport"}
+    assert "downloader.operations.cache_key" in loaded
+    assert not loaded & {"requests", "urllib3", "yaml", "rich", "downloader.network.client"}
 
 
 def test_other_runs_do_not_load_it(locked: Project, tmp_path: Path) -> None:
     """What makes keys is imported by `ci-key` alone."""
     variables, listed = listing_modules(tmp_path / "watch")
     assert locked.doit("list", **variables).status == 0
-    assert "downloader.cache_key" not in listed.read_text().split()
+    assert "downloader.operations.cache_key" not in listed.read_text().split()
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]], ids=["key", "json"])

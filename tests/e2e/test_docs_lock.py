@@ -9,9 +9,9 @@ import subprocess
 
 import pytest
 
+from downloader import artifact
 from downloader.artifact import Artifact, Checkpoint
-from downloader.lock import lockfile
-from downloader.manifest.entries import NOT_ABOUT_BYTES
+from downloader.sources.interface import NOT_ABOUT_BYTES
 from tests.documents import blocks, first_cells, page
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project, Run
@@ -52,7 +52,7 @@ def test_every_field_is_told() -> None:
     model = {"entry", "source", "revision", "archives[].path", "version"}
     for field in fields | model | set(Checkpoint.__struct_encode_fields__):
         assert f"`{field}`" in cells, field
-    assert set(lockfile.LockedModel.__struct_encode_fields__) == {
+    assert set(artifact.LockedModel.__struct_encode_fields__) == {
         each.partition("[")[0] for each in fields | model - {"version"}
     }
 

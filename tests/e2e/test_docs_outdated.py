@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from downloader.outlook import STATES, VERSION, File, Outlook, Side
+from downloader.operations.outdated import STATES, VERSION, File, Outlook, Side
 from tests.documents import blocks, first_cells, page
 from tests.e2e.content import CHECKPOINT, HPARAMS, gpt2, put_all, toy
 from tests.e2e.project import Project

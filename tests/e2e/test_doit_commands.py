@@ -2,7 +2,7 @@
 
 import pytest
 
-from downloader.selection import OURS
+from downloader.tasks._reporter import OURS
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project, Run
 from tests.servers.faulty import FaultyServer

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from downloader.bundling.bundles import NAMES, Mark
+from downloader.operations.bundle import NAMES, Mark
 from tests.e2e.hostile_places import PLACES
 from tests.e2e.hostile_runs import (
     OFFLINE,

@@ -15,13 +15,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from downloader import declared
-from downloader.declared import Declared
-from downloader.receipts import Receipt
+from downloader.fs.locks import PARTIALS, partial_name
+from downloader.project import project
+from downloader.project.project import Declared
+from downloader.store.blobs import Record
 from downloader.store.projects import Known
-from downloader.store.records import Record
-from downloader.transfer.journal import Binding
-from downloader.transfer.locked_file import PARTIALS, partial_name
+from downloader.targets.state import Receipt
+from downloader.transfer._journal import Binding
 from tests.e2e.hostile_runs import CORE, Command, Findings, damage, watched
 from tests.e2e.hostile_values import some_paths
 from tests.e2e.hostile_world import BYTES, MODELS, World
@@ -117,7 +117,7 @@ def compiled(world: World) -> Texts:
     for what, text in hostile(world, Declared, tiny):
         models = [json.loads(text), *others]
         yield what, json.dumps({**honest, "models": models}).encode()
-    assert {*honest} == {*declared._Compiled.__struct_fields__} == {"binding", "models"}
+    assert {*honest} == {*project._Compiled.__struct_fields__} == {"binding", "models"}
 
 
 def notes(world: World) -> Texts:

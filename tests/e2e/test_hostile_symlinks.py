@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from downloader.transfer.locked_file import partial_name
+from downloader.fs.locks import partial_name
 from tests.e2e.content import toy_content
 from tests.e2e.hostile_places import text_of
 from tests.e2e.hostile_runs import CLEAN, PLAIN, REPAIR, Command, Findings, damage, watched

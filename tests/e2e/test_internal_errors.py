@@ -10,16 +10,16 @@ from tests.e2e.watching import injected
 from tests.servers.faulty import FaultyServer
 
 IN_A_TASK = """
-    import downloader.receipts
+    import downloader.targets.state
     def broken(*_, **__):
         raise RuntimeError("the sky fell")
-    downloader.receipts.append = broken
+    downloader.targets.state.append_receipt = broken
 """
 WHILE_LOADING = """
-    import downloader.freshness
+    import downloader.targets.state
     def broken(*_, **__):
         raise RuntimeError("the sky fell")
-    downloader.freshness.why_stale = broken
+    downloader.targets.state.why_stale = broken
 """
 
 

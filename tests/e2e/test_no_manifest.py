@@ -2,7 +2,7 @@
 
 import pytest
 
-from downloader.selection import OURS
+from downloader.tasks._reporter import OURS
 from tests.e2e.project import Project
 
 COMMANDS = [

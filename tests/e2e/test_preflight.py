@@ -84,7 +84,7 @@ def test_from_python_it_is_the_same(
 ) -> None:
     """`downloader.sync` raises before the first byte."""
     project.declare({"one": toy(server, FILES)})
-    monkeypatch.setattr("downloader.transfer.preflight.free_bytes", lambda _folder: 2_999)
+    monkeypatch.setattr("downloader.fs.space.free_bytes", lambda _folder: 2_999)
     with pytest.raises(StoreError, match="3,000 bytes"):
         downloader.sync(folder=project.folder)
     assert bodies(server) == []

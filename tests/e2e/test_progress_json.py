@@ -187,10 +187,10 @@ def test_what_others_write_becomes_a_notice(small: Project) -> None:
 def test_a_bug_is_an_event(small: Project, tmp_path: Path) -> None:
     """Its kind is another than that of all errors that were foreseen."""
     code = """
-        import downloader.receipts
+        import downloader.targets.state
         def broken(*_, **__):
             raise RuntimeError("the sky fell")
-        downloader.receipts.append = broken
+        downloader.targets.state.append_receipt = broken
     """
     run = small.doit(**injected(tmp_path / "site", code))
     assert run.status == 2

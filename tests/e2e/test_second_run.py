@@ -109,7 +109,7 @@ def test_slow_modules_are_not_loaded(fetched: Project, tmp_path: Path, word: str
     assert fetched.doit(*word.split(), **variables).status == 0
     loaded = set(listed.read_text().split())
     assert "downloader.tasks" in loaded
-    slow = {"rich", "requests", "urllib3", "yaml", "http.client", "downloader.transfer.transport"}
+    slow = {"rich", "requests", "urllib3", "yaml", "http.client", "downloader.network.client"}
     assert not loaded & slow
 
 

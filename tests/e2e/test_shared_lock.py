@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
 
-from downloader.disk.private_folder import PRIVATE_FOLDER
+from downloader.fs.files import PRIVATE_FOLDER
 from tests.e2e.content import toy
 from tests.e2e.project import REPOSITORY, Project, finish
 from tests.e2e.watching import wait_until
@@ -16,8 +16,8 @@ from tests.servers.faulty import FaultyServer
 PINNING = """
 import sys
 from pathlib import Path
-from downloader.project import Project
-from downloader.lock.resolve import pinned
+from downloader.project.project import Project
+from downloader.project.resolve import pinned
 
 project = Project.of_environment(Path(sys.argv[1]))
 for number in range(25):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from downloader.fs.rooted_path import RootedPath
-from downloader.store.records import Records
+from downloader.store.blobs import Records
 from tests.e2e.content import toy_content
 from tests.e2e.project import Project
 from tests.e2e.sharing import BIG, blob, bodies, cloned, declaring, edit, entry

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from downloader.transfer import journal
-from downloader.transfer.locked_file import partial_name
+from downloader.fs.locks import partial_name
+from downloader.transfer import _journal
 from tests.e2e.content import bytes_of, sha256, toy
 from tests.e2e.project import Project, finish
 from tests.servers.exchange import Exchange
@@ -136,7 +136,7 @@ def vouched_bytes(project: Project, path: str) -> int:
         return len(CONTENTS[path])
     part = project.target("m", f".modelmake/partials/{partial_name(path)}")
     record = part.with_suffix(".journal")
-    found = journal.load(record.read_bytes()) if record.exists() and part.exists() else None
+    found = _journal.load(record.read_bytes()) if record.exists() and part.exists() else None
     ends = part.stat().st_size if found else 0
     return sum(max(0, min(each.stop, ends) - each.start) for each in found[1]) if found else 0
 

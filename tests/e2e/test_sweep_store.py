@@ -12,7 +12,7 @@ import pytest
 
 import downloader
 from downloader.fs.rooted_path import RootedPath
-from downloader.store import Store
+from downloader.store.blobs import Store
 from tests.e2e.content import bytes_of, pinned_toy, sha256
 from tests.projects import declare
 from tests.servers.faulty import FaultyServer

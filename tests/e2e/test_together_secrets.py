@@ -102,7 +102,7 @@ def test_an_error_in_the_program_itself(
 ) -> None:
     """A bug's traceback shows lines, not what is in them."""
     code = """
-        import downloader.sources.together.source as source
+        import downloader.sources.together as source
         def broken(*_):
             raise RuntimeError("a bug")
         source.read_job = broken

@@ -9,7 +9,7 @@ import pytest
 
 from downloader.artifact import Artifact, Checkpoint
 from downloader.errors import LockError
-from downloader.lock.follows import agree
+from downloader.project.lockfile import agree
 from downloader.sources.openai_gpt2 import PUBLISHED
 from tests.projects import Entry, gpt2, http, lock, project
 

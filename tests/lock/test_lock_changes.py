@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from downloader.errors import LockError
-from downloader.lock import lock_check
+from downloader.project import project as lock_check
 from tests.projects import (
     ELSEWHERE,
     Entry,
@@ -142,7 +142,7 @@ def test_a_source_that_is_not_there_yet_is_left_out_and_says_so(
 def test_a_read_only_lock_that_is_current_is_fine(tmp_path: Path, no_sockets: None) -> None:
     """MODELMAKE_LOCKED has no objection to a lock that needs no change."""
     lock(tmp_path, {"bot": ELSEWHERE, "gpt2": gpt2("124M")})
-    lock_check.check(project(tmp_path))
+    lock_check.check_current(project(tmp_path))
     lock(tmp_path, is_locked=True)
 
 
@@ -164,7 +164,7 @@ def test_a_read_only_lock_that_is_stale_is_refused(
     lock(tmp_path, {"a": gpt2("124M"), "b": gpt2("124M", to="b")})
     before = (tmp_path / "models.lock").read_bytes()
     project(tmp_path, models)
-    for act in (lock_check.check, lock_saying):
+    for act in (lock_check.check_current, lock_saying):
         with pytest.raises(LockError, match=r"models\.lock is stale") as caught:
             act(project(tmp_path, is_locked=True))
         assert str(caught.value).endswith(why)
@@ -184,4 +184,4 @@ def test_a_lock_changed_by_hand_is_refused_by_the_check_too(tmp_path: Path) -> N
     lock(tmp_path, {"gpt2": gpt2("124M")})
     edit_lock(tmp_path, '"size":77,', '"size":78,')
     with pytest.raises(LockError, match="does not follow"):
-        lock_check.check(project(tmp_path))
+        lock_check.check_current(project(tmp_path))

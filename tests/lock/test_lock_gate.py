@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from downloader.errors import LockError
-from downloader.lock.lockfile import load
+from downloader.project.lockfile import load
 from tests.lock.test_lockfile import SHA
 from tests.projects import http, project
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.artifact import Artifact
-from downloader.lock.lockfile import LockedModel, Lockfile, dump, load
-from downloader.safe_path import find_collision
+from downloader.artifact import Artifact, LockedModel, find_collision
+from downloader.project.lockfile import Lockfile, dump, load
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 MD5 = "098f6bcd4621d373cade4e832627b4f6"

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from downloader.errors import LockError
-from downloader.lock.lockfile import load
+from downloader.project.lockfile import load
 from tests.lock.test_lockfile import MD5, SHA, TEXT
 
 MODEL = b'{"entry": "sha256:%s", "source": "http", "files": []}' % SHA.encode()

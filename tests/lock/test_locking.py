@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import SettingError
-from downloader.lock import probing
-from downloader.lock.lock_check import check
+from downloader.operations import lock as locking
+from downloader.project.project import check_current
 from downloader.sources.openai_gpt2 import FILES, PUBLISHED
 from tests.projects import (
     gpt2,
@@ -133,7 +133,7 @@ def test_a_dead_host_is_asked_once(
     tmp_path: Path, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the first lost connection all other files are locked unasked, with one notice."""
-    monkeypatch.setattr(probing, "PROBES_AT_ONCE", 1)
+    monkeypatch.setattr(locking, "PROBES_AT_ONCE", 1)
     for number in range(20):
         server.always(f"/{number}", timing.drop_before_status())
     urls = [server.url(f"/{number}") for number in range(20)]
@@ -148,14 +148,14 @@ def test_a_dead_host_is_asked_at_most_once_a_thread(tmp_path: Path, server: Faul
     for number in range(60):
         server.always(f"/{number}", timing.drop_before_status())
     lock(tmp_path, {"m": http(*(server.url(f"/{number}") for number in range(60)))})
-    assert 1 <= len(server.requests) <= probing.PROBES_AT_ONCE
+    assert 1 <= len(server.requests) <= locking.PROBES_AT_ONCE
 
 
 def test_a_dead_mirror_does_not_make_the_provider_dead(
     tmp_path: Path, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that is missing here and on a dead mirror leaves the next file's answer alone."""
-    monkeypatch.setattr(probing, "PROBES_AT_ONCE", 1)
+    monkeypatch.setattr(locking, "PROBES_AT_ONCE", 1)
     base = serve_gpt2(server, "355M", names=FILES[1:])
     _, notice = lock(tmp_path, {"m": gpt2("355M", base, mirrors=[closed_base()])})
     assert "m/checkpoint: not known yet" in notice
@@ -189,7 +189,7 @@ def test_a_size_that_was_not_known_is_filled_in(tmp_path: Path, server: FaultySe
     pinned, plain = server.url("/a.bin"), server.url("/b.bin")
     lock(tmp_path, {"m": http({"url": pinned, "sha256": SHA}, plain)})
     assert [each.size for each in locked(tmp_path).files] == [None, None]
-    check(project(tmp_path))
+    check_current(project(tmp_path))
     put(server, "/a.bin", b"test")
     put(server, "/b.bin", b"other bytes")
 

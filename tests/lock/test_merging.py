@@ -3,9 +3,8 @@
 import pytest
 from msgspec import structs
 
-from downloader.artifact import Artifact
-from downloader.lock.lockfile import LockedModel, Lockfile, dump, load, with_unpacked
-from downloader.lock.merging import merge
+from downloader.artifact import Artifact, LockedModel
+from downloader.project.lockfile import Lockfile, dump, load, merge, with_unpacked
 
 OURS, THEIRS = "a" * 64, "b" * 64
 OLD, NEW, NEWER = (f"sha256:{digit * 64}" for digit in "123")

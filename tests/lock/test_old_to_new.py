@@ -2,9 +2,8 @@
 
 import pytest
 
-from downloader.artifact import Artifact, Checkpoint
-from downloader.lock.lock_changes import FILES_TOLD, changes, lines, size_text, why_older
-from downloader.lock.lockfile import LockedModel
+from downloader.artifact import Artifact, Checkpoint, LockedModel
+from downloader.project.changes import FILES_TOLD, changes, lines, size_text, why_older
 
 ENTRY = f"sha256:{'a' * 64}"
 EARLY, LATE = "2025-09-24T23:14:22Z", "2025-09-25T00:14:22+00:00"

@@ -5,18 +5,13 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from downloader.artifact import Artifact
+from downloader.artifact import Artifact, LockedModel
 from downloader.errors import ManifestError, SourceError
-from downloader.lock.lockfile import LockedModel
-from downloader.lock.resolve import lock_model, outline, pinned
-from downloader.manifest.entries import (
-    AnyEntry,
-    HttpEntry,
-    HttpFile,
-    HuggingFaceEntry,
-    OpenAIGPT2Entry,
-)
 from downloader.manifest.manifest import entry_digest
+from downloader.project.resolve import lock_model, outline, pinned
+from downloader.sources.http import HttpEntry, HttpFile
+from downloader.sources.openai_gpt2 import OpenAIGPT2Entry
+from downloader.sources.registry import AnyEntry, HuggingFaceEntry
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 MD5 = "098f6bcd4621d373cade4e832627b4f6"

@@ -10,15 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from downloader.errors import ManifestError
-from downloader.manifest.entries import (
-    CheckpointRange,
-    HttpEntry,
-    HttpFile,
-    HuggingFaceEntry,
-    OpenAIGPT2Entry,
-    TogetherEntry,
-)
-from downloader.manifest.manifest import entry_digest, file_path, folder, load
+from downloader.manifest.manifest import entry_digest, load, model_folder
+from downloader.sources.http import HttpEntry, HttpFile, file_path
+from downloader.sources.openai_gpt2 import OpenAIGPT2Entry
+from downloader.sources.registry import HuggingFaceEntry
+from downloader.sources.together import CheckpointRange, TogetherEntry
 from tests.manifest_texts import GPT2, HTTP, SHA, TOGETHER, entry, error, model
 
 EXAMPLE = f"""\
@@ -64,7 +60,7 @@ def test_the_example_of_every_source_loads_as_written() -> None:
     assert bot.checkpoint == CheckpointRange(start=100, stop=500)
     assert isinstance(bge, HuggingFaceEntry)
     assert (bge.include, bge.revision) == (("*.json", "*.safetensors"), "main")
-    assert [folder(name, model) for name, model in models.items()] == [
+    assert [model_folder(name, model) for name, model in models.items()] == [
         "weights/whisper",
         "weights/gpt2-117M",
         "weights/support-bot",

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
+from downloader.__main__ import MODELS_YAML
 from downloader.errors import ManifestError
-from downloader.manifest import schema, strict_yaml
-from downloader.project import Project
+from downloader.manifest import _strict_yaml, schema
+from downloader.project.project import Project
 from downloader.settings import Settings
-from downloader.starting import MODELS_YAML
 from tests.documents import blocks
 from tests.e2e.project import REPOSITORY
 from tests.manifest.test_manifest import ACCEPTED, EXAMPLE
@@ -54,7 +54,7 @@ VALIDATOR = Draft7Validator(schema.schema())
 
 def faults_seen(text: str) -> list[str]:
     """Return what the schema has against a manifest."""
-    data: Any = strict_yaml.load(text.encode(), "models.yaml").data
+    data: Any = _strict_yaml.load(text.encode(), "models.yaml").data
     return [error.message for error in VALIDATOR.iter_errors(data)]
 
 

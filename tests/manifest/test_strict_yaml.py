@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from downloader.errors import ManifestError
-from downloader.manifest.strict_yaml import load
+from downloader.manifest._strict_yaml import load
 
 MIB = 1 << 20
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from downloader.errors import ManifestError
-from downloader.manifest.strict_yaml import load
+from downloader.manifest._strict_yaml import load
 
 MIB = 1 << 20
 
@@ -49,7 +49,7 @@ def test_a_bomb_is_refused_soon(name: str) -> None:
 AUDITED = r"""
 import sys
 from downloader.errors import ManifestError
-from downloader.manifest.strict_yaml import load
+from downloader.manifest._strict_yaml import load
 
 texts = [text.encode() for text in sys.argv[1:]]
 def attempt(text):

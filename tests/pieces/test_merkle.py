@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.pieces import merkle
-from downloader.pieces.merkle import BLOCK_BYTES, Layer, layer_of, leaves, node
+from downloader.fs import digests
+from downloader.fs.digests import BLOCK_BYTES, Layer, layer_of, merkle_leaves, merkle_node
 
 VECTORS = {
     (16_385, 16_384): (
@@ -61,7 +61,9 @@ def content(size: int) -> bytes:
 
 def of(data: bytes, piece_bytes: int) -> Layer:
     nodes = [
-        node(leaves(memoryview(data)[at : at + piece_bytes]), piece_bytes // BLOCK_BYTES)
+        merkle_node(
+            merkle_leaves(memoryview(data)[at : at + piece_bytes]), piece_bytes // BLOCK_BYTES
+        )
         for at in range(0, len(data), piece_bytes)
     ]
     return layer_of(b"".join(nodes), len(data), piece_bytes)
@@ -132,7 +134,7 @@ def test_one_wrong_bit_is_in_one_piece() -> None:
     layer = of(bytes(data), piece_bytes)
     data[5 * BLOCK_BYTES] ^= 1
     right = [
-        layer.is_right(index, leaves(memoryview(data)[slice(*layer.span(index))]))
+        layer.is_right(index, merkle_leaves(memoryview(data)[slice(*layer.span(index))]))
         for index in range(layer.count)
     ]
     assert right == [True, True, False, True, True, True]
@@ -141,12 +143,12 @@ def test_one_wrong_bit_is_in_one_piece() -> None:
 def test_a_short_last_piece_is_not_a_longer_one() -> None:
     """A file that ends earlier than its layer says has a wrong last piece, zeros or not."""
     layer = of(bytes(3 * BLOCK_BYTES), 2 * BLOCK_BYTES)
-    assert layer.is_right(1, leaves(memoryview(bytes(BLOCK_BYTES))))
-    assert not layer.is_right(1, leaves(memoryview(bytes(BLOCK_BYTES - 1))))
-    assert not layer.is_right(1, leaves(memoryview(bytes(2 * BLOCK_BYTES))))
+    assert layer.is_right(1, merkle_leaves(memoryview(bytes(BLOCK_BYTES))))
+    assert not layer.is_right(1, merkle_leaves(memoryview(bytes(BLOCK_BYTES - 1))))
+    assert not layer.is_right(1, merkle_leaves(memoryview(bytes(2 * BLOCK_BYTES))))
     assert not layer.is_right(1, b"")
 
 
 def test_our_pieces_are_no_longer_than_what_is_taken() -> None:
     """A layer that this program writes is one that it reads."""
-    assert BLOCK_BYTES <= merkle.PIECE_BYTES <= merkle.MOST_PIECE_BYTES
+    assert BLOCK_BYTES <= digests.PIECE_BYTES <= digests.MOST_PIECE_BYTES

@@ -7,18 +7,21 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from downloader import planning, receipts
 from downloader.artifact import Artifact
-from downloader.disk.private_folder import private_folder
 from downloader.errors import ModelmakeError
-from downloader.planning.plan import Plan
-from downloader.project import Project
+from downloader.fs.files import private_folder
+from downloader.fs.locks import partial_path
+from downloader.network.ranges import Range
+from downloader.project.project import Project
 from downloader.sources.registry import source_for
-from downloader.store import Store
-from downloader.syncing.syncing import Outcome, Syncer
-from downloader.transfer import journal
-from downloader.transfer.locked_file import partial_path
-from downloader.transfer.ranges import Range
+from downloader.store.blobs import Store
+from downloader.targets import plan as planning
+from downloader.targets import state as receipts
+from downloader.targets._files import Outcome
+from downloader.targets.engine import Syncer
+from downloader.targets.plan import Plan
+from downloader.targets.state import target_rules
+from downloader.transfer import _journal
 from tests.projects import sha256
 
 TARGETS = ("present", "missing", "no receipt", "wrong", "short", "older", "folder", "link")
@@ -66,7 +69,7 @@ def put_target(folder: Path, path: str, state: State) -> None:
     elif state.target != "missing":
         target.write_bytes(_changed(state.content, state.target))
         if state.target in ("present", "older", "wrong"):
-            receipts.append(folder, path, sha256(state.content))
+            receipts.append_receipt(folder, path, sha256(state.content))
         if state.target in ("older", "wrong"):
             os.utime(target, ns=(1, 1))
 
@@ -84,8 +87,8 @@ def put_partial(project: Project, name: str, artifact: Artifact, state: State) -
         return
     first = source_for(project.named(name).entry).locate(artifact)[0]
     meant = Artifact(path=artifact.path, size=SIZE, sha256=_bound(artifact, state))
-    text = journal.dump_head(journal.binding_for(meant, first))
-    partial.with_suffix(".journal").path.write_bytes(text + journal.dump_ranges([Range(0, have)]))
+    text = _journal.dump_head(_journal.binding_for(meant, first))
+    partial.with_suffix(".journal").path.write_bytes(text + _journal.dump_ranges([Range(0, have)]))
 
 
 def put_blob(store: Store, state: State) -> None:
@@ -115,7 +118,7 @@ def _changed(content: bytes, how: str) -> bytes:
 
 def plan(project: Project, *names: str) -> Plan:
     """Return the plan of a project."""
-    return planning.make(project, names, lambda _count, _bytes: None)
+    return planning.make_plan(project, names, lambda _count, _bytes: None)
 
 
 def told(made: Plan, name: str = "m") -> dict[str, tuple[str, int]]:
@@ -131,7 +134,7 @@ def done(project: Project, name: str = "m") -> dict[str, tuple[str, int]]:
     said: dict[str, tuple[str, int]] = {}
     with closing(Syncer(project)) as syncer:
         (model,) = [each for each in project.models() if each.name == name]
-        stale = [each for each, why in model.why_stale() if why]
+        stale = [each for each, why in target_rules(model) if why]
         for path, outcome in _outcomes(syncer, name, stale):
             if not outcome.is_repeat:
                 said[path] = (outcome.verb, outcome.moved_bytes)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from downloader import receipts
+from downloader.targets import state
 from tests.planning.states import done, plan, told
 from tests.planning.test_exact import snapshot
 from tests.projects import lock, project
@@ -34,7 +34,7 @@ def change(folder: Path, path: str, how: str) -> None:
         target.unlink()
         target.write_bytes(content[:-1] + b"!")
     elif how == "no receipt":
-        receipts.forget(folder, [path])
+        state.forget_receipts(folder, [path])
 
 
 def check(folder: Path, own: dict[str, Any], together: TogetherServer) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from downloader.store import Store
+from downloader.store.blobs import Store
 from tests.planning.states import BLOBS, PARTIALS, TARGETS, State, done, make_all, plan, told
 from tests.projects import http, lock, project, sha256
 from tests.servers.faulty import FaultyServer
@@ -152,7 +152,7 @@ def test_records_of_ten_thousand_links_are_not_rewritten(
     tmp_path: Path, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look into the store writes nothing, even where its records are long; a link tidies them."""
-    monkeypatch.setattr("downloader.store.records.SPARE_LINES", 3)
+    monkeypatch.setattr("downloader.store.blobs.SPARE_LINES", 3)
     own = prepare(tmp_path, server, {"f.bin": State("missing", "good")}, tmp_path / "store")
     store, digest = Store(tmp_path / "store"), sha256(State().content)
     for _ in range(20):

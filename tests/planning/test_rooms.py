@@ -48,15 +48,16 @@ def test_a_blob_on_another_file_system_is_a_copy(
 ) -> None:
     """It takes the file's whole room on the project's disk, and moves no byte over the wire."""
     own = prepare(tmp_path, server, {"f.bin": State("missing", "good")}, tmp_path / "store")
-    monkeypatch.setattr("downloader.syncing.sharing.Sharing.is_near", lambda _self, _name: False)
+    monkeypatch.setattr("downloader.targets.shared.Sharing.is_near", lambda _self, _name: False)
     made = plan(project(tmp_path, **own))
     assert (made.bytes_to_move, made.volumes[0].peak_bytes) == (0, 1000)
 
 
 def disk_with(monkeypatch: pytest.MonkeyPatch, free_bytes: int | None) -> None:
     """Let every disk have so many bytes free."""
-    for module in ("transfer.preflight", "planning.rooms"):
-        monkeypatch.setattr(f"downloader.{module}.free_bytes", lambda _folder: free_bytes)
+    places = ("downloader.fs.space.free_bytes", "downloader.targets.plan.free_bytes")
+    for place in places:
+        monkeypatch.setattr(place, lambda _folder: free_bytes)
 
 
 @pytest.mark.parametrize(("free", "fits"), [(1999, False), (2000, True), (None, True)])

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from downloader.planning import Plan, lines
-from downloader.planning.plan import Extraneous, PlannedFile, PlannedModel, Volume
+from downloader.operations.plan import plan_lines
+from downloader.targets.plan import Extraneous, Plan, PlannedFile, PlannedModel, Volume
 
 GIGABYTE = 10**9
 
@@ -31,7 +31,7 @@ def made(*models: PlannedModel, **keys: Any) -> Plan:
 
 def text(plan: Plan, width: int = 100) -> list[str]:
     """Return the plan's lines."""
-    return list(lines(plan, width))
+    return list(plan_lines(plan, width))
 
 
 PRESENT = planned(path="b.bin", action="present", outcome=None, why="", bytes_to_move=0)

@@ -5,8 +5,8 @@ from collections import deque
 
 import pytest
 
-from downloader.reporting.events import Done, Event, Failed, Start
-from downloader.reporting.run import RunProgress
+from downloader.progress.events import Done, Event, Failed, Start
+from downloader.progress.tracker import RunProgress
 
 
 class Clock:

@@ -3,10 +3,9 @@
 import pytest
 
 from downloader.errors import DigestMismatch, LockError
-from downloader.reporting import wording
-from downloader.reporting.events import Failed, Moving, RunStatus, Summary
-from downloader.reporting.failure import code_of
-from downloader.reporting.layout import Layout
+from downloader.progress import _text
+from downloader.progress._live import Layout
+from downloader.progress.events import Failed, Moving, RunStatus, Summary, code_of
 
 NOTHING = Summary(
     state="ok",
@@ -52,7 +51,7 @@ def moving(path: str, state: str = "moving", **more: object) -> Moving:
 
 def test_one_cause_is_told_once() -> None:
     """From three on: with their number, and the names of the first."""
-    assert wording.failure_lines(map(failed, "abcde")) == [
+    assert _text.failure_lines(map(failed, "abcde")) == [
         "failed fetch:m/a and 4 more: http://127.0.0.1:9/a: refused",
         "  Also fetch:m/b, fetch:m/c, fetch:m/d and 1 more.",
     ]
@@ -60,7 +59,7 @@ def test_one_cause_is_told_once() -> None:
 
 def test_other_causes_are_told_each() -> None:
     """Two of a kind are no crowd, and another error is another line."""
-    lines = wording.failure_lines([failed("a"), failed("b"), failed("c", "reset")])
+    lines = _text.failure_lines([failed("a"), failed("b"), failed("c", "reset")])
     assert [line.partition(": ")[0] for line in lines] == [
         *("failed fetch:m/a", "failed fetch:m/b"),
         "failed fetch:m/c",
@@ -73,12 +72,12 @@ def test_other_causes_are_told_each() -> None:
 )
 def test_times(seconds: float, text: str) -> None:
     """Minutes and seconds, hours where there are some."""
-    assert wording.time_text(seconds) == text
+    assert _text.time_text(seconds) == text
 
 
 def test_nothing_is_one_line() -> None:
     """A run that had nothing to do says only that."""
-    assert wording.sum_line(NOTHING) == "Nothing to do."
+    assert _text.sum_line(NOTHING) == "Nothing to do."
 
 
 def test_codes_for_programs() -> None:

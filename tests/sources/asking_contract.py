@@ -17,19 +17,16 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from downloader.artifact import Artifact
+from downloader.artifact import Artifact, LockedModel, check_path, find_collision
 from downloader.errors import SourceError
-from downloader.lock.follows import check_asked
-from downloader.lock.lockfile import LockedModel, Lockfile, dump, load
-from downloader.lock.resolve import ask, keep_first_pins, outline
-from downloader.manifest.entries import AnyEntry
 from downloader.manifest.manifest import entry_digest
-from downloader.safe_path import check_path, find_collision
+from downloader.network.api import Asker
+from downloader.network.client import Transport
+from downloader.project.lockfile import Lockfile, check_asked, dump, load
+from downloader.project.resolve import ask, keep_first_pins, outline
 from downloader.settings import Settings
 from downloader.sources.interface import AskingSource, Provider, Resolution
-from downloader.sources.registry import asking_source_for
-from downloader.transfer.asking import Asker
-from downloader.transfer.transport import Transport
+from downloader.sources.registry import AnyEntry, asking_source_for
 from downloader.urls import host
 
 

@@ -10,15 +10,12 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from downloader.artifact import Artifact
+from downloader.artifact import Artifact, check_path, find_collision
 from downloader.errors import SourceError
-from downloader.lock.follows import check_follows
-from downloader.lock.lockfile import Lockfile, dump, load
-from downloader.lock.resolve import outline
-from downloader.manifest.entries import AnyEntry
-from downloader.safe_path import check_path, find_collision
+from downloader.project.lockfile import Lockfile, check_follows, dump, load
+from downloader.project.resolve import outline
 from downloader.sources.interface import Resolution, Source
-from downloader.sources.registry import source_for
+from downloader.sources.registry import AnyEntry, source_for
 from downloader.urls import host, redact
 
 

@@ -1,8 +1,7 @@
 """Any list of URLs: names, digests and mirrors come from the manifest alone."""
 
 from downloader.artifact import Artifact
-from downloader.manifest.entries import HttpEntry, HttpFile
-from downloader.sources.http import Http
+from downloader.sources.http import Http, HttpEntry, HttpFile
 from tests.sources.contract import SourceContract
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"

@@ -6,8 +6,14 @@ import pytest
 
 from downloader.artifact import Artifact
 from downloader.errors import SettingError
-from downloader.manifest.entries import GPT2_OLD_SIZES, GPT2_SIZES, OpenAIGPT2Entry
-from downloader.sources.openai_gpt2 import FILES, PUBLISHED, OpenAIGPT2
+from downloader.sources.openai_gpt2 import (
+    FILES,
+    GPT2_OLD_SIZES,
+    GPT2_SIZES,
+    PUBLISHED,
+    OpenAIGPT2,
+    OpenAIGPT2Entry,
+)
 from tests.projects import sha256
 from tests.sources.contract import SourceContract
 

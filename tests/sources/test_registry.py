@@ -7,16 +7,9 @@ from typing import get_args
 import pytest
 
 from downloader.errors import SourceError
-from downloader.manifest.entries import (
-    AnyEntry,
-    HttpEntry,
-    HttpFile,
-    HuggingFaceEntry,
-    OpenAIGPT2Entry,
-)
-from downloader.sources.http import Http
-from downloader.sources.openai_gpt2 import OpenAIGPT2
-from downloader.sources.registry import SOURCES, source_for, source_name
+from downloader.sources.http import Http, HttpEntry, HttpFile
+from downloader.sources.openai_gpt2 import OpenAIGPT2, OpenAIGPT2Entry
+from downloader.sources.registry import SOURCES, AnyEntry, HuggingFaceEntry, source_for, source_name
 from tests import sources
 from tests.sources.asking_contract import AskingSourceContract
 from tests.sources.contract import SourceContract

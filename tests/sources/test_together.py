@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from downloader.manifest.entries import CheckpointRange, TogetherEntry
+from downloader.sources.together import CheckpointRange, TogetherEntry
 from tests.servers.together.server import TogetherServer
 from tests.sources.asking_contract import AskingSourceContract
 from tests.together.projects import JOB, usual_checkpoints

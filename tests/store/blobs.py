@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from downloader.disk.hashing import sha256_of
+from downloader.fs.digests import sha256_of
+from downloader.fs.link import How
 from downloader.fs.rooted_path import RootedPath
 from downloader.store.blobs import Store
-from downloader.store.linking import How
 from tests.projects import sha256
 
 CONTENT = b"weights" * 1000
@@ -50,7 +50,7 @@ def hashing(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         read.append(path)
         return sha256_of(path)
 
-    monkeypatch.setattr("downloader.store.blob.sha256_of", noting)
+    monkeypatch.setattr("downloader.store.blobs.sha256_of", noting)
     return read
 
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from downloader.store import linking
+from downloader.fs import link
 from tests.store.blobs import CONTENT
 
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each test ask anew whether a device has reflinks."""
-    monkeypatch.setattr(linking, "_no_reflinks", set())
+    monkeypatch.setattr(link, "_no_reflinks", set())
 
 
 @pytest.fixture

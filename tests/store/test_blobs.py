@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import StoreError
+from downloader.fs import link
+from downloader.fs.link import How
 from downloader.fs.rooted_path import RootedPath
-from downloader.store import linking
 from downloader.store.blobs import Store, store_at
-from downloader.store.linking import How
 from tests.store.blobs import (
     CONTENT,
     DIGEST,
@@ -52,7 +52,7 @@ def test_a_file_that_is_not_shared_stays_writable(
     root: Path, file: Path, monkeypatch: pytest.MonkeyPatch, how: How
 ) -> None:
     """The blob is a read-only file of its own."""
-    monkeypatch.setattr(linking, "_clone", copied)
+    monkeypatch.setattr(link, "_clone", copied)
     blob = kept(root, file, how)
 
     assert not blob.samefile(file)

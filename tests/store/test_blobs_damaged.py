@@ -8,8 +8,7 @@ import pytest
 
 from downloader.errors import StoreError
 from downloader.fs.rooted_path import RootedPath
-from downloader.store.blob import Damaged
-from downloader.store.blobs import Store
+from downloader.store.blobs import Damaged, Store
 from tests.store.blobs import (
     CONTENT,
     DAMAGE,
@@ -130,7 +129,7 @@ def test_a_blob_that_is_pruned_while_it_is_read_is_not_there(
         path.remove()
         return path.read_bytes().decode()
 
-    monkeypatch.setattr("downloader.store.blob.sha256_of", pruning)
+    monkeypatch.setattr("downloader.store.blobs.sha256_of", pruning)
     assert Store(root).find(DIGEST) is None
 
 
@@ -145,7 +144,7 @@ def test_somebody_else_may_set_it_aside_first(
         path.remove()
         return "0" * 64
 
-    monkeypatch.setattr("downloader.store.blob.sha256_of", beaten)
+    monkeypatch.setattr("downloader.store.blobs.sha256_of", beaten)
     assert Store(root).find(DIGEST) is None
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import Interrupted
+from downloader.fs import locks
 from downloader.fs.rooted_path import RootedPath
 from downloader.store import claims
 from downloader.store.claims import NOTED_BYTES, Claims, noted_path
-from downloader.transfer import turn as turns
 from tests.e2e.watching import wait_until
 
 DIGEST, OTHER = "ab" * 32, "cd" * 32
@@ -38,7 +38,7 @@ with Claims(RootedPath(Path(sys.argv[1])), threading.Event()).claimed(
 @pytest.fixture(autouse=True)
 def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each test be the first to warn."""
-    monkeypatch.setattr(turns, "_warned", threading.Lock())
+    monkeypatch.setattr(locks, "_warned", threading.Lock())
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def test_a_long_wait_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_large: bool
 ) -> None:
     """One line names the file that grows, or where it is small what is locked."""
-    monkeypatch.setattr(turns, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(locks, "QUIET_SECONDS", 0.0)
     said = list[str]()
     partial = tmp_path / ".modelmake" / "partials" / "growing.part"
     with held(tmp_path, partial) as process, ThreadPoolExecutor(1) as pool:
@@ -156,7 +156,7 @@ def test_a_note_that_names_no_partial_is_not_believed(text: bytes) -> None:
 
 def test_a_long_wait_for_a_thread_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two files of one run with the same bytes: the second says once why it does not begin."""
-    monkeypatch.setattr(turns, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(locks, "QUIET_SECONDS", 0.0)
     own, said = Claims(RootedPath.of(tmp_path), threading.Event()), list[str]()
     with ThreadPoolExecutor(1) as pool:
         with own.claimed(DIGEST, RootedPath.of(tmp_path / "p"), 1, print):
@@ -170,7 +170,7 @@ def test_a_holder_that_stands_still_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some servers of network disks keep the locks of machines that are gone."""
-    monkeypatch.setattr(turns, "STILL_SECONDS", 0.0)
+    monkeypatch.setattr(locks, "STILL_SECONDS", 0.0)
     with held(tmp_path):
         assert claimed(tmp_path).is_set()
 

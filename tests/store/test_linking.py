@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from downloader.fs import link as linking
+from downloader.fs.link import WAYS, How, SourceUnreadable, link
 from downloader.fs.rooted_path import RootedPath
-from downloader.store import linking
-from downloader.store.linking import WAYS, How, SourceUnreadable, link
 from tests.projects import sha256
 from tests.store.blobs import CONTENT, DIGEST, copied, refusing
 

@@ -10,6 +10,7 @@ import pytest
 from downloader.errors import LockError, StoreError
 from downloader.fs.rooted_path import RootedPath
 from downloader.store.projects import Known, Projects, known
+from downloader.targets.shared import targets_of
 
 
 @pytest.fixture
@@ -139,12 +140,12 @@ def test_targets_are_those_of_the_digest(project: Known) -> None:
         {"path": "a.bin", "size": 1, "sha256": "%s"}, {"path": "b.bin", "sha256": "%s"}]}}}"""
     Path(project.lock).write_text(lock % ('"m"', "0" * 64, digest, "cd" * 32))
 
-    assert list(project.targets(digest)) == [Path(project.folders["m"]) / "a.bin"]
+    assert list(targets_of(project, digest)) == [Path(project.folders["m"]) / "a.bin"]
     Path(project.lock).write_text(lock % ('"other"', "0" * 64, digest, "cd" * 32))
-    assert list(project.targets(digest)) == []
+    assert list(targets_of(project, digest)) == []
     Path(project.lock).write_text("<<<<<<<")
     with pytest.raises(LockError):
-        list(project.targets(digest))
+        list(targets_of(project, digest))
 
 
 @pytest.mark.parametrize(

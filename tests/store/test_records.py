@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from downloader.disk import appending
+from downloader.fs import files
 from downloader.fs.rooted_path import RootedPath
-from downloader.store import records
-from downloader.store.records import Records
+from downloader.store import blobs
+from downloader.store.blobs import Records
 
 DIGEST = "ab" * 32
 LOOK = {"st_size": 10, "st_mtime_ns": 20, "st_ctime_ns": 30, "st_ino": 40}
@@ -64,8 +64,8 @@ def test_only_new_lines_are_read(file: Path, monkeypatch: pytest.MonkeyPatch) ->
         decoded.append(len(text))
         return original(text, decoder)
 
-    original: Any = appending.decoded
-    monkeypatch.setattr(appending, "decoded", noting)
+    original: Any = files.decoded_lines
+    monkeypatch.setattr(files, "decoded_lines", noting)
     own = Records(RootedPath.of(file))
     for number in range(count):
         assert not own.vouches(f"{number:064x}", look(st_ino=99))
@@ -92,7 +92,7 @@ def test_a_torn_line_costs_its_own_record_only(file: Path, torn: bytes) -> None:
 
 def test_long_records_are_written_anew(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines of blobs that have a newer one go, in one step."""
-    monkeypatch.setattr(records, "SPARE_LINES", 5)
+    monkeypatch.setattr(blobs, "SPARE_LINES", 5)
     own = Records(RootedPath.of(file))
     for number in range(20):
         own.note(DIGEST, look(st_size=number))

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from downloader.syncing.files import Outcome
-from downloader.syncing.syncing import Syncer
+from downloader.targets._files import Outcome
+from downloader.targets.engine import Syncer
+from downloader.targets.state import target_rules
 from tests.projects import http, lock, project, sha256
 
 BYTES = b"weights"
@@ -37,4 +38,4 @@ def lock_pinned(folder: Path, url: str) -> None:
 
 def whys(folder: Path) -> list[str | None]:
     """Return why each target is stale, None where it is not."""
-    return [why for model in project(folder).models() for _, why in model.why_stale()]
+    return [why for model in project(folder).models() for _, why in target_rules(model)]

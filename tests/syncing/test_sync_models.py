@@ -10,12 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from downloader.errors import (
-    ModelmakeError,
-    NotFound,
-    SourceError,
-)
-from downloader.python_api import sync_models
+from downloader.errors import ModelmakeError, NotFound, SourceError
+from downloader.operations.sync import sync_models
 from downloader.settings import FILES_AT_ONCE, Settings
 from tests.projects import (
     ELSEWHERE,

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from downloader.errors import (
-    TransferError,
-)
+from downloader.errors import TransferError
+from downloader.fs.locks import partial_path
 from downloader.fs.rooted_path import RootedPath
-from downloader.syncing.syncing import Syncer
-from downloader.transfer.locked_file import partial_path
+from downloader.targets.engine import Syncer
 from tests.projects import (
     http,
     lock,

@@ -4,15 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from downloader import receipts
-from downloader.errors import (
-    DigestMismatch,
-    LockError,
-    ModelmakeError,
-)
-from downloader.project import Project
-from downloader.syncing import files as module
-from downloader.syncing.syncing import Syncer
+from downloader.errors import DigestMismatch, LockError, ModelmakeError
+from downloader.project.project import Project
+from downloader.targets import _files, state
+from downloader.targets.engine import Syncer
 from tests.projects import (
     edit_lock,
     gpt2,
@@ -142,7 +137,7 @@ def test_pins_are_written_while_a_long_run_goes_on(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every few seconds the pins so far reach models.lock, so a kill loses few."""
-    monkeypatch.setattr(module, "PIN_EVERY_SECONDS", -1.0)
+    monkeypatch.setattr(_files, "PIN_EVERY_SECONDS", -1.0)
     lock(tmp_path, {"m": http(url)})
     syncer = Syncer(project(tmp_path))
     syncer.sync("m", "a.bin")
@@ -176,4 +171,4 @@ def test_receipts_of_pinned_files_say_nothing_of_what_was_asked(tmp_path: Path, 
     """Only a file without a known digest needs to note what it was fetched for."""
     lock_pinned(tmp_path, url)
     sync_one(tmp_path)
-    assert receipts.load(target(tmp_path).parent)["a.bin"].asked is None
+    assert state.load_receipts(target(tmp_path).parent)["a.bin"].asked is None

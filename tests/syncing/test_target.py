@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from downloader import receipts
 from downloader.artifact import Artifact
 from downloader.errors import StoreError
-from downloader.syncing.target import Target
+from downloader.targets import state
+from downloader.targets.state import Target
 from tests.transfer.desk import BODY, OLD, pinned, sha256, unpinned
 
 ENTRY = "sha256:0"
@@ -45,7 +45,7 @@ def test_wrong_bytes_are_not_hashed_twice(tmp_path: Path, monkeypatch: pytest.Mo
     mine = target(tmp_path, pinned(sized=False))
     mine.path.path.write_bytes(OLD)
     assert mine.present({}) is None
-    monkeypatch.setattr("downloader.syncing.target.sha256_of", None)
+    monkeypatch.setattr("downloader.fs.digests.sha256_of", None)
     assert mine.present_now() is None
 
 
@@ -53,7 +53,7 @@ def test_an_unpinned_file_of_another_wish_is_not_believed(tmp_path: Path) -> Non
     """The receipt answers what was asked when it was written, and nothing else."""
     Target(tmp_path, unpinned(), "sha256:other").path.path.write_bytes(BODY)
     Target(tmp_path, unpinned(), "sha256:other").note(sha256(BODY))
-    assert target(tmp_path, unpinned()).present(receipts.load(tmp_path)) is None
+    assert target(tmp_path, unpinned()).present(state.load_receipts(tmp_path)) is None
 
 
 def test_a_target_that_cannot_be_read_is_told(
@@ -66,7 +66,7 @@ def test_a_target_that_cannot_be_read_is_told(
 
     mine = target(tmp_path, pinned())
     mine.path.path.write_bytes(BODY)
-    monkeypatch.setattr("downloader.syncing.target.sha256_of", refuse)
+    monkeypatch.setattr("downloader.fs.digests.sha256_of", refuse)
     with pytest.raises(StoreError, match=r"Cannot read .*model\.bin: Input/output error"):
         mine.present({})
 

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from downloader.python_api import sync_models
+from downloader.operations.sync import sync_models
 
 KILLED_STATUS = 137
 CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate"}

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from downloader.sources.together import source
-from downloader.transfer import retry
+from downloader.network import failures
+from downloader.sources import together as source
 from tests.servers.together.server import TogetherServer
 from tests.together.projects import JOB, usual_checkpoints
 
@@ -20,7 +20,7 @@ def together(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterat
     """
     monkeypatch.setenv("MODELMAKE_CONNECTIONS", "1")
     monkeypatch.setattr(source, "FIRST_WAIT_SECONDS", SHORT_SECONDS)
-    monkeypatch.setattr(retry, "FIRST_DELAY_SECONDS", SHORT_SECONDS)
+    monkeypatch.setattr(failures, "FIRST_DELAY_SECONDS", SHORT_SECONDS)
     with TogetherServer() as server:
         server.add_job(JOB, checkpoints=usual_checkpoints())
         monkeypatch.setenv("TOGETHER_API_KEY", server.key)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from downloader import cache_key
 from downloader.errors import LockError
+from downloader.operations import cache_key
 from tests.projects import lock, project, sync
 from tests.servers.together.server import TogetherServer
 from tests.together.projects import bot

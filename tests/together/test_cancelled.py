@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from downloader import Progress, python_api
+from downloader import Progress
 from downloader import sync as sync_from_python
-from downloader.syncing.kept_archives import KeptArchives
+from downloader.operations import sync as python_api
+from downloader.targets._archives import KeptArchives
 from tests.projects import sync
 from tests.servers.together.server import TogetherServer
 from tests.together.projects import bot, files

@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from downloader.errors import (
-    LockError,
-    ManifestError,
-)
-from downloader.syncing.syncing import Syncer
-from downloader.transfer import preflight
-from downloader.verify import verify
+from downloader.errors import LockError, ManifestError
+from downloader.fs import space
+from downloader.operations.verify import verify
+from downloader.targets.engine import Syncer
 from tests.projects import lock, project
 from tests.servers.together.archives import lora_archive
 from tests.servers.together.server import TogetherServer
@@ -128,7 +125,7 @@ def test_a_file_of_a_kept_archive_needs_no_room(
     """The archive that is here is not going to be fetched."""
     sync_adapter(tmp_path)
     (tmp_path / "models/m/adapter_model.safetensors").unlink()
-    monkeypatch.setattr(preflight, "free_bytes", lambda _folder: 0)
+    monkeypatch.setattr(space, "free_bytes", lambda _folder: 0)
     sync_adapter(tmp_path)
 
     assert files(tmp_path) == LORA_FILES | {ARCHIVE}

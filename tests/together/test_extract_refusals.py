@@ -7,18 +7,12 @@ from typing import Any
 
 import pytest
 
-from downloader.archive import unpacking as inner
-from downloader.errors import (
-    BadArchive,
-    DigestMismatch,
-    LockError,
-    ManifestError,
-    StoreError,
-)
+from downloader.archive import unpack
+from downloader.errors import BadArchive, DigestMismatch, LockError, ManifestError, StoreError
+from downloader.fs.locks import machine
 from downloader.fs.rooted_path import RootedPath
-from downloader.syncing.syncing import Syncer
-from downloader.syncing.unpacking import Unpacker
-from downloader.transfer.locked_file import machine
+from downloader.targets._archives import Unpacker
+from downloader.targets.engine import Syncer
 from tests.projects import declare, edit_lock, lock_saying, project, sha256
 from tests.projects import sync as sync_all
 from tests.servers.together.archives import lora_archive
@@ -197,7 +191,7 @@ def test_a_full_disk_is_one_clear_error(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(inner, "write_at", full)
+        patch.setattr(unpack, "write_at", full)
         with pytest.raises(StoreError, match="No space left on device"):
             sync_adapter(tmp_path, keep_archive=False)
     assert not files(tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from downloader.errors import LockError
-from downloader.transfer import asking
+from downloader.network import api
 from tests.projects import lock, project
 from tests.servers.faults import framing, pages, ranges, statuses
 from tests.servers.faulty import FaultyServer
@@ -97,7 +97,7 @@ def test_an_endless_document_is_left_early(
     else:
         together.api.always(LOOK, _both(framing.unsized, framing.endless()))
 
-    assert f"more than {asking.MOST_DOCUMENT_BYTES:,} bytes" in str(refused(tmp_path))
+    assert f"more than {api.MOST_DOCUMENT_BYTES:,} bytes" in str(refused(tmp_path))
     assert max(seen.body_bytes_sent for seen in together.requests) < 64 << 20
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from downloader.artifact import check_path
 from downloader.errors import LockError, ManifestError
-from downloader.safe_path import check_path
 from tests.projects import declare, lock, project
 from tests.servers.together.archives import lora_archive, merged_archive
 from tests.servers.together.server import TogetherServer

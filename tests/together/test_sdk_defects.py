@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from downloader.errors import BadResponse, ConnectionLost, LockError, ManifestError, NotFound
-from downloader.python_api import sync_models
+from downloader.operations.sync import sync_models
 from tests.projects import declare, lock
 from tests.servers.exchange import Exchange
 from tests.servers.faults import framing, statuses, timing

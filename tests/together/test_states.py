@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import Interrupted, LockError, SourceError
-from downloader.lock import locking
-from downloader.manifest.entries import TogetherEntry
-from downloader.python_api import sync_models
-from downloader.sources.together import source
+from downloader.operations import lock as locking
+from downloader.operations.sync import sync_models
+from downloader.sources import together as source
+from downloader.sources.together import TogetherEntry
 from tests.projects import declare, gpt2, http, lock, lock_saying, project, session
 from tests.servers.exchange import Exchange
 from tests.servers.faults import statuses

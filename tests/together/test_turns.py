@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from downloader.settings import FILES_AT_ONCE
-from downloader.syncing.kept_archives import KeptArchives
+from downloader.targets._archives import KeptArchives
 from tests.projects import http, lock
 from tests.projects import sync as sync_all
 from tests.servers.exchange import Exchange

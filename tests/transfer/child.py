@@ -4,11 +4,12 @@ import json
 import sys
 from pathlib import Path
 
-from downloader.artifact import Artifact, Location
+from downloader.artifact import Artifact
 from downloader.fs.rooted_path import RootedPath
+from downloader.network.client import Transport
 from downloader.settings import Settings
 from downloader.transfer.fetch import Fetcher, Job
-from downloader.transfer.transport import Transport
+from downloader.urls import Location
 
 
 def command(job: Job, connections: int = 1) -> list[str]:

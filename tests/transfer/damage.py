@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Callable
 
-from downloader.transfer import journal
+from downloader.transfer import _journal
 from tests.transfer.desk import Desk
 
 Damage = Callable[[bytes, int], bytes]
@@ -32,6 +32,6 @@ def furthest_named(desk: Desk) -> int:
 
 def is_bound_to_a_digest(desk: Desk) -> bool:
     """Whether there is a partial, and damage to it would be found."""
-    found = [journal.load(text) for text in journals(desk)]
+    found = [_journal.load(text) for text in journals(desk)]
     bound = [one is not None and bool(one[0].sha256) for one in found]
     return any(bound) and bool(list(desk.workspace.glob("partials/*.part")))

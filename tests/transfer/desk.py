@@ -11,14 +11,15 @@ from typing import TypeVar
 
 import pytest
 
-from downloader.artifact import Artifact, Location
+from downloader.artifact import Artifact
 from downloader.errors import Interrupted, ModelmakeError
 from downloader.fs.rooted_path import RootedPath
+from downloader.network.client import Transport
+from downloader.network.ranges import Range
 from downloader.settings import Settings
-from downloader.transfer import journal
+from downloader.transfer import _journal
 from downloader.transfer.fetch import Fetched, Fetcher, Job
-from downloader.transfer.ranges import Range
-from downloader.transfer.transport import Transport
+from downloader.urls import Location
 from tests.servers.exchange import SeenRequest
 from tests.servers.faults import timing
 from tests.servers.faulty import FaultyServer
@@ -170,7 +171,7 @@ class Desk:
     def noted(self) -> list[Range]:
         """The ranges that the one journal vouches for; none when there is none."""
         journals = self.workspace.glob("partials/*.journal")
-        found = [journal.load(one.read_bytes()) for one in journals]
+        found = [_journal.load(one.read_bytes()) for one in journals]
         return found[0][1] if found and found[0] else []
 
     @property

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downloader.errors import BadResponse, ConnectionLost, TransferError
-from downloader.transfer.body import Body, ChunkedBody, SizedBody, UntilClosedBody, body_of
+from downloader.network._response import Body, ChunkedBody, SizedBody, UntilClosedBody, body_of
 from tests.transfer.test_head import head
 
 PLACE = "http://host/file"

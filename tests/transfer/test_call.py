@@ -5,9 +5,8 @@ import socket
 import pytest
 
 from downloader.errors import BadResponse, ConnectionLost, Interrupted
-from downloader.lock import locking
-from downloader.transfer.call import Call, Calls
-from downloader.transfer.patience import Patience
+from downloader.network._connection import Call, Calls, Patience
+from downloader.operations import lock as locking
 from tests.projects import http, project, session
 from tests.servers import faults
 from tests.servers.faults import framing, timing

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.transfer.climb import (
+from downloader.transfer._concurrency import (
     DOUBT_SECONDS,
     FAST_BYTES_PER_SECOND,
     FASTEST_BYTES_PER_SECOND,
@@ -16,8 +16,8 @@ from downloader.transfer.climb import (
     LOOKS,
     SLOW_BYTES_PER_SECOND,
     Climb,
+    Measured,
 )
-from downloader.transfer.steady_rate import Measured
 
 MEGA = 1e6
 ENDLESS = 1e12

@@ -5,9 +5,9 @@ import threading
 import pytest
 
 from downloader.errors import ServerBusy
-from downloader.transfer.crew import Crew
-from downloader.transfer.pool import Host
-from downloader.transfer.segments import Segment, Segments
+from downloader.transfer._attempt import Crew
+from downloader.transfer._concurrency import Host
+from downloader.transfer._segments import Segment, Segments
 
 MIB = 1 << 20
 OWN = threading.main_thread

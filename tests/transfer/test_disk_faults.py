@@ -13,8 +13,8 @@ import pytest
 
 from downloader.errors import StoreError
 from downloader.fs.rooted_path import RootedPath
-from downloader.transfer import journal
-from downloader.transfer.ranges import total
+from downloader.network.ranges import total
+from downloader.transfer import _journal
 from tests.transfer.child import command
 from tests.transfer.desk import BODY, PATH, Desk, pinned
 
@@ -51,7 +51,7 @@ def inject(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Inject:
 
         monkeypatch.setattr(os, name, refuse)
         if name == "pwrite":
-            monkeypatch.setattr("downloader.disk.positioned._pwrite", refuse)
+            monkeypatch.setattr("downloader.fs.files._pwrite", refuse)
         return hit
 
     return inject
@@ -146,7 +146,7 @@ def test_a_journal_that_cannot_be_written(
 
 
 def vouched(desk: Desk) -> int:
-    found = journal.load(desk.partial.with_suffix(".journal").read_bytes())
+    found = _journal.load(desk.partial.with_suffix(".journal").read_bytes())
     assert found is not None
     return total(found[1])
 
@@ -190,7 +190,7 @@ def test_a_partial_that_cannot_be_read_back(desk: Desk, monkeypatch: pytest.Monk
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as faulty:
-        faulty.setattr("downloader.disk.hashing.read_at", refuse)
+        faulty.setattr("downloader.fs.digests.read_at", refuse)
         with pytest.raises(StoreError, match=r"Cannot read .*\.part: Input/output error"):
             desk.run(desk.job())
     desk.fetch()
@@ -200,7 +200,7 @@ def test_a_disk_that_takes_no_byte_and_says_nothing(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write of no bytes is an error, not a loop."""
-    monkeypatch.setattr("downloader.disk.positioned._pwrite", lambda *_: 0)
+    monkeypatch.setattr("downloader.fs.files._pwrite", lambda *_: 0)
     with pytest.raises(StoreError, match="Cannot write"):
         desk.run(desk.job())
 

@@ -12,9 +12,9 @@ from threading import Event
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.transfer.checkpoints import SMALLEST_STEP_BYTES
+from downloader.network.ranges import prefix
 from downloader.transfer.fetch import Fetcher
-from downloader.transfer.ranges import prefix
+from downloader.transfer.partial import SMALLEST_STEP_BYTES
 from tests.servers.faults import timing
 from tests.transfer.child import command
 from tests.transfer.desk import BODY, PATH, Desk, pinned, sha256, unpinned

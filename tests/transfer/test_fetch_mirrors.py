@@ -4,7 +4,6 @@ import hashlib
 
 import pytest
 
-from downloader.artifact import Location
 from downloader.errors import (
     DigestMismatch,
     Interrupted,
@@ -15,6 +14,7 @@ from downloader.errors import (
 )
 from downloader.fs.rooted_path import RootedPath
 from downloader.transfer.fetch import Job
+from downloader.urls import Location
 from tests.servers.exchange import Fault
 from tests.servers.faults import framing, pages, ranges, statuses, timing
 from tests.servers.process import free_port

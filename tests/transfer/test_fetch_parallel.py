@@ -14,9 +14,9 @@ from msgspec import structs
 
 from downloader.artifact import Artifact
 from downloader.errors import DigestMismatch, Interrupted
-from downloader.transfer import climb
+from downloader.network.ranges import Range, total
+from downloader.transfer import _concurrency
 from downloader.transfer.fetch import Fetcher
-from downloader.transfer.ranges import Range, total
 from tests.servers.exchange import Exchange, Fault
 from tests.servers.faults import combined, ranges, statuses, timing, validators
 from tests.servers.reply import Reply, Step
@@ -124,7 +124,9 @@ def test_a_server_that_bears_few_is_believed(
     desk: Desk, artifact: Artifact, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused connection lowers the budget to what is served; the file comes over the others."""
-    monkeypatch.setattr(climb, "LEAST_GAIN", 0.0)  # a busy machine's rates are not in question
+    monkeypatch.setattr(
+        _concurrency, "LEAST_GAIN", 0.0
+    )  # a busy machine's rates are not in question
     desk.settings = dataclasses.replace(desk.settings, retries=50)  # none of them waits here
     door = Door(BORNE, statuses.busy(code=code))
     desk.server.always(PATH, door)

@@ -6,8 +6,8 @@ import pytest
 
 from downloader.artifact import Artifact
 from downloader.errors import DigestMismatch, Interrupted
-from downloader.transfer import journal
-from downloader.transfer.ranges import Range
+from downloader.network.ranges import Range
+from downloader.transfer import _journal
 from tests.servers.body import BytesBody
 from tests.servers.faults import timing
 from tests.servers.faulty import strong_etag
@@ -50,8 +50,8 @@ def test_a_published_md5_is_compared(desk: Desk) -> None:
     assert "md5:5d41402abc4b2a76b9719d911017c592 is wanted" in str(error)
 
 
-def journal_of(desk: Desk) -> journal.Binding:
-    found = journal.load(desk.partial.with_suffix(".journal").read_bytes())
+def journal_of(desk: Desk) -> _journal.Binding:
+    found = _journal.load(desk.partial.with_suffix(".journal").read_bytes())
     assert found is not None
     return found[0]
 
@@ -93,7 +93,7 @@ def test_a_partial_that_was_cut_is_not_believed_in_later(desk: Desk) -> None:
 def test_a_complete_partial_is_placed_without_a_request(desk: Desk, artifact: Artifact) -> None:
     """When only the last step was missing, nothing is asked for."""
     desk.leave_partial(HAVE, artifact)
-    line = journal.dump_head(journal_of(desk)) + journal.dump_ranges([Range(0, SIZE)])
+    line = _journal.dump_head(journal_of(desk)) + _journal.dump_ranges([Range(0, SIZE)])
     desk.partial.with_suffix(".journal").write_bytes(line)
     desk.partial.write_bytes(BODY)
     assert desk.fetch(artifact).moved_bytes == 0
@@ -104,7 +104,7 @@ def test_a_complete_partial_is_placed_without_a_request(desk: Desk, artifact: Ar
 def test_a_complete_but_wrong_partial_is_fetched_anew(desk: Desk, artifact: Artifact) -> None:
     """Complete is not verified: wrong bytes of the right length are replaced."""
     desk.leave_partial(HAVE, artifact)
-    line = journal.dump_head(journal_of(desk)) + journal.dump_ranges([Range(0, SIZE)])
+    line = _journal.dump_head(journal_of(desk)) + _journal.dump_ranges([Range(0, SIZE)])
     desk.partial.with_suffix(".journal").write_bytes(line)
     desk.partial.write_bytes(OTHER)
     desk.fetch(artifact)

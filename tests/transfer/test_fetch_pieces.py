@@ -9,12 +9,12 @@ import random
 
 import pytest
 
-from downloader.artifact import Location
 from downloader.errors import DigestMismatch
-from downloader.pieces.merkle import BLOCK_BYTES
+from downloader.fs.digests import BLOCK_BYTES
+from downloader.network.ranges import Range
+from downloader.transfer._journal import dump_ranges
 from downloader.transfer.fetch import Fetched, Job
-from downloader.transfer.journal import dump_ranges
-from downloader.transfer.ranges import Range
+from downloader.urls import Location
 from tests.servers.faults import combined, damage, ranges, timing, validators
 from tests.transfer.desk import BODY, PATH, Desk, pinned, sha256
 from tests.transfer.test_piece_checker import layer_over
@@ -272,7 +272,7 @@ def test_without_copy_file_range_bytes_are_read_and_written(
     def refuses(*_arguments: int) -> int:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr("downloader.transfer.seeding._copy_range", refuses)
+    monkeypatch.setattr("downloader.transfer.partial._copy_range", refuses)
     leave_target(desk, with_wrong_bits(WRONG))
     assert fetch(desk).moved_bytes == PIECE
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from downloader.artifact import Location
 from downloader.errors import BadResponse, ConnectionLost
 from downloader.transfer.fetch import Fetcher
-from downloader.urls import is_public_address
+from downloader.urls import Location, is_public_address
 from tests.servers.faults import framing, statuses
 from tests.servers.faulty import FaultyServer
 from tests.transfer.desk import CANARY, PATH, SECRETS, Desk, pinned

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from downloader.artifact import Location
 from downloader.errors import AccessDenied, Interrupted, TransferError
 from downloader.transfer.fetch import Fetcher
+from downloader.urls import Location
 from tests.servers.exchange import Exchange
 from tests.servers.faults import statuses, timing
 from tests.servers.faulty import FaultyServer

@@ -4,7 +4,7 @@ import pytest
 
 from downloader.artifact import Artifact
 from downloader.errors import BadResponse, ConnectionLost
-from downloader.transfer.resuming import UnusableRange
+from downloader.transfer._expected import UnusableRange
 from tests.servers import faults
 from tests.servers.exchange import Fault
 from tests.servers.faults import chunks, framing, ranges, statuses, timing

@@ -8,12 +8,13 @@ from uuid import uuid4
 import pytest
 from msgspec.structs import replace
 
-from downloader.artifact import Artifact, Location
+from downloader.artifact import Artifact
 from downloader.errors import NotFound
-from downloader.transfer import journal
-from downloader.transfer.journal import binding_for
-from downloader.transfer.locked_file import partial_name
-from downloader.transfer.ranges import Range
+from downloader.fs.locks import partial_name
+from downloader.network.ranges import Range
+from downloader.transfer import _journal
+from downloader.transfer._journal import binding_for
+from downloader.urls import Location
 from tests.servers.azurite import Azurite
 from tests.servers.nginx import Nginx
 from tests.transfer.desk import BODY, Desk, however_known, pinned, unpinned
@@ -31,12 +32,12 @@ def web(nginx: StartNginx, tmp_path: Path) -> Nginx:
     return nginx(root)
 
 
-def leave_bytes(desk: Desk, binding: journal.Binding) -> None:
+def leave_bytes(desk: Desk, binding: _journal.Binding) -> None:
     """Leave a partial of the first HAVE bytes with a journal that says what they belong to."""
     partial = desk.workspace / "partials" / partial_name(binding.path)
     partial.parent.mkdir(parents=True)
     partial.write_bytes(BODY[:HAVE])
-    text = journal.dump_head(binding) + journal.dump_ranges([Range(0, HAVE)])
+    text = _journal.dump_head(binding) + _journal.dump_ranges([Range(0, HAVE)])
     partial.with_suffix(".journal").write_bytes(text)
 
 

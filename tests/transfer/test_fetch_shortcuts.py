@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from downloader.artifact import Location
 from downloader.errors import AccessDenied, BadResponse, LinkExpired
+from downloader.network.client import Hop, Shortcuts
 from downloader.transfer.fetch import Fetcher
-from downloader.transfer.redirects import Hop
-from downloader.transfer.shortcuts import Shortcuts
+from downloader.urls import Location
 from tests.servers import faults
 from tests.servers.exchange import Exchange, Fault
 from tests.servers.faults import pages, statuses, timing

@@ -5,13 +5,13 @@ import os
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.disk.hashing import BUFFER_BYTES
 from downloader.errors import SizeMismatch
-from downloader.transfer import journal
-from downloader.transfer.expectation import START_BYTES
-from downloader.transfer.journal import binding_for
-from downloader.transfer.locked_file import partial_name
-from downloader.transfer.ranges import Range
+from downloader.fs.digests import BUFFER_BYTES
+from downloader.fs.locks import partial_name
+from downloader.network.ranges import Range
+from downloader.transfer import _journal
+from downloader.transfer._expected import START_BYTES
+from downloader.transfer._journal import binding_for
 from tests.conftest import IN_CI
 from tests.servers import faults
 from tests.servers.body import ZeroBody
@@ -97,5 +97,5 @@ def leave_zeros(desk: Desk, artifact: Artifact, count: int) -> None:
     partial = folder / partial_name(artifact.path)
     partial.touch()
     os.truncate(partial, count)
-    head = journal.dump_head(binding_for(artifact, desk.location()))
-    partial.with_suffix(".journal").write_bytes(head + journal.dump_ranges([Range(0, count)]))
+    head = _journal.dump_head(binding_for(artifact, desk.location()))
+    partial.with_suffix(".journal").write_bytes(head + _journal.dump_ranges([Range(0, count)]))

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from downloader.artifact import Location
 from downloader.errors import ConnectionLost, TimedOut
-from downloader.transfer.patience import LEAST_BYTES_A_SECOND
+from downloader.network._connection import LEAST_BYTES_A_SECOND
+from downloader.urls import Location
 from tests.servers import faults
 from tests.servers.exchange import Exchange, Fault
 from tests.servers.faults import chunks, framing, timing
@@ -167,7 +167,7 @@ def test_a_silent_address_does_not_hide_the_next(
     monkeypatch.setattr(socket, "getaddrinfo", two)
     monkeypatch.setattr(socket.socket, "connect_ex", connect)
     waited = lambda sock, timeout: dialled[-1] != "192.0.2.1"  # noqa: ARG005, E731
-    monkeypatch.setattr("downloader.transfer.dialling.wait_for_write", waited)
+    monkeypatch.setattr("downloader.network._connection.wait_for_write", waited)
     desk.fetch(None, Location(url=f"http://two.example:{desk.server.port}{PATH}"))
     assert dialled == ["192.0.2.1", "127.0.0.1"]
 

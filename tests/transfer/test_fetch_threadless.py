@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from downloader.artifact import Location
+from downloader.urls import Location
 from tests.servers.faults import timing
 from tests.transfer.desk import PATH, Desk, pinned
 

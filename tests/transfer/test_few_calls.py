@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from downloader.transfer import preflight
-from downloader.transfer.preflight import Room
+from downloader.fs import space
+from downloader.fs.space import Room
 from tests.transfer.desk import BODY, PATH, Desk, pinned
 
 SMALL = BODY[:20_000]
@@ -32,7 +32,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     for name in ("ftruncate", "unlink", "fsync", "replace"):
         monkeypatch.setattr(os, name, counting(name, getattr(os, name)))
     write = counting("pwrite", os.pwrite)
-    monkeypatch.setattr("downloader.disk.positioned._pwrite", write)
+    monkeypatch.setattr("downloader.fs.files._pwrite", write)
     return counts
 
 
@@ -76,6 +76,6 @@ def test_many_files_of_a_folder_are_planned_by_one_look(
         looks.append(folder)
         return 1, tmp_path
 
-    monkeypatch.setattr(preflight, "disk_of", disk_of)
+    monkeypatch.setattr(space, "disk_of", disk_of)
     Room().plan([(tmp_path / "partials" / str(number), 1) for number in range(50)])
     assert looks == [tmp_path / "partials"]

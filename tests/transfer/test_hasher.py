@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.disk.hashing import BUFFER_BYTES, new_md5, new_sha256
-from downloader.disk.positioned import write_at
-from downloader.transfer import hasher
-from downloader.transfer.hasher import (
+from downloader.fs.digests import BUFFER_BYTES, new_md5, new_sha256
+from downloader.fs.files import write_at
+from downloader.network.ranges import Range, merge, prefix
+from downloader.transfer import _verifier
+from downloader.transfer._verifier import (
     INLINE_BUFFER_BYTES,
     MOST_WAITING,
     SMALLEST_BUFFER_BYTES,
@@ -23,7 +24,6 @@ from downloader.transfer.hasher import (
     PrefixHasher,
     follower_for,
 )
-from downloader.transfer.ranges import Range, merge, prefix
 
 BODY = random.Random(3).randbytes(3 * BUFFER_BYTES + 17)
 KINDS = [InlineHasher, PrefixHasher]
@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_read_is_told_at_the_end(
     def broken(*_: object) -> int:
         raise OSError(5, "the disk is broken")
 
-    monkeypatch.setattr(hasher, "read_at", broken)
+    monkeypatch.setattr(_verifier, "read_at", broken)
     follower = PrefixHasher(descriptor, (new_sha256(),))
     follower.reach(1000)
     with pytest.raises(OSError, match="the disk is broken"):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downloader.errors import BadResponse
-from downloader.transfer.head import Head, is_strong
+from downloader.network._response import Head, is_strong
 
 NOON = "Thu, 18 Feb 2021 12:00:00 GMT"
 MD5 = "XUFAKrxLKna5cZ2REBfFkg=="  # of b"hello"

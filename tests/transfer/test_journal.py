@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downloader.fs.rooted_path import RootedPath
-from downloader.transfer.journal import Binding, Journal, dump_head, dump_ranges, load
-from downloader.transfer.ranges import Range, merge
+from downloader.network.ranges import Range, merge
+from downloader.transfer._journal import Binding, Journal, dump_head, dump_ranges, load
 
 PLACE, DIGEST = "12" * 32, "ab" * 32
 PATHS = st.lists(st.text("abé模01", min_size=1), min_size=1, max_size=3).map("/".join)

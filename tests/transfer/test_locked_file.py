@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import Interrupted
+from downloader.fs import locks
+from downloader.fs.locks import Turn, is_same_file, open_locked, wait_until_free
 from downloader.fs.rooted_path import RootedPath
-from downloader.transfer import locked_file
-from downloader.transfer import turn as turns
-from downloader.transfer.locked_file import is_same_file, open_locked, wait_until_free
-from downloader.transfer.turn import Turn
 from tests.transfer.desk import StopsAtWait
 
 
@@ -53,14 +51,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         now[0] += 1.0
         return now[0]
 
-    monkeypatch.setattr("downloader.transfer.turn.time.monotonic", tick)
+    monkeypatch.setattr("downloader.fs.locks.time.monotonic", tick)
     return now
 
 
 @pytest.fixture(autouse=True)
 def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each test be the first to warn."""
-    monkeypatch.setattr(turns, "_warned", threading.Lock())
+    monkeypatch.setattr(locks, "_warned", threading.Lock())
 
 
 def test_a_held_partial_is_waited_for(tmp_path: Path) -> None:
@@ -72,7 +70,7 @@ def test_a_held_partial_is_waited_for(tmp_path: Path) -> None:
     with opened(path, Turn(stop)) as (second, found):
         assert found == path
         assert os.read(second, 10) == b"data"
-    assert stop.delays == [turns.FIRST_DELAY_SECONDS]
+    assert stop.delays == [locks.FIRST_DELAY_SECONDS]
 
 
 def test_the_pauses_grow_to_a_second(tmp_path: Path) -> None:
@@ -80,9 +78,9 @@ def test_the_pauses_grow_to_a_second(tmp_path: Path) -> None:
     turn = Turn(stop := Acts())
     for _ in range(20):
         turn.wait(RootedPath.of(tmp_path / "m.part"))
-    assert stop.delays[0] == turns.FIRST_DELAY_SECONDS
+    assert stop.delays[0] == locks.FIRST_DELAY_SECONDS
     assert stop.delays == sorted(stop.delays)
-    assert stop.delays[-1] == turns.LONGEST_DELAY_SECONDS == 1.0
+    assert stop.delays[-1] == locks.LONGEST_DELAY_SECONDS == 1.0
 
 
 def test_ctrl_c_ends_the_wait(tmp_path: Path) -> None:
@@ -113,10 +111,10 @@ def test_a_holder_that_does_nothing_is_not_waited_for_ever(
     with opened(path) as (descriptor, _):
         turn = Turn(Acts())
         turn.wait(RootedPath.of(path))
-        clock[0] += turns.STILL_SECONDS - 10
+        clock[0] += locks.STILL_SECONDS - 10
         os.write(descriptor, b"a sign of life")
         assert turn.wait(RootedPath.of(path))
-        clock[0] += turns.STILL_SECONDS - 10
+        clock[0] += locks.STILL_SECONDS - 10
         assert turn.wait(RootedPath.of(path))
         clock[0] += 20
         assert not turn.wait(RootedPath.of(path))
@@ -160,7 +158,7 @@ def test_a_lock_that_keeps_nobody_out_is_none(
 ) -> None:
     """Some network file systems grant every lock: that is noticed, and names are made unique."""
     monkeypatch.setattr("fcntl.flock", lambda *_: None)
-    monkeypatch.setattr(locked_file, "_proven_disks", set())
+    monkeypatch.setattr(locks, "_proven_disks", set())
     path = tmp_path / "m.part"
     with opened(path) as (_, first), opened(path) as (_, second):
         assert len({first, second, path}) == 3
@@ -199,7 +197,7 @@ def test_nothing_stays_open_when_locking_fails(
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("downloader.transfer.locked_file.is_same_file", refuse)
+    monkeypatch.setattr("downloader.fs.locks.is_same_file", refuse)
     before = lowest_free_descriptor()
     with pytest.raises(OSError, match="Input/output"):
         open_locked(RootedPath.of(tmp_path / "m.part"), Turn())
@@ -246,6 +244,6 @@ def test_a_file_is_the_same_until_its_name_is_anothers(tmp_path: Path) -> None:
 def test_a_name_with_an_impossible_process_does_no_harm(tmp_path: Path, process: str) -> None:
     """Anybody may have made it: it is passed over, or taken for a dead one's."""
     path = RootedPath(tmp_path, "x.part")
-    (tmp_path / f"x-{locked_file.machine()}-{process}-ab.part").write_bytes(b"left")
-    locked_file._inherit(path, path.with_name("own.part"))
+    (tmp_path / f"x-{locks.machine()}-{process}-ab.part").write_bytes(b"left")
+    locks._inherit(path, path.with_name("own.part"))
     assert (tmp_path / "own.part").exists() == process.isdecimal()

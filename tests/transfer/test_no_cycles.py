@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from downloader.artifact import Location
 from downloader.errors import ModelmakeError
+from downloader.urls import Location
 from tests.servers.exchange import Fault
 from tests.servers.faults import pages, statuses, timing
 from tests.transfer.desk import PATH, Desk

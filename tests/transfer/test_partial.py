@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downloader.errors import StoreError
-from downloader.transfer.locked_file import partial_name
+from downloader.fs.locks import partial_name
 from tests.servers.faults import timing
 from tests.transfer.desk import BODY, OLD, PATH, Desk, pinned
 

@@ -12,13 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.disk.hashing import BUFFER_BYTES
-from downloader.disk.positioned import write_at
 from downloader.errors import Interrupted
-from downloader.pieces.merkle import BLOCK_BYTES, Layer, layer_of, leaves, node
-from downloader.transfer.piece_checker import HOPELESS, PieceChecker
-from downloader.transfer.ranges import Range
-from downloader.transfer.turn import Turn
+from downloader.fs.digests import (
+    BLOCK_BYTES,
+    BUFFER_BYTES,
+    Layer,
+    layer_of,
+    merkle_leaves,
+    merkle_node,
+)
+from downloader.fs.files import write_at
+from downloader.fs.locks import Turn
+from downloader.network.ranges import Range
+from downloader.transfer._verifier import HOPELESS, PieceChecker
 from tests.transfer.desk import StopsAtWait
 
 PIECE = 4 * BLOCK_BYTES
@@ -28,7 +34,9 @@ BODY = random.Random(8).randbytes(9 * PIECE + 2 * BLOCK_BYTES + 77)
 def layer_over(body: bytes, piece_bytes: int = PIECE) -> Layer:
     """Return the layer of a file."""
     nodes = [
-        node(leaves(memoryview(body)[at : at + piece_bytes]), piece_bytes // BLOCK_BYTES)
+        merkle_node(
+            merkle_leaves(memoryview(body)[at : at + piece_bytes]), piece_bytes // BLOCK_BYTES
+        )
         for at in range(0, len(body), piece_bytes)
     ]
     return layer_of(b"".join(nodes), len(body), piece_bytes)

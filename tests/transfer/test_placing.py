@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from downloader.errors import StoreError
-from downloader.fs import rooted_path
+from downloader.fs import commit, rooted_path
 from downloader.fs.rooted_path import RootedPath
-from downloader.transfer import placing
 from tests.transfer.desk import BODY, OLD, PATH, Desk, pinned, sha256
 
 Replace = Callable[..., None]
@@ -43,7 +42,7 @@ def acts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def written(noted: list[str]) -> Callable[..., None]:
-    from downloader.disk.positioned import write_at  # noqa: PLC0415 - before it is replaced
+    from downloader.fs.files import write_at  # noqa: PLC0415 - before it is replaced
 
     def write(*args: Any) -> None:
         noted.append("write")
@@ -108,7 +107,7 @@ def test_a_copy_that_goes_wrong_is_removed(
 
     with monkeypatch.context() as faulty:
         other_disk(faulty)
-        faulty.setattr(placing, "write_at", write)
+        faulty.setattr(commit, "write_at", write)
         error = desk.refuses(StoreError)
     assert "has other bytes" in str(error) or "No space left" in str(error)
     assert list(desk.target.parent.iterdir()) == [desk.target]
@@ -120,7 +119,7 @@ def test_a_partial_swapped_before_the_rename_is_not_placed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is hashed is what is renamed: a file of the partial's name is not enough."""
-    check = placing.check_target
+    check = commit.check_target
 
     def swap(target: RootedPath) -> None:
         for partial in desk.workspace.glob("partials/*.part"):
@@ -128,7 +127,7 @@ def test_a_partial_swapped_before_the_rename_is_not_placed(
             partial.write_bytes(bytes(len(BODY)))
         check(target)
 
-    monkeypatch.setattr(placing, "check_target", swap)
+    monkeypatch.setattr(commit, "check_target", swap)
     assert "was replaced by somebody" in str(desk.refuses(StoreError))
 
 

@@ -4,10 +4,11 @@ import threading
 
 import pytest
 
-from downloader.transfer import pool
-from downloader.transfer.pool import (
+from downloader.transfer import _concurrency
+from downloader.transfer._concurrency import (
     LONGEST_SEGMENT_BYTES,
     MOST_PUT_OFF_SECONDS,
+    MOST_SLICES,
     RECOVERY_SECONDS,
     SEGMENT_ROUND_TRIPS,
     SEGMENT_SECONDS,
@@ -15,8 +16,7 @@ from downloader.transfer.pool import (
     Host,
     Pool,
 )
-from downloader.transfer.segments import FIRST_LENGTH_BYTES, LEAST_SECONDS, Segments
-from downloader.transfer.steady_rate import MOST_SLICES
+from downloader.transfer._segments import FIRST_LENGTH_BYTES, LEAST_SECONDS, Segments
 
 MOST = 8
 LOOK = 1 / 16
@@ -37,7 +37,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Give the clock that the pool reads."""
     made = Clock()
-    monkeypatch.setattr(pool, "time", made)
+    monkeypatch.setattr(_concurrency, "time", made)
     return made
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from downloader.artifact import Artifact
 from downloader.errors import NotFound, StoreError
+from downloader.fs import space
 from downloader.fs.rooted_path import RootedPath
+from downloader.fs.space import Room, free_bytes
 from downloader.settings import Settings
-from downloader.syncing.syncing import Syncer
-from downloader.transfer import preflight
+from downloader.targets.engine import Syncer
 from downloader.transfer.fetch import Fetcher
-from downloader.transfer.preflight import Room, free_bytes
 from tests.projects import http, lock, project
 from tests.servers.faulty import FaultyServer
 from tests.transfer.desk import BODY, Desk, however_known, pinned, sha256, unpinned
@@ -37,7 +37,7 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     """Give the disk that every folder is on."""
     made = Disk(1000)
-    monkeypatch.setattr(preflight, "free_bytes", made.free)
+    monkeypatch.setattr(space, "free_bytes", made.free)
     return made
 
 
@@ -109,7 +109,7 @@ def test_disks_are_counted_apart(
     disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What goes to one disk takes no room on another."""
-    monkeypatch.setattr(preflight, "disk_of", lambda folder: (len(folder.parts), folder))
+    monkeypatch.setattr(space, "disk_of", lambda folder: (len(folder.parts), folder))
     room = Room()
     room.plan([(tmp_path / "a", 600), (tmp_path / "b" / "c", 600)])
     with pytest.raises(StoreError, match="1,200 bytes"):
@@ -133,7 +133,7 @@ def test_a_disk_that_lies_is_not_believed(
 ) -> None:
     """No blocks at all, or more free ones than there are, mean nothing."""
     answer = SimpleNamespace(f_blocks=blocks, f_bavail=available, f_frsize=1)
-    monkeypatch.setattr(preflight, "_statvfs", lambda _folder: answer)
+    monkeypatch.setattr(space, "_statvfs", lambda _folder: answer)
     assert free_bytes(tmp_path) is None
     Room().claim(tmp_path / "a", lambda: 1 << 60)
 
@@ -146,13 +146,13 @@ def test_a_disk_that_does_not_answer_is_not_asked_twice(
     def refuse(_folder: Path) -> None:
         raise OSError
 
-    monkeypatch.setattr(preflight, "_statvfs", refuse)
+    monkeypatch.setattr(space, "_statvfs", refuse)
     Room().claim(tmp_path / "a", lambda: 1 << 60)
 
 
 def test_windows_is_asked_in_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without statvfs, shutil knows."""
-    monkeypatch.setattr(preflight, "_statvfs", None)
+    monkeypatch.setattr(space, "_statvfs", None)
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=7))
     assert free_bytes(tmp_path) == 7
 

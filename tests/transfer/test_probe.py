@@ -2,9 +2,10 @@
 
 import pytest
 
-from downloader.artifact import Artifact, Location
+from downloader.artifact import Artifact
 from downloader.errors import BadResponse, ModelmakeError, NotFound
-from downloader.transfer.probe import probe
+from downloader.network.api import probe
+from downloader.urls import Location
 from tests.servers import faults
 from tests.servers.azure_2009 import azure_2009
 from tests.servers.exchange import Fault

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.transfer.ranges import (
+from downloader.network.ranges import (
     Range,
     merge,
     parse_content_range,

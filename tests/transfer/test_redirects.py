@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from downloader.artifact import Location
 from downloader.errors import BadResponse
-from downloader.transfer.redirects import Hop, first_hop, next_hop
+from downloader.network.client import Hop, first_hop, next_hop
+from downloader.urls import Location
 from tests.transfer.desk import CANARY, SECRETS
 
 SECRET = {"Authorization": "Bearer secret"}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downloader.errors import AccessDenied, BadResponse, ModelmakeError, NotFound, ServerBusy
-from downloader.transfer.refusals import check_body_start, excerpt, page_in_place_of, refusal
+from downloader.network._response import check_body_start, excerpt, page_in_place_of, refusal
 from tests.servers.faults import pages
 from tests.transfer.test_head import head
 

@@ -16,7 +16,7 @@ from downloader.errors import (
     TimedOut,
     TransferError,
 )
-from downloader.transfer.retry import RetryPolicy, backoff_seconds
+from downloader.network.failures import RetryPolicy, backoff_seconds
 
 POLICY = RetryPolicy(retries=5, max_wait_seconds=120.0)
 

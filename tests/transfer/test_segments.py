@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.transfer.ranges import Range, merge, total
-from downloader.transfer.segments import (
+from downloader.network.ranges import Range, merge, total
+from downloader.transfer._segments import (
     FIRST_LENGTH_BYTES,
     FIRST_RATE,
     LARGE_BYTES,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from downloader.transfer.steady_rate import (
+from downloader.transfer._concurrency import (
     LONGEST_SLICE_SECONDS,
     MOST_SLICES,
     SHORTEST_SLICE_SECONDS,

@@ -11,9 +11,9 @@ from threading import Event
 import pytest
 
 from downloader.artifact import Artifact
+from downloader.fs.locks import partial_name
 from downloader.settings import Settings
-from downloader.transfer.checkpoints import SMALLEST_STEP_BYTES
-from downloader.transfer.locked_file import partial_name
+from downloader.transfer.partial import SMALLEST_STEP_BYTES
 from tests.servers.exchange import Exchange, Fault
 from tests.servers.faults import honest, timing
 from tests.servers.faulty import FaultyServer

@@ -25,11 +25,11 @@ from hypothesis.stateful import (
 
 from downloader.artifact import Artifact
 from downloader.errors import IntegrityError, Interrupted, ModelmakeError
-from downloader.progress import Silent
+from downloader.network.ranges import Range
+from downloader.progress.events import Silent
 from downloader.settings import Settings
-from downloader.transfer import checkpoints, journal
+from downloader.transfer import _journal, partial
 from downloader.transfer.fetch import Fetcher
-from downloader.transfer.ranges import Range
 from tests.servers.exchange import Exchange, Fault
 from tests.servers.faults import honest, timing
 from tests.servers.faulty import FaultyServer
@@ -67,7 +67,7 @@ class OneTarget(RuleBasedStateMachine):
         self._open = contextlib.ExitStack()
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
         server = self._open.enter_context(FaultyServer())
-        self._open.enter_context(mock.patch.object(checkpoints, "SMALLEST_STEP_BYTES", STEP_BYTES))
+        self._open.enter_context(mock.patch.object(partial, "SMALLEST_STEP_BYTES", STEP_BYTES))
         self.desk = Desk(server, folder, SETTINGS)
         self.upstream = b""
         self.versions: dict[str, bytes] = {}
@@ -192,7 +192,7 @@ class OneTarget(RuleBasedStateMachine):
         """The journal of a pinned partial names bytes that were never written."""
         for each in self.desk.workspace.glob("partials/*.journal"):
             with each.open("ab") as file:
-                file.write(b"\n" + journal.dump_ranges([Range(start, start + length)]))
+                file.write(b"\n" + _journal.dump_ranges([Range(start, start + length)]))
 
     def once(self, chosen: Callable[[], Fault]) -> None:
         """Have the next request, and no other, answered with a fault that is chosen then."""

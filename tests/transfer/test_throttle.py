@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.disk.hashing import BUFFER_BYTES
-from downloader.transfer import throttle
-from downloader.transfer.throttle import CREDIT_SECONDS, SMALLEST_SLICE_BYTES, Throttle
+from downloader.fs.digests import BUFFER_BYTES
+from downloader.transfer import _concurrency
+from downloader.transfer._concurrency import CREDIT_SECONDS, SMALLEST_SLICE_BYTES, Throttle
 
 RATE = 1000
 SLICE = 5
@@ -44,7 +44,7 @@ class Sleeps(threading.Event):
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Give the clock that the throttle reads."""
     made = Clock()
-    monkeypatch.setattr(throttle, "time", made)
+    monkeypatch.setattr(_concurrency, "time", made)
     return made
 
 
@@ -100,7 +100,7 @@ def test_no_second_is_much_above_the_bound(late: list[float], threads: int) -> N
     """However late threads wake, what passes in any second is the bound and a twentieth at most."""
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
-        patch.setattr(throttle, "time", clock)
+        patch.setattr(_concurrency, "time", clock)
         bound, stop, passed = Throttle(RATE), Sleeps(clock), list[float]()
         for index in range(0, len(late), threads):
             for _ in range(threads):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from downloader.errors import TooManyOpen
-from downloader.transfer import dialling
+from downloader.network import _connection
 from tests.servers.faults import timing
 from tests.transfer.desk import PATH, Desk, pinned
 
@@ -20,7 +20,7 @@ LARGE = random.Random(5).randbytes(20_000_000)
 @pytest.fixture
 def allowed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Give how many connections may be opened, in a list that a test changes."""
-    left, connect = [0], dialling._connected
+    left, connect = [0], _connection._connected
 
     def limited(*arguments: Any) -> socket.socket:
         left[0] -= 1
@@ -28,7 +28,7 @@ def allowed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return connect(*arguments)
 
-    monkeypatch.setattr(dialling, "_connected", limited)
+    monkeypatch.setattr(_connection, "_connected", limited)
     return left
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from downloader.artifact import Artifact
 from downloader.errors import ConnectionLost, ModelmakeError, TransferError
+from downloader.network.client import Transport
 from downloader.settings import Settings
 from downloader.transfer.fetch import Fetcher
-from downloader.transfer.transport import Transport
 from tests.servers import faults
 from tests.servers.exchange import Fault
 from tests.servers.faults import chunks, framing, heads, pages, statuses

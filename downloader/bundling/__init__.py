@@ -1,1 +1,0 @@
-"""What a machine without network needs, written and read (docs/offline.md)."""

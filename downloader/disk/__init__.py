@@ -1,1 +1,0 @@
-"""Reading and writing files so that a kill, a full disk or somebody else does no harm."""

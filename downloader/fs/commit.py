@@ -1,0 +1,225 @@
+"""Move verified bytes to their final name, or set wrong ones aside.
+
+`Place` opens the folder once, from a place that was there when the download began. The rename uses
+that descriptor (renameat), so nobody can redirect it by a symlink meanwhile. Wrong bytes go to the
+quarantine: for people to look at, never used again.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+
+from downloader.errors import StoreError
+from downloader.fs.digests import BUFFER_BYTES, feed, new_sha256, sha256_of
+from downloader.fs.files import make_folder, naming, nearest_folder, read_at, write_at, write_file
+from downloader.fs.locks import is_same_file
+from downloader.fs.rooted_path import NEW_FILE, RootedPath
+
+QUARANTINE = "quarantine"
+SHOWN_DIGITS = 12
+MOST_RANGE_BYTES = 16 << 20
+
+
+def set_aside(path: RootedPath, workspace: RootedPath, size: int, sha256: str) -> str:
+    """Move a file out of the way; nothing that was set aside before is lost.
+
+    The same bytes again take the place of those before, or each try would cost their room anew.
+
+    Args:
+        path: The file.
+        workspace: The model's private folder.
+        size: How many bytes of it came.
+        sha256: Their SHA-256 in hex; any other word where it is no file.
+
+    Returns:
+        A sentence for the error: how many bytes, which, and where they are.
+
+    Raises:
+        StoreError: The disk refused.
+    """
+    aside = _place(workspace / QUARANTINE, path.name.removesuffix(".part"), size, sha256)
+    make_folder(aside.parent)
+    with naming(aside, "set aside"):
+        path.move_to(aside)
+    return f"Its {size:,} bytes, SHA-256 {sha256}, were set aside as {aside}."
+
+
+def set_range_aside(
+    path: RootedPath, workspace: RootedPath, spans: Sequence[tuple[int, int]]
+) -> str:
+    """Copy the first of some wrong ranges out of a file, at most so much as is kept of one.
+
+    Args:
+        path: The file, which stays as it is.
+        workspace: The model's private folder.
+        spans: Half-open ranges, in bytes.
+
+    Returns:
+        As `set_aside`; empty where there is no range.
+
+    Raises:
+        StoreError: The disk refused.
+    """
+    if not spans:
+        return ""
+    start, stop = spans[0]
+    copy = path.with_name(f"{path.stem}-{start}.part")
+    with naming(path, "read"), path.open_file("rb") as file:
+        file.seek(start)
+        wrong = file.read(min(stop - start, MOST_RANGE_BYTES))
+    write_file(copy, wrong)
+    sha256 = hashlib.sha256(wrong, usedforsecurity=False).hexdigest()
+    told = set_aside(copy, workspace, len(wrong), sha256)
+    return f"Of bytes {start:,}-{stop - 1:,}: {told[0].lower()}{told[1:]}"
+
+
+def _place(folder: RootedPath, name: str, size: int, sha256: str) -> RootedPath:
+    """Return the first path of this name and digest, or numbered, where nothing else is."""
+    first = folder / f"{name}-{sha256[:SHOWN_DIGITS]}"
+    aside, number = first, 1
+    while os.path.lexists(aside) and not _has(aside, size, sha256):
+        number += 1
+        aside = first.with_name(f"{first.name}-{number}")
+    return aside
+
+
+def _has(aside: RootedPath, size: int, sha256: str) -> bool:
+    """Whether these very bytes lie there; what else has their name by chance is told by hashing."""
+    with naming(aside, "read"):
+        return aside.is_file() and aside.lstat().st_size == size and sha256_of(aside) == sha256
+
+
+class Place:
+    """Where a file goes, as it was when its fetch began.
+
+    Args:
+        target: The final name.
+
+    Raises:
+        StoreError: Something that is no file stands there.
+    """
+
+    def __init__(self, target: RootedPath) -> None:
+        self._target = target
+        check_target(target)
+        self._base = nearest_folder(target.parent.path)
+        with naming(self._base, "look at"):
+            self._was = self._base.stat()
+
+    def take(self, descriptor: int, path: RootedPath, sha256: str) -> bool:
+        """Rename an open file to the final name, and sync the folder.
+
+        Args:
+            descriptor: The open file, whose bytes were verified and synced.
+            path: Its name so far.
+            sha256: What it was verified to be.
+
+        Returns:
+            Whether its name so far is gone; it stays where the target is on another file system,
+            and gets a copy.
+
+        Raises:
+            StoreError: The disk refused, or somebody swapped the file or the folder.
+        """
+        check_target(self._target)
+        with naming(self._target, "replace"):
+            if not is_same_file(descriptor, path):
+                raise self._swapped(path)
+            self._check_base()
+            make_folder(self._target.parent)
+            try:
+                path.move_to(self._target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy(descriptor, sha256)
+                is_gone = False
+            else:
+                self._check_placed(descriptor, path)
+                is_gone = True
+            self._target.parent.sync_folder()
+        return is_gone
+
+    def _check_base(self) -> None:
+        """Refuse a folder that is not the one it was, and one that came meanwhile as a symlink."""
+        if not os.path.samestat(self._was, self._base.stat()):
+            raise self._swapped(self._base)
+        folder = self._base
+        for part in self._target.parent.path.relative_to(self._base).parts:
+            folder /= part
+            if os.path.islink(folder):  # noqa: PTH114 - no error where one may not look
+                raise self._swapped(folder)
+
+    def _check_placed(self, descriptor: int, path: RootedPath) -> None:
+        """Take back what was renamed when it is not what was verified, or not where it belongs.
+
+        Between the comparison and the rename there is an instant that no system call closes.
+        """
+        is_ours = is_same_file(descriptor, self._target)
+        if not is_ours or not os.path.samestat(self._was, self._base.stat()):
+            with contextlib.suppress(OSError):
+                self._target.remove()
+            raise self._swapped(self._base if is_ours else path)
+
+    def _copy(self, descriptor: int, sha256: str) -> None:
+        """Copy to another file system: beside the target first, read again, then renamed.
+
+        The partial stays, for its owner to remove.
+        """
+        readable = self._target.name.encode()[:200].decode("utf-8", "ignore")
+        unfinished = self._target.with_name(f".{readable}.{secrets.token_hex(4)}.new")
+        copy = unfinished.open(NEW_FILE)
+        try:
+            size = _copy_bytes(descriptor, copy)
+            os.fsync(copy)
+            self._check_copy(copy, size, sha256)
+            unfinished.move_to(self._target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                unfinished.remove()
+            raise
+        finally:
+            os.close(copy)
+
+    def _check_copy(self, copy: int, size: int, sha256: str) -> None:
+        digest = new_sha256()
+        feed(copy, 0, size, (digest,))
+        if digest.hexdigest() != sha256:
+            raise StoreError(f"The copy at {self._target} has other bytes than what was copied.")
+
+    def _swapped(self, path: object) -> StoreError:
+        return StoreError(
+            f"{path} was replaced by somebody while {self._target.name} was fetched.",
+            hint="Find out which program does that, and run the same command again.",
+        )
+
+
+def check_target(target: RootedPath) -> None:
+    """Refuse to put a file where a folder, a FIFO or a device stands; a symlink is replaced.
+
+    Raises:
+        StoreError: It is none of nothing, a file or a symlink; or a symlink leads to it from the
+            model's folder.
+    """
+    with naming(target, "look at"):
+        try:
+            mode = target.lstat().st_mode
+        except FileNotFoundError:
+            return
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise StoreError(f"{target} is {kind}.", hint="Move it away, or choose another `to`.")
+
+
+def _copy_bytes(descriptor: int, copy: int) -> int:
+    """Copy a whole open file into another, and return how many bytes it has."""
+    buffer = memoryview(bytearray(BUFFER_BYTES))
+    position = 0
+    while count := read_at(descriptor, buffer, position):
+        write_at(copy, buffer[:count], position)
+        position += count
+    return position

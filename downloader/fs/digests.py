@@ -1,0 +1,395 @@
+"""Digests of files: SHA-256 in one pass, and BEP 52's Merkle tree for checks piece by piece.
+
+https://www.bittorrent.org/beps/bep_0052.html, "pieces root" and "piece layers": the leaves are the
+SHA-256 of blocks of 16 KiB, the last one as short as it is; where leaves are missing for a balanced
+tree, 32 zero bytes stand for each. A node is the SHA-256 of its two children.
+
+A piece layer is one line of text, in models.pieces and, alone, in the store:
+
+    {"root":"ab12…","piece":4194304,"layer":"base64 of 32 bytes for each piece"}
+
+No layer that is read here is trusted: it counts only if it leads to the root that models.lock has.
+So you need not trust who hands one on, and a file that is torn, in the middle of a merge or made by
+somebody else costs only the layers in it.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import msgspec
+
+from downloader.fs.files import read_at
+from downloader.fs.rooted_path import READ, RootedPath
+
+BUFFER_BYTES = 1 << 20
+WHOLE_FILE_BUFFER_BYTES = 1 << 18
+"""It fits into a core's own cache (L2) beside the digest's work, and larger ones read no faster."""
+
+_advise = getattr(os, "posix_fadvise", None)
+_SEQUENTIAL = getattr(os, "POSIX_FADV_SEQUENTIAL", 0)
+
+
+class Hash(Protocol):
+    """A running digest of hashlib; it releases the GIL while it works."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Take in the next bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the digest so far in hex."""
+
+
+def cores() -> int:
+    """Return how many cores this process may use: a container, or taskset, may allow it fewer."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def new_sha256() -> Hash:
+    """Return a running SHA-256."""
+    return hashlib.sha256(usedforsecurity=False)
+
+
+def new_md5() -> Hash:
+    """Return a running MD5; providers publish it, and it guards against damage only."""
+    return hashlib.md5(usedforsecurity=False)
+
+
+def feed(descriptor: int, start: int, stop: int, hashes: Iterable[Hash]) -> int:
+    """Hash a range of an open file.
+
+    Args:
+        descriptor: The file.
+        start: The first byte.
+        stop: Where to end.
+        hashes: What to feed the bytes to.
+
+    Returns:
+        How many bytes there were, fewer than asked for when the file is shorter.
+    """
+    buffer = memoryview(bytearray(min(BUFFER_BYTES, max(stop - start, 1))))
+    hashes = tuple(hashes)
+    position = start
+    while position < stop and (count := read_at(descriptor, buffer[: stop - position], position)):
+        for each in hashes:
+            each.update(buffer[:count])
+        position += count
+    return position - start
+
+
+def sha256_of(path: Path | RootedPath, seen: Callable[[int], object] | None = None) -> str:
+    """Return the SHA-256 of a file in hex.
+
+    Args:
+        path: The file.
+        seen: Called with the number of bytes after each read; what it raises ends the reading.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = new_sha256()
+    with opened(path) as file:
+        descriptor = file.fileno()
+        _read_ahead(descriptor)
+        size = os.fstat(descriptor).st_size
+        buffer = memoryview(bytearray(min(WHOLE_FILE_BUFFER_BYTES, size + 1)))
+        # No mmap, which would spare a copy: a bad sector or a file cut short ends the process then.
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+            if seen is not None:
+                seen(count)
+    return digest.hexdigest()
+
+
+def opened(path: Path | RootedPath) -> io.FileIO:
+    """Open a file to read it, unbuffered.
+
+    Args:
+        path: A file of the user's own; or one of a model, which no symlink may lead away from.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    if isinstance(path, RootedPath):
+        return io.FileIO(path.open(READ), "rb")
+    return io.FileIO(path, "rb")
+
+
+def _read_ahead(descriptor: int) -> None:
+    """Have the system read larger pieces ahead: a third less CPU where the cache is cold."""
+    if _advise is not None:
+        with contextlib.suppress(OSError):  # advice only; some file systems know none
+            _advise(descriptor, 0, 0, _SEQUENTIAL)
+
+
+STEP_BYTES = 64 << 20
+"""After so many bytes it is asked whether the run was stopped."""
+
+StopCheck = Callable[[], None]
+"""Called often; raises Interrupted when the run is to stop."""
+
+
+def feed_all(descriptor: int, size: int, hashes: Iterable[Hash], watch: StopCheck) -> int:
+    """Hash an open file from its first byte, and return how many there were.
+
+    Args:
+        descriptor: The file.
+        size: How many at most.
+        hashes: What to feed the bytes to.
+        watch: Called now and then; raises Interrupted when the run is to stop.
+    """
+    position = 0
+    while count := feed(descriptor, position, min(position + STEP_BYTES, size), hashes):
+        position += count
+        watch()
+    return position
+
+
+BLOCK_BYTES = 16 << 10
+HASH_BYTES = 32
+PIECE_BYTES = 4 << 20
+"""Of the layers we make: 8 bytes of layer for each MiB of file, 800 kB for 100 GB, and no more
+than 4 MiB to fetch again for one wrong bit."""
+MOST_PIECE_BYTES = 16 << 20
+"""Of the layers we take; BEP 52 knows no bound. Files up to that length get no root."""
+_NO_LEAF = bytes(HASH_BYTES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One file's piece layer.
+
+    Attributes:
+        root: The file's root, in hex.
+        size: The file's length in bytes.
+        piece_bytes: How long a piece is: a power of two, the last piece may be shorter.
+        nodes: Each piece's node, 32 bytes, one after the other.
+        is_proof: Whether right pieces prove the file's SHA-256 too.
+    """
+
+    root: str
+    size: int
+    piece_bytes: int
+    nodes: bytes
+    is_proof: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many pieces there are."""
+        return len(self.nodes) // HASH_BYTES
+
+    def span(self, index: int) -> tuple[int, int]:
+        """Return where a piece begins and where it ends, half open, in bytes."""
+        start = index * self.piece_bytes
+        return start, min(start + self.piece_bytes, self.size)
+
+    def is_right(self, index: int, leaves: bytes) -> bool:
+        """Whether a piece that has these leaves is the one that is wanted."""
+        wanted = self.nodes[index * HASH_BYTES : (index + 1) * HASH_BYTES]
+        return merkle_node(leaves, self.piece_bytes // BLOCK_BYTES) == wanted
+
+
+def layer_of(nodes: bytes, size: int, piece_bytes: int = PIECE_BYTES) -> Layer:
+    """Return the layer of a file whose pieces have these nodes.
+
+    Raises:
+        ValueError: No file of that size has so many pieces, or no tree pieces of that length.
+    """
+    is_power_of_two = piece_bytes & (piece_bytes - 1) == 0
+    if not (is_power_of_two and BLOCK_BYTES <= piece_bytes <= MOST_PIECE_BYTES):
+        raise ValueError(piece_bytes)
+    if size <= piece_bytes or len(nodes) != -(-size // piece_bytes) * HASH_BYTES:
+        raise ValueError(size)
+    root = _top(nodes, _padding(piece_bytes // BLOCK_BYTES))
+    return Layer(root=root.hex(), size=size, piece_bytes=piece_bytes, nodes=nodes)
+
+
+def merkle_leaves(data: memoryview) -> bytes:
+    """Return the leaves of bytes that begin at a block, one after the other."""
+    sha256 = hashlib.sha256  # its keyword `usedforsecurity` would be parsed for each block
+    blocks = range(0, len(data), BLOCK_BYTES)
+    return b"".join([sha256(data[at : at + BLOCK_BYTES]).digest() for at in blocks])
+
+
+def merkle_node(leaves: bytes, count: int) -> bytes:
+    """Return the node over leaves, filled up to `count` of them, a power of two."""
+    found, padding = leaves or _NO_LEAF, _NO_LEAF
+    for _ in range(count.bit_length() - 1):
+        found, padding = _parents(found, padding), _parents(padding * 2, padding)
+    return found
+
+
+def _top(nodes: bytes, padding: bytes) -> bytes:
+    while len(nodes) > HASH_BYTES:
+        nodes, padding = _parents(nodes, padding), _parents(padding * 2, padding)
+    return nodes
+
+
+def _parents(nodes: bytes, padding: bytes) -> bytes:
+    if len(nodes) % (2 * HASH_BYTES):
+        nodes += padding
+    sha256, pairs = hashlib.sha256, range(0, len(nodes), 2 * HASH_BYTES)
+    return b"".join([sha256(nodes[at : at + 2 * HASH_BYTES]).digest() for at in pairs])
+
+
+@cache
+def _padding(count: int) -> bytes:
+    """Return the node of a piece, of `count` blocks, that lies behind the end of the file."""
+    return merkle_node(b"", count)
+
+
+def new_buffer() -> memoryview:
+    """Return a buffer to read pieces with: whole blocks, and small enough for a core's cache."""
+    return memoryview(bytearray(WHOLE_FILE_BUFFER_BYTES))
+
+
+def leaves_at(descriptor: int, start: int, stop: int, buffer: memoryview) -> bytes:
+    """Return the leaves of a range of an open file; fewer where the file is shorter.
+
+    Args:
+        descriptor: The file.
+        start: Where it begins, at a block.
+        stop: Where it ends.
+        buffer: To read with.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    found = []
+    for at in range(start, stop, len(buffer)):
+        wanted = buffer[: stop - at]
+        found.append(merkle_leaves(wanted[: read_full(descriptor, wanted, at)]))
+    return b"".join(found)
+
+
+def wrong_pieces(
+    path: RootedPath, layer: Layer, indexes: Iterable[int], seen: Callable[[int], object]
+) -> list[int]:
+    """Return which of some pieces of a file are not as its layer says.
+
+    Args:
+        path: The file.
+        layer: What it should be.
+        indexes: The pieces to read.
+        seen: Called with the length of each piece in bytes; what it raises ends the reading.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    wrong, buffer = [], new_buffer()
+    with opened(path) as file:
+        for index in indexes:
+            start, stop = layer.span(index)
+            if not layer.is_right(index, leaves_at(file.fileno(), start, stop, buffer)):
+                wrong.append(index)
+            seen(stop - start)
+    return wrong
+
+
+def joined_spans(layer: Layer, indexes: Iterable[int]) -> list[tuple[int, int]]:
+    """Return where these pieces lie in the file: half-open spans, neighbours joined."""
+    spans: list[tuple[int, int]] = []
+    for start, stop in map(layer.span, sorted(indexes)):
+        if spans and spans[-1][1] == start:
+            spans[-1] = spans[-1][0], stop
+        else:
+            spans.append((start, stop))
+    return spans
+
+
+def read_full(descriptor: int, buffer: memoryview, offset: int) -> int:
+    """Fill the buffer, since half a block would pass for a whole one; less at the file's end.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    done = 0
+    while done < len(buffer) and (count := read_at(descriptor, buffer[done:], offset + done)):
+        done += count
+    return done
+
+
+LONGEST_LINE_BYTES = 64 << 20
+"""Of a file of some 6 TB; what is longer is passed over unread."""
+_CHUNK_BYTES = 1 << 20
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True):
+    root: str
+    piece: int
+    layer: bytes
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+def dump_layer(layer: Layer) -> bytes:
+    """Return a layer as a line."""
+    line = _Line(root=layer.root, piece=layer.piece_bytes, layer=layer.nodes)
+    return msgspec.json.encode(line) + b"\n"
+
+
+def load_layer(line: bytes, root: str, size: int) -> Layer | None:
+    """Return the layer that a line holds of a file; None where it is not that file's.
+
+    Args:
+        line: With or without its end.
+        root: The file's root, in hex.
+        size: The file's length in bytes.
+    """
+    try:
+        found = _decoder.decode(line)
+        layer = layer_of(found.layer, size, found.piece)
+    except (ValueError, RecursionError):
+        return None
+    return layer if layer.root == root else None
+
+
+def layer_lines(path: RootedPath) -> Iterator[bytes]:
+    """Yield the lines of a file, too long ones and one that is torn left out.
+
+    Raises:
+        OSError: It cannot be read; that it is not there is no error.
+    """
+    if not path.is_file():
+        return
+    with path.open_file("rb") as file:
+        while line := file.readline(LONGEST_LINE_BYTES):
+            if line.endswith(b"\n"):
+                yield line
+            else:
+                _skip_line(file)
+
+
+def is_line_of(line: bytes, root: str) -> bool:
+    """Whether a line, as `dump` writes it, claims to be of a root; it may be wrong all the same."""
+    return line.startswith(f'{{"root":"{root}"'.encode())
+
+
+def joined_layers(layers: Iterable[Layer], lines: Iterable[bytes], roots: Iterable[str]) -> bytes:
+    """Return the text of models.pieces: these layers, and lines that are there of other roots.
+
+    Args:
+        layers: What is known.
+        lines: What is there.
+        roots: Of which files lines are kept.
+    """
+    wanted = dict.fromkeys(roots, b"")
+    for line in lines:
+        root = line[len(b'{"root":"') :][: 2 * HASH_BYTES].decode("ascii", "replace")
+        if root in wanted and is_line_of(line, root):
+            wanted[root] = line
+    wanted |= {layer.root: dump_layer(layer) for layer in layers}
+    return b"".join(line for _, line in sorted(wanted.items()))
+
+
+def _skip_line(file: BinaryIO) -> None:
+    while (part := file.readline(_CHUNK_BYTES)) and not part.endswith(b"\n"):
+        pass

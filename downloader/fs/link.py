@@ -1,0 +1,199 @@
+"""A second name for bytes on disk: a reflink where that can be had, else a hard link, else a copy.
+
+A reflink (Linux: btrfs, XFS, bcachefs) shares the blocks until one side is written; a hard link is
+the same file under two names, and therefore read-only; a copy takes its room on the disk. macOS and
+Windows have other calls for reflinks, which are not used: there it is a hard link.
+"""
+
+import contextlib
+import errno
+import functools
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from downloader.errors import StoreError
+from downloader.fs.digests import BUFFER_BYTES, StopCheck, feed_all, new_sha256
+from downloader.fs.files import read_at, write_at
+from downloader.fs.rooted_path import NEW_FILE, RootedPath, open_to_read
+
+How = Literal["auto", "reflink", "hardlink", "copy"]
+Made = Literal["reflink", "hardlink", "copy"]
+
+WAYS: dict[How, tuple[Made, ...]] = {
+    "auto": ("reflink", "hardlink", "copy"),
+    "reflink": ("reflink", "copy"),
+    "hardlink": ("hardlink", "copy"),
+    "copy": ("copy",),
+}
+"""What is tried in turn. Who asked for a reflink wants no file that is shared when written."""
+
+CANNOT = frozenset(
+    {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.EINVAL}
+    | {errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOTSUP}
+)
+"""What says that a file system, a limit or the rule fs.protected_hardlinks forbids this way."""
+
+_no_reflinks = set[int]()
+"""Devices on which there are none: asked once, not for each file."""
+
+if sys.platform == "linux":
+    import fcntl
+
+    FICLONE = 0x40049409  # ioctl_ficlone(2)
+
+    def _clone(source: int, new: int) -> None:
+        fcntl.ioctl(new, FICLONE, source)
+else:
+
+    def _clone(source: int, new: int) -> None:  # noqa: ARG001
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
+class SourceUnreadable(StoreError):  # noqa: N818 - reads as what happened
+    """The file that bytes were to be taken from cannot be read, or is gone."""
+
+
+def link(
+    source: Path | RootedPath,
+    new: RootedPath,
+    ways: Sequence[Made],
+    sha256: str,
+    watch: StopCheck = lambda: None,
+) -> Made:
+    """Make a new file of the bytes of another one; it appears whole, in one step.
+
+    Args:
+        source: The file; it is not written to.
+        new: A name where nothing is.
+        ways: Which ways are tried in turn.
+        sha256: What the bytes are; a copy is read again.
+        watch: Called often while a copy is made; raises to stop that.
+
+    Returns:
+        Which way it was.
+
+    Raises:
+        OSError: None of them worked; nothing is at the new name.
+        SourceUnreadable: The file cannot be read, is gone, or has other bytes.
+    """
+    for way in ways:
+        try:
+            _make(way, source, new, sha256, watch)
+        except OSError as error:
+            if way == ways[-1] or error.errno not in CANNOT:
+                raise
+        else:
+            return way
+    raise AssertionError(ways)
+
+
+def has_reflinks(folder: RootedPath) -> bool:
+    """Whether the file system of a folder can make them; tried with two empty files."""
+    source, new = (folder / f".{secrets.token_hex(8)}.new" for _ in range(2))
+    try:
+        os.close(source.open(NEW_FILE))
+        _reflink(source, new)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        for each in (source, new):
+            with contextlib.suppress(OSError):
+                each.remove()
+
+
+def _make(
+    way: Made, source: Path | RootedPath, new: RootedPath, sha256: str, watch: StopCheck
+) -> None:
+    if way == "hardlink":
+        _hardlink(source, new)
+    elif way == "reflink":
+        _reflink(source, new)
+    else:
+        _copy(source, new, sha256, watch)
+
+
+def _hardlink(source: Path | RootedPath, new: RootedPath) -> None:
+    try:
+        new.hardlink_to(source)
+    except FileNotFoundError:
+        if os.path.isdir(new.parent):  # noqa: PTH112 - no error where one may not look
+            raise _unreadable(source, "it is gone") from None
+        raise
+
+
+def _reflink(source: Path | RootedPath, new: RootedPath) -> None:
+    device = _device(new.parent)
+    if device in _no_reflinks:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    with _opened(source) as from_, _made(new) as to:
+        try:
+            _clone(from_, to)
+        except OSError as error:
+            if error.errno in CANNOT - {errno.EXDEV}:
+                _no_reflinks.add(device)
+            raise
+        os.fsync(to)
+
+
+def _copy(source: Path | RootedPath, new: RootedPath, sha256: str, watch: StopCheck) -> None:
+    with _opened(source) as from_, _made(new) as to:
+        digest, buffer, size = new_sha256(), memoryview(bytearray(BUFFER_BYTES)), 0
+        while count := _read(source, from_, buffer, size):
+            watch()
+            write_at(to, buffer[:count], size)
+            size += count
+        os.fsync(to)
+        feed_all(to, size, (digest,), watch)
+        if digest.hexdigest() != sha256:
+            raise _unreadable(source, "a copy of it has other bytes")
+
+
+def _read(source: Path | RootedPath, descriptor: int, buffer: memoryview, offset: int) -> int:
+    try:
+        return read_at(descriptor, buffer, offset)
+    except OSError as error:
+        raise _unreadable(source, error.strerror) from error
+
+
+@functools.lru_cache(1024)
+def _device(folder: RootedPath) -> int:
+    return os.lstat(folder).st_dev
+
+
+@contextlib.contextmanager
+def _opened(source: Path | RootedPath) -> Iterator[int]:
+    try:
+        descriptor = open_to_read(source)
+    except OSError as error:
+        raise _unreadable(source, error.strerror) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _made(new: RootedPath) -> Iterator[int]:
+    """Open a new file beside the name, and give it the name when the block went well."""
+    unfinished = new.with_name(f".{new.name}-{secrets.token_hex(4)}.new")
+    descriptor = unfinished.open(NEW_FILE)
+    try:
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+        unfinished.move_to(new)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.remove()
+        raise
+
+
+def _unreadable(source: Path | RootedPath, why: str | None) -> SourceUnreadable:
+    return SourceUnreadable(f"{source} cannot be used: {why}.")

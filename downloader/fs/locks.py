@@ -1,0 +1,313 @@
+"""Lock a file so that one process at a time writes it, and let the others wait.
+
+The lock is on the file itself, and ends with the process, however that ends. Where locks fail or
+do nothing, as on some network file systems, each process writes a file with a name of its own: two
+processes on one target then download the bytes twice, and never mix them. The name tells whose file
+it is, so that the next process can resume what a dead one left. Who waits says so once, and Ctrl-C
+ends the wait.
+"""
+
+import contextlib
+import enum
+import errno
+import functools
+import hashlib
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from downloader.errors import Interrupted
+from downloader.fs.rooted_path import BINARY, NO_FOLLOW, NO_WAITING, READ, RootedPath
+
+FIRST_DELAY_SECONDS = 0.05
+LONGEST_DELAY_SECONDS = 1.0
+QUIET_SECONDS = 2.0
+"""A wait that is over sooner is not worth a line."""
+STILL_SECONDS = 900.0
+"""A holder that wrote nothing for so long is not believed to be alive: some servers of network
+disks keep the lock of a machine that is gone. No pause between two attempts is so long."""
+
+_warned = threading.Lock()  # taken by the first warning of the process, and never given back
+
+
+class Turn:
+    """One fetch's wait for its turn.
+
+    Args:
+        stop: Set when the run is to end.
+        notice: Takes one line for the user.
+        doing: What the other process does with the file.
+    """
+
+    def __init__(
+        self,
+        stop: threading.Event | None = None,
+        notice: Callable[[str], None] = lambda _text: None,
+        doing: str = "fetching",
+    ) -> None:
+        self._stop, self._notice, self._doing = stop or threading.Event(), notice, doing
+        self._delay_seconds = FIRST_DELAY_SECONDS
+        self._began = self._moved = time.monotonic()
+        self._seen: tuple[int, int] | None = None
+        self._is_told = False
+
+    def wait(self, path: RootedPath) -> bool:
+        """Wait a little; returns whether it is worth to look again.
+
+        Args:
+            path: What somebody else has; its growth shows that they are at work.
+
+        Raises:
+            Interrupted: The user stopped the run.
+        """
+        if self._stop.wait(self._delay_seconds):
+            raise Interrupted(f"Interrupted while another process was {self._doing} {path}.")
+        self._delay_seconds = min(1.5 * self._delay_seconds, LONGEST_DELAY_SECONDS)
+        now = time.monotonic()
+        if (looks := _looks(path)) != self._seen:
+            self._seen, self._moved = looks, now
+        if not self._is_told and now - self._began >= QUIET_SECONDS:
+            self._is_told = True
+            what = f"which is {self._doing} it ({path} is locked)"
+            self._notice(f"waits for another process, {what}")
+        return now - self._moved < STILL_SECONDS
+
+    def check(self) -> None:
+        """End what goes on where nobody waits; raises Interrupted when the user stopped the run."""
+        if self._stop.is_set():
+            raise Interrupted("Interrupted while bytes that are here were read.")
+
+    def warn_of_useless_locks(self, folder: RootedPath) -> None:
+        """Say once in a process that two of them would fetch the same bytes."""
+        if _warned.acquire(blocking=False):
+            self._notice(
+                f"locks do not work in {folder}: another process that wants the same file "
+                "at the same time fetches it too"
+            )
+
+
+def _looks(path: RootedPath) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+PARTIALS = "partials"
+FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
+
+HELD = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK})
+"""What a lock says that somebody else has; Windows says one of the last two."""
+
+if sys.platform == "win32":
+    import msvcrt
+
+    LOCKED_BYTE = 1 << 62  # far beyond any content, since Windows locks bytes against writing too
+
+    def _lock(descriptor: int) -> None:
+        os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class _Lock(enum.Enum):
+    OURS = enum.auto()
+    HELD = enum.auto()
+    """Somebody else's; or the name led to another file before we had it, which is the same."""
+    USELESS = enum.auto()
+    """It fails, or keeps nobody out."""
+
+
+_proven_disks = set[int]()
+"""Devices on which a lock was seen to keep others out: asked once, not for each file."""
+
+
+def partial_name(path: str) -> str:
+    """Return the partial's file name: readable, unique for the path, and short enough anywhere."""
+    readable = path.rpartition("/")[2].encode()[:40].decode("utf-8", "ignore")
+    return f"{readable}-{hashlib.sha256(path.encode()).hexdigest()[:12]}.part"
+
+
+@functools.lru_cache(1024)  # asked at every step of a file's way
+def partial_path(workspace: RootedPath, path: str) -> RootedPath:
+    """Return where an artifact's partial is, as a rule.
+
+    Args:
+        workspace: The model's private folder.
+        path: The artifact's path.
+    """
+    return workspace / PARTIALS / partial_name(path)
+
+
+def open_locked(path: RootedPath, turn: Turn) -> tuple[int, RootedPath]:
+    """Open the file for this process alone, making it when it is not there.
+
+    Args:
+        path: Its name, the same for every process.
+        turn: Waits while another process has it. The file is not kept open meanwhile: on Windows
+            its holder could not rename it then.
+
+    Returns:
+        An open descriptor, and its path: another name beside it where locks are of no use.
+
+    Raises:
+        OSError: It cannot be opened, or is a symlink.
+        Interrupted: The user stopped the run.
+    """
+    while True:
+        with contextlib.ExitStack() as closing:
+            descriptor = path.open(FLAGS)
+            closing.callback(os.close, descriptor)
+            lock = _take_lock(descriptor, path)
+            if lock is _Lock.OURS:
+                closing.pop_all()
+                return descriptor, path
+        if lock is _Lock.USELESS:
+            turn.warn_of_useless_locks(path.parent)
+        if lock is _Lock.USELESS or not turn.wait(path):
+            break
+    own = path.with_name(f"{_own_prefix(path, os.getpid())}{secrets.token_hex(4)}{path.suffix}")
+    _inherit(path, own)
+    return own.open(FLAGS), own
+
+
+def wait_until_free(target: RootedPath, turn: Turn) -> None:
+    """Wait while another process notes what it has just put there.
+
+    The lock of its partial went along with the rename, and the partial's name was free at once.
+
+    Raises:
+        Interrupted: The user stopped the run.
+    """
+    while is_held(target) and turn.wait(target):
+        pass
+
+
+def is_held(path: RootedPath) -> bool:
+    """Whether another process has the file; False where there is none, or locks tell nothing."""
+    try:
+        descriptor = path.open(READ)
+    except OSError:
+        return False
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        return error.errno in HELD
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def remove_unless_held(partial: RootedPath) -> bool:
+    """Remove a partial and its journal, or either alone, and return whether that was done.
+
+    Not while another process has it, nor where locks keep nobody out; who waits for it meanwhile
+    finds another file under the name, and looks again.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    try:
+        descriptor = partial.open(FLAGS & ~os.O_CREAT | NO_WAITING)
+    except FileNotFoundError:  # a run was killed when it had put the file in place
+        partial.with_suffix(".journal").remove(missing_ok=True)
+        return True
+    try:
+        if _take_lock(descriptor, partial) is not _Lock.OURS:
+            return False
+        partial.with_suffix(".journal").remove(missing_ok=True)
+        partial.remove()
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def is_same_file(descriptor: int, path: RootedPath) -> bool:
+    """Whether the path still leads to the open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _take_lock(descriptor: int, path: RootedPath) -> _Lock:
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        return _Lock.HELD if error.errno in HELD else _Lock.USELESS
+    # A partial that was committed while we opened it is a final file now: its path tells.
+    if not is_same_file(descriptor, path):
+        return _Lock.HELD
+    disk = os.fstat(descriptor).st_dev
+    if disk not in _proven_disks:
+        if not _keeps_others_out(path):
+            return _Lock.USELESS
+        _proven_disks.add(disk)
+    return _Lock.OURS
+
+
+def _keeps_others_out(path: RootedPath) -> bool:
+    """Try our own lock: on some network file systems locking does nothing."""
+    second = path.open(FLAGS)
+    try:
+        _lock(second)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(second)
+
+
+def _own_prefix(path: RootedPath, process: int) -> str:
+    return f"{path.stem}-{machine()}-{process}-"
+
+
+def machine() -> str:
+    """Return 6 hex digits for this machine, to tell its processes from another one's."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
+
+
+def _inherit(path: RootedPath, own: RootedPath) -> None:
+    """Take over what a dead process of this machine left under a name of its own.
+
+    A rename is one step on every file system, so two heirs never get the same file.
+    """
+    prefix = _own_prefix(path, 0)[:-2]
+    for name in path.parent.names():
+        if not (name.startswith(prefix) and name.endswith(path.suffix)):
+            continue
+        left = path.with_name(name)
+        process = left.stem.split("-")[-2]
+        if process.isdecimal() and not is_alive(int(process)):
+            with contextlib.suppress(OSError):
+                left.move_to(own)
+                left.with_suffix(".journal").move_to(own.with_suffix(".journal"))
+                return
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine still runs; True where that cannot be told."""
+    if sys.platform == "win32":
+        return True  # there is no harmless signal; and locks work there
+    try:
+        os.kill(process, 0)
+    except (
+        ProcessLookupError,
+        OverflowError,
+    ):  # the number comes from a name that may be anybody's
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,1 +1,0 @@
-"""models.lock: its text, and how models.yaml becomes it."""

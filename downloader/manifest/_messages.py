@@ -1,0 +1,122 @@
+"""What is wrong with an entry, in plain words: msgspec's messages rewritten for people."""
+
+import re
+from collections.abc import Collection
+from typing import Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from downloader.sources.http import HttpFile
+from downloader.sources.interface import Entry, Fault, Keys
+from downloader.sources.registry import AnyEntry
+from downloader.sources.together import CheckpointRange
+
+SOURCES: dict[str, type[Entry]] = {
+    str(entry.__struct_config__.tag): entry for entry in get_args(AnyEntry)
+}
+
+_TYPES = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number with a point",
+    "bool": "true or false",
+    "null": "nothing",
+    "array": "a list",
+    "object": "keys and values",
+}
+_FORMS = {
+    "sha256": "64 hex digits",
+    "job": "ft-0123abcd-0123, or with a step ft-0123abcd-0123:100",
+    "repo": "owner/name",
+}
+_SECRET = re.compile(r"(?i)token|secret|passw|api_?key|credential|authorization")
+_LOCATED = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL)
+_TYPE = re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<got>[^`]+)`")
+_FIELD = re.compile(
+    r"Object (?P<fault>contains unknown|missing required) field `(?P<key>.*)`", re.DOTALL
+)
+_BOUND = re.compile(r"Expected `int` (?P<sign>[<>])= (?P<bound>-?\d+)")
+
+
+def reworded(error: msgspec.ValidationError, entry: type[Entry]) -> Fault:
+    """Return msgspec's complaint about an entry of that class in plain words."""
+    located = _LOCATED.fullmatch(str(error))
+    assert located
+    what = located["what"]
+    keys = _keys(located["path"] or "")
+    if found := _TYPE.fullmatch(what):
+        return _wrong_type(keys, found["wanted"], found["got"])
+    if found := _FIELD.fullmatch(what):
+        known = _keys_known_at(keys, entry)
+        if found["fault"] == "contains unknown":
+            return unknown_key((*keys, found["key"]), known)
+        return Fault(keys, f"`{found['key']}` is missing")
+    return _wrong_value(keys, what, entry)
+
+
+def unknown_key(keys: Keys, known: Collection[str]) -> Fault:
+    """Return the fault for a key that means nothing here, with the nearest one that does."""
+    key = str(keys[-1])
+    if _SECRET.search(key):
+        hint = "Secrets never stand here: they come from the environment."
+    else:
+        hint = nearest(key, known) or f"Known keys: {', '.join(sorted(known))}."
+    return Fault(keys, "unknown key", hint)
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """Return a hint with the known word most like this one, or the empty string."""
+    import difflib  # noqa: PLC0415 - only a mistake pays for it
+
+    close = difflib.get_close_matches(word[:80], sorted(known), n=1)
+    return f"Did you mean `{close[0]}`?" if close else ""
+
+
+def common_keys() -> frozenset[str]:
+    """Return the keys any model may have."""
+    return frozenset({"source", *Entry.__struct_encode_fields__})
+
+
+def _keys(path: str) -> Keys:
+    """Return msgspec's `.files[0].url` as a key path."""
+    found = re.findall(r"\.([^.\[]+)|\[(\d+)\]", path)
+    return tuple(name or int(index) for name, index in found)
+
+
+def _keys_known_at(keys: Keys, entry: type[Entry]) -> frozenset[str]:
+    inner = {"files": HttpFile, "checkpoint": CheckpointRange}.get(str(keys[0])) if keys else None
+    if inner:
+        return frozenset(inner.__struct_encode_fields__)
+    return frozenset({"source", *entry.__struct_encode_fields__})
+
+
+def _wrong_type(keys: Keys, wanted: str, got: str) -> Fault:
+    names = [_TYPES.get(name, name) for name in wanted.split(" | ") if name != "null"]
+    what = f"expected {' or '.join(names)}, got {_TYPES.get(got, got)}"
+    if wanted.startswith("str") and got in {"int", "float", "bool"}:
+        return Fault(keys, what, 'Put the value in quotes: "...".')
+    if wanted == "array":
+        return Fault(keys, what, "Write it as a list: [first, second].")
+    return Fault(keys, what)
+
+
+def _wrong_value(keys: Keys, what: str, entry: type[Entry]) -> Fault:
+    key = next((str(key) for key in reversed(keys) if isinstance(key, str)), "")
+    if found := _BOUND.fullmatch(what):
+        least_or_most = "least" if found["sign"] == ">" else "most"
+        return Fault(keys, f"expected a whole number of at {least_or_most} {found['bound']}")
+    if " of length " in what:
+        return Fault(keys, "it is empty")
+    if " matching regex " in what:
+        return Fault(keys, f"expected {_FORMS.get(key, 'another form')}")
+    return Fault(keys, f"expected one of: {', '.join(_choices(entry, key))}")
+
+
+def _choices(entry: type[Entry], key: str) -> list[str]:
+    """Return the words the key's type allows."""
+    hint = get_type_hints(entry).get(key)
+    literals = [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
+    words = [str(word) for literal in literals for word in get_args(literal)]
+    if key == "checkpoint":
+        words += ["a step", "a list of steps", "{last: 3}", "{from: 100, to: 500}"]
+    return words

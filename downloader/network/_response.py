@@ -1,0 +1,557 @@
+"""Read one reply strictly: its head, its body by its framing, and whether it is a file at all.
+
+Every number in a head is checked before it is believed: a length that is negative, doubled or not a
+number is an error, as in curl's tests 178, 394, 415 and 771.
+
+A body is framed by length, in chunks, or until the connection closes (RFC 9112 §6). Python's
+http.client reads chunks leniently: a bare line feed makes it lose bytes in silence, and a cut
+trailer passes for an end. Here each framing ends in one way only, and everything else is an error.
+Status codes, error pages with status 200 and pointers are refused.
+"""
+
+import base64
+import binascii
+import contextlib
+import http.client
+import re
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from types import TracebackType
+from typing import Protocol, Self
+
+from urllib3.response import HTTPResponse
+from urllib3.util import wait_for_read
+
+from downloader.artifact import is_etag
+from downloader.errors import (
+    AccessDenied,
+    BadResponse,
+    ConnectionLost,
+    LinkExpired,
+    ModelmakeError,
+    NotFound,
+    ServerBusy,
+    TransferError,
+)
+from downloader.network._connection import FILL_BYTES, Call
+from downloader.network.failures import translated, without_credentials
+from downloader.network.ranges import Range, parse_content_range
+from downloader.urls import Location, has_same_origin, redact
+
+HeaderValues = Callable[[str], Sequence[str]]
+
+LENGTH = re.compile(r"[0-9]{1,18}")
+MD5_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The head of one reply; `place` is the URL as it may be shown."""
+
+    status: int
+    place: str
+    values: HeaderValues
+
+    def first(self, name: str) -> str:
+        """Return the header's first value, or an empty text."""
+        found = self.values(name)
+        return found[0].strip() if found else ""
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the body comes in chunks.
+
+        Raises:
+            BadResponse: Another transfer coding is laid over it (curl tests 1546, 1722, 1723).
+        """
+        codings = ",".join(self.values("Transfer-Encoding")).strip().lower()
+        if codings in ("", "chunked"):
+            return codings == "chunked"
+        raise BadResponse(f"{self.place} answered with the transfer coding {codings[:60]!r}.")
+
+    @property
+    def length(self) -> int | None:
+        """The declared length of this body in bytes, None when it is not declared.
+
+        Raises:
+            BadResponse: The Content-Length is not one whole number (RFC 9112 §6.3).
+        """
+        found = {
+            part.strip() for value in self.values("Content-Length") for part in value.split(",")
+        }
+        if not found:
+            return None
+        text = found.pop()
+        if found or not LENGTH.fullmatch(text):
+            raise BadResponse(f"{self.place} answered with an unusable Content-Length.")
+        return None if self.is_chunked else int(text)
+
+    @property
+    def has_known_end(self) -> bool:
+        """Whether the framing tells the body's end from a broken connection."""
+        return self.is_chunked or self.length is not None
+
+    @property
+    def coding(self) -> str:
+        """The content coding, empty for identity."""
+        coding = ",".join(self.values("Content-Encoding")).strip().lower()
+        return "" if coding == "identity" else coding
+
+    @property
+    def etag(self) -> str | None:
+        """The validator exactly as received: real Azure leaves out the quotes.
+
+        None where it holds a control character: it could not be sent back.
+        """
+        found = self.first("ETag")
+        return found if is_etag(found) else None
+
+    @property
+    def content_range(self) -> tuple[Range, int | None]:
+        """The range a 206 says it carries, and the file's size.
+
+        Raises:
+            BadResponse: It carries none, several, or a malformed one.
+        """
+        found = self.values("Content-Range")
+        try:
+            (text,) = found
+            return parse_content_range(text)
+        except ValueError:
+            shown = ", ".join(found)[:60] or "none"
+            raise BadResponse(
+                f"{self.place} answered a range with the Content-Range {shown!r}."
+            ) from None
+
+    @property
+    def md5(self) -> str | None:
+        """The MD5 of the whole file in hex, where the server publishes one.
+
+        On a 206, Content-MD5 would be that of the range; Azure moves the file's to another header.
+        """
+        is_range = self.status == HTTPStatus.PARTIAL_CONTENT
+        names = ("x-ms-blob-content-md5",) if is_range else ("Content-MD5", "x-ms-blob-content-md5")
+        for name in names:
+            digest = _decoded(self.first(name))
+            if len(digest) == MD5_BYTES:
+                return digest.hex()
+        return None
+
+    @property
+    def wait_seconds(self) -> float | None:
+        """What Retry-After asks for, in seconds, None when it asks for nothing usable.
+
+        A date is counted from the server's own Date, so that a wrong clock here does no harm.
+        """
+        text = self.first("Retry-After")
+        if LENGTH.fullmatch(text):
+            return float(text)
+        until, now = _moment(text), _moment(self.first("Date"))
+        if until is None:
+            return None
+        return max((until - (now or datetime.now(UTC))).total_seconds(), 0.0)
+
+
+def is_strong(etag: str | None) -> bool:
+    """Whether the validator promises the same bytes (RFC 9110 §8.8.1)."""
+    return etag is not None and not etag.startswith("W/")
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+DENIED = frozenset({401, 403, 407, 451})
+WANTS_CREDENTIAL = frozenset({401, 403})
+MAY_BE_EXPIRED = frozenset({400, 401, 403})
+GONE = frozenset({404, 410})
+BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+BUSY_CODES = frozenset({"SlowDown", "RequestTimeout", "InternalError", "ServerBusy"})
+"""Error codes of object stores that mean "later" whatever the status (Nix: s3RetryableErrors)."""
+EXPIRED = re.compile(
+    rb"<Code>(ExpiredToken|ExpiredRequest|RequestExpired)</Code>|request has expired|"
+    rb"signature (has )?expired|not valid in the specified time frame",
+    re.IGNORECASE,
+)
+"""What S3, R2, Google's and Azure's storage say to a signed URL whose time is over."""
+ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,60})</Code>")
+
+PAGES = (
+    (re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE), "an HTML page"),
+    (re.compile(rb"\s*<\?xml[^>]*>\s*<Error>|\s*<Error>"), "an XML error message"),
+    (re.compile(rb"version https://git-lfs\.github\.com/spec/v1"), "a Git LFS pointer"),
+    (re.compile(rb'\s*\{\s*"(error|message)"\s*:'), "a JSON error message"),
+)
+MARKUP_SUFFIXES = (".html", ".htm", ".xhtml", ".xml", ".svg", ".md", ".txt")
+EXCERPT_BYTES = 200
+
+
+def refusal(head: Head, body_start: bytes, credential_hint: str = "") -> ModelmakeError:
+    """Return the error for a reply whose status means no file.
+
+    Args:
+        head: Its head; any status but 200 and 206.
+        body_start: The first bytes of its body, where object stores say the cause.
+        credential_hint: What to do where it wants a credential, or another one.
+    """
+    code = error_code(body_start)
+    said = f"{head.status}{f' {code}' if code else ''}"
+    if head.status in BUSY or code in BUSY_CODES:
+        return ServerBusy(_busy(head, said), wait_seconds=head.wait_seconds)
+    if head.status in GONE:
+        return NotFound(f"{head.place} is not there ({said}).")
+    if head.status in DENIED or code == "PublicAccessNotPermitted":
+        hint = credential_hint if head.status in WANTS_CREDENTIAL else ""
+        if head.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            hint = "The proxy wants a user and a password, as in HTTPS_PROXY=http://user:password@host."
+        return AccessDenied(f"{head.place} refused us ({said}).", hint=hint or None)
+    return BadResponse(f"{head.place} answered {said}, which is no file.")
+
+
+def _busy(head: Head, said: str) -> str:
+    asked = head.wait_seconds
+    wish = "" if asked is None else f" and asks to wait {asked:.0f} s"
+    return f"{head.place} is busy ({said}){wish}."
+
+
+def error_code(body_start: bytes) -> str:
+    """Return the <Code> of an object store's XML error, or an empty text."""
+    match = ERROR_CODE.search(body_start)
+    return match[1].decode("ascii") if match else ""
+
+
+def is_expired(status: int, body_start: bytes) -> bool:
+    """Whether a storage server refuses a signed URL for its age alone."""
+    return status in MAY_BE_EXPIRED and EXPIRED.search(body_start) is not None
+
+
+def page_in_place_of(path: str, body_start: bytes) -> str | None:
+    """Return what the body is, when it cannot be the file `path`; None when it may be.
+
+    Args:
+        path: The artifact's path; a page is believed where the suffix promises one.
+        body_start: The first bytes that came.
+    """
+    suffix_allows = path.lower().endswith
+    for pattern, name in PAGES:
+        if pattern.match(body_start):
+            allowed = (".json",) if name.startswith("a JSON") else MARKUP_SUFFIXES
+            return None if suffix_allows(allowed) else name
+    return None
+
+
+def excerpt(body_start: bytes) -> str:
+    """Return the first bytes as they may be shown: on one line, no credential of ours."""
+    whole = without_credentials(body_start.decode("utf-8", "replace"))
+    text = whole[:EXCERPT_BYTES]
+    return "".join(char if char.isprintable() else " " for char in text).strip()
+
+
+def check_body_start(head: Head, path: str, body_start: bytes) -> None:
+    """Refuse an error page that came with status 200.
+
+    Raises:
+        ServerBusy: It is an object store's message that means "later".
+        BadResponse: It is another page, message or pointer.
+    """
+    page = page_in_place_of(path, body_start)
+    if page is None:
+        return
+    if error_code(body_start) in BUSY_CODES:
+        raise ServerBusy(_busy(head, f"{head.status} {error_code(body_start)}"))
+    raise BadResponse(
+        f"{head.place} answered with {page} in place of {path}: {excerpt(body_start)!r}.",
+        hint="Open the URL in a browser: a proxy, a captive portal or a login may be in the way.",
+    )
+
+
+def cut_short(place: str, got: int, expected: int | None) -> ConnectionLost:
+    """Return the error for a body that ended early; both counts in bytes of this body."""
+    of = "" if expected is None else f" of {expected:,}"
+    return ConnectionLost(f"{place} ended the body after {got:,}{of} bytes.")
+
+
+BODILESS = frozenset({*range(100, 200), HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\x00\r\n]*)?\r\n")
+FIELD_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*\r\n")
+LONGEST_LINE_BYTES = 8192
+MOST_TRAILER_LINES = 100
+
+
+class Stream(Protocol):
+    """What a body is read from: the buffered socket of http.client."""
+
+    def readinto1(self, buffer: memoryview, /) -> int:
+        """Read what one call to the socket gives; 0 at the end."""
+
+    def readline(self, limit: int, /) -> bytes:
+        """Read one line, its end included; at most `limit` bytes."""
+
+
+class Body(Protocol):
+    """The bytes of one reply."""
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Read at least one byte into the buffer, and return how many; 0 when it is complete.
+
+        Raises:
+            ConnectionLost: It ended before it was complete.
+            BadResponse: Its framing is broken.
+        """
+
+
+def body_of(head: Head, stream: Stream) -> Body:
+    """Return the body that follows this head.
+
+    Raises:
+        BadResponse: The head's framing headers contradict each other.
+    """
+    if head.status in BODILESS:  # whatever the head says, or a kept-alive one would never end
+        return SizedBody(head.place, stream, 0)
+    length = head.length
+    if head.is_chunked:
+        return ChunkedBody(head.place, stream)
+    return UntilClosedBody(stream) if length is None else SizedBody(head.place, stream, length)
+
+
+class SizedBody:
+    """As many bytes as Content-Length says."""
+
+    def __init__(self, place: str, stream: Stream, length: int) -> None:
+        self._place, self._stream, self._length = place, stream, length
+        self._left = length
+
+    def readinto(self, buffer: memoryview) -> int:
+        """See Body."""
+        if not self._left:
+            return 0
+        count = self._stream.readinto1(buffer[: self._left])
+        if not count:
+            raise cut_short(self._place, self._length - self._left, self._length)
+        self._left -= count
+        return count
+
+
+class UntilClosedBody:
+    """Everything until the server closes; only a digest or a known size can say it is whole."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def readinto(self, buffer: memoryview) -> int:
+        """See Body."""
+        return self._stream.readinto1(buffer)
+
+
+class ChunkedBody:
+    """Chunks, each with its length before it, and an empty one at the end."""
+
+    def __init__(self, place: str, stream: Stream) -> None:
+        self._place, self._stream = place, stream
+        self._left = self._got = 0
+        self._is_complete = False
+
+    def readinto(self, buffer: memoryview) -> int:
+        """See Body."""
+        if not self._left and not self._is_complete:
+            self._begin_chunk()
+        if self._is_complete:
+            return 0
+        count = self._stream.readinto1(buffer[: self._left])
+        if not count:
+            raise cut_short(self._place, self._got, None)
+        self._left -= count
+        self._got += count
+        if not self._left:
+            self._expect(b"\r\n")
+        return count
+
+    def _begin_chunk(self) -> None:
+        match = CHUNK_SIZE.fullmatch(self._line())
+        if not match:
+            raise self._broken("a chunk size")
+        self._left = int(match[1], 16)
+        if not self._left:
+            self._read_trailer()
+            self._is_complete = True
+
+    def _read_trailer(self) -> None:
+        for _ in range(MOST_TRAILER_LINES):
+            line = self._line()
+            if line == b"\r\n":
+                return
+            if not FIELD_LINE.fullmatch(line):
+                raise self._broken("a trailer")
+        raise self._broken("an endless trailer")
+
+    def _expect(self, end: bytes) -> None:
+        if self._line() != end:
+            raise self._broken("a chunk's end")
+
+    def _line(self) -> bytes:
+        line = self._stream.readline(LONGEST_LINE_BYTES)
+        if not line.endswith(b"\n") and len(line) < LONGEST_LINE_BYTES:
+            raise ConnectionLost(str(cut_short(self._place, self._got, None)))
+        return line
+
+    def _broken(self, part: str) -> BadResponse:
+        return BadResponse(f"{self._place} sent {part} that breaks chunked coding (RFC 9112 §7.1).")
+
+
+REFUSAL_BYTES = 4096
+"""How much of an error's body is read for its cause."""
+
+
+class Reply:
+    """The head of the final reply and its body; a context manager that gives the connection back.
+
+    A connection whose body was not read to its end is closed: the next file must not begin with
+    this one's tail (curl test 1479).
+    """
+
+    def __init__(
+        self, url: str, response: HTTPResponse, call: Call, *, is_redirected: bool
+    ) -> None:
+        self.url = url
+        self._raw = response
+        self._call, self._is_redirected = call, is_redirected
+        self._is_complete = False
+        self.head = Head(
+            status=response.status, place=redact(url), values=self._raw.headers.getlist
+        )
+        self._body: Body | None = None
+        self._on_close: list[Callable[[], None]] = []
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Read body bytes as they came over the wire, never decoded; 0 at the complete end.
+
+        Raises:
+            ConnectionLost: The body ended before it was complete.
+            TimedOut: No byte, or too few, came for the patience set.
+            BadResponse: The framing is broken.
+        """
+        with translated(self.url, self._call.patience.seconds):
+            if self._body is None:
+                self._body = body_of(self.head, self._stream())
+            count = self._body.readinto(buffer)
+        # After an interim status, which http.client takes for the last, the real reply follows.
+        self._is_complete = count == 0 and self.head.status >= HTTPStatus.OK
+        return count
+
+    def fill(self, buffer: memoryview) -> int:
+        """Read as readinto, and more while it is there already: chunks may be short.
+
+        Raises:
+            TransferError: As readinto, when there was nothing before.
+        """
+        count = self.readinto(buffer)
+        with contextlib.suppress(TransferError):  # it comes again when nothing is left to lose
+            while 0 < count < min(len(buffer), FILL_BYTES) and self._has_more_now():
+                more = self.readinto(buffer[count:])
+                if not more:
+                    break
+                count += more
+        return count
+
+    def _has_more_now(self) -> bool:
+        sock = self._socket()
+        if sock is None:
+            return False
+        is_decrypted = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        return is_decrypted or wait_for_read(sock, timeout=0)
+
+    def read_some(self, least_bytes: int, most_bytes: int = 0) -> bytes:
+        """Return the first bytes of the body: all of one shorter than `least_bytes`.
+
+        Args:
+            least_bytes: So many are waited for.
+            most_bytes: So many are taken when they come along with them.
+
+        Raises:
+            TransferError: As readinto.
+        """
+        buffer = memoryview(bytearray(max(least_bytes, most_bytes)))
+        filled = 0
+        while filled < least_bytes and (count := self.readinto(buffer[filled:])):
+            filled += count
+        return bytes(buffer[:filled])
+
+    def refusal(self, location: Location) -> ModelmakeError:
+        """Return the error for a reply that is no file; its body's start may say why.
+
+        Args:
+            location: What was asked; its hint is for a refusal by its own origin.
+        """
+        start = self._read_start()
+        if self._is_redirected and is_expired(self.head.status, start):
+            return LinkExpired(f"{self.head.place} says that its signed URL has expired.")
+        hint = location.credential_hint if has_same_origin(self.url, location.url) else ""
+        return refusal(self.head, start, hint)
+
+    @property
+    def peer(self) -> str:
+        """The address that was dialled; empty where a proxy dialled."""
+        return self._call.peer
+
+    def _read_start(self) -> bytes:
+        with contextlib.suppress(ModelmakeError):  # it breaks off, and is not wanted anyway
+            return self.read_some(REFUSAL_BYTES)
+        return b""
+
+    def _stream(self) -> Stream:
+        response = self._raw._fp  # noqa: SLF001 - urllib3 offers no read without a copy
+        if not isinstance(response, http.client.HTTPResponse):
+            raise TransferError(
+                "urllib3 was replaced by another package in this environment.",
+                hint="Uninstall niquests and urllib3-future, then `pip install urllib3`.",
+            )
+        return response.fp
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def when_closed(self, call: Callable[[], None]) -> None:
+        """Have something called once, when the reply is closed."""
+        self._on_close.append(call)
+
+    def close(self) -> None:
+        """Give the connection back when the body was read to its end, else close it."""
+        calls, self._on_close = self._on_close, []
+        for call in calls:
+            call()
+        if self._is_complete and self._raw._fp is not None:  # noqa: SLF001
+            self._raw._fp.close()  # noqa: SLF001 - tells http.client that the reply is read
+            self._raw.release_conn()
+        else:
+            self._raw.close()
+        self._call.end()
+
+    def _socket(self) -> socket.socket | None:
+        """Return the socket itself; http.client lets go of it where the server will close."""
+        stream = getattr(self._raw._fp, "fp", None)  # noqa: SLF001
+        found = getattr(getattr(stream, "raw", None), "sock", None)
+        return found if isinstance(found, socket.socket) else None

@@ -1,0 +1,181 @@
+"""Ask small questions: of a provider's API, and of a server about a file before its download.
+
+A probe is a GET of one byte: HEAD is refused by signed URLs and lies on some servers
+(allenai/cached_path#252), and Azure sends the whole file's MD5 with a range.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TypeVar
+
+import msgspec
+
+from downloader.artifact import Artifact
+from downloader.errors import BadResponse, Interrupted, ModelmakeError
+from downloader.network._response import Head, Reply
+from downloader.network.client import Transport
+from downloader.network.failures import RetryPolicy
+from downloader.network.ranges import parse_unsatisfied, range_header
+from downloader.settings import Settings
+from downloader.sources.interface import Start
+from downloader.urls import Location
+
+FIRST_BYTE = {"Range": range_header(0, 1)}
+
+
+def probe(transport: Transport, artifact: Artifact, locations: tuple[Location, ...]) -> Artifact:
+    """Fill in what the first location that answers knows of the artifact.
+
+    Raises:
+        ModelmakeError: No location answered; it is the last one's error.
+    """
+    error: ModelmakeError | None = None
+    for location in locations:
+        try:
+            return _asked(transport, artifact, location)
+        except ModelmakeError as failure:
+            error = failure
+    raise error or ValueError("an artifact has at least one location")
+
+
+def _asked(transport: Transport, artifact: Artifact, location: Location) -> Artifact:
+    with transport.open(location, FIRST_BYTE, is_pinned=artifact.is_pinned) as reply:
+        size = size_told(reply.head)
+        if size is None and reply.head.status != HTTPStatus.OK:
+            raise reply.refusal(location)
+        return msgspec.structs.replace(
+            artifact,
+            size=artifact.size if size is None else size,
+            md5=None if artifact.is_pinned else reply.head.md5,
+            etag=reply.head.etag,
+        )
+
+
+def size_told(head: Head) -> int | None:
+    """Return the size in bytes of a file whose first ones were asked for; None: it is not told.
+
+    Raises:
+        BadResponse: It says it carries a range, and not which.
+    """
+    if head.status == HTTPStatus.PARTIAL_CONTENT:
+        return head.content_range[1]
+    if head.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        return parse_unsatisfied(head.first("Content-Range"))  # an empty file has no first byte
+    return head.length if head.status == HTTPStatus.OK and not head.coding else None
+
+
+MOST_DOCUMENT_BYTES = 16 << 20
+REPEAT_SECONDS = 30.0
+"""After so long the same wait is told again."""
+MAGIC_BYTES = 2
+"""Enough to tell gzip from zstd, and what Together's own SDKs ask for: `bytes=0-1`."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What all questions of a run share.
+
+    Attributes:
+        transport: Opens the connections.
+        stop: Ends every wait when it is set.
+        notice: Told about each wait, as a line that begins with the model's name.
+    """
+
+    transport: Transport
+    stop: threading.Event
+    notice: Callable[[str], None]
+
+    def asker(self, name: str, settings: Settings) -> "Asker":
+        """Return what asks about one model."""
+        return Asker(self.transport, settings, self.stop, lambda why: self.notice(f"{name}: {why}"))
+
+    def end(self) -> None:
+        """End every wait and every request, and let none begin."""
+        self.stop.set()
+        self.transport.interrupt()
+
+
+class Asker:
+    """A Provider that is asked over HTTP, as patiently as files are fetched.
+
+    Args:
+        transport: Opens the connections.
+        settings: How patient to be.
+        stop: Ends every wait when it is set.
+        say: Told about each wait, as a sentence without a full stop.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        settings: Settings,
+        stop: threading.Event,
+        say: Callable[[str], None],
+    ) -> None:
+        self._transport, self._stop, self._say = transport, stop, say
+        self._said, self._said_at = "", 0.0
+        self._policy = RetryPolicy(settings.retries, settings.max_wait_seconds)
+
+    def read(self, location: Location) -> bytes:
+        """See Provider."""
+        return self._asked(location, {}, _document)
+
+    def start(self, location: Location) -> Start:
+        """See Provider."""
+        return self._asked(location, {"Range": range_header(0, MAGIC_BYTES)}, _start)
+
+    def wait(self, why: str, delay_seconds: float) -> None:
+        """See Provider."""
+        now = time.monotonic()
+        if why != self._said or now - self._said_at >= REPEAT_SECONDS:
+            self._said, self._said_at = why, now
+            self._tell(f"{why}; waits for it")
+        self._sleep(delay_seconds)
+
+    def _asked(
+        self, location: Location, conditions: dict[str, str], taken: Callable[[Reply, Location], T]
+    ) -> T:
+        failures = 0
+        while True:
+            try:
+                with self._transport.open(location, conditions, is_pinned=False) as reply:
+                    return taken(reply, location)
+            except ModelmakeError as error:
+                failures += 1
+                delay = self._policy.delay_seconds(error, failures, random.random())  # noqa: S311
+                if delay is None:
+                    raise
+                self._tell(f"{error} Tries again in {delay:.1f} s")
+                self._sleep(delay)
+
+    def _tell(self, why: str) -> None:
+        if not self._stop.is_set():  # the user's last line is that the run was interrupted
+            self._say(why)
+
+    def _sleep(self, delay_seconds: float) -> None:
+        if self._stop.wait(delay_seconds):
+            raise Interrupted("Interrupted while waiting for an answer.")
+
+
+def _document(reply: Reply, location: Location) -> bytes:
+    if reply.head.status != HTTPStatus.OK:
+        raise reply.refusal(location)
+    text = reply.read_some(min(MOST_DOCUMENT_BYTES, reply.head.length or MOST_DOCUMENT_BYTES) + 1)
+    if len(text) > MOST_DOCUMENT_BYTES:
+        raise BadResponse(
+            f"{reply.head.place} answered with more than {MOST_DOCUMENT_BYTES:,} bytes."
+        )
+    return text
+
+
+def _start(reply: Reply, location: Location) -> Start:
+    head = reply.head
+    if head.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        raise reply.refusal(location)
+    return Start(size=size_told(head), etag=head.etag, magic=reply.read_some(MAGIC_BYTES))

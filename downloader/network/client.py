@@ -1,0 +1,440 @@
+"""Send one conditional GET and return a reply whose body can be read.
+
+requests brings connection pools, TLS and proxies. What it would decide for us is decided here
+instead: redirects hop by hop, no netrc, no cookies, no decoding, no environment look-up per call;
+and how a connection is dialled. It would follow redirects by itself, but keeps custom headers
+across hosts and lets netrc back in (curl CVE-2018-1000007, CVE-2022-27774; requests
+CVE-2023-32681). The body is read from http.client's buffered socket (docs/decisions/0003).
+
+Where redirects led before is remembered as long as it works: in memory only, for it may be a
+signed URL.
+
+This is the room's face: other rooms import from here what they need to read a reply.
+"""
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.response import HTTPResponse
+
+from downloader import __version__
+from downloader.errors import BadResponse, ConnectionLost, Interrupted, TransferError
+from downloader.network._connection import (
+    Call,
+    Calls,
+    HeldAdapter,
+    Patience,
+    current_call,
+    least_bytes,
+)
+from downloader.network._response import (
+    Head,
+    Reply,
+    check_body_start,
+    cut_short,
+    excerpt,
+    is_strong,
+    page_in_place_of,
+)
+from downloader.network.failures import note_credentials, translated
+from downloader.settings import Settings
+from downloader.urls import (
+    Location,
+    has_same_origin,
+    host,
+    is_loopback,
+    is_public_address,
+    origin,
+    redact,
+)
+
+__all__ = [
+    "Calls",
+    "Head",
+    "Reply",
+    "Transport",
+    "check_body_start",
+    "cut_short",
+    "excerpt",
+    "is_strong",
+    "least_bytes",
+    "page_in_place_of",
+]
+
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOST_HOPS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hop:
+    """One URL on the way to the bytes.
+
+    Attributes:
+        url: What to dial.
+        headers: What the location wants there; empty once the way has left its origin.
+        is_pinned: Whether a SHA-256 will judge the bytes, so that plain http may carry them.
+        named_hosts: As in Location.
+        number: How many redirects led here.
+        outside: The public URL that led here, as it may be shown; empty where this hop may go to
+            a private address.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    is_pinned: bool
+    named_hosts: frozenset[str] = frozenset()
+    number: int = 0
+    outside: str = ""
+
+    def __repr__(self) -> str:
+        """Show no header and no query: they may be credentials."""
+        return f"Hop({redact(self.url)!r}, number={self.number})"
+
+    @property
+    def is_named(self) -> bool:
+        """Whether models.yaml itself names this hop's host."""
+        return host(self.url) in self.named_hosts
+
+    @property
+    def inside(self) -> BadResponse | None:
+        """What to raise where this hop leads to a private address; None where it may (SSRF)."""
+        if not self.outside:
+            return None
+        return BadResponse(
+            f"{self.outside} redirects to {host(self.url)}, a private address.",
+            hint="If that is meant, name that host in models.yaml, as a mirror.",
+        )
+
+
+def first_hop(location: Location, *, is_pinned: bool) -> Hop:
+    """Return the way's start.
+
+    Raises:
+        BadResponse: Its scheme may not carry these bytes.
+    """
+    hop = Hop(
+        url=location.url,
+        headers=location.headers,
+        is_pinned=is_pinned,
+        named_hosts=location.named_hosts | {host(location.url)},
+    )
+    _check_scheme(hop)
+    if location.headers and urlsplit(hop.url).scheme == "http" and not is_loopback(host(hop.url)):
+        return replace(hop, headers={})  # plain http never carries a credential
+    return hop
+
+
+def next_hop(hop: Hop, target: str, *, is_inside: bool = False) -> Hop:
+    """Return where the redirect's Location leads (RFC 9110 §10.2.2).
+
+    Args:
+        hop: The URL that answered with a redirect.
+        target: Its Location header; empty when there was none.
+        is_inside: Whether it stands in a private network itself, so that it may lead there.
+
+    Raises:
+        BadResponse: There is no Location, the way is too long, goes from https to http, or leaves
+            http altogether.
+    """
+    place = redact(hop.url)
+    if not target:
+        raise BadResponse(f"{place} answered with a redirect that says not where to.")
+    if hop.number >= MOST_HOPS:
+        raise BadResponse(f"{place} is the end of more than {MOST_HOPS} redirects: a loop?")
+    url = _joined(hop.url, target)
+    stays = has_same_origin(hop.url, url)
+    following = replace(hop, url=url, headers=hop.headers if stays else {}, number=hop.number + 1)
+    if urlsplit(hop.url).scheme == "https" and urlsplit(url).scheme == "http":
+        raise BadResponse(f"{place} redirects from https to http, which is never followed.")
+    _check_scheme(following)
+    is_free = is_inside or following.is_named
+    return replace(following, outside="" if is_free else place)
+
+
+def _joined(base: str, target: str) -> str:
+    try:
+        return urljoin(base, target)
+    except ValueError:
+        raise BadResponse(f"{redact(base)} redirects to a broken URL.") from None
+
+
+def _check_scheme(hop: Hop) -> None:
+    try:
+        scheme, name, _ = origin(hop.url)
+    except ValueError:
+        scheme = name = ""
+    if scheme not in ("http", "https") or not name:
+        raise BadResponse(f"{scheme or 'A broken URL'}: is no way to fetch a file; https is.")
+    if scheme == "http" and not is_loopback(name) and not hop.is_pinned:
+        raise BadResponse(
+            f"{redact(hop.url)} is plain http, and no SHA-256 is known for the file.",
+            hint="Use https, or give the file's sha256 in models.yaml.",
+        )
+
+
+WORN = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.GONE,
+    }
+)
+"""What a storage server says to a signature that has expired: S3 400 or 403, R2 400, others 404."""
+
+PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/xml", "application/xml"})
+MOST_REFUSALS = 2
+"""After so many in a row a location's links are taken to be good for one request each."""
+
+
+def is_worn(head: Head) -> bool:
+    """Whether this is what a link that held before says when it holds no longer."""
+    return head.status in WORN or (head.status == HTTPStatus.OK and is_page(head))
+
+
+def is_page(head: Head) -> bool:
+    """Whether the reply calls itself a page: a log-in or an error, hardly ever a file."""
+    return head.first("Content-Type").partition(";")[0].strip().lower() in PAGE_TYPES
+
+
+Key = tuple[str, bool]
+
+
+class Shortcuts:
+    """The last hop of a way, by its first one; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._ends: dict[Key, tuple[Hop, Hop]] = {}
+        self._refusals: dict[Key, int] = {}
+        self._changing = threading.Lock()
+
+    def find(self, start: Hop) -> Hop | None:
+        """Return where this way led, None where it is not known."""
+        first, end = self._ends.get(_key(start), (None, None))
+        return end if first == start else None  # with another credential it may lead elsewhere
+
+    def learn(self, start: Hop, end: Hop) -> None:
+        """Remember a way that led to bytes; one without redirects needs no memory."""
+        if end.number and self._refusals.get(_key(start), 0) < MOST_REFUSALS:
+            self._ends[_key(start)] = start, end
+
+    def worked(self, start: Hop) -> None:
+        """Note that what was remembered led to bytes again."""
+        self._refusals.pop(_key(start), None)
+
+    def forget(self, start: Hop, end: Hop) -> bool:
+        """Ask the way anew next time.
+
+        Args:
+            start: Where it begins.
+            end: Where it ended; another thread may have found a newer end meanwhile, which stays.
+
+        Returns:
+            Whether it was still the end that is remembered.
+        """
+        with self._changing:
+            is_known = self._ends.get(_key(start)) == (start, end)
+            if is_known:
+                del self._ends[_key(start)]
+            return is_known
+
+    def refused(self, start: Hop, end: Hop) -> None:
+        """Forget an end that is good no longer, and count that, once for all who tried it."""
+        if self.forget(start, end):
+            self._refusals[_key(start)] = self._refusals.get(_key(start), 0) + 1
+
+
+def _key(start: Hop) -> Key:
+    return start.url, start.is_pinned
+
+
+USER_AGENT = f"modelmake/{__version__}"
+POOL_SIZE = 32
+FILE_STATUSES = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
+IDENTITY = {"Accept-Encoding": "identity", "User-Agent": USER_AGENT}
+
+
+class Transport:
+    """A pool of kept-alive connections; safe to share between threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._adapter = HeldAdapter(POOL_SIZE, POOL_SIZE, max_retries=0)
+        self._proxies: dict[tuple[str, str, int], Mapping[str, str]] = {}
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        self._verify: bool | str = bundle or True
+        self._has_bundle = bundle is None or os.path.exists(bundle)  # noqa: PTH110
+        self._shortcuts = Shortcuts()
+        self._calls = Calls()
+
+    def open(
+        self,
+        location: Location,
+        conditions: Mapping[str, str],
+        *,
+        is_pinned: bool,
+        calls: Calls | None = None,
+    ) -> Reply:
+        """Send one GET, follow its redirects, and return the first reply that is none.
+
+        Where redirects led before is asked directly as long as that works: a hub that leads each
+        request to a storage server is asked once, not once a segment.
+
+        Args:
+            location: The URL, and the headers meant for its origin alone.
+            conditions: Headers for every hop: Range and If-Match.
+            is_pinned: Whether a SHA-256 will judge the bytes.
+            calls: What else may end the request, beside `interrupt`.
+
+        Raises:
+            Interrupted: `interrupt` was called.
+            TransferError: No reply came, or a redirect leads where it may not.
+        """
+        start = first_hop(location, is_pinned=is_pinned)
+        groups = (self._calls,) if calls is None else (self._calls, calls)
+        known = self._shortcuts.find(start)
+        if known is not None:
+            reply = self._still_there(start, known, conditions, groups)
+            if reply is not None:
+                return reply
+        end, reply = self._follow(start, conditions, groups)
+        if reply.head.status in FILE_STATUSES and not is_page(reply.head):
+            self._shortcuts.learn(start, end)
+        return reply
+
+    def interrupt(self) -> None:
+        """End every request in flight, and every one to come."""
+        self._calls.hang_up()
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        for manager in (self._adapter.poolmanager, *self._adapter.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118 - urllib3's container is not iterable
+                if pool := manager.pools.get(key):
+                    pool.close()
+        self._adapter.close()  # alone, it leaves open sockets to the garbage collector
+
+    def _still_there(
+        self, start: Hop, known: Hop, conditions: Mapping[str, str], groups: tuple[Calls, ...]
+    ) -> Reply | None:
+        """Ask where the way led before; None where that has worn out.
+
+        Raises:
+            TransferError: No reply came; the next attempt asks the way anew.
+        """
+        try:
+            _, reply = self._follow(known, conditions, groups)
+        except BadResponse:
+            self._shortcuts.refused(start, known)
+            return None
+        except ConnectionLost:
+            self._shortcuts.forget(start, known)
+            return None
+        except TransferError:
+            self._shortcuts.forget(start, known)
+            raise
+        if is_worn(reply.head):
+            self._shortcuts.refused(start, known)
+            reply.close()
+            return None
+        if reply.head.status in FILE_STATUSES:
+            self._shortcuts.worked(start)
+        else:
+            self._shortcuts.forget(start, known)
+        return reply
+
+    def _follow(
+        self, hop: Hop, conditions: Mapping[str, str], groups: tuple[Calls, ...]
+    ) -> tuple[Hop, Reply]:
+        """Return the way's last hop and its reply."""
+        while True:
+            reply = self._get(hop, conditions, groups)
+            if reply.head.status not in REDIRECTS:
+                return hop, reply
+            with reply:
+                target = reply.head.first("Location")
+                hop = next_hop(hop, target, is_inside=is_inside(reply.url, reply.peer))
+
+    def _check_environment(self, url: str) -> None:
+        """Refuse to dial where the environment says so, or is wrong."""
+        if self._settings.is_offline:
+            raise TransferError(
+                f"{redact(url)} is not dialled: MODELMAKE_OFFLINE is set.",
+                hint="Unset MODELMAKE_OFFLINE to fetch what is missing.",
+            )
+        if not self._has_bundle:
+            raise TransferError(
+                "The certificates that the environment names are not there.",
+                hint="Correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, or unset it.",
+            )
+
+    def _get(self, hop: Hop, conditions: Mapping[str, str], groups: tuple[Calls, ...]) -> Reply:
+        self._check_environment(hop.url)
+        patience = Patience(self._settings.timeout_seconds, self._calls.__len__)
+        call = Call(patience, *groups)
+        call.inside = hop.inside
+        try:
+            with translated(hop.url, patience.seconds):
+                response = self._send(hop, conditions, call)
+        except BaseException as error:
+            call.end()
+            if self._calls.is_over and isinstance(error, TransferError):
+                raise Interrupted("The run was interrupted.") from None
+            raise
+        patience.begin_body()
+        return Reply(hop.url, response, call, is_redirected=hop.number > 0)
+
+    def _send(self, hop: Hop, conditions: Mapping[str, str], call: Call) -> HTTPResponse:
+        note_credentials(hop.url, hop.headers)
+        request = _prepared(hop.url, {**IDENTITY, **hop.headers, **conditions})
+        patience, proxies = call.patience.seconds, self._proxies_for(hop.url)
+        before = current_call.set(call)
+        try:
+            return self._adapter.sent(
+                request,
+                stream=True,
+                timeout=(patience, patience),
+                verify=self._verify,
+                proxies=proxies,
+            )
+        except requests.exceptions.InvalidURL as error:
+            if select_proxy(hop.url, proxies):  # its URL it is: the other one could be prepared
+                raise requests.exceptions.InvalidProxyURL from error
+            raise
+        finally:
+            current_call.reset(before)
+
+    def _proxies_for(self, url: str) -> dict[str, str]:
+        place = origin(url)
+        if place not in self._proxies:
+            self._proxies[place] = get_environ_proxies(url)
+        return dict(self._proxies[place])
+
+
+def _prepared(url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
+    """Return a GET; of what requests would prepare, only what one needs: this is done per file."""
+    request = requests.PreparedRequest()
+    request.prepare_method("GET")
+    request.prepare_url(url, None)
+    request.prepare_headers(headers)
+    if "@" in url:  # a redirect may lead to an URL with its own log-in
+        request.prepare_auth(None, url)
+    return request
+
+
+def is_inside(url: str, peer: str) -> bool:
+    """Whether a reply came from this machine or from somebody's own network.
+
+    Args:
+        url: What was asked.
+        peer: The address that was dialled; empty where a proxy dialled.
+    """
+    return is_loopback(host(url)) or (bool(peer) and not is_public_address(peer))

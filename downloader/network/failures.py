@@ -1,0 +1,288 @@
+"""Turn errors of requests, urllib3, http.client and sockets into ours, and say when to retry.
+
+Their texts hold the whole URL, query and all; so only the kind of the error is taken over. No
+message repeats a credential that this run sent, even if a server echoes it.
+
+The retry policy is pure: no clock, no sleep, no network. A matrix of CI jobs starts at the same
+second and is refused at the same second, each with the same Retry-After. RFC 9110 (10.2.3) lets a
+server say how long to wait, not who may come first: so each adds a random part of its own, as wide
+as its own backoff, which doubles while they are refused. Nothing is delayed before the first
+request: a run that has nothing to fetch, or a server with room for all, would pay for it, and the
+first refusal spreads the rest.
+"""
+
+import base64
+import binascii
+import errno
+import functools
+import http.client
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
+
+import requests
+import urllib3
+
+from downloader.errors import (
+    BadResponse,
+    ConnectionLost,
+    ModelmakeError,
+    ServerBusy,
+    TimedOut,
+    TooManyOpen,
+    TransferError,
+)
+from downloader.fs.files import ADVICE, TOO_MANY_OPEN
+from downloader.network._connection import LEAST_BYTES_A_SECOND, TooSlow
+from downloader.urls import redact
+
+LEAST_CHARACTERS = 6
+"""What is shorter is no secret, and would take holes out of messages."""
+
+_sent = set[str]()
+
+
+def note_credentials(url: str, headers: Mapping[str, str]) -> None:
+    """Note what a request carries: its headers' values and those of a signed URL's query.
+
+    Args:
+        url: What is asked.
+        headers: Those meant for its origin alone.
+    """
+    query = urlsplit(url).query
+    if query or headers:
+        _sent.update(_of_query(query))
+        for value in headers.values():
+            _sent.update(_of_header(value))
+
+
+def without_credentials(text: str) -> str:
+    """Return a foreign text with `***` for each credential that was sent."""
+    for secret in sorted(_sent, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+@functools.lru_cache(1024)
+def _of_query(query: str) -> tuple[str, ...]:
+    values = (value for _, value in parse_qsl(query))
+    return tuple(each for each in (query, *values) if len(each) >= LEAST_CHARACTERS)
+
+
+@functools.lru_cache(64)
+def _of_header(value: str) -> tuple[str, ...]:
+    """Return the value, its last word (the token after `Bearer`), and the password of a `Basic`."""
+    word = value.rpartition(" ")[2]
+    try:
+        password = base64.b64decode(word, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        password = ""
+    return tuple(each for each in (value, word, password) if len(each) >= LEAST_CHARACTERS)
+
+
+FIRST_DELAY_SECONDS = 0.5
+LONGEST_DELAY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How patient to be.
+
+    Attributes:
+        retries: Attempts in a row that may bring no new byte.
+        max_wait_seconds: The longest Retry-After that is waited for.
+    """
+
+    retries: int
+    max_wait_seconds: float
+
+    def delay_seconds(self, error: ModelmakeError, failures: int, jitter: float) -> float | None:
+        """Return how long to wait before the next attempt, or None to give up.
+
+        Args:
+            error: What ended the attempt.
+            failures: Attempts in a row without progress, this one included; 0 when it made some.
+            jitter: A random number in [0, 1), so that a matrix of jobs does not come back at once.
+        """
+        if not error.retryable or failures >= self.retries:
+            return None
+        asked = error.wait_seconds if isinstance(error, ServerBusy) else None
+        if asked is None:
+            return backoff_seconds(failures, jitter)
+        if asked > self.max_wait_seconds:
+            return None
+        asked = max(asked, 0.0)
+        return asked + max(0.1 * asked, _bound_seconds(failures)) * jitter
+
+
+class Tally:
+    """Counts attempts in a row without progress.
+
+    A few bytes are none, else a server that drips would be asked for ever; nor are bytes that came
+    before and were thrown away, else one without ranges that always breaks off would be.
+
+    Args:
+        present: Bytes that are there before the first attempt.
+        least: How many more of them are progress.
+    """
+
+    def __init__(self, present: int, least: int) -> None:
+        self._furthest, self._least = present, least
+        self._failures = 0
+
+    def failed(self, present: int) -> int:
+        """Note an attempt that failed, and return how many did in a row; 0 after progress."""
+        if present >= self._furthest + self._least:
+            self._furthest, self._failures = present, 0
+        else:
+            self._failures += 1
+        return self._failures
+
+
+def backoff_seconds(failures: int, jitter: float) -> float:
+    """Return an exponential delay, between half and the whole of its bound."""
+    return _bound_seconds(failures) * (0.5 + 0.5 * jitter)
+
+
+def _bound_seconds(failures: int) -> float:
+    doublings = min(max(failures - 1, 0), 16)
+    bound: float = FIRST_DELAY_SECONDS * 2**doublings
+    return min(bound, LONGEST_DELAY_SECONDS)
+
+
+PROXY_FAILURES = (
+    requests.exceptions.ProxyError,
+    requests.exceptions.InvalidProxyURL,
+    requests.exceptions.InvalidSchema,  # SOCKS without its package
+    urllib3.exceptions.LocationValueError,  # of a proxy: `prepare` has read the URL itself
+)
+TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
+FOREIGN = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException)
+"""Errors of requests are OSErrors too."""
+REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
+MOST_CAUSES = 20
+
+
+class translated:  # noqa: N801 - used as a function; a generator would cost more at each read
+    """Run the block and turn foreign errors into ours.
+
+    Args:
+        url: What is asked for; shown without its query.
+        timeout_seconds: The patience that was set, for the message.
+
+    Raises:
+        TimedOut: Nothing came in time.
+        ConnectionLost: The connection failed or broke off.
+        BadResponse: The URL cannot be asked at all.
+        TransferError: TLS or a proxy is in the way; trying again will not help.
+        TooManyOpen: The system gives no further socket.
+    """
+
+    __slots__ = ("_timeout_seconds", "_url")
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        self._url, self._timeout_seconds = url, timeout_seconds
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Raise ours in place of a foreign error."""
+        if isinstance(error, FOREIGN):
+            place = redact(self._url)
+            ours = _limit(error, place) or _ours(error, place, self._timeout_seconds)
+            raise ours from error
+
+
+def _ours(error: BaseException, place: str, timeout_seconds: float) -> TransferError:
+    """Return what a foreign error means."""
+    if isinstance(error, TIMEOUTS):
+        return TimedOut(f"{place} {_missed(error)} {timeout_seconds:g} s.")
+    if isinstance(error, requests.exceptions.SSLError):
+        return _tls_failure(place, error)
+    if isinstance(error, PROXY_FAILURES):
+        return TransferError(
+            f"The proxy for {place} failed: {_reason(error)}.",
+            hint="See HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY in the environment.",
+        )
+    if isinstance(error, http.client.HTTPException):
+        return ConnectionLost(f"{place} broke off: {type(error).__name__}.")
+    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader)):
+        return BadResponse(f"{place} cannot be asked: {_reason(error)}.")
+    return ConnectionLost(f"The connection to {place} failed: {_reason(error)}.")
+
+
+def _limit(error: BaseException, place: str) -> TooManyOpen | None:
+    """Return what the wire has no part in, whatever the libraries wrapped it in."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in TOO_MANY_OPEN:
+            return TooManyOpen(
+                f"Cannot open a connection to {place}: {cause.strerror}.",
+                hint=ADVICE[errno.errorcode[cause.errno]],
+            )
+    return None
+
+
+def _missed(error: BaseException) -> str:
+    """Return what did not happen in time."""
+    if isinstance(error, requests.ConnectTimeout):
+        return "took no connection in"
+    if any(isinstance(cause, TooSlow) for cause in _causes(error)):
+        return f"sent less than {LEAST_BYTES_A_SECOND} bytes a second, or an endless head, for"
+    return "sent nothing for"
+
+
+def _tls_failure(place: str, error: BaseException) -> TransferError:
+    """Return the error for a handshake or a connection that TLS gave up."""
+    causes = list(_causes(error))
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return TransferError(
+            f"{place} has no TLS certificate that can be trusted: {_reason(error)}.",
+            hint="If your network has its own authority, name its file in REQUESTS_CA_BUNDLE.",
+        )
+    if any(isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) for cause in causes):
+        return ConnectionLost(f"{place} broke off TLS.")
+    return TransferError(
+        f"TLS with {place} failed: {_reason(error)}.",
+        hint="A proxy in between, or a server that is too old, may be the cause.",
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause in the system's words, without any URL."""
+    reason = type(error).__name__
+    for cause in _causes(error):
+        tunnel = REFUSED_TUNNEL.match(str(cause)) if isinstance(cause, OSError) else None
+        if tunnel:
+            return f"it answered {tunnel[1]}"
+        if isinstance(cause, OSError) and cause.strerror and not _is_wrapper(cause):
+            return cause.strerror
+        reason = type(cause).__name__
+    return reason
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, what it wraps, and so on."""
+    cause: BaseException | None = error
+    for _ in range(MOST_CAUSES):
+        if cause is None:
+            return
+        yield cause
+        cause = _inner(cause)
+
+
+def _is_wrapper(error: OSError) -> bool:
+    return isinstance(error, requests.RequestException)
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    """Return what the error wraps: urllib3 keeps it in `reason`, requests in its arguments."""
+    candidates = (
+        getattr(error, "reason", None),
+        *reversed(error.args),
+        error.__cause__,
+        error.__context__,
+    )
+    return next((found for found in candidates if isinstance(found, BaseException)), None)

@@ -1,0 +1,505 @@
+"""Lock models: ask for what models.yaml leaves open, and write models.lock.
+
+What follows from an entry alone is locked even if no server answers: what is not known is told by
+the first download, so one lock serves offline machines and half-dead mirrors. A model whose files
+only its provider knows is locked when that answers; until then the others are. Several models are
+locked at once, each in a thread of its own, so that a slow provider does not delay the others.
+"""
+
+import functools
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from downloader.artifact import Artifact, LockedModel, find_collision, printable
+from downloader.errors import (
+    BadArchive,
+    ConnectionLost,
+    Interrupted,
+    LockError,
+    ManifestError,
+    ModelmakeError,
+    NotFound,
+    Offline,
+    TimedOut,
+)
+from downloader.network.api import Session, probe
+from downloader.network.client import Transport
+from downloader.operations import bundle as bundles
+from downloader.operations.bundle import AGAIN, Bundle
+from downloader.project import changes, resolve
+from downloader.project.project import (
+    Declared,
+    Project,
+    check_current,
+    check_lock,
+    compiled,
+    refuse_stale,
+)
+from downloader.sources.interface import Source
+from downloader.sources.registry import asking_source_for, source_for
+from downloader.urls import Location, origin
+
+SIGNAL_SECONDS = 0.5
+"""A wait without a limit is ended by no signal on Windows."""
+MOST_THREADS = 256
+
+T = TypeVar("T")
+
+
+def at_once(
+    acts: Mapping[str, Callable[[], T]], end: Callable[[], None]
+) -> Generator[tuple[str, Future[T]], None, None]:
+    """Run every act; give its name and how it ended, in the order in which they end.
+
+    Args:
+        acts: By name.
+        end: Ends the acts that still run; called when whoever asks goes on no more.
+    """
+    with ThreadPoolExecutor(min(MOST_THREADS, max(1, len(acts)))) as pool:
+        try:
+            names = {pool.submit(act): name for name, act in acts.items()}
+            while names:
+                for done in wait(names, SIGNAL_SECONDS, FIRST_COMPLETED).done:
+                    yield names.pop(done), done
+        except BaseException:
+            end()
+            raise
+
+
+_putting = threading.Lock()
+
+Locked = Callable[[Declared, LockedModel | None], LockedModel]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is wanted of the lock.
+
+    Attributes:
+        names: The models it is about; all when there is none. Others stay as they are locked.
+        upgrade: Ask also for what was pinned on first use, and for what a provider has now.
+        allow_downgrade: Take also what is older than the lock.
+        fills: Ask also for sizes that nobody could tell when the model was locked.
+    """
+
+    names: tuple[str, ...] = ()
+    upgrade: bool = False
+    allow_downgrade: bool = False
+    fills: bool = False
+
+    def is_about(self, name: str) -> bool:
+        """Whether a model is meant."""
+        return not self.names or name in self.names
+
+    def is_open(self, before: LockedModel | None) -> bool:
+        """Whether a model that is locked for its entry as it stands is looked at all the same."""
+        is_unknown = before is not None and any(each.size is None for each in before.files)
+        return self.upgrade or (self.fills and is_unknown)
+
+
+CURRENT = Wish()
+"""Only what is stale is locked."""
+
+
+def relock(project: Project, wanted: Iterable[Declared], locked: Locked, wish: Wish) -> list[str]:
+    """Lock what is stale of the wanted models.
+
+    Args:
+        project: Whose lock.
+        wanted: The models.
+        locked: Tells what a model is to be locked as, given what it was.
+        wish: Whether to lock also what is current; and whether about all models, so that what is
+            declared no more is dropped.
+
+    Returns:
+        What was done, a line each.
+
+    Raises:
+        LockError: Two models would write one file, or the lock may not be written.
+        StoreError: The disk refused.
+    """
+    models: dict[str, LockedModel] = {}
+    lines: list[str] = []
+    for each in wanted:
+        before = project.lockfile.models.get(each.name)
+        if is_current(project, each) and not wish.is_open(before):
+            continue
+        models[each.name] = locked(each, before)
+        lines += changes.lines(each.name, before, models[each.name])
+    with _putting:
+        _check_targets(project, models)
+        had = set(project.lockfile.models)
+        project.put_locked(models, drops=not wish.names)
+        dropped = sorted(had - project.lockfile.models.keys())
+    return [*lines, *(f"dropped {name}: models.yaml declares it no more" for name in dropped)]
+
+
+def _check_targets(project: Project, models: Mapping[str, LockedModel]) -> None:
+    """Refuse two models that would write one file, once their providers told the names.
+
+    Raises:
+        LockError: Names both targets.
+    """
+    current = [each for each in project.declared if is_current(project, each)]
+    locked = {each.name: project.lockfile.models[each.name] for each in current} | dict(models)
+    targets = (
+        f"{project.named(name).folder}/{artifact.path}"
+        for name, each in locked.items()
+        for artifact in (*each.archives, *each.files)
+    )
+    if found := find_collision(targets):
+        raise LockError(
+            f"{found[0]} and {found[1]} would be one place on some disks.",
+            hint="Give one of the models another `to`.",
+        )
+
+
+def is_current(project: Project, each: Declared) -> bool:
+    """Whether models.lock says what a model is, for the entry as it stands now."""
+    before = project.lockfile.models.get(each.name)
+    return before is not None and before.entry == each.digest
+
+
+def _check_bundle(bundle: Bundle) -> list[Declared]:
+    """Return the models of a bundle's manifest, once all that it says of itself fits together.
+
+    Raises:
+        LockError: Its models.lock does not follow from its models.yaml.
+        BadArchive: Its models.yaml says something it may not, or it names a model that is not in
+            its models.lock.
+    """
+    try:
+        meant = compiled(bundle.manifest, f"{bundles.MANIFEST} of the bundle")
+    except ManifestError as error:  # no mistake of who runs this here
+        raise BadArchive(str(error), hint=error.hint) from None
+    check_lock(meant, bundle.lock)
+    for name in bundle.models:
+        if name not in bundle.lock.models:
+            what = f"its {bundles.MARK} names {printable(name)}, which its models.lock does not"
+            raise BadArchive(f"The bundle cannot be used: {what}.", hint=AGAIN)
+    return meant
+
+
+def lock_offline(project: Project) -> None:
+    """Lock the models of which everything is known without asking a server.
+
+    Raises:
+        ModelmakeError: models.lock may not be written.
+    """
+    locked = {
+        each.name: resolve.lock_model(
+            each.outlined, project.lockfile.models.get(each.name), list, upgrade=False
+        )
+        for each in _stale(project)
+        if each.outlined
+    }
+    _relock(project, {n: m for n, m in locked.items() if all(f.is_pinned for f in m.files)})
+
+
+def _stale(project: Project) -> Iterator[Declared]:
+    return (each for each in project.declared if each.is_known and not is_current(project, each))
+
+
+def _relock(project: Project, models: Mapping[str, LockedModel]) -> list[str]:
+    if not models:
+        return []
+
+    wanted = [each for each in project.declared if each.name in models]
+    return relock(project, wanted, lambda each, _before: models[each.name], CURRENT)
+
+
+PROBES_AT_ONCE = 8
+
+Dead = dict[tuple[str, str, int], ModelmakeError]
+"""Origins that did not answer in this run, each with how they failed."""
+
+
+class Failure(NamedTuple):
+    """Why nothing is known of one file.
+
+    Attributes:
+        path: Which.
+        error: The first one of its places.
+        blamed: Who is at fault: one dead host fails the files of many models.
+        what: What that means, in words: nothing was pinned of a file, or it is gone.
+    """
+
+    path: str
+    error: ModelmakeError
+    blamed: object
+    what: str
+
+
+class Prober:
+    """Asks servers about one model's artifacts, several at once; of a dead host no more."""
+
+    def __init__(self, transport: Transport, name: str, source: Source, dead: Dead) -> None:
+        self.name = name
+        self._transport, self._source = transport, source
+        self._dead = dead
+        self.asked: set[str] = set()
+        """Paths of the files that were asked about."""
+        self.failures: list[Failure] = []
+        self.pinned: frozenset[str] = frozenset()
+        """Paths of files that are pinned, and stay so when nobody answers."""
+
+    def __call__(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
+        """Return the artifacts, in order, with what the servers say of them."""
+        if not artifacts:
+            return []
+        self.asked |= {each.path for each in artifacts}
+        with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
+            return list(pool.map(self._probe, artifacts))
+
+    def _probe(self, artifact: Artifact) -> Artifact:
+        first: Failure | None = None
+        for location in self._source.locate(artifact):
+            try:
+                found = self._asked(artifact, location)
+            except Interrupted:
+                raise
+            except ModelmakeError as error:
+                first = first or self._failure(artifact.path, location, error)
+            else:
+                # Another host's validator is another, whatever the bytes are.
+                return msgspec.structs.replace(found, etag=None) if first else found
+        if first:
+            self.failures.append(first)
+        return artifact
+
+    def _failure(self, path: str, location: Location, error: ModelmakeError) -> Failure:
+        place, what = origin(location.url), "not known yet"
+        if path in self.pinned:
+            gone = "gone there" if isinstance(error, NotFound) else "not seen now"
+            what = f"{gone}, and stays as it is pinned"
+        blamed = place if place in self._dead else (self.name, type(error))
+        return Failure(path, error, (blamed, what), what)
+
+    def _asked(self, artifact: Artifact, location: Location) -> Artifact:
+        place = origin(location.url)
+        if place in self._dead:
+            raise self._dead[place]
+        try:
+            return probe(self._transport, artifact, (location,))
+        except (ConnectionLost, TimedOut) as error:
+            raise self._dead.setdefault(place, error) from None
+
+
+def notices(probers: Iterable[Prober]) -> list[str]:
+    """Return what could not be asked: a line for each that is to blame, with the first reason."""
+    blamed: dict[object, list[tuple[str, Failure]]] = {}
+    for prober in probers:
+        for failure in sorted(prober.failures, key=lambda each: each.path):
+            blamed.setdefault(failure.blamed, []).append((prober.name, failure))
+    return [
+        f"  {_files_text(files)}: {files[0][1].what}: {files[0][1].error}"
+        for files in blamed.values()
+    ]
+
+
+def _files_text(files: Sequence[tuple[str, Failure]]) -> str:
+    name, first = files[0]
+    models = len({each for each, _ in files})
+    more = f" and {len(files) - 1:,} more" * (len(files) > 1)
+    return f"{name}/{first.path}{more}{f' of {models:,} models' * (models > 1)}"
+
+
+def lock(
+    project: Project, session: Session, say: Callable[[str], None], wish: Wish = CURRENT
+) -> bool:
+    """Bring models.lock up to date with models.yaml; moves no bodies.
+
+    First what follows from the entries; then every provider is asked at once, so that none that
+    is waited for holds up another. Each model is written, and told, as it comes.
+
+    Args:
+        project: Whose lock.
+        session: What asks the servers, and ends it all.
+        say: Told what was done and what could not be asked, a line each; in this thread.
+        wish: Which models, and whether to look upstream for what is current.
+
+    Returns:
+        Whether there was anything to say.
+
+    Raises:
+        LockError: It would change, and may not be written; or would go back.
+        SettingError: An environment variable has an unusable value.
+        StoreError: The disk refused.
+        Interrupted: The session was ended.
+        ModelmakeError: There is no model of a name; or a provider could not tell what a model is,
+            and the others are locked.
+    """
+    for name in wish.names:
+        source_for(project.named(name).entry)
+    if project.is_read_only:
+        check_current(project, wish.names)
+        _refuse_upgrade(project, wish)
+        return False
+    lines = lock_outlined(project, session.transport, wish) + _left_out(project, wish)
+    _tell(lines, say)
+    wanted = [each for each in project.declared if _must_ask(project, each, wish)]
+    acts = {one.name: functools.partial(lock_asked, project, one, session, wish) for one in wanted}
+    if failures := _failures(at_once(acts, session.end), say):
+        raise _not_locked(project, sorted(failures, key=lambda each: each[0]))
+    return bool(lines or wanted)
+
+
+def _failures(
+    asked: Generator[tuple[str, Future[list[str]]], None, None], say: Callable[[str], None]
+) -> list[tuple[str, ModelmakeError]]:
+    """Tell each model as it is locked, and return those that could not be."""
+    failures: list[tuple[str, ModelmakeError]] = []
+    with closing(asked) as ended:
+        for name, result in ended:
+            try:
+                _tell(result.result(), say)
+            except Interrupted:
+                raise
+            except ModelmakeError as error:
+                failures.append((name, error))
+    return failures
+
+
+def _refuse_upgrade(project: Project, wish: Wish) -> None:
+    settings = project.settings
+    if wish.upgrade:
+        raise LockError(
+            f"{project.lock_path.name} may change, and {settings.who_forbids} forbids it.",
+            hint=f"Run `doit lock --upgrade` {settings.way_to_write}; "
+            "`doit outdated` looks without writing.",
+        )
+
+
+def _tell(lines: Iterable[str], say: Callable[[str], None]) -> None:
+    for line in lines:
+        say(line)
+
+
+def _left_out(project: Project, wish: Wish) -> list[str]:
+    unknown = [each for each in project.declared if not each.is_known and wish.is_about(each.name)]
+    return [f"{each.name} is left out: {_why_unknown(each)}" for each in unknown]
+
+
+def _must_ask(project: Project, each: Declared, wish: Wish) -> bool:
+    is_asked = each.is_known and not each.outlined and wish.is_about(each.name)
+    return is_asked and (wish.upgrade or not is_current(project, each))
+
+
+def lock_outlined(
+    project: Project, transport: Transport | None = None, wish: Wish = CURRENT
+) -> list[str]:
+    """Lock the models whose files follow from their entries, and drop what is declared no more.
+
+    Returns:
+        What was done and what could not be asked, a line each.
+
+    Raises:
+        ModelmakeError: As `lock`.
+    """
+    if project.is_read_only:
+        refuse_stale(project)
+    dead: Dead = {}
+    probers: list[Prober] = []
+    with _opened(project, transport) as found:
+
+        def locked(each: Declared, before: LockedModel | None) -> LockedModel:
+            prober = Prober(found, each.name, source_for(each.entry), dead)
+            probers.append(prober)
+            prober.pinned = (
+                frozenset(e.path for e in before.files if e.is_pinned) if before else frozenset()
+            )
+            assert each.outlined is not None
+            if before and is_current(project, each) and not wish.upgrade:
+                return resolve.fill(before, prober)
+            return resolve.lock_model(each.outlined, before, prober, upgrade=wish.upgrade)
+
+        known = [each for each in project.declared if each.outlined]
+        wanted = [each for each in known if wish.is_about(each.name)]
+        return relock(project, wanted, locked, wish) + notices(probers)
+
+
+def lock_asked(
+    project: Project, each: Declared, session: Session, wish: Wish = CURRENT
+) -> list[str]:
+    """Lock one model whose provider has to be asked; does nothing for any other.
+
+    Args:
+        project: Whose lock.
+        each: The model.
+        session: What asks, tells of each wait, and ends it.
+        wish: Whether to ask also where models.lock is current, and to go back.
+
+    Returns:
+        What was done, a line each.
+
+    Raises:
+        ModelmakeError: As `lock`.
+    """
+    source = asking_source_for(each.entry)
+    if source is None or each.outlined:
+        return []
+    if project.is_read_only:
+        refuse_stale(project)
+    if project.settings.is_offline:
+        raise Offline(
+            f"Only its provider knows the files of {each.name}, and MODELMAKE_OFFLINE is set.",
+            hint="Run `doit lock` where there is a network, and commit models.lock.",
+        )
+    asker = session.asker(each.name, project.settings)
+
+    def locked(each: Declared, before: LockedModel | None) -> LockedModel:
+        asked = resolve.ask(each.name, each.entry, source, asker)
+        after = resolve.keep_first_pins(asked, before)
+        if before and not wish.allow_downgrade and (why := changes.why_older(before, after)):
+            raise _downgrade(each.name, why)
+        return after
+
+    return relock(project, [each], locked, wish)
+
+
+def _downgrade(name: str, why: str) -> LockError:
+    return LockError(
+        f"it would go back: {why}.",
+        hint=f"If that is meant: `doit lock --upgrade --allow-downgrade {name}`.",
+    )
+
+
+@contextmanager
+def _opened(project: Project, transport: Transport | None) -> Iterator[Transport]:
+    if transport is not None:
+        yield transport
+        return
+    with closing(Transport(project.settings)) as own:
+        yield own
+
+
+def _why_unknown(each: Declared) -> str:
+    try:
+        source_for(each.entry)
+    except ModelmakeError as error:
+        return str(error)
+    raise AssertionError(each.name)
+
+
+def _not_locked(project: Project, failures: Sequence[tuple[str, ModelmakeError]]) -> ModelmakeError:
+    if len(failures) == 1:
+        name, error = failures[0]
+        is_locked = is_current(project, project.named(name))
+        what = "stays as it was locked" if is_locked else "is not locked"
+        return LockError(f"{name} {what}: {error}", hint=error.hint)
+    hints = {error.hint for _, error in failures}
+    told = [line for name, error in failures for line in _failure_lines(name, error, hints)]
+    heading = f"{len(failures)} models could not be locked; the others are."
+    return LockError("\n".join([heading, *told]), hint=hints.pop() if len(hints) == 1 else "")
+
+
+def _failure_lines(name: str, error: ModelmakeError, hints: set[str]) -> list[str]:
+    """Return a failure and its hint; without the hint where it is everybody's."""
+    has_own_hint = error.hint and len(hints) > 1
+    return [f"  {name}: {error}", *[f"    {error.hint}"] * bool(has_own_hint)]

@@ -1,0 +1,201 @@
+"""What `ensure` and `sync` do: the same as doit's tasks, without doit."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import chain
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar
+
+from downloader.artifact import Artifact
+from downloader.errors import ModelmakeError, Offline
+from downloader.network.api import Session
+from downloader.operations import lock as locking
+from downloader.progress.display import Callback, Relay
+from downloader.progress.events import Observer
+from downloader.progress.streams import tell
+from downloader.project.project import Model, Project
+from downloader.settings import FILES_AT_ONCE
+from downloader.sources.registry import source_for
+from downloader.targets.engine import Outcome, Syncer, missing_offline
+from downloader.targets.state import target_rules
+
+SIGNAL_SECONDS = 0.1
+NOTES = 10
+
+T = TypeVar("T")
+Begun: TypeAlias = dict[Future[Outcome], str]
+"""What is being done, each with its model and path."""
+
+
+def sync_models(
+    names: Sequence[str] | None, folder: Path | None, progress: Callback | None = None
+) -> dict[str, Path]:
+    """See `downloader.sync`."""
+    names = [names] if isinstance(names, str) else names  # not its letters
+    project = Project.of_environment(folder)
+    with _Run(project, progress) as run:
+        run.lock_outlined()
+        models = _chosen(project, names)
+        if failures := run.failures(models):
+            raise run.offline(failures) or _first(failures)
+    for model in models:
+        source_for(model.declared.entry)  # says why nothing is known of a model's files
+    return {model.name: model.folder for model in models}
+
+
+def _first(failures: dict[str, Exception]) -> Exception:
+    """Return the first failure, which knows the others and names them in its traceback."""
+    first, *others = failures.values()
+    if isinstance(first, ModelmakeError):
+        first.failures = failures
+    for name, error in list(failures.items())[1 : NOTES + 1]:
+        first.add_note(f"{name}: {error}")
+    if len(others) > NOTES:
+        first.add_note(f"and {len(others) - NOTES} more: see `failures`")
+    return first
+
+
+class _Run:
+    """Models brought up to date: providers are asked beside the transfers.
+
+    So one that waits for its training holds up no other, and neither does one that fails. Nothing
+    is asked in the main thread, so that Ctrl-C finds it awake and stops everything.
+    """
+
+    def __init__(self, project: Project, progress: Callback | None) -> None:
+        self._project = project
+        self._watch = Relay(progress or (lambda _: None))
+        self._is_watched = progress is not None
+        self._syncer = Syncer(project)
+        self._files = ThreadPoolExecutor(FILES_AT_ONCE)
+        self._asking = ThreadPoolExecutor(max(1, len(project.declared)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End everything: at once after an error."""
+        if error:
+            self._syncer.interrupt()
+        try:
+            for waits in (False, True):
+                for pool in (self._asking, self._files):
+                    pool.shutdown(wait=waits, cancel_futures=True)
+        finally:
+            self._syncer.close()
+
+    def lock_outlined(self) -> None:
+        """Lock what needs no provider, where that is stale.
+
+        Raises:
+            ModelmakeError: As `locking.lock_outlined`.
+        """
+        if self._project.is_outline_stale:
+            lock, transport = locking.lock_outlined, self._syncer.transport
+            locked = self._asking.submit(lock, self._project, transport)
+            self._wait([locked])
+            locked.result()
+
+    def failures(self, models: Sequence[Model]) -> dict[str, Exception]:
+        """Bring the models up to date, and return what went wrong, by model and path."""
+        known = [(each, _stale(each)) for each in models if not each.must_ask]
+        self._syncer.plan((each.name, file.path) for each, stale in known for file in stale)
+        for each, stale in known:
+            self._watch.expect(each.name, stale, _archives(each))
+        asked = {self._asking.submit(self._ask, each): each.name for each in models}
+        self._wait(asked)
+        begun = [each.result() for each in asked if not each.exception()]
+        files = {future: name for each in begun for future, name in each.items()}
+        self._wait(files)
+        errors = {name: each.exception() for each, name in files.items()}
+        errors |= {name: each.exception() for each, name in asked.items()}
+        return {name: error for name, error in errors.items() if isinstance(error, Exception)}
+
+    def _wait(self, running: Iterable[Future[T]]) -> None:
+        """Wait for all of them; meanwhile the callback is told.
+
+        Windows, and a signal that another thread took, end no wait without a limit.
+        """
+        for each in running:
+            while wait([each], SIGNAL_SECONDS).not_done:
+                self._watch.hand_on()
+            self._watch.hand_on()
+        self._watch.hand_on(is_last=True)
+
+    def offline(self, failures: dict[str, Exception]) -> Offline | None:
+        """Return one error for all that could not be had without network, where there is any."""
+        if not self._syncer.missing:
+            return None
+        error = missing_offline(self._syncer.missing)
+        error.failures = failures
+        return error
+
+    def _ask(self, model: Model) -> Begun:
+        """Lock the model where its provider must be asked, and begin to fetch what is stale."""
+        if not model.must_ask:
+            return self._begin(model.name, _stale(model))
+        told = self._watch.file(model.name, "").notice if self._is_watched else tell
+        session = Session(self._syncer.transport, self._syncer.stop, told)
+        locking.lock_asked(self._project, model.declared, session)
+        model = next(each for each in self._project.models() if each.name == model.name)
+        stale = _stale(model)
+        self._watch.expect(model.name, stale, _archives(model))
+        return self._begin(model.name, stale)
+
+    def _begin(self, name: str, stale: Sequence[Artifact]) -> Begun:
+        """Begin to fetch files; those of an archive once it is unpacked.
+
+        So they do not wait for it in threads where another model's files could be fetched.
+        """
+        archives = {each.archive for each in stale if each.archive}
+        stage, sync = self._syncer.stage, self._syncer.sync
+        staged = {self._files.submit(self._do, stage, name, path): path for path in archives}
+        ended = SimpleQueue[Future[Outcome]]()
+        for each in staged:
+            each.add_done_callback(ended.put)  # as_completed does not see what shutdown cancels
+        begun: Begun = {}
+        for archive in chain([None], (staged[ended.get()] for _ in staged)):
+            for path in (each.path for each in stale if each.archive == archive):
+                begun[self._files.submit(self._do, sync, name, path)] = f"{name}/{path}"
+        return begun
+
+    def _do(self, act: Callable[[str, str, Observer], Outcome], name: str, path: str) -> Outcome:
+        """Bring one file up to date, or unpack one archive, and note how it ended."""
+        watch = self._watch.file(name, path)
+        try:
+            outcome = act(name, path, watch)
+        except Exception as error:
+            watch.note("failed", str(error))
+            raise
+        if not outcome.is_repeat:
+            watch.ended(outcome.size)
+        return outcome
+
+
+def _stale(model: Model) -> list[Artifact]:
+    return [artifact for artifact, why in target_rules(model) if why]
+
+
+def _chosen(project: Project, names: Sequence[str] | None) -> list[Model]:
+    """Return the models of these names, or all that are not optional.
+
+    Raises:
+        ModelmakeError: There is no such model, or nothing is known of its files.
+    """
+    for name in names or ():
+        source_for(project.named(name).entry)
+    models = project.models()
+    if names is None:
+        return [model for model in models if not model.declared.entry.optional]
+    return [model for model in models if model.name in names]
+
+
+def _archives(model: Model) -> tuple[Artifact, ...]:
+    return model.locked.archives if model.locked else ()

@@ -1,0 +1,278 @@
+"""Read every file again and compare it with the lock, on all cores; no network.
+
+The largest files are begun first, so that no core stands idle while the last one is read; one with
+a piece layer is read on all cores, and reported to the piece where it is wrong. No file is changed.
+What proves right gets a receipt if it has none that holds, so that the next run need not read it
+again; a receipt that proves wrong is dropped, so that the next run does not believe it.
+"""
+
+import functools
+import os
+import stat
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from downloader.artifact import Artifact
+from downloader.errors import Interrupted, StoreError
+from downloader.fs.digests import Layer, cores, joined_spans, sha256_of, wrong_pieces
+from downloader.fs.rooted_path import RootedPath
+from downloader.progress.tracker import Meter
+from downloader.project.project import Model
+from downloader.targets.state import (
+    ExtraFile,
+    Receipt,
+    append_receipts,
+    forget_receipts,
+    kind,
+    load_receipts,
+)
+
+OK, UNPINNED, EXTRA = "ok", "unpinned", "extra"
+STATES = ("missing", "wrong kind", "unreadable", "changed", UNPINNED, EXTRA)
+"""All but OK, in the order in which they are told."""
+
+SHOWN_SPANS = 3
+SHOWN_DIGITS = 16
+"""Of a SHA-256: enough to tell two apart, and to find one in models.lock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one file is.
+
+    Attributes:
+        model: The model's name.
+        path: The file's path below the model's folder.
+        state: "ok"; or one of STATES: "unpinned" where nothing says which bytes are right, "extra"
+            where the lock does not name the file.
+        size: Its length in bytes, 0 when there is none.
+        detail: What is there and what is wanted, to be read after the path.
+    """
+
+    model: str
+    path: str
+    state: str
+    size: int
+    detail: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether a file that the lock names is not what it says.
+
+        An extra file is not bad: all that was asked for is there, and it may be the user's own.
+        """
+        return self.state not in (OK, EXTRA)
+
+    @property
+    def line(self) -> str:
+        """One line for people and for grep."""
+        return f"{self.state}: {self.model}/{self.path} {self.detail}"
+
+
+def at_a_glance(artifact: Artifact, status: os.stat_result | None) -> tuple[str, str] | None:
+    """Return state and detail of a file as far as one lstat tells them; None: it has to be read."""
+    if status is None:
+        wanted = "" if artifact.size is None else f", and {artifact.size:,} bytes are wanted"
+        return "missing", f"is not there{wanted}"
+    if not stat.S_ISREG(status.st_mode):
+        return "wrong kind", f"is {kind(status.st_mode)}, and a file is wanted"
+    if artifact.size not in (None, status.st_size):
+        return "changed", f"is {status.st_size:,} bytes, and {artifact.size:,} are wanted"
+    if artifact.sha256 is None:
+        return UNPINNED, f"is {status.st_size:,} bytes, and models.lock has no SHA-256 of it yet"
+    return None
+
+
+def when_read(artifact: Artifact, sha256: str) -> tuple[str, str]:
+    """Return state and detail of a file whose SHA-256 is known."""
+    if sha256 == artifact.sha256:
+        return OK, ""
+    wanted = str(artifact.sha256)[:SHOWN_DIGITS]
+    return "changed", f"is sha256:{sha256[:SHOWN_DIGITS]}…, and sha256:{wanted}… is wanted"
+
+
+def by_pieces(spans: Sequence[tuple[int, int]]) -> tuple[str, str]:
+    """Return state and detail of a file whose pieces were checked; `spans`: where it is wrong."""
+    if not spans:
+        return OK, ""
+    shown = ", ".join(f"{start:,}-{stop - 1:,}" for start, stop in spans[:SHOWN_SPANS])
+    more = f" and {len(spans) - SHOWN_SPANS:,} more places" * (len(spans) > SHOWN_SPANS)
+    return "changed", f"is not what models.lock means in bytes {shown}{more}"
+
+
+def of_extra(file: ExtraFile) -> Verdict:
+    """Return what is told of a file that the lock does not name."""
+    return Verdict(
+        model=file.model, path=file.path, state=EXTRA, size=file.size, detail=file.detail
+    )
+
+
+STRETCH_BYTES = 64 << 20
+"""How much of a file with a piece layer is read in one go: little enough that all cores end at
+the same time, and a disk still reads in order."""
+
+Seen = Callable[[int], None]
+Reading = Callable[[Seen], None]
+LayerOf = Callable[[Artifact], Layer | None]
+
+
+def verify(
+    models: Iterable[Model],
+    meter: Meter | None = None,
+    stop: threading.Event | None = None,
+    layer_of: LayerOf = lambda _artifact: None,
+) -> list[Verdict]:
+    """Return a verdict on every file of the models, in their order.
+
+    Args:
+        models: Whose files.
+        meter: Told about what is read.
+        stop: Ends the reading when it is set.
+        layer_of: Returns a file's piece layer, where one is known.
+
+    Raises:
+        Interrupted: It was stopped.
+    """
+    files = [_File(model, artifact) for model in models for artifact in model.artifacts]
+    to_read = [each for each in files if each.must_be_read]
+    to_read.sort(key=lambda each: each.size, reverse=True)
+    meter = meter or Meter("verifying")
+    _read(to_read, layer_of, meter, stop or threading.Event())
+    _note(to_read, meter)
+    return [each.verdict for each in files]
+
+
+class _File:
+    """A file of the lock as it stood when the verifying began, and what it proves to be."""
+
+    def __init__(self, model: Model, artifact: Artifact) -> None:
+        self.artifact, self._model = artifact, model.name
+        self.folder, self.path = model.folder, artifact.path
+        self._target = RootedPath(model.folder, artifact.path)
+        self._status = self._look()
+        self._found = at_a_glance(artifact, self._status)
+        self._unreadable: tuple[str, str] | None = None
+        self._wrong: list[int] = []
+        self._judging = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes, 0 where there is none."""
+        return self._status.st_size if self._status else 0
+
+    @property
+    def must_be_read(self) -> bool:
+        """Whether only its bytes can tell what it is."""
+        return self._found is None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it is, once it was read where it must be."""
+        state, detail = self._found or ("unreadable", "was not read")
+        return Verdict(
+            model=self._model, path=self.path, state=state, size=self.size, detail=detail
+        )
+
+    def readings(self, layer: Layer | None) -> list[Reading]:
+        """Return what has to be done to judge it, in parts that may be done at the same time."""
+        if layer is None or not layer.is_proof:
+            return [functools.partial(self._read, layer)]
+        step = max(1, STRETCH_BYTES // layer.piece_bytes)
+        parts = [range(at, min(at + step, layer.count)) for at in range(0, layer.count, step)]
+        return [functools.partial(self._read_pieces, layer, part) for part in parts]
+
+    def _read_pieces(self, layer: Layer, part: range, seen: Seen) -> None:
+        """Check some pieces; the state is what those that were checked so far tell."""
+        wrong, unreadable = [], None
+        try:
+            wrong = wrong_pieces(self._target, layer, part, seen)
+        except OSError as error:
+            unreadable = "unreadable", f"cannot be read: {error.strerror}"
+        with self._judging:
+            self._wrong += wrong
+            self._unreadable = self._unreadable or unreadable
+            self._found = self._unreadable or by_pieces(joined_spans(layer, self._wrong))
+
+    def _read(self, layer: Layer | None, seen: Seen) -> None:
+        """Hash it; `seen` is called with each number of bytes, and may end it with an error.
+
+        A layer tells where it is wrong, if that is so.
+        """
+        try:
+            self._found = when_read(self.artifact, sha256_of(self._target, seen))
+            if layer and self.verdict.is_bad:
+                wrong = wrong_pieces(self._target, layer, range(layer.count), lambda _: None)
+                self._found = by_pieces(joined_spans(layer, wrong)) if wrong else self._found
+        except OSError as error:
+            self._found = "unreadable", f"cannot be read: {error.strerror}"
+
+    def new_receipt(self, known: Mapping[str, Receipt], now: int) -> Receipt | None:
+        """Return what is to be noted of it; None where that is noted, or it changed meanwhile."""
+        before, after = self._status, self._look()
+        if before is None or after is None or self.verdict.state != OK:
+            return None
+        receipt = Receipt(
+            path=self.path,
+            size=before.st_size,
+            mtime_ns=before.st_mtime_ns,
+            sha256=str(self.artifact.sha256),
+            verified=now,
+        )
+        old = known.get(self.path)
+        is_noted = old is not None and old.matches(before) and old.sha256 == receipt.sha256
+        is_same = os.path.samestat(before, after) and receipt.matches(after)
+        return receipt if is_same and not is_noted else None
+
+    def disproves(self, receipt: Receipt | None) -> bool:
+        """Whether the receipt would have the next run believe a file that was read and is bad."""
+        if receipt is None or self._status is None:
+            return False
+        return self.verdict.is_bad and receipt.matches(self._status)
+
+    def _look(self) -> os.stat_result | None:
+        try:
+            return os.lstat(self._target)
+        except OSError:
+            return None
+
+
+def _read(files: Sequence[_File], layer_of: LayerOf, meter: Meter, stop: threading.Event) -> None:
+    def seen(count_bytes: int) -> None:
+        if stop.is_set():
+            raise Interrupted("The reading was stopped.")
+        meter.moved(count_bytes)
+
+    meter.started(sum(each.size for each in files))
+    try:
+        parts = [each.readings(layer_of(each.artifact)) for each in files]
+        parts.sort(key=len)  # those in many parts come last: they fill the cores to the end
+        with ThreadPoolExecutor(cores()) as pool:  # hashlib releases the GIL: threads are enough
+            for reading in [pool.submit(one, seen) for each in parts for one in each]:
+                reading.result()
+    finally:
+        meter.ended()
+
+
+def _note(files: Iterable[_File], meter: Meter) -> None:
+    """Renew the receipts of what was read; a disk that refuses is told, and changes no verdict."""
+    of_folder = defaultdict[Path, list[_File]](list)
+    for each in files:
+        of_folder[each.folder].append(each)
+    for folder, read in of_folder.items():
+        try:
+            _note_in(folder, read)
+        except StoreError as error:
+            meter.notice(f"what was verified could not be noted, so it is read again: {error}")
+
+
+def _note_in(folder: Path, files: Iterable[_File]) -> None:
+    known, now = load_receipts(folder), int(time.time())
+    renewed = [each.new_receipt(known, now) for each in files]
+    append_receipts(folder, [each for each in renewed if each is not None])
+    if wrong := [each.path for each in files if each.disproves(known.get(each.path))]:
+        forget_receipts(folder, wrong)

@@ -1,1 +1,0 @@
-"""Large files checked piece by piece (docs/pieces.md)."""

@@ -1,0 +1,1 @@
+"""What a run tells, and who shows it. Only this room imports rich."""

@@ -1,0 +1,274 @@
+"""What happens in a run, as values: what a subscriber gets. docs/progress.md says it for programs.
+
+An `Observer` is told how one transfer goes. Sizes are in bytes, times in seconds. No text here
+holds a query string or a credential: they are those of errors.py.
+"""
+
+import re
+import traceback
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from downloader.errors import ModelmakeError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """The run begins to move files.
+
+    Attributes:
+        files: How many files are stale.
+        bytes: How long they are together, as far as models.lock tells.
+        unknown_sizes: For how many of them it does not.
+    """
+
+    event: ClassVar[str] = "start"
+    files: int
+    bytes: int
+    unknown_sizes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """One file that something is being done for.
+
+    Attributes:
+        model: The model's name.
+        path: The artifact's path; empty while a provider is asked about the model.
+        state: "starting", "moving", "waiting" (for the next attempt, another process, a provider)
+            or "unpacking".
+        bytes: How many of its bytes are there; never falls.
+        total_bytes: Its length, None while nobody knows it.
+        unpacked_bytes: How many came out of an archive so far.
+        cause: What is waited for, else empty.
+        seconds_left: How long until the next attempt, else None.
+    """
+
+    model: str
+    path: str
+    state: str
+    bytes: int
+    total_bytes: int | None
+    unpacked_bytes: int = 0
+    cause: str = ""
+    seconds_left: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Model and path, as in `doit fetch:NAME`."""
+        return f"{self.model}/{self.path}" if self.path else self.model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStatus:
+    """How far the run is.
+
+    Attributes:
+        files: How many files it is about.
+        ended: How many of them are done, or have failed.
+        failed: How many of them have failed.
+        bytes: How many bytes are there, those from before included; never falls, nor passes total.
+        total_bytes: How many there will be, as far as is known.
+        unknown_sizes: Of how many files nobody knows the length yet.
+        fraction: `bytes` of `total_bytes`, None while a length is unknown; never falls.
+        moved_bytes: How many came over the wire in this run.
+        bytes_per_second: How fast they come now; bytes from before count for nothing.
+        seconds_left: How long it will take at this rate; None where that cannot be told.
+        moving: What is being done.
+    """
+
+    event: ClassVar[str] = "progress"
+    files: int
+    ended: int
+    failed: int
+    bytes: int
+    total_bytes: int
+    unknown_sizes: int
+    fraction: float | None
+    moved_bytes: int
+    bytes_per_second: float
+    seconds_left: float | None
+    moving: tuple[Moving, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """A file goes on from what an earlier run or attempt left."""
+
+    event: ClassVar[str] = "resumed"
+    model: str
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """An attempt failed, and the next one comes after the delay."""
+
+    event: ClassVar[str] = "retry"
+    model: str
+    path: str
+    cause: str
+    delay_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something the user should know; `model` and `path` are empty where it is of no file.
+
+    Attributes:
+        text: What it is.
+        model: The model's name.
+        path: The artifact's path.
+        is_wait: Whether it says what is waited for: another process, or a provider.
+    """
+
+    event: ClassVar[str] = "notice"
+    text: str
+    model: str = ""
+    path: str = ""
+    is_wait: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """One file is as models.lock says.
+
+    Attributes:
+        model: The model's name.
+        path: The artifact's path.
+        target: Where it is, as it is shown to people.
+        verb: "fetched", "linked", "unpacked", or "verified" when it was there already.
+        bytes: Its length.
+        moved_bytes: How many bytes came over the wire for it.
+        seconds: How long it took.
+        is_first_use: Whether its SHA-256 was pinned by this.
+        note: What else is to be said of it, a few words.
+        sha256: Its digest, where it is at hand.
+    """
+
+    event: ClassVar[str] = "done"
+    model: str
+    path: str
+    target: str
+    verb: str
+    bytes: int
+    moved_bytes: int
+    seconds: float
+    is_first_use: bool = False
+    note: str = ""
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """One file, or one task that is no file's, could not be done.
+
+    Attributes:
+        task: The task's name, as doit knows it.
+        model: The model's name, empty where it is of none.
+        path: The artifact's path, empty where it is of none.
+        error: What happened and why, one sentence.
+        hint: What to do next, may be empty.
+        code: Which kind of error, one of errors.py's in lower case: "not-found".
+        trace: Where in the code, when debugging.
+    """
+
+    event: ClassVar[str] = "failed"
+    task: str
+    model: str = ""
+    path: str = ""
+    error: str
+    hint: str = ""
+    code: str
+    trace: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The run is over.
+
+    Attributes:
+        state: "ok", "failed" or "interrupted".
+        fetched: How many files came over the wire.
+        linked: How many came out of the shared store.
+        unpacked: How many came out of archives.
+        verified: How many were there already, and proved right.
+        failed: How many failures there were.
+        not_begun: How many files were not tried.
+        moved_bytes: How many bytes came over the wire.
+        unfinished_bytes: How many of those are of files that did not arrive whole.
+        seconds: How long it took.
+    """
+
+    event: ClassVar[str] = "summary"
+    state: str
+    fetched: int
+    linked: int
+    unpacked: int
+    verified: int
+    failed: int
+    not_begun: int
+    moved_bytes: int
+    unfinished_bytes: int = 0
+    seconds: float
+
+
+Event = Start | RunStatus | Resumed | Retry | Notice | Done | Failed | Summary
+
+
+def told(error: ModelmakeError, *, is_debug: bool = False) -> Failed:
+    """Return what is told of an error; whoever tells it adds whose it is.
+
+    Args:
+        error: Ours, so its text holds no secret.
+        is_debug: Whether to say where in the code it arose. Only lines of code are shown, and not
+            what led to it: the texts of others' errors may hold what a URL's query says.
+    """
+    lines = traceback.format_tb(error.__traceback__) if is_debug else []
+    return Failed(
+        task="", error=str(error), hint=error.hint, code=code_of(error), trace="".join(lines)
+    )
+
+
+def code_of(error: BaseException) -> str:
+    """Return the name of an error's kind for programs: `not-found`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+
+
+class Observer(Protocol):
+    """Told about one file's transfer; called from the thread that moves the bytes."""
+
+    def started(self, have_bytes: int, total_bytes: int | None) -> None:
+        """A reply came; `have_bytes` of the file are there from before."""
+
+    def moved(self, count_bytes: int) -> None:
+        """So many more bytes are written."""
+
+    def waiting(self, reason: str, delay_seconds: float) -> None:
+        """An attempt failed; the next one comes after the delay."""
+
+    def notice(self, text: str) -> None:
+        """Something the user should know: what is waited for, or what is not as it should be."""
+
+    def unpacked(self, count_bytes: int) -> None:
+        """So many more bytes came out of the archive."""
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def started(self, have_bytes: int, total_bytes: int | None) -> None:
+        """See Observer."""
+
+    def moved(self, count_bytes: int) -> None:
+        """See Observer."""
+
+    def waiting(self, reason: str, delay_seconds: float) -> None:
+        """See Observer."""
+
+    def notice(self, text: str) -> None:
+        """See Observer."""
+
+    def unpacked(self, count_bytes: int) -> None:
+        """See Observer."""

@@ -1,0 +1,1 @@
+"""models.yaml with its models.lock."""

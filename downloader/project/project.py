@@ -1,0 +1,607 @@
+"""One models.yaml with its lock and its models: the state that every command works on.
+
+Reading YAML takes longer than everything else in a run with nothing to do. So what models.yaml
+means is kept compiled as `.modelmake/manifest.json`, bound to the digest of its text and to this
+version of the program. It is a cache: you may delete it at any time.
+
+The lock is stale if it is missing, or does not know a model as models.yaml declares it; never
+because upstream moved. Where it may not be written it must also name the SHA-256 of every file.
+"""
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+
+import msgspec
+
+from downloader import __version__
+from downloader.artifact import (
+    Artifact,
+    LockedModel,
+    are_safe,
+    counted,
+    find_collision,
+    is_hex,
+    is_name,
+)
+from downloader.errors import (
+    RESTORE_HINT,
+    LockError,
+    ManifestError,
+    ModelmakeError,
+    SourceError,
+    StoreError,
+)
+from downloader.fs.files import private_folder
+from downloader.fs.rooted_path import RootedPath
+from downloader.project import lockfile
+from downloader.project.lockfile import Lockfile, check_asked, check_follows, tampered
+from downloader.settings import Settings
+from downloader.sources.registry import AnyEntry
+
+CACHE_FORMAT = 3
+
+
+class Declared(msgspec.Struct, frozen=True, kw_only=True):
+    """One model of models.yaml.
+
+    Attributes:
+        name: Its key.
+        entry: What is said of it.
+        digest: The digest of the entry, as models.lock notes it.
+        folder: Where its files go, relative to models.yaml, posix.
+        outlined: What follows from the entry; None where only the provider can tell.
+        is_known: Whether this version has such a source.
+    """
+
+    name: str
+    entry: AnyEntry
+    digest: str
+    folder: str
+    outlined: LockedModel | None
+    is_known: bool = True
+
+    @property
+    def keeps_archives(self) -> bool:
+        """Whether archives stay once their files are in place; true where there are none."""
+        return bool(getattr(self.entry, "keep_archive", True))
+
+
+class _Compiled(msgspec.Struct, frozen=True, kw_only=True):
+    binding: str
+    models: list[Declared]
+
+
+def load_declared(manifest: Path, cache: RootedPath) -> list[Declared]:
+    """Return the manifest's models, compiled.
+
+    Args:
+        manifest: Path of models.yaml.
+        cache: Where the compiled form is kept.
+
+    Raises:
+        ManifestError: It is missing or says something it may not.
+    """
+    try:
+        with manifest.open("rb") as file:
+            status, text = os.fstat(file.fileno()), file.read()
+    except OSError as error:
+        raise ManifestError(
+            f"{manifest} cannot be read: {error.strerror}.",
+            hint="Write a models.yaml beside dodo.py, or name another with MODELMAKE_MANIFEST.",
+        ) from None
+    binding = _binding(text, status)
+    if (found := _cached(cache, binding)) is not None:
+        return found
+    from downloader.fs.files import write_file  # noqa: PLC0415
+
+    _give_schema(text, cache.parent)
+    models = compiled(text, manifest.name)
+    with contextlib.suppress(StoreError):
+        write_file(cache, msgspec.json.encode(_Compiled(binding=binding, models=models)))
+    return models
+
+
+def _binding(text: bytes, status: os.stat_result) -> str:
+    file = f"{status.st_dev} {status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns}"
+    return f"{CACHE_FORMAT} {__version__} {hashlib.sha256(text).hexdigest()} {file}"
+
+
+def _cached(cache: RootedPath, binding: str) -> list[Declared] | None:
+    try:
+        found = msgspec.json.decode(cache.read_bytes(), type=_Compiled)
+    except (OSError, ValueError, RecursionError):  # gone, torn, or not even text
+        return None
+    is_meant = found.binding == binding and _may_be_used(found.models)
+    return found.models if is_meant else None
+
+
+def _may_be_used(models: list[Declared]) -> bool:
+    """Whether names, paths and digests are such as a manifest that was just compiled has."""
+    outlined = [each.outlined for each in models if each.outlined]
+    files = [file for each in outlined for file in (*each.archives, *each.files)]
+    return (
+        all(is_name(each.name) for each in models)
+        and are_safe([*(each.folder for each in models), *[file.path for file in files]])
+        and is_hex("".join([file.sha256 or "" for file in files]))
+    )
+
+
+def compiled(text: bytes, name: str) -> list[Declared]:
+    """Return what a manifest's text means; nothing is read or written.
+
+    Args:
+        text: Of models.yaml.
+        name: What it is called in messages.
+
+    Raises:
+        ManifestError: It says something it may not.
+    """
+    from downloader.manifest import manifest  # noqa: PLC0415 - only a changed manifest is parsed
+
+    models = [_declared(key, entry) for key, entry in manifest.load(text, name).models.items()]
+    _check_targets(models, name)
+    return models
+
+
+def _give_schema(text: bytes, private: RootedPath) -> None:
+    """Write the schema that the manifest names for editors, also for one that is wrong.
+
+    It is not in git: so a fresh clone gets it here, and an older one that of this program.
+    """
+    from downloader.manifest import schema  # noqa: PLC0415
+
+    if schema.is_named_in(text):
+        with contextlib.suppress(StoreError):
+            schema.write(private / Path(schema.FILE).name)
+
+
+def _declared(name: str, entry: AnyEntry) -> Declared:
+    from downloader.manifest import manifest  # noqa: PLC0415
+    from downloader.project import resolve  # noqa: PLC0415
+
+    outlined: LockedModel | None = None
+    is_known = False
+    with contextlib.suppress(SourceError):
+        outlined = resolve.outline(name, entry)
+        is_known = True
+    return Declared(
+        name=name,
+        entry=entry,
+        digest=manifest.entry_digest(entry),
+        folder=manifest.model_folder(name, entry),
+        outlined=outlined,
+        is_known=is_known,
+    )
+
+
+def _check_targets(models: list[Declared], name: str) -> None:
+    """Refuse two models that would write one file, on a disk that ignores case too.
+
+    Raises:
+        ManifestError: Names both targets.
+    """
+    targets = (
+        f"{model.folder}/{artifact.path}"
+        for model in models
+        if model.outlined
+        for artifact in model.outlined.files
+    )
+    if found := find_collision(targets):
+        raise ManifestError(
+            f"{name}: {found[0]} and {found[1]} would be one place on some disks.",
+            hint="Give one of the models another `to`.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One model as it stands now.
+
+    Attributes:
+        declared: What models.yaml says.
+        locked: What models.lock says, or will say as far as is known; None when unknown. Of a
+            model whose provider has to be asked it is what was locked for the entry as it is now.
+        is_stale: Whether models.lock has to be brought up to date for it.
+        folder: Where its files go.
+    """
+
+    declared: Declared
+    locked: LockedModel | None
+    is_stale: bool
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Its key in models.yaml."""
+        return self.declared.name
+
+    @property
+    def source_name(self) -> str:
+        """The name of its source in models.yaml."""
+        return str(type(self.declared.entry).__struct_config__.tag)
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """Its targets, none when they are not known yet.
+
+        An archive is one of them where it is kept, and as long as nobody knows its files.
+        """
+        if self.locked is None or not self.locked.archives:
+            return self.locked.files if self.locked else ()
+        if self.declared.keeps_archives:
+            return (*self.locked.files, *self.locked.archives)
+        return (*self.locked.files, *self.not_unpacked)
+
+    @property
+    def not_unpacked(self) -> tuple[Artifact, ...]:
+        """Its archives whose files are not known yet."""
+        if self.locked is None:
+            return ()
+        return tuple(each for each in self.locked.archives if not self.locked.out_of(each.path))
+
+    @property
+    def must_ask(self) -> bool:
+        """Whether only its provider can tell which files it has."""
+        return self.is_stale and self.declared.is_known and self.declared.outlined is None
+
+
+def check_lock(declared: Iterable[Declared], lock: Lockfile) -> None:
+    """Refuse a lock that does not follow from the manifest.
+
+    A model that is stale is passed over: it will be locked anew, and what is kept of it then is
+    compared with the new entry. So is one that is declared no more: nothing obeys it.
+
+    Raises:
+        LockError: Names the model that does not follow.
+    """
+    current = [each for each in declared if _is_current(each, lock)]
+    for each in current:
+        check_locked(each, lock.models[each.name])
+    if any(each.outlined is None for each in current):
+        _check_targets_apart(current, lock)
+
+
+def _is_current(each: Declared, lock: Lockfile) -> bool:
+    found = lock.models.get(each.name)
+    return each.is_known and found is not None and found.entry == each.digest
+
+
+def check_locked(each: Declared, found: LockedModel) -> None:
+    """Refuse what a lock says of a model where it does not follow from the entry.
+
+    Raises:
+        LockError: It does not.
+    """
+    if each.outlined:
+        check_follows(each.name, found, each.outlined)
+        return
+    from downloader.project.resolve import is_chosen  # noqa: PLC0415 - few projects have such a model
+    from downloader.sources.registry import asking_source_for, source_name  # noqa: PLC0415
+
+    if found.source != source_name(each.entry):
+        raise tampered(each.name, "its source differs")
+    source = asking_source_for(each.entry)
+    check_asked(each.name, found, source.check(found) if source else "")
+    for file in found.files:
+        if not is_chosen(file.path, each.entry):
+            raise tampered(f"{each.name}/{file.path}", "include and exclude leave it out")
+
+
+def _check_targets_apart(current: Iterable[Declared], lock: Lockfile) -> None:
+    """Refuse a file in the place of another model's, where a provider told its path.
+
+    Raises:
+        LockError: Names both.
+    """
+    targets = (
+        f"{each.folder}/{artifact.path}"
+        for each in current
+        for artifact in chain(lock.models[each.name].archives, lock.models[each.name].files)
+    )
+    if found := find_collision(targets):
+        raise LockError(
+            f"models.lock: {found[0]!a} and {found[1]!a} would be one place on some disks.",
+            hint="Give one of the models another `to`, or take models.lock back from version "
+            "control.",
+        )
+
+
+MANIFEST_VARIABLE = "MODELMAKE_MANIFEST"
+MANIFEST_NAME = "models.yaml"
+
+
+class Project:
+    """What stands in and beside one models.yaml. Opens no socket.
+
+    Args:
+        manifest: Path of models.yaml; relative paths in it start from its folder.
+        settings: The environment's wishes.
+    """
+
+    def __init__(self, manifest: Path, settings: Settings) -> None:
+        self.manifest_path, self.root = manifest, manifest.parent
+        self.lock_path, self.settings = manifest.with_suffix(".lock"), settings
+        self._writing = threading.Lock()
+        self._pins: lockfile.Pins = {}
+        self._refusals: dict[str, LockError] = {}
+        self._folders: dict[str, Path] = {}
+        self._indexed: tuple[Lockfile | None, lockfile.Pins] = (None, {})
+
+    @classmethod
+    def of_environment(cls, folder: Path | None = None) -> "Project":
+        """Return the project of a folder, or of MODELMAKE_MANIFEST.
+
+        Raises:
+            SettingError: An environment variable has an unusable value.
+        """
+        named = Path(os.environ.get(MANIFEST_VARIABLE) or MANIFEST_NAME)
+        manifest = named if folder is None else folder / MANIFEST_NAME
+        return cls(manifest, Settings.from_environment())
+
+    @cached_property
+    def lockfile(self) -> Lockfile:
+        """models.lock as it was read and checked; empty when there is none.
+
+        Raises:
+            ManifestError: models.yaml cannot be used.
+            LockError: It cannot be used, or does not follow from models.yaml.
+        """
+        try:
+            text = self.lock_path.read_bytes()
+        except FileNotFoundError:
+            return lockfile.EMPTY
+        except OSError as error:
+            raise LockError(
+                f"{self.lock_path} cannot be read: {error.strerror}.", hint=RESTORE_HINT
+            ) from None
+        found = lockfile.load(text, self.lock_path.name)
+        check_lock(self.declared, found)
+        return found
+
+    @cached_property
+    def declared(self) -> list[Declared]:
+        """The models of models.yaml.
+
+        Raises:
+            ManifestError: It is missing or says something it may not.
+        """
+        return load_declared(self.manifest_path, private_folder(self.root) / "manifest.json")
+
+    @cached_property
+    def is_read_only(self) -> bool:
+        """Whether models.lock may not be written: asked for, or in CI where there is a lock."""
+        return self.settings.is_locked or (self.settings.is_ci and self.lock_path.exists())
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether models.lock says other than models.yaml asks for."""
+        known = [each for each in self.declared if each.is_known]
+        names = {each.name for each in known}
+        return names != self.lockfile.models.keys() or any(map(self._is_stale, known))
+
+    @property
+    def is_outline_stale(self) -> bool:
+        """Whether models.lock is stale for more than models whose provider has to be asked."""
+        declared = {each.name for each in self.declared if each.is_known}
+        outlined = [each for each in self.declared if each.outlined]
+        return bool(self.lockfile.models.keys() - declared) or any(map(self._is_stale, outlined))
+
+    def models(self) -> list[Model]:
+        """Return every model.
+
+        Raises:
+            ManifestError: models.yaml cannot be used.
+            LockError: models.lock cannot be used, or was changed by hand.
+        """
+        return [self._model(each) for each in self.declared]
+
+    def named(self, name: str) -> Declared:
+        """Return what models.yaml says of one model.
+
+        Raises:
+            ModelmakeError: It says nothing of it, or as `models`.
+        """
+        found = self._by_name.get(name)
+        if found is None:
+            raise ModelmakeError(
+                f"{self.manifest_path.name} declares no model {name!r}.",
+                hint=f"It declares: {', '.join(self._by_name)}.",
+            )
+        return found
+
+    def folder(self, name: str) -> Path:
+        """Return where the model's files go.
+
+        Raises:
+            ModelmakeError: As `named`.
+        """
+        if (known := self._folders.get(name)) is None:
+            known = self._folders[name] = self.root / self.named(name).folder
+        return known
+
+    @cached_property
+    def _by_name(self) -> dict[str, Declared]:
+        return {each.name: each for each in self.declared}
+
+    def replace_lock(self, changed: Lockfile) -> bool:
+        """Write models.lock when it would change, and return whether it did.
+
+        What another run changed since it was read is kept there; this run goes on with its own.
+
+        Raises:
+            LockError: It may not be written now.
+            StoreError: The disk refused.
+        """
+        from downloader.project.lockfile import replace  # noqa: PLC0415 - not needed when nothing is
+
+        is_new = replace(self.lock_path, self.lockfile, changed, self.refuse_to_write)
+        self.lockfile = changed
+        return is_new
+
+    def put_locked(self, models: Mapping[str, LockedModel], *, drops: bool = True) -> bool:
+        """Take models into models.lock; `drops` what is declared no more. As replace_lock.
+
+        Raises:
+            ModelmakeError: As `replace_lock`.
+        """
+        with self._writing:
+            known = {each.name for each in self.declared if each.is_known}
+            locked = self.lockfile.models.items()
+            kept = {name: each for name, each in locked if name in known or not drops}
+            return self.replace_lock(Lockfile(models={**kept, **models}))
+
+    def put_unpacked(self, name: str, archive: Artifact, members: Sequence[Artifact]) -> None:
+        """Note in models.lock what an archive proved to hold, and which files came out of it.
+
+        Raises:
+            LockError: models.lock may not be written now.
+            StoreError: The disk refused.
+        """
+        with self._writing:
+            self.replace_lock(lockfile.with_unpacked(self.lockfile, name, archive, members))
+
+    def refuse_to_write(self) -> None:
+        """Raise LockError where models.lock may not be written."""
+        if self.is_read_only:
+            raise LockError(
+                f"{self.lock_path.name} would change, and {self.settings.who_forbids} forbids it.",
+                hint=f"Run the same command {self.settings.way_to_write}, and commit models.lock.",
+            )
+
+    def refused(self, what: str, hint: str) -> LockError:
+        """Return why models.lock cannot be obeyed: one error, which is reported once."""
+        return self._refusals.setdefault(what, LockError(what, hint=hint))
+
+    def artifact(self, name: str, path: str) -> Artifact:
+        """Return one file of the lock, with what was pinned in this run.
+
+        Raises:
+            LockError: The lock has no such file.
+        """
+        found = self._pins.get((name, path)) or self._index.get((name, path))
+        if found is None:
+            raise LockError(f"models.lock has no file {name}/{path}.")
+        return found
+
+    def pin(self, name: str, artifact: Artifact) -> None:
+        """Take over what a first verified fetch brought; `write_pins` puts it into models.lock."""
+        with self._writing:
+            self._pins[name, artifact.path] = artifact
+
+    def write_pins(self) -> None:
+        """Write what was pinned since the last time.
+
+        Raises:
+            LockError: models.lock may not be written now.
+            StoreError: The disk refused.
+        """
+        with self._writing:
+            if self._pins:
+                self.replace_lock(lockfile.with_pins(self.lockfile, self._pins))
+            self._pins = {}
+
+    @property
+    def _index(self) -> dict[tuple[str, str], Artifact]:
+        """What models.lock has, by model and path.
+
+        Kept beside the lockfile it is made of: another thread may replace that one meanwhile.
+        """
+        of, index = self._indexed
+        if of is not (now := self.lockfile):
+            models = now.models.items()
+            index = {(name, a.path): a for name, m in models for a in (*m.archives, *m.files)}
+            self._indexed = (now, index)
+        return index
+
+    def _is_stale(self, each: Declared) -> bool:
+        found = self.lockfile.models.get(each.name)
+        return found is None or found.entry != each.digest
+
+    def _model(self, each: Declared) -> Model:
+        is_stale = self._is_stale(each)
+        locked = each.outlined
+        if each.is_known and not is_stale:
+            locked = self.lockfile.models[each.name]
+        return Model(declared=each, locked=locked, is_stale=is_stale, folder=self.folder(each.name))
+
+
+def check_current(project: Project, names: Sequence[str] = ()) -> None:
+    """Refuse a lock that is missing or stale, and where it may not be written an unpinned one.
+
+    Args:
+        project: Whose lock.
+        names: The models that are looked at; all, and what is declared no more, when there is none.
+
+    Raises:
+        LockError: Names the models, and the one command that mends it.
+        ModelmakeError: There is no model of a name.
+    """
+    for name in names:
+        project.named(name)
+    refuse_stale(project, names)
+    if project.is_read_only:
+        _refuse_unpinned(project, names)
+
+
+def refuse_stale(project: Project, names: Sequence[str] = ()) -> None:
+    """Refuse a lock that is missing or stale.
+
+    Raises:
+        LockError: As `check`.
+    """
+    name = project.lock_path.name
+    hint = f"Run `doit lock`{_wish(project)}, and commit {name}."
+    if not project.lock_path.exists():
+        raise project.refused(f"{name} is missing.", hint)
+    said = [
+        f"{each.name} {_how_stale(project, each.name)}"
+        for each in _meant(project, names)
+        if each.is_stale and each.declared.is_known
+    ]
+    if not names:
+        gone = sorted(project.lockfile.models.keys() - {each.name for each in project.declared})
+        said += [f"{each} is declared no more" for each in gone]
+    if said:
+        raise project.refused(f"{name} is stale: {', '.join(said)}.", hint)
+
+
+def _refuse_unpinned(project: Project, names: Sequence[str]) -> None:
+    """Refuse a lock that leaves the SHA-256 of files to their first fetch.
+
+    Optional models count where they are named: nobody else fetches them.
+    """
+    wanted = [each for each in _meant(project, names) if names or not each.declared.entry.optional]
+    unpinned = {each.name: count for each in wanted if (count := _unpinned(each))}
+    if unpinned:
+        said = ", ".join(f"{counted(count, 'file')} of {each}" for each, count in unpinned.items())
+        command = " ".join(["doit", *(f"fetch:{each}" for each in names if each in unpinned)])
+        raise LockError(
+            f"{project.lock_path.name} pins no SHA-256 for {said}.",
+            hint=f"Run `{command}`{_wish(project)}, and commit {project.lock_path.name}.",
+        )
+
+
+def _unpinned(model: Model) -> int:
+    from downloader.project.changes import moved  # noqa: PLC0415 - a run with nothing to do has no use for it
+
+    return sum(not each.is_pinned for each in (moved(model.locked) if model.locked else ()))
+
+
+def _meant(project: Project, names: Sequence[str]) -> list[Model]:
+    wanted = {project.named(each).name for each in names}
+    return [each for each in project.models() if not wanted or each.name in wanted]
+
+
+def _wish(project: Project) -> str:
+    return f" {project.settings.way_to_write}" if project.is_read_only else ""
+
+
+def _how_stale(project: Project, name: str) -> str:
+    return "changed" if name in project.lockfile.models else "is not locked yet"

@@ -1,1 +1,0 @@
-"""One project's targets brought up to date."""

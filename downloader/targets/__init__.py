@@ -1,0 +1,1 @@
+"""Plan and apply: what stands at a target, what must be done, and doing it."""

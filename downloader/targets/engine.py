@@ -1,0 +1,205 @@
+"""Bring every target of one project up to date, whatever kind of file it is.
+
+What a run without network could not fetch is reported once, all together, when it is over.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import NamedTuple
+
+from downloader.artifact import Artifact, bytes_text, counted
+from downloader.errors import Offline
+from downloader.network.client import Transport
+from downloader.progress.events import Observer, Silent
+from downloader.project.project import Project
+from downloader.targets._archives import ArchiveSyncer
+from downloader.targets._files import FileSyncer, Outcome
+from downloader.targets.plan import Needs
+from downloader.targets.shared import Found, Sharing
+from downloader.targets.state import archive_place
+from downloader.transfer.fetch import Fetcher
+
+__all__ = ["Outcome", "Syncer", "missing_offline"]
+
+
+MOST_LINES = 20
+
+
+class Missing(NamedTuple):
+    """A file that is neither here nor in the store."""
+
+    model: str
+    path: str
+    size: int | None
+    """In bytes; None where nobody knows it yet."""
+
+
+def missing_offline(missing: Sequence[Missing]) -> Offline:
+    """Return one error for all of them, with a line for each file and at most some twenty."""
+    found = sorted(set(missing), key=lambda each: each[:2])
+    lines = [_head(found)]
+    for model, files in groupby(found[:MOST_LINES], key=lambda each: each.model):
+        lines += [f"  {model}", *(f"    {each.path} ({_size(each)})" for each in files)]
+    if len(found) > MOST_LINES:
+        lines.append(f"  and {counted(len(found) - MOST_LINES, 'file')} more")
+    return Offline("\n".join(lines))
+
+
+def _head(found: Sequence[Missing]) -> str:
+    known = sum(each.size or 0 for each in found)
+    least = "at least " if any(each.size is None for each in found) else ""
+    are = "is" if len(found) == 1 else "are"
+    return (
+        f"{counted(len(found), 'file')} ({least}{bytes_text(known)}) {are} neither here nor in the "
+        "store, and MODELMAKE_OFFLINE is set:"
+    )
+
+
+def _size(each: Missing) -> str:
+    return "size not known" if each.size is None else bytes_text(each.size)
+
+
+STOP_SECONDS = 1.5
+
+
+class Syncer:
+    """Brings targets of one project up to date; safe to share between threads.
+
+    Args:
+        project: Whose targets.
+        stop: Set when everything is to end.
+
+    Attributes:
+        transport: Its way to the servers.
+        missing: What could not be had, since nothing may be dialled.
+    """
+
+    def __init__(self, project: Project, stop: threading.Event | None = None) -> None:
+        self._project = project
+        self.stop = stop or threading.Event()
+        self.missing: list[Missing] = []
+        self._idle = threading.Condition()
+        self._active = 0
+        self.transport = Transport(project.settings)
+        self._fetcher = Fetcher(self.transport, project.settings, self.stop)
+        sharing = Sharing(project, self.stop)
+        self._sharing, self._is_remembered = sharing, False
+        self._needs = Needs(project, sharing)
+        self._files = FileSyncer(project, self._fetcher, sharing)
+        self._archives = ArchiveSyncer(project, self._files, sharing, self.stop)
+
+    def plan(self, files: Iterable[tuple[str, str]]) -> None:
+        """Claim room on the disk for what is going to be fetched, as far as sizes are known.
+
+        Args:
+            files: Model and path of each; what is right already, or may be, is left out.
+
+        Raises:
+            StoreError: It does not all fit.
+        """
+        self._fetcher.plan(self._needs.planned(files))
+
+    def sync(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
+        """Bring one target up to date: hash it when it is there, fetch it when it is not right.
+
+        Args:
+            name: The model.
+            path: The artifact's path.
+            observer: Told about the transfer.
+
+        Raises:
+            ModelmakeError: It could not be done; the target is as it was.
+        """
+        artifact = self._project.artifact(name, path)
+        with self._busy():
+            try:
+                return self._sync(name, artifact, observer or Silent())
+            except Offline as error:
+                self.missing.append(Missing(name, path, artifact.size))
+                error.is_reported = True  # all of them are told together
+                raise
+
+    def stage(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
+        """Have an archive unpacked aside, so that `sync` of its files need not wait for it.
+
+        Raises:
+            ModelmakeError: As `sync`.
+        """
+        with self._busy():
+            archive = self._project.artifact(name, path)
+            try:
+                return self._archives.stage(name, archive, observer or Silent())
+            except Offline as error:
+                error.is_reported = True  # its files are told, with all others
+                raise
+
+    def adopt(self, name: str, path: str, found: Found | None) -> Outcome | None:
+        """Bring one target up to date without any network, or an archive that is needed for some.
+
+        Args:
+            name: The model.
+            path: The artifact's path.
+            found: A file with its bytes, where one was found.
+
+        Returns:
+            What was done; None where its bytes are not here.
+
+        Raises:
+            ModelmakeError: It could not be done; the target is as it was.
+        """
+        with self._busy():
+            artifact = self._project.artifact(name, path)
+            if self._project.lockfile.models[name].has_archive(path):
+                place = archive_place(self._project, name, artifact)
+                return self._files.adopt(name, artifact, found, place)
+            outcome = self._files.adopt(name, artifact, found)
+            return outcome and self._archives.inspect(name, artifact, outcome)
+
+    def repair(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
+        """Bring a target up to date without believing its receipt; arguments as of `sync`.
+
+        Raises:
+            ModelmakeError: As `sync`.
+        """
+        self._files.forget(name, path)
+        self._archives.forget(name, path)
+        return self.sync(name, path, observer)
+
+    def interrupt(self) -> None:
+        """Stop every transfer at once; what arrived is kept."""
+        self._fetcher.interrupt()
+
+    def close(self) -> None:
+        """Write the last pins and hang up; interrupted transfers may first note where they are."""
+        if self.stop.is_set():
+            with self._idle:
+                self._idle.wait_for(lambda: not self._active, STOP_SECONDS)
+        try:
+            self._project.write_pins()
+        finally:
+            self._archives.close()
+            self.transport.close()
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        with self._idle:
+            self._active += 1
+            if not self._is_remembered:  # by who looks only, no project is
+                self._is_remembered = True
+                self._sharing.remember()
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._active -= 1
+                self._idle.notify_all()
+
+    def _sync(self, name: str, artifact: Artifact, observer: Observer) -> Outcome:
+        if artifact.archive is not None:
+            return self._archives.sync_member(name, artifact, observer)
+        if self._project.lockfile.models[name].has_archive(artifact.path):
+            return self._archives.sync(name, artifact, observer)
+        outcome = self._files.sync(name, artifact, observer)
+        return self._archives.inspect(name, artifact, outcome)

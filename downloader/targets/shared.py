@@ -1,0 +1,518 @@
+"""What one project shares with others: targets taken from the store, put into it, and piece layers.
+
+A store on another file system is looked into, and what is there copied; but what is downloaded goes
+straight to the target then, and is on one disk only. Trouble with the store itself is reported
+once, and the run goes on without it: one that cannot be written is still read.
+
+A new name is made in the model's private folder, and is then renamed to the target.
+"""
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from downloader.artifact import Artifact
+from downloader.errors import Interrupted, ModelmakeError, StoreError
+from downloader.fs.commit import Place
+from downloader.fs.digests import (
+    MOST_PIECE_BYTES,
+    Layer,
+    dump_layer,
+    is_line_of,
+    joined_layers,
+    layer_lines,
+    load_layer,
+)
+from downloader.fs.files import (
+    is_same,
+    looks_same,
+    make_folder,
+    naming,
+    nearest_folder,
+    private_folder,
+    write_file,
+)
+from downloader.fs.link import WAYS, How, Made, SourceUnreadable, link
+from downloader.fs.locks import is_alive, machine
+from downloader.fs.rooted_path import READ, RootedPath
+from downloader.progress.streams import tell
+from downloader.project import lockfile
+from downloader.project.lockfile import Lockfile, alone
+from downloader.project.project import Project
+from downloader.store.blobs import Blob, Damaged, store_at
+from downloader.store.claims import Claims
+from downloader.store.projects import Known, Projects, known
+
+if TYPE_CHECKING:
+    from downloader.store.blobs import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A file that was read, and is what an artifact is to be.
+
+    Attributes:
+        path: Where it is; no symlink.
+        sha256: Of its bytes, in hex.
+        status: How it looked while it was read.
+        may_share: Whether a target may be the same file, as a hard link.
+        is_ours: Whether it was made by this run; else nothing of it may change, its mode neither.
+    """
+
+    path: Path
+    sha256: str
+    status: os.stat_result
+    may_share: bool = False
+    is_ours: bool = False
+
+    def check(self) -> None:
+        """Refuse a file that is not as it was when it was read.
+
+        Raises:
+            StoreError: It was changed, or is gone.
+        """
+        try:
+            is_same = looks_same(self.path.lstat(), self.status)
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise StoreError(
+                f"{self.path} was changed while it was read, so it is not taken.",
+                hint="Run the same command again once nobody writes to it.",
+            )
+
+
+def found_key(artifact: Artifact) -> str | None:
+    """Return what tells an artifact's bytes: SHA-256, else MD5 with the size, else None."""
+    if artifact.sha256 is not None:
+        return artifact.sha256
+    return f"md5:{artifact.md5}" if artifact.md5 and artifact.size is not None else None
+
+
+LINKING = "linking"
+
+
+class Linker:
+    """Makes targets of one project; safe to share between threads.
+
+    Args:
+        project: Whose targets.
+        stop: Ends every copy.
+    """
+
+    def __init__(self, project: Project, stop: threading.Event) -> None:
+        self._project, self._stop = project, stop
+        self._swept = set[RootedPath]()
+
+    def place(
+        self,
+        name: str,
+        source: Path | RootedPath,
+        target: RootedPath,
+        sha256: str,
+        found: Found | None = None,
+    ) -> Made:
+        """Put a file under the target's name that is made of another one.
+
+        Args:
+            name: The model.
+            source: The file; it is not written to.
+            target: The final name.
+            sha256: What the bytes are.
+            found: What is known of the source, where it was found to be adopted.
+
+        Returns:
+            Which way it was.
+
+        Raises:
+            SourceUnreadable: The source is gone, or cannot be read.
+            StoreError: The disk refused, or the source was changed meanwhile.
+            Interrupted: The run was stopped.
+        """
+        wish = self._project.named(name).entry.link
+        ways = WAYS[way(wish, found) if found else wish]
+        place = Place(target)
+        workspace = private_folder(self._project.folder(name)) / LINKING
+        make_folder(workspace)
+        self._remove_abandoned(workspace)
+        new = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+        with naming(target, "write"):
+            made = link(source, new, ways, sha256, self._check_stop)
+            try:
+                if found:
+                    found.check()
+                _rename(new, place, sha256)
+            finally:
+                with contextlib.suppress(OSError):  # it is left where both names are one file
+                    new.remove()
+        return made
+
+    def _remove_abandoned(self, workspace: RootedPath) -> None:
+        """Remove what killed processes of this machine left half copied; once a run."""
+        if workspace in self._swept:
+            return
+        self._swept.add(workspace)
+        for name in workspace.names():
+            if f"{machine()}-" not in name:  # or with a dot before it, half copied
+                continue
+            process = name.split("-")[1]
+            if process.isdecimal() and not is_alive(int(process)):
+                with contextlib.suppress(OSError):
+                    (workspace / name).remove()
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted("Interrupted while a file was copied.")
+
+
+def _rename(new: RootedPath, place: Place, sha256: str) -> None:
+    descriptor = new.open(READ)
+    try:
+        place.take(descriptor, new, sha256)
+    finally:
+        os.close(descriptor)
+
+
+def way(wish: How, found: Found) -> How:
+    """Return how a target is to be made of a file that was found.
+
+    A file of the user's is shared only where that was asked for: by `link: hardlink` too.
+    """
+    return "reflink" if wish == "auto" and not found.may_share else wish
+
+
+SMALLEST_BYTES = MOST_PIECE_BYTES
+"""Files up to that length have no root: they are hashed, and fetched again, in no time."""
+
+
+class KnownLayers:
+    """Finds and keeps layers for one project; safe to share between threads.
+
+    Args:
+        project: Whose models.lock names the roots.
+        notice: Takes a line about a layer that is wrong.
+    """
+
+    def __init__(self, project: Project, notice: Callable[[str], None] = tell) -> None:
+        self._project, self._notice = project, notice
+        self._told = set[RootedPath]()
+        self._telling = threading.Lock()
+
+    @property
+    def beside(self) -> Path:
+        """Where models.pieces is, or would be."""
+        return self._project.lock_path.with_suffix(".pieces")
+
+    def find(self, artifact: Artifact) -> Layer | None:
+        """Return a file's layer; None where models.lock has no root of it, or no layer is here."""
+        if artifact.root is None or not can_have_root(artifact):
+            return None
+        size = int(artifact.size or 0)
+        for path, line in self._lines(artifact.root):
+            if layer := load_layer(line, artifact.root, size):
+                return replace(layer, is_proof=artifact.is_proven_by_root)
+            self._tell(path, artifact)
+        return None
+
+    def keep(self, layers: Iterable[Layer]) -> bool:
+        """Put layers into the store and into models.pieces; return whether the latter is changed.
+
+        Of models.pieces, what belongs to no root of models.lock is dropped.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        layers = list(layers)
+        if store := self._store:
+            with contextlib.suppress(StoreError):  # models.pieces has them too
+                for layer in layers:
+                    store.put_layer(layer.root, dump_layer(layer))
+        models = self._project.lockfile.models.values()
+        roots = {a.root for model in models for a in (*model.files, *model.archives) if a.root}
+        with alone(self.beside):
+            with naming(self.beside, "read"):
+                before = list(layer_lines(RootedPath.of(self.beside)))
+            text = joined_layers(layers, before, roots | {each.root for each in layers})
+            is_changed = text != b"".join(before)
+            if is_changed:
+                write_file(RootedPath.of(self.beside), text)
+        return is_changed
+
+    @cached_property
+    def _store(self) -> "Store | None":
+
+        try:
+            return store_at(self._project.settings.store)
+        except StoreError:  # told by who puts files into it
+            return None
+
+    def _lines(self, root: str) -> Iterator[tuple[RootedPath, bytes]]:
+        """Yield every line that claims to be of the root, with the file that it stands in."""
+        own = [self._store.layer_path(root)] if self._store else []
+        for path in (*own, RootedPath.of(self.beside)):
+            with contextlib.suppress(OSError):
+                for line in layer_lines(path):
+                    if is_line_of(line, root):
+                        yield path, line
+
+    def _tell(self, path: RootedPath, artifact: Artifact) -> None:
+        with self._telling:
+            is_news = path not in self._told
+            self._told.add(path)
+        if is_news:
+            self._notice(
+                f"{path} has a piece layer of {artifact.path} that does not lead to the root in "
+                f"{self._project.lock_path.name}: it is not used. `doit lock --pieces` makes it."
+            )
+
+
+def can_have_root(artifact: Artifact) -> bool:
+    """Whether the exact bytes are known, and enough of them to be checked by pieces."""
+    return artifact.is_pinned and artifact.size is not None and artifact.size > SMALLEST_BYTES
+
+
+Notice = Callable[[str], None]
+
+PROJECTS = "projects"
+TWICE = frozenset({"reflink", "copy"})
+"""Wishes that may take the room of a second file; whether a reflink can be had is not asked."""
+ELSEWHERE = "MODELMAKE_STORE names another folder, or `off`."
+
+
+class Sharing:
+    """The way between one project's targets and the store; safe to share between threads.
+
+    Args:
+        project: Whose targets.
+        stop: Ends every wait.
+    """
+
+    def __init__(self, project: Project, stop: threading.Event) -> None:
+        self._project, self._linker = project, Linker(project, stop)
+        self._near: dict[str, bool] = {}
+        self._is_read = self._is_written = True
+        self._telling = threading.Lock()
+        with self._reading():
+            if (store := store_at(project.settings.store)) is None:
+                self._is_read = self._is_written = False
+                return
+            self._store = store
+            self._claims = Claims(RootedPath(store.root), stop)
+            self._projects = Projects(RootedPath(store.root, PROJECTS))
+
+    def remember(self) -> None:
+        """Note that this project is one of those whose locks name blobs."""
+        if self._is_written:
+            with self._writing():
+                self._projects.remember(known_as(self._project))
+
+    def has(self, name: str, artifact: Artifact, *, is_near: bool = False) -> bool:
+        """Whether the store has these bytes.
+
+        Args:
+            name: The model.
+            artifact: The file.
+            is_near: Only where they take no further room.
+        """
+        if artifact.sha256 is None or not self._is_read:
+            return False
+        return (self.is_near(name) or not is_near) and self._store.has(artifact.sha256)
+
+    @contextmanager
+    def claimed(
+        self, name: str, artifact: Artifact, partial: RootedPath, notice: Notice
+    ) -> Iterator[None]:
+        """Keep everybody else who shares the store from fetching the same bytes meanwhile.
+
+        Raises:
+            Interrupted: The run was stopped while others had the claim.
+        """
+        with contextlib.ExitStack() as closing:
+            if artifact.sha256 and self._is_written and self.is_near(name):
+                with self._writing():
+                    claim = self._claims.claimed(artifact.sha256, partial, artifact.size, notice)
+                    closing.enter_context(claim)
+            yield
+
+    def take(self, name: str, artifact: Artifact, target: RootedPath, notice: Notice) -> bool:
+        """Make a target of the blob that has its bytes, where there is one.
+
+        Args:
+            name: The model.
+            artifact: The file.
+            target: Its place. Where a wrong file stands there, the blob is read again when both are
+                one file.
+            notice: Takes one line for the user, about a blob that was changed.
+
+        Returns:
+            Whether the target is in place.
+
+        Raises:
+            StoreError: The target's disk refused.
+        """
+        if not self._is_read or artifact.sha256 is None:
+            return False
+        blob = self._found(artifact.sha256, target, notice)
+        if blob is None or artifact.size not in (None, blob.status.st_size):
+            return False
+        try:
+            self._linker.place(name, blob.path, target, artifact.sha256)
+        except SourceUnreadable:
+            if blob.path.is_file():  # otherwise it was pruned a moment ago
+                with self._reading():
+                    raise
+            return False
+        self._store.linked(blob)
+        return True
+
+    def foresee(self, artifact: Artifact, target: RootedPath) -> RootedPath | None:
+        """Return the blob that `take` would make the target of, and change nothing."""
+        if not self._is_read or artifact.sha256 is None:
+            return None
+        with self._reading():
+            blob = self._store.peek(artifact.sha256, target)
+            if blob and artifact.size in (None, blob.status.st_size):
+                return blob.path
+        return None
+
+    def must_read(self, artifact: Artifact, target: RootedPath) -> bool:
+        """Whether `take` would hash a blob for this target."""
+        if not self._is_read or artifact.sha256 is None:
+            return False
+        return self._store.must_read(artifact.sha256, target)
+
+    def copies(self, name: str) -> bool:
+        """Whether a file of the model and its blob may be two on the disk."""
+        return not self.is_near(name) or self._project.named(name).entry.link in TWICE
+
+    def adopt(self, name: str, found: Found, target: RootedPath, *, is_kept: bool) -> Made:
+        """Make a target of a file that was found elsewhere, which stays as it is; say which way.
+
+        Args:
+            name: The model.
+            found: The file.
+            target: The final name.
+            is_kept: Whether the store gets it too.
+
+        Raises:
+            StoreError: The disk refused, or the file was changed meanwhile.
+            Interrupted: The run was stopped.
+        """
+        made = self._linker.place(name, found.path, target, found.sha256, found)
+        is_theirs = made == "hardlink" and not found.is_ours
+        if is_kept:
+            self.keep(name, target, found.sha256, leaves_mode=is_theirs)
+        return made
+
+    def keep(
+        self,
+        name: str,
+        target: RootedPath,
+        sha256: str,
+        *,
+        leaves_mode: bool = False,
+        is_hashed: bool = True,
+    ) -> None:
+        """Take a verified target into the store, when it is on the same file system.
+
+        Args:
+            name: The model.
+            target: Its place.
+            sha256: What it was verified to be.
+            leaves_mode: It is a hard link of somebody else's file, whose mode is not to change.
+            is_hashed: Whether that was found by hashing it; else the next user does so.
+        """
+        if self._is_written and self.is_near(name):
+            with self._writing():
+                how = self._project.named(name).entry.link
+                self._store.keep(target, sha256, how, leaves_mode=leaves_mode, is_hashed=is_hashed)
+
+    def _found(self, sha256: str, target: RootedPath, notice: Notice) -> Blob | None:
+        with self._reading():
+            try:
+                return self._store.find(sha256, target)
+            except Damaged as damage:
+                notice(self._told(sha256, damage))
+        return None
+
+    def is_near(self, name: str) -> bool:
+        """Whether there is a store, on the file system of the model's folder."""
+        if not self._is_read:
+            return False
+        if name not in self._near:
+            places = (self._store.root, self._project.folder(name))
+            devices = {nearest_folder(each).stat().st_dev for each in places}
+            self._near[name] = len(devices) == 1
+        return self._near[name]
+
+    def _told(self, sha256: str, damage: Damaged) -> str:
+        """Say what was done with a blob that was changed, and which targets are the same file."""
+        same = [str(each) for each in self._targets(sha256) if is_same(each, damage.status)]
+        also = f" Changed with it: {', '.join(same)}; `doit` there mends them." if same else ""
+        return f"the stored copy was changed. {damage.told}{also}"
+
+    def _targets(self, sha256: str) -> Iterator[Path]:
+        with contextlib.suppress(StoreError):
+            for project in self._projects.look()[0]:
+                with contextlib.suppress(ModelmakeError):
+                    yield from targets_of(project, sha256)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Tell of trouble with the store, and use it no more in this run."""
+        try:
+            yield
+        except StoreError as error:
+            with self._telling:
+                is_news, self._is_read, self._is_written = self._is_read, False, False
+            if is_news:
+                tell(f"The shared store is not used: {error} {ELSEWHERE}")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Tell of trouble, and put nothing more into the store in this run; it is still read."""
+        try:
+            yield
+        except StoreError as error:
+            with self._telling:
+                is_news, self._is_written = self._is_written, False
+            if is_news:
+                tell(f"Nothing more is put into the shared store: {error} {ELSEWHERE}")
+
+
+def known_as(project: Project) -> Known:
+    """Return a project as it is noted in a store."""
+    root = project.root.absolute()
+    root = root.resolve() if ".." in root.parts else root
+    folders = {each.name: str(root / each.folder) for each in project.declared}
+    return known(root / project.lock_path.name, root / project.manifest_path.name, folders)
+
+
+def lock_of(project: Known) -> Lockfile:
+    """Return a project's models.lock.
+
+    Raises:
+        LockError: It cannot be used.
+        StoreError: It cannot be read.
+    """
+    with naming(Path(project.lock), "read"):
+        return lockfile.load(Path(project.lock).read_bytes(), project.lock)
+
+
+def targets_of(project: Known, sha256: str) -> Iterator[Path]:
+    """Yield where files of this digest belong.
+
+    Raises:
+        ModelmakeError: As `lock_of`.
+    """
+    for name, model in lock_of(project).models.items():
+        for each in (*model.files, *model.archives):
+            if each.sha256 == sha256 and name in project.folders:
+                yield Path(project.folders[name]) / each.path

@@ -1,0 +1,661 @@
+"""The commands beside `fetch`: for each its doit task, its flags, and what it prints.
+
+`adopt`, `bundle`, `ci-key`, `lock`, `outdated`, `plan`, `prune`, `verify`. Each imports its
+operation when it runs, so that a run with nothing to do loads none of them.
+"""
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from downloader.artifact import bytes_text, counted
+from downloader.errors import (
+    OFFLINE_HINT,
+    IntegrityError,
+    Interrupted,
+    LockError,
+    ModelmakeError,
+    SettingError,
+    StoreError,
+    TransferError,
+)
+from downloader.progress.streams import say, tell
+from downloader.project.project import Model
+from downloader.settings import FILES_AT_ONCE
+from downloader.targets.state import load_receipts
+from downloader.tasks._runtime import current, failing
+from downloader.tasks.plugins import COMMAND
+
+if TYPE_CHECKING:
+    from downloader.network.api import Session
+    from downloader.operations.adopt import Report
+    from downloader.operations.bundle import Bundle
+    from downloader.operations.outdated import Outlook
+    from downloader.operations.prune import Prunable, Waste
+    from downloader.operations.verify import Verdict
+    from downloader.project.project import Declared
+    from downloader.targets.plan import Plan
+
+
+UNTOUCHED_STREAMS: dict[str, Any] = {"io": {"capture": False}, "verbosity": 0}
+"""doit swaps sys.stdout around each captured action, without a lock between its threads."""
+
+
+def command(
+    act: Callable[..., object], doc: str, *options: dict[str, Any], takes_names: bool = False
+) -> dict[str, Any]:
+    """Return the task of a command.
+
+    Args:
+        act: What it does; takes the options, and `names` where it takes names.
+        doc: Its line in `doit list`.
+        options: What `flag` and `option` return.
+        takes_names: Whether models may be named after the command.
+    """
+    names = {"pos_arg": "names"} if takes_names else {}
+    told = {"doc": doc, "meta": {COMMAND: True}}
+    return {"actions": [act], "params": list(options), **told, **names, **UNTOUCHED_STREAMS}
+
+
+def flag(name: str, text: str) -> dict[str, Any]:
+    """Return an option that is there or not: `--name`."""
+    return {
+        "name": name.replace("-", "_"),
+        "long": name,
+        "type": bool,
+        "default": False,
+        "help": text,
+    }
+
+
+def option(name: str, text: str) -> dict[str, Any]:
+    """Return an option with a value, empty when it is not given: `--name=VALUE`."""
+    return {"name": name, "long": name, "type": str, "default": "", "help": text}
+
+
+def session(notice: Callable[[str], None] = tell) -> "Session":
+    """Return what asks providers in this run.
+
+    Args:
+        notice: Told about each wait.
+    """
+    from downloader.network.api import Session  # noqa: PLC0415 - imports requests
+
+    return Session(current().syncer.transport, current().stop, notice)
+
+
+def check_stop() -> None:
+    """End what goes on when the run was stopped.
+
+    Raises:
+        Interrupted: It was.
+    """
+    if current().stop.is_set():
+        raise Interrupted("Interrupted.")
+
+
+def wanted_models(names: Iterable[str]) -> list[Model]:
+    """Return the named models; with no name those that are not optional or have a file here.
+
+    Raises:
+        ManifestError: There is no model of that name.
+    """
+    project = current().project
+    wanted = [project.named(name).name for name in names]
+    return [
+        model
+        for model in project.models()
+        if (model.name in wanted if wanted else _is_expected(model))
+    ]
+
+
+def _is_expected(model: Model) -> bool:
+    return not model.declared.entry.optional or bool(load_receipts(model.folder))
+
+
+def task_ci_key() -> dict[str, Any]:
+    """Make the task that prints a cache key; a function's name cannot hold its dash."""
+    made = command(
+        ci_key,
+        "print one stable cache key for the selected models; models may be named",
+        flag("json", "print the paths to cache and the sizes too, as JSON"),
+        takes_names=True,
+    )
+    return {"basename": "ci-key", **made}
+
+
+@failing
+def ci_key(names: list[str], *, json: bool = False) -> None:
+    """Say the key, or all of it as JSON, and nothing else on standard output."""
+    from downloader.operations import cache_key  # noqa: PLC0415 - the no-op run has no use
+
+    found = cache_key.of_project(current().project, names)
+    say(cache_key.as_json(found) if json else found.key)
+
+
+PACKED = frozenset({".tgz", ".gz", ".zst", ".zip", ".bz2", ".xz"})
+"""Names of files that nobody means for a folder; weights hardly shrink."""
+
+
+def task_bundle() -> dict[str, Any]:
+    """Make the task that writes a bundle."""
+    return command(
+        bundle,
+        "write models and lock for a machine without network: --out DIR or FILE.tar",
+        option("out", "a folder, or a file that ends with .tar"),
+        takes_names=True,
+    )
+
+
+@failing
+def bundle(names: list[str], out: str) -> None:
+    """Write the named models, or all that are here, into a folder or one tar."""
+    from downloader.fs.locks import Turn  # noqa: PLC0415
+    from downloader.operations import bundle as bundles  # noqa: PLC0415 - the no-op run has no use
+
+    if not out:
+        raise ModelmakeError("Nothing says where to.", hint="Write `doit bundle --out DIR`.")
+    project, place = current().project, Path(out).expanduser()
+    models = wanted_models(names)
+    what = bundles.contents(project, models)
+    if place.suffix in PACKED:
+        raise ModelmakeError(f"{place} would be a folder.", hint="Name a folder, or a file.tar.")
+    is_watched, there = project.settings.is_preflight, 0
+    if place.suffix == ".tar":
+        turn = Turn(current().stop, tell, doing="writing")
+        bundles.write_tar(what, place, check_stop, turn, is_watched=is_watched)
+    else:
+        there = bundles.write_folder(what, place, check_stop, is_watched=is_watched)
+    size = sum(each.size for each in what.pieces)
+    before = f", {there:,} there already" * bool(there)
+    files = f"{counted(len(models), 'model')}, {counted(what.files, 'file')}"
+    say(f"bundled {files} ({bytes_text(size)}{before}) in {place}")
+
+
+def task_lock() -> dict[str, Any]:
+    """Make the task that writes models.lock."""
+    return command(
+        lock,
+        "bring models.lock up to date with models.yaml; moves no files; models may be named",
+        flag("check", "write nothing, and fail when models.lock is stale"),
+        flag("upgrade", "look also for newer checkpoints and changed files upstream"),
+        flag("allow-downgrade", "with --upgrade: take also what is older than the lock"),
+        flag(
+            "pieces",
+            "also note the pieces of large files that are here, so that they can be checked",
+        ),
+        takes_names=True,
+    )
+
+
+@failing
+def lock(
+    names: list[str], *, check: bool, upgrade: bool, allow_downgrade: bool, pieces: bool
+) -> None:
+    """Bring models.lock up to date, or only look whether it is."""
+    from downloader.operations import lock as locking  # noqa: PLC0415 - imports requests
+    from downloader.operations.lock import Wish  # noqa: PLC0415
+    from downloader.project.project import check_current  # noqa: PLC0415 - imports requests
+
+    if check and pieces:
+        raise ModelmakeError(
+            "--check writes nothing, and --pieces is there to write.",
+            hint="Run `doit lock --check`, or `doit lock --pieces`.",
+        )
+    fills = not current().project.settings.is_offline
+    wish = Wish(names=tuple(names), upgrade=upgrade, allow_downgrade=allow_downgrade, fills=fills)
+    project = current().project
+    try:
+        if check:
+            check_current(project, wish.names)
+        is_told = not check and locking.lock(project, session(), say, wish)
+    except ModelmakeError:
+        current().has_lock_failed = True
+        raise
+    if not is_told:
+        about = f" for {', '.join(names)}" if names else ""
+        say(f"{project.lock_path.name} is up to date{about}.")
+    if pieces:
+        from downloader.operations.add_pieces import add_pieces  # noqa: PLC0415 - reads whole files
+
+        add_pieces(project, wanted_models(names), say, current().stop)
+
+
+NO_TERMINAL = (100, 24)
+
+
+def task_plan() -> dict[str, Any]:
+    """Make the task that says what `fetch` would do."""
+    return command(
+        plan,
+        "say what `doit` would fetch, link or leave, and whether it fits; models may be named",
+        flag("json", "one JSON document on standard output (docs/plan.md)"),
+        takes_names=True,
+    )
+
+
+@failing
+def plan(names: list[str], *, json: bool = False) -> None:
+    """Say what would be done; fail where `doit` cannot be expected to do it."""
+    from downloader.operations.plan import plan_lines  # noqa: PLC0415 - no other run has a use for it
+    from downloader.targets.plan import make_plan  # noqa: PLC0415 - no other run has a use for it
+
+    made = make_plan(current().project, names, _reading)
+    if json:
+        say(made.dump().decode())
+    else:
+        for line in plan_lines(made, shutil.get_terminal_size(NO_TERMINAL).columns):
+            say(line)
+    if not made.is_possible:
+        raise _impossible(made)
+
+
+def _reading(count: int, count_bytes: int) -> None:
+    tell(f"reads {counted(count, 'file')} ({bytes_text(count_bytes)}) that nothing vouches for")
+
+
+def _impossible(made: "Plan") -> ModelmakeError:
+    """Return why `doit` cannot be expected to bring everything up to date."""
+    if made.refusal:
+        what, _, hint = made.refusal.partition("\n")
+        return ModelmakeError(what, hint=hint.strip())
+    for each in made.volumes:
+        if not each.fits:
+            return StoreError(
+                f"It does not fit: the disk of {each.folder} would have to hold "
+                f"{bytes_text(each.peak_bytes)} more, and has {bytes_text(each.free_bytes or 0)} "
+                "free.",
+                hint="Free some space there, or fetch fewer models at a time.",
+            )
+    if missing := made.files("missing"):
+        return ModelmakeError(
+            f"{counted(len(missing), 'file')} can neither be linked nor fetched: "
+            "MODELMAKE_OFFLINE is set.",
+            hint=OFFLINE_HINT,
+        )
+    return ModelmakeError("Not everything can be brought up to date; the lines above say why.")
+
+
+DAYS = 7.0
+"""How long partials and quarantined files are kept where nothing else is asked for."""
+
+
+def task_prune() -> dict[str, Any]:
+    """Make the task that removes what nobody needs."""
+    dry_run = {
+        **flag("dry_run", "say what would be removed, and remove nothing"),
+        "long": "dry-run",
+    }
+    older_than = option(
+        "older_than", f"age of partials and quarantined files in days, {DAYS:.0f} if not given"
+    )
+    return command(
+        prune,
+        "remove stored files that no models.lock names, old partials and quarantined files",
+        dry_run,
+        {**older_than, "long": "older-than"},
+    )
+
+
+@failing
+def prune(*, dry_run: bool = False, older_than: str = "") -> None:
+    """Find what nobody needs, in the store and in all its projects, and remove it or name it.
+
+    Raises:
+        SettingError: The age is none.
+        ModelmakeError: Something could not be told, or not be removed; all else was.
+    """
+    from downloader.operations.prune import DAY_SECONDS, Ages, Pruner  # noqa: PLC0415 - the no-op run has no use
+
+    ages = Ages(time.time(), _days(older_than) * DAY_SECONDS)
+    pruner = Pruner(current().project, ages, tell)
+    found = pruner.find()
+    _tell_garbage(found, dry_run=dry_run)
+    removed = found.waste if dry_run else list(pruner.remove(found))
+    say(_prune_summary(removed, dry_run=dry_run))
+    _check_pruned(found.hindrances)
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text or DAYS)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days < 10**6:
+        raise SettingError(
+            f"--older-than is {text!r}, and a number of days is wanted.",
+            hint="0 means: however old.",
+        )
+    return days
+
+
+def _tell_garbage(found: "Prunable", *, dry_run: bool) -> None:
+    if dry_run:
+        for each in found.waste:
+            say(f"would remove {each.path} ({bytes_text(each.frees_bytes)}): {each.why}")
+    for project in found.forgotten:
+        verb = "would forget" if dry_run else "forgotten"
+        say(f"{verb}: {project.lock}, which is not there any more")
+
+
+def _prune_summary(removed: Iterable["Waste"], *, dry_run: bool) -> str:
+    from downloader.operations.prune import KINDS  # noqa: PLC0415
+
+    sizes: dict[str, list[int]] = {kind: [] for kind in KINDS}
+    for each in removed:
+        sizes[each.kind].append(each.frees_bytes)
+    if not any(sizes.values()):
+        return "Nothing to prune."
+    parts = [f"{counted(len(s), kind)} ({bytes_text(sum(s))})" for kind, s in sizes.items() if s]
+    verb, freed = ("would remove", "would free") if dry_run else ("removed", "freed")
+    total = sum(map(sum, sizes.values()))
+    return f"{verb} {', '.join(parts)}; {freed} {bytes_text(total)}"
+
+
+def _check_pruned(hindrances: Sequence[ModelmakeError]) -> None:
+    for each in hindrances[:-1]:
+        tell(each.report())
+    if hindrances:
+        raise hindrances[-1]
+
+
+def task_outdated() -> dict[str, Any]:
+    """Make the task that looks upstream."""
+    return command(
+        outdated,
+        "say what upstream has newer, gone or not allowed; writes nothing; models may be named",
+        flag("json", "say it as one JSON document"),
+        takes_names=True,
+    )
+
+
+@failing
+def outdated(names: list[str], *, json: bool) -> None:
+    """Say what upstream has of the named models, or of all; fail where not all is up to date."""
+    from downloader.operations import outdated as looking  # noqa: PLC0415 - imports requests
+    from downloader.operations import outdated as outlook  # noqa: PLC0415
+
+    project = current().project
+    if project.settings.is_offline:
+        raise TransferError("MODELMAKE_OFFLINE is set, and only upstream can tell what it has.")
+    found: list[Outlook] = []
+    with closing(looking.look(project, _wanted(names), session())) as looks:
+        for each in looks:
+            if not json:
+                say("\n".join(outlook.outlook_lines(each)))
+                _say_hint(each, found)
+            found.append(each)
+    if json:
+        order = {each.name: number for number, each in enumerate(project.declared)}
+        say(outlook.document(sorted(found, key=lambda each: order[each.model])))
+    _fail_unless_current(found)
+
+
+def _say_hint(each: "Outlook", before: "list[Outlook]") -> None:
+    """Say what to do about a model, where that was not said before."""
+    if each.hint and each.hint not in {other.hint for other in before}:
+        say(f"  {each.hint}")
+
+
+def _wanted(names: list[str]) -> "list[Declared]":
+    """Return the named models; with no name all, but those whose source is not there yet.
+
+    Raises:
+        ModelmakeError: There is no model of that name, or this version cannot fetch it.
+    """
+    from downloader.sources.registry import source_for  # noqa: PLC0415
+
+    project = current().project
+    named = {project.named(name).name for name in names}
+    wanted = [each for each in project.declared if not named or each.name in named]
+    for each in wanted:
+        try:
+            source_for(each.entry)
+        except ModelmakeError as error:
+            if named:
+                raise
+            tell(f"{each.name} is left out: {error}")
+    return [each for each in wanted if each.is_known]
+
+
+def _fail_unless_current(found: "list[Outlook]") -> None:
+    """End with status 1 where a model is not up to date, or nobody could say.
+
+    Raises:
+        ModelmakeError: Says how many of each kind, and how to take what is newer.
+    """
+    from downloader.operations import outdated as outlook  # noqa: PLC0415
+
+    if text := outlook.count_text(found):
+        newer = " ".join(sorted(each.model for each in found if each.is_upgradable))
+        hints = [f"Take what is newer with `doit lock --upgrade {newer}`."] * bool(newer)
+        if any(each.state == "not-locked" for each in found):
+            hints.append("Lock what is not locked with `doit lock`.")
+        raise ModelmakeError(f"of {counted(len(found), 'model')}: {text}.", hint=" ".join(hints))
+
+
+HUGGING_FACE = "huggingface"
+SHOWN = 20
+HINT = "Run `doit` to fetch what is missing."
+
+
+def task_adopt() -> dict[str, Any]:
+    """Make the task that takes files which are here already."""
+    return command(
+        adopt,
+        "take files that exist already, or a bundle: --from DIR; models may be named",
+        {**option("place", "folder, file, bundle, or `huggingface` for its cache"), "long": "from"},
+        flag("hardlink", "let targets be the same files as those that are found"),
+        takes_names=True,
+    )
+
+
+@failing
+def adopt(names: list[str], place: str, *, hardlink: bool = False) -> None:
+    """Take what the named models need, or all of them, and tell what is missing."""
+    from downloader.operations import bundle as bundles  # noqa: PLC0415 - imports requests
+    from downloader.operations import lock as locking  # noqa: PLC0415 - imports requests
+    from downloader.operations.adopt import Adopter, take_lock  # noqa: PLC0415 - imports requests
+
+    project, here = current().project, _place(place)
+    bundle = bundles.read(here, check_stop)
+    if bundle:
+        for line in take_lock(project, bundle):
+            say(line)
+    locking.lock_offline(project)
+    models = _models(names, bundle)
+    locked = [each for each in models if not each.is_stale and each.locked]
+    adopter = Adopter(project, current().syncer, check_stop, tell)
+    report = adopter.adopt(locked, here, shares=hardlink)
+    project.write_pins()
+    _say(report)
+    _check_adopted(
+        report, [each for each in models if each not in locked], must=bool(names or bundle)
+    )
+
+
+def _place(place: str) -> Path:
+    if not place:
+        raise ModelmakeError("Nothing says where to look.", hint="Write `doit adopt --from DIR`.")
+    found = Path(place).expanduser()
+    if place == HUGGING_FACE and not found.exists():
+        found = hugging_face_cache()
+    if not found.exists():
+        raise StoreError(
+            f"{found.absolute()} does not exist.",
+            hint="A relative path starts from the folder of dodo.py.",
+        )
+    return found
+
+
+def hugging_face_cache() -> Path:
+    """Return where the Hugging Face tools keep files, as their documentation says."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(hub or f"{home}/hub").expanduser()
+
+
+def _models(names: Sequence[str], bundle: "Bundle | None") -> list[Model]:
+    """Return the models that are named, else those of the bundle, else those expected here."""
+    if names or bundle is None:
+        return wanted_models(names)
+    declared = {each.name for each in current().project.declared}
+    for name in bundle.models:
+        if name not in declared:
+            tell(f"{name} of the bundle is left out: models.yaml does not declare it")
+    return wanted_models(each for each in bundle.models if each in declared)
+
+
+def _say(report: "Report") -> None:
+    for name, artifact in report.missing[:SHOWN]:
+        why = "" if artifact.sha256 or artifact.md5 else ": models.lock has no digest of it yet"
+        say(f"not found: {name}/{artifact.path}{why}")
+    if len(report.missing) > SHOWN:
+        say(f"not found: {len(report.missing) - SHOWN:,} more")
+    taken = report.by("adopted", "unpacked")
+    counts = [
+        f"adopted {counted(len(taken), 'file')} ({bytes_text(sum(e.size for e in taken))})",
+        f"{len(report.by('linked')):,} linked from the store",
+        f"{len(report.by('verified')):,} verified in place",
+        f"{len(report.missing):,} not found",
+    ]
+    say(", ".join(counts))
+
+
+def _check_adopted(report: "Report", unlocked: Sequence[Model], *, must: bool) -> None:
+    if unlocked:
+        names = ", ".join(each.name for each in unlocked)
+        raise LockError(
+            f"models.lock does not say which files these are: {names}.",
+            hint="Run `doit lock`, which asks for them, then the same command again.",
+        )
+    if report.failed:
+        raise StoreError(f"{counted(report.failed, 'file')} could not be put in place.", hint=HINT)
+    if must and report.missing:
+        raise LockError(f"{counted(len(report.missing), 'file')} not found.", hint=HINT)
+
+
+SHOWN_EXTRA_FILES = 20
+
+
+def task_verify() -> dict[str, Any]:
+    """Make the task that reads every file again."""
+    return command(
+        verify,
+        "read every file again and compare it with models.lock; models may be named",
+        flag("repair", "fetch again what is bad"),
+        takes_names=True,
+    )
+
+
+@failing
+def verify(names: list[str], *, repair: bool = False) -> None:
+    """Hash every file of the named models, or of all that are here, and tell what is bad."""
+    from downloader.operations.verify import of_extra  # noqa: PLC0415
+    from downloader.operations.verify import verify as judged  # noqa: PLC0415
+    from downloader.progress.tracker import Meter  # noqa: PLC0415
+    from downloader.targets.shared import KnownLayers  # noqa: PLC0415
+    from downloader.targets.state import extra  # noqa: PLC0415 - the no-op run has no use for it
+
+    models = wanted_models(names)
+    known = _locked(models)
+    meter = Meter("verifying")
+    verdicts = judged(known, meter, current().stop, KnownLayers(current().project, tell).find)
+    verdicts += map(of_extra, extra(known, current().project.models()))
+    _tell_bad_files(verdicts)
+    bad = [each for each in verdicts if each.is_bad]
+    repaired = _repaired(bad) if repair and bad else 0
+    say(_verify_summary(verdicts, repaired, meter.summary))
+    _check_verified(bad, repaired, is_repair=repair)
+    _check_locked(models)
+
+
+def _locked(models: Sequence["Model"]) -> list["Model"]:
+    """Return those of the models that models.lock knows as models.yaml asks for them.
+
+    Raises:
+        LockError: There is no lock at all.
+    """
+    project = current().project
+    if not project.lockfile.models:
+        raise LockError(
+            f"There is no {project.lock_path.name}, so nothing says which bytes are right.",
+            hint="Run `doit` to lock and fetch, or `doit lock` to lock only.",
+        )
+    return [each for each in models if not each.is_stale]
+
+
+def _tell_bad_files(verdicts: Iterable["Verdict"]) -> None:
+    """Say what is not right, a state after the other; of extra files only so many."""
+    from downloader.operations.verify import EXTRA, STATES  # noqa: PLC0415
+
+    for state in STATES:
+        found = [each for each in verdicts if each.state == state]
+        shown = found[:SHOWN_EXTRA_FILES] if state == EXTRA else found
+        for each in shown:
+            say(each.line)
+        if len(found) > len(shown):
+            say(f"{state}: and {len(found) - len(shown):,} more")
+
+
+def _verify_summary(verdicts: Sequence["Verdict"], repaired: int, read: str) -> str:
+    from downloader.operations.verify import EXTRA, OK, STATES  # noqa: PLC0415
+
+    counts = Counter(each.state for each in verdicts)
+    parts = [f"{counts[OK]:,} right"]
+    parts += [f"{counts[state]:,} {state}" for state in STATES if counts[state]]
+    parts += [f"{repaired:,} repaired"] * bool(repaired)
+    return f"verified {counted(len(verdicts) - counts[EXTRA], 'file')}: {', '.join(parts)}; {read}"
+
+
+def _check_verified(bad: Sequence["Verdict"], repaired: int, *, is_repair: bool) -> None:
+    if left := len(bad) - repaired:
+        raise IntegrityError(
+            f"{counted(left, 'file')} not as models.lock says.",
+            hint="" if is_repair else _hint(bad),
+        )
+
+
+def _hint(bad: Iterable["Verdict"]) -> str:
+    """Return what to do: what has no SHA-256 is not proved wrong, and its first fetch pins it."""
+    from downloader.operations.verify import UNPINNED  # noqa: PLC0415
+
+    unpinned = sorted({each.model for each in bad if each.state == UNPINNED})
+    fetch = " ".join(f"fetch:{name}" for name in unpinned)
+    hints = ["Run `doit verify --repair` to fetch again what is bad."]
+    hints *= any(each.state != UNPINNED for each in bad)
+    return " ".join(hints + [f"Run `doit {fetch}` to pin what is unpinned."] * bool(fetch))
+
+
+def _check_locked(models: Iterable["Model"]) -> None:
+    if stale := [each.name for each in models if each.is_stale]:
+        raise LockError(
+            f"Not verified, since models.lock does not say what models.yaml asks for now: "
+            f"{', '.join(stale)}."
+        )
+
+
+def _repaired(bad: Sequence["Verdict"]) -> int:
+    """Fetch what is bad, and return how many that went well for; one failure stops no other."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - loads logging
+
+    current().syncer.plan((each.model, each.path) for each in bad)
+    with ThreadPoolExecutor(min(FILES_AT_ONCE, len(bad))) as pool:
+        return sum(pool.map(_is_repaired, bad))
+
+
+def _is_repaired(bad: "Verdict") -> bool:
+    try:
+        with current().observer(bad.model, bad.path) as observer:
+            done = current().syncer.repair(bad.model, bad.path, observer)
+    except ModelmakeError as error:
+        tell(f"not repaired: {bad.model}/{bad.path}: {error.report()}")
+        return False
+    tell(f"repaired {bad.model}/{bad.path} ({bytes_text(done.size)})")
+    return True

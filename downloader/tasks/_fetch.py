@@ -1,0 +1,582 @@
+"""Turn the entries of the lock into the doit tasks of `fetch`, and do what they ask for.
+
+    fetch                    group: every model that is not optional
+    fetch:MODEL              group: one model
+    fetch:MODEL/PATH         one file, with the file as its target
+
+A file task runs if the target's state says that it is stale; that is asked once, while the tasks
+are made, so a run with nothing to do costs doit nothing more. Groups take their files as setup
+tasks, not as task_dep: doit then skips an up-to-date group whole, and a file that fails makes exit
+status 1, where a failed task_dep would make 2 of it (UnmetDependency is an error).
+
+Results go to standard output; progress, notices and errors to standard error.
+"""
+
+import contextlib
+import functools
+import inspect
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from doit.cmd_base import DoitCmdBase as Command
+from doit.exceptions import TaskFailed
+from doit.task import DelayedLoader, Task
+
+from downloader.artifact import Artifact, Checkpoint, bytes_text, counted
+from downloader.errors import LockError, ModelmakeError
+from downloader.fs.files import naming, private_folder
+from downloader.fs.rooted_path import RootedPath
+from downloader.progress import streams
+from downloader.progress.streams import say, tell
+from downloader.project.project import Model, Project
+from downloader.settings import wants_json
+from downloader.targets.state import Rule, forget_receipts, load_receipts, target_rules, why_fresh
+from downloader.tasks._commands import UNTOUCHED_STREAMS, session
+from downloader.tasks._reporter import usage_errors
+from downloader.tasks._runtime import Values, current, failing
+
+if TYPE_CHECKING:
+    from downloader.targets.engine import Outcome
+
+
+def file_doc(artifact: Artifact) -> str:
+    """Return what is known of one file."""
+    size = "size unknown" if artifact.size is None else bytes_text(artifact.size)
+    pin = f"sha256:{artifact.sha256}" if artifact.sha256 else "not pinned yet"
+    return f"{size}, {pin}{checkpoint_text(artifact.checkpoint)}"
+
+
+def checkpoint_text(found: Checkpoint | None) -> str:
+    """Return which checkpoint an archive holds; nothing for any other file."""
+    if found is None:
+        return ""
+    step = "final model" if found.step is None else f"step {found.step}"
+    parts = [step, f"{found.request} asked for"]
+    parts += [f"holds {found.came}"] * bool(found.came)
+    parts += [f"made {found.created}"] * bool(found.created)
+    return "".join(f", {part}" for part in parts)
+
+
+def model_doc(model: Model, stale: Sequence[Rule]) -> str:
+    """Return how many files a model has, their size, and what is to be done with them.
+
+    Args:
+        model: The model.
+        stale: The rules that make files of it stale.
+    """
+    optional = ", optional" * model.declared.entry.optional
+    if model.locked is None:
+        return why_unknown(model) + optional
+    sizes = [artifact.size for artifact in model.artifacts]
+    return f"{counted(len(sizes), 'file')}, {_total(sizes)}, {_state(stale, len(sizes))}{optional}"
+
+
+def aligned(docs: Sequence[str]) -> list[str]:
+    """Return what `model_doc` says of several models with number and size in columns."""
+    rows = [doc.split(", ", 2) for doc in docs]
+    widths = [max((len(row[n]) for row in rows if _is_row(row)), default=0) for n in (0, 1)]
+    return [
+        f"{row[0]:>{widths[0]}}, {row[1]:>{widths[1]}}, {row[2]}" if _is_row(row) else doc
+        for row, doc in zip(rows, docs, strict=True)
+    ]
+
+
+def _is_row(row: Sequence[str]) -> bool:
+    return len(row) == 3 and row[0][0].isdigit()  # noqa: PLR2004 - files, size, state
+
+
+def _state(stale: Sequence[Rule], count: int) -> str:
+    fetch = sum(rule.must_fetch for rule in stale)
+    verify = len(stale) - fetch
+    parts = [f"{fetch:,} of {count:,} to fetch"] * bool(fetch)
+    parts += [f"{verify:,} of {count:,} to verify"] * bool(verify)
+    return ", ".join(parts) or "up to date"
+
+
+def _total(sizes: list[int | None]) -> str:
+    known = [size for size in sizes if size is not None]
+    if not known:
+        return "size unknown"
+    return bytes_text(sum(known)) + "+" * (len(known) < len(sizes))
+
+
+def why_unknown(model: Model) -> str:
+    """Return why nothing is known of a model's files, and what helps."""
+    if model.declared.is_known:
+        return "its files are not known yet: `doit lock` asks for them"
+    return f"the source {model.source_name!r} is not there yet"
+
+
+@failing
+def fetch_file(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
+    """Bring one target up to date; what was done is for the reporter."""
+    return _why_not() or _synced(name, path)
+
+
+fetch_file.__signature__ = inspect.signature(fetch_file)  # type: ignore[attr-defined]  # doit asks for each file
+
+
+@failing
+def unpack_archive(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
+    """Have an archive unpacked aside, so that its files need not wait for it one by one."""
+    if why_not := _why_not():
+        return why_not
+    with current().observer(name, path) as observer:
+        outcome = current().syncer.stage(name, path, observer)
+    return _values(outcome, current().project.artifact(name, path).sha256)
+
+
+def _synced(name: str, path: str) -> Values:
+    with current().observer(name, path) as observer:
+        outcome = current().syncer.sync(name, path, observer)
+    return _values(outcome, current().project.artifact(name, path).sha256)
+
+
+def _why_not() -> TaskFailed | None:
+    """Return why no file of this run may be begun, None where all may.
+
+    Raises:
+        StoreError: The disk has no room for them; who asks later is told without a report.
+    """
+    if current().has_lock_failed:  # doit runs a task even when its setup task failed
+        return TaskFailed("models.lock is not up to date", report=False)
+    if not current().has_room():
+        return TaskFailed("the disk has no room for this run", report=False)
+    return None
+
+
+def _values(outcome: "Outcome", sha256: str | None) -> Values:
+    if outcome.is_repeat:
+        return {}
+    return {
+        "verb": outcome.verb,
+        "bytes": outcome.size,
+        "moved_bytes": outcome.moved_bytes,
+        "seconds": outcome.seconds,
+        "is_first_use": outcome.is_first_use,
+        "note": outcome.note,
+        "sha256": sha256,
+    }
+
+
+@failing
+def refuse(name: str) -> None:
+    """Say why nothing is known of a model's files."""
+    if reason := current().not_locked.get(name):
+        raise reason
+    from downloader.sources.registry import source_for  # noqa: PLC0415 - on the way to an error
+
+    source_for(current().project.named(name).entry)
+
+
+@failing
+def fetch_asked(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
+    """Bring one target up to date, of a model whose provider told a moment ago what it is."""
+    if reason := current().not_locked.get(name):
+        raise reason
+    runtime = current()
+    model = next(each for each in runtime.project.models() if each.name == name)
+    if path not in {each.path for each in model.artifacts}:
+        raise LockError(
+            f"models.lock knows no file {path} of {name}.",
+            hint=f"`doit list --all` shows those it knows; `doit fetch:{name}` fetches them all.",
+        )
+    return _why_not() or _synced(name, path)
+
+
+@failing
+def lock_known_models() -> None:
+    """Bring models.lock up to date before files are fetched, as far as that needs no provider."""
+    from downloader.operations import lock as locking  # noqa: PLC0415 - imports requests
+
+    try:
+        lines = locking.lock_outlined(current().project, current().syncer.transport)
+    except ModelmakeError:
+        current().has_lock_failed = True
+        raise
+    _note(lines)
+
+
+def lock_asked_model(name: str) -> None:
+    """Ask a model's provider what it is; a failure is told by the model's own task.
+
+    doit counts a failed task_dep as an error of the build (status 2), and it is one of a model (1).
+    """
+    from downloader.operations import lock as locking  # noqa: PLC0415 - imports requests
+
+    runtime = current()
+    try:
+        declared = runtime.project.named(name)
+        with runtime.asking(name) as asking:
+            told = session(lambda text: asking.notice(text.removeprefix(f"{name}: ")))
+            lines = locking.lock_asked(runtime.project, declared, told)
+    except ModelmakeError as error:
+        runtime.not_locked[name] = error
+        return
+    _note(lines)
+
+
+def _note(lines: Iterable[str]) -> None:
+    """Tell what was locked on the way to files: that is progress, as nobody asked for a lock."""
+    runtime = current()
+    for line in lines:
+        if runtime.showing:
+            runtime.progress.notice(line)
+        else:
+            tell(line)
+
+
+def clean_model(name: str, *, dryrun: bool) -> None:
+    """Remove a model's targets, what is noted of them, and the folders that this leaves empty."""
+    with _told():
+        _clean(name, dryrun=dryrun)
+
+
+def clean_file(name: str, path: str, *, dryrun: bool) -> None:
+    """Remove one target, and the folders that this leaves empty."""
+    with _told():
+        project = current().project
+        target = RootedPath(project.folder(name), path)
+        _remove(name, target, dryrun=dryrun)
+        if not dryrun:
+            _remove_empty([target.parent.path], project.root)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Tell an error of ours and end with 1; doit itself would say that all went well."""
+    try:
+        yield
+    except ModelmakeError as error:
+        tell(error.report())
+        raise SystemExit(1) from None
+
+
+_told_of = set[RootedPath]()
+"""Targets that were said to be removed: doit cleans a model, and each of its files as well."""
+
+
+def _remove(name: str, target: RootedPath, *, dryrun: bool) -> None:
+    with naming(target, "remove"):
+        if target in _told_of or not _is_file(target):
+            return
+        _told_of.add(target)
+        say(f"fetch:{name} - removing file '{target}'")
+        if not dryrun:
+            target.remove()
+
+
+def _is_file(target: RootedPath) -> bool:
+    """Whether a file stands there, or a symlink to one, which is removed in its place."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = target.lstat().st_mode  # refuses to look where a symlink leads out of the folder
+        return stat.S_ISREG(mode) or (stat.S_ISLNK(mode) and target.path.is_file())
+    return False
+
+
+def _clean(name: str, *, dryrun: bool) -> None:
+    project = current().project
+    models = project.models()
+    model = next(each for each in models if each.name == name)
+    paths = [artifact.path for artifact in model.artifacts]
+    targets = [RootedPath(model.folder, path) for path in paths]
+    for target in targets:
+        _remove(name, target, dryrun=dryrun)
+    if dryrun or not model.folder.is_dir():
+        return
+    forget_receipts(model.folder, paths)
+    is_shared = sum(each.folder == model.folder for each in models) > 1
+    # What another model keeps there may be gigabytes of a partial that has no receipt yet.
+    if not is_shared and not load_receipts(model.folder):
+        private_folder(model.folder).remove_tree()
+    folders = {target.parent.path for target in targets}
+    _remove_empty(folders | {model.folder}, project.root)
+
+
+def _remove_empty(folders: Iterable[Path], root: Path) -> None:
+    for folder in sorted(folders, key=lambda each: len(each.parts), reverse=True):
+        for each in (folder, *folder.parents):
+            with naming(each, "remove"):
+                if each == root or not each.is_dir() or any(each.iterdir()):
+                    break
+                RootedPath.of(each).remove_folder()
+
+
+SHOWN_PARTS = 20
+
+
+class Stale:
+    """An `uptodate` that is false, and shows the rule that made it so in `doit info`."""
+
+    __signature__ = inspect.Signature()
+    """doit asks for it once a file, and working it out took a sixth of the time of small files."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def __call__(self) -> bool:
+        """Return what doit asks: whether the target is up to date."""
+        return False
+
+    def __repr__(self) -> str:
+        return str(self._reason)
+
+
+class OurTask(Task):  # type: ignore[misc]
+    """A task that can say why it would run, or why not."""
+
+    @property
+    def reasons(self) -> list[str]:
+        """The rules that make it stale; none when it is up to date."""
+        return [repr(rule) for rule, *_ in self.uptodate if isinstance(rule, Stale)]
+
+    def explained(self, tasks: Mapping[str, Task]) -> Iterator[str]:  # noqa: ARG002 - others need it
+        """Yield lines for `doit info`: the rules, or why nothing is to be done.
+
+        Args:
+            tasks: Every task, by name.
+        """
+        yield from self.reasons
+
+
+class FileTask(OurTask):
+    """The task of one file: fetch:MODEL/PATH."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Model and path."""
+        model, _, path = self.name.removeprefix("fetch:").partition("/")
+        return model, path
+
+    def explained(self, tasks: Mapping[str, Task]) -> Iterator[str]:
+        """See OurTask."""
+        yield from super().explained(tasks)
+        if not self.reasons:
+            model, path = self.place
+            yield why_fresh(load_receipts(current().project.folder(model))[path])
+
+    def clean(self, outstream: TextIO, dryrun: bool) -> None:  # noqa: ARG002, FBT001 - doit's
+        """Remove the file, unless its model's cleaning did, or told so, already."""
+        clean_file(*self.place, dryrun=dryrun)
+
+
+class Group(OurTask):
+    """A group of ours: cleaning it says what is removed, and not which function does that."""
+
+    def explained(self, tasks: Mapping[str, Task]) -> Iterator[str]:
+        """See OurTask; with the rules of its parts."""
+        yield from super().explained(tasks)
+        parts = [each for name in self.setup_tasks if (each := tasks.get(name))]
+        stale = [each for each in parts if isinstance(each, OurTask) and each.reasons]
+        for each in stale[:SHOWN_PARTS]:
+            yield f"  {each.name}: {'; '.join(each.reasons)}"
+        if len(stale) > SHOWN_PARTS:
+            yield f"  and {len(stale) - SHOWN_PARTS:,} more"
+        if parts and not stale:
+            yield "all its files are up to date"
+
+    def clean(self, outstream: TextIO, dryrun: bool) -> None:  # noqa: FBT001 - doit's
+        """Run the clean actions as doit does, without its line about each of them."""
+        self.init_options()
+        for action in self.clean_actions:
+            action.kwargs["dryrun"] = dryrun
+            if failure := action.execute(out=outstream):
+                tell(str(failure))
+
+
+LOCK_TASK = "_lock"
+ASK_TASK = "_ask"
+UNPACK_TASK = "_unpack"
+
+Targets = Sequence[tuple[Artifact, Rule | None]]
+"""Artifacts, each with the rule that makes its target stale."""
+
+
+def task_fetch() -> Iterator[Task]:
+    """Make every task of `fetch`."""
+    with usage_errors():
+        _open_output()
+        streams.guard(as_json=wants_json())
+        current().stop_on_signals()
+        project = current().project
+        if is_started_from_a_bundle(project):
+            return
+        needs_lock = [LOCK_TASK] if project.is_outline_stale else []
+        if needs_lock:
+            yield _private_task(LOCK_TASK, lock_known_models)
+        groups: dict[str, Task] = {}
+        default: list[Task] = []
+        for model in project.models():
+            tasks = _asking_tasks(model) if model.must_ask else _model_tasks(model, needs_lock)
+            *parts, groups[model.name] = tasks
+            yield from parts
+            if not model.declared.entry.optional:
+                default.append(groups[model.name])
+        _align(groups.values())
+        yield from groups.values()
+        yield _default_task(default, needs_lock)
+
+
+def is_started_from_a_bundle(project: Project) -> bool:
+    """Whether there is no models.yaml yet, and `adopt` was asked for, which may bring one."""
+    return "adopt" in sys.argv[1:] and not project.manifest_path.exists()
+
+
+def _align(groups: Iterable[Task]) -> None:
+    """Make `doit list` show the models in columns; doit takes the space off a doc it is given."""
+    groups = list(groups)
+    for group, doc in zip(groups, aligned([each.doc for each in groups]), strict=True):
+        group.doc = doc
+
+
+def _open_output() -> None:
+    """Give doit's commands an output where standard output was closed before Python began.
+
+    They took it before dodo.py was read, and write to it without a look.
+    """
+    if sys.stdout is None:
+
+        def output(command: Command) -> TextIO | None:
+            return vars(command)["outstream"] or sys.stdout
+
+        def set_output(command: Command, stream: TextIO | None) -> None:
+            vars(command)["outstream"] = stream
+
+        Command.outstream = property(output, set_output)
+
+
+def _asking_tasks(model: Model) -> Iterator[Task]:
+    """Make the tasks of a model whose provider has to be asked first: they are made after that.
+
+    They are a model's own, so that one that waits for its training holds up no other.
+    """
+    ask, group = f"{ASK_TASK}:{model.name}", f"fetch:{model.name}"
+    yield _private_task(ask, lock_asked_model, model.name)
+    for word in sys.argv[1:]:  # doit would know no such task before the provider was asked
+        if word.startswith(f"{group}/"):
+            yield _asked_file_task(word, ask, model)
+    yield OurTask(
+        group,
+        None,
+        loader=DelayedLoader(
+            functools.partial(_asked_tasks, model.name),
+            executed=ask,
+            target_regex=re.escape(f"{_shown(model.folder)}/"),
+        ),
+        uptodate=[Stale(why_unknown(model))],
+        doc=model_doc(model, []),
+        **UNTOUCHED_STREAMS,
+    )
+
+
+def _asked_file_task(name: str, ask: str, model: Model) -> Task:
+    """Make the task of one file that the user named, of a model whose files nobody knows yet."""
+    return OurTask(
+        name,
+        [(fetch_asked, [model.name, name.partition("/")[2]])],
+        setup=[ask],
+        uptodate=[Stale(why_unknown(model))],
+        doc=why_unknown(model),
+        **UNTOUCHED_STREAMS,
+    )
+
+
+def _asked_tasks(name: str) -> Iterator[Task]:
+    """Make the tasks of a model that was locked a moment ago, or says why it was not."""
+    project = current().project
+    model = next(each for each in project.models() if each.name == name)
+    return _model_tasks(model, [])
+
+
+def _private_task(
+    name: str, action: Callable[..., object], *arguments: str, setup: Sequence[str] = ()
+) -> Task:
+    return Task(name, [(action, list(arguments))], setup=list(setup), **UNTOUCHED_STREAMS)
+
+
+def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
+    """Make a task for each target of the model, and their group as the last one."""
+    targets = list(target_rules(model))
+    files = list(_file_tasks(model, targets, needs_lock))
+    yield from _unpack_tasks(model, targets, needs_lock)
+    yield from files
+    yield _model_task(model, targets, files, needs_lock)
+
+
+def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
+    group = f"fetch:{model.name}"
+    folder = _shown(model.folder)
+    for artifact, why in targets:
+        unpack = _unpack_task_of(model, artifact) if why else []
+        yield FileTask(
+            f"{group}/{artifact.path}",
+            [(fetch_file, [model.name, artifact.path])],
+            targets=[f"{folder}/{artifact.path}"],
+            uptodate=[True if why is None else Stale(why)],
+            setup=[*needs_lock, *unpack],
+            clean=True,
+            doc=file_doc(artifact),
+            subtask_of=group,
+            **UNTOUCHED_STREAMS,
+        )
+
+
+def _unpack_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
+    """Make a task for each archive that files are missing of; they take it for their setup.
+
+    So they do not wait for it in doit's threads, where another model's files could be fetched.
+    """
+    names = {name for each, why in targets if why for name in _unpack_task_of(model, each)}
+    for name in sorted(names):
+        path = name.partition("/")[2]
+        yield _private_task(name, unpack_archive, model.name, path, setup=needs_lock)
+
+
+def _unpack_task_of(model: Model, artifact: Artifact) -> list[str]:
+    return [f"{UNPACK_TASK}:{model.name}/{artifact.archive}"] * bool(artifact.archive)
+
+
+def _model_task(model: Model, targets: Targets, files: list[Task], needs_lock: list[str]) -> Task:
+    rules = [why for _, why in targets if why is not None]
+    is_unknown = model.locked is None
+    reasons = [why_unknown(model)] * is_unknown
+    reasons += [f"{len(rules)} of {len(files)} files are stale"] * bool(rules)
+    return Group(
+        f"fetch:{model.name}",
+        [(refuse, [model.name])] if is_unknown else None,
+        setup=[*needs_lock, *(task.name for task in files)],
+        uptodate=_uptodate(reasons),
+        clean=[(clean_model, [model.name])],
+        doc=model_doc(model, rules),
+        has_subtask=True,
+        **UNTOUCHED_STREAMS,
+    )
+
+
+def _default_task(groups: list[Task], needs_lock: list[str]) -> Task:
+    stale = [group.name for group in groups if group.uptodate[0][0] is not True]
+    reasons = ["models.lock is stale"] * bool(needs_lock) + [f"{name} is stale" for name in stale]
+    return Group(
+        "fetch",
+        None,
+        setup=[*needs_lock, *(group.name for group in groups)],
+        uptodate=_uptodate(reasons),
+        clean=[(clean_model, [group.name.partition(":")[2]]) for group in groups],
+        doc="sync every model that is not optional",
+        has_subtask=True,
+        **UNTOUCHED_STREAMS,
+    )
+
+
+def _uptodate(reasons: list[str]) -> list[Any]:
+    return [Stale(reason) for reason in reasons] or [True]
+
+
+def _shown(path: Path) -> str:
+    """Return the path as people type it: relative to the working directory, with slashes."""
+    return Path(os.path.relpath(path)).as_posix()

@@ -1,0 +1,233 @@
+"""Report to the user what doit does; how that is shown is chosen in `progress.display`.
+
+Lines about files and errors go to standard error, the summary to standard output. Failures are
+listed together at the end, where nothing scrolls them out of sight. A run of doit is about the
+files of the selected tasks, and of the tasks that these need.
+"""
+
+import contextlib
+import functools
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NoReturn, Protocol, TextIO
+
+from doit.exceptions import BaseFail, TaskError, UnmetDependency
+from doit.reporter import ExecutedOnlyReporter
+from doit.task import Task
+
+from downloader.errors import LockError, ModelmakeError
+from downloader.progress.display import as_line, showing
+from downloader.progress.events import Done, Failed, Summary, told
+from downloader.progress.streams import put, tell, tell_event
+from downloader.settings import wants_json
+from downloader.tasks._runtime import current, failed_of
+
+OURS = (
+    "adopt",
+    "bundle",
+    "ci-key",
+    "fetch",
+    "lock",
+    "outdated",
+    "plan",
+    "prune",
+    "verify",
+    "_lock",
+    "_ask",
+    "_unpack",
+)
+
+
+class SelectedTask(Protocol):
+    """What is looked at of a doit task."""
+
+    name: str
+    task_dep: Iterable[str]
+    setup_tasks: Iterable[str]
+
+
+def is_ours(name: str) -> bool:
+    """Whether the task of this name is one of this package, not of the user's own dodo.py."""
+    return name.partition(":")[0] in OURS
+
+
+def files_of(
+    tasks: Mapping[str, SelectedTask], selected: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield model and path of each file that would be fetched where it is not there.
+
+    Setup tasks of the user's own tasks are left out: they run only where the task itself has to.
+
+    Args:
+        tasks: Every task, by name.
+        selected: The names that the run begins with.
+    """
+    seen, waiting = set[str](), list(selected)
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in tasks:
+            continue
+        seen.add(name)
+        task = tasks[name]
+        waiting += [*task.task_dep, *(task.setup_tasks if is_ours(name) else ())]
+        model, slash, path = name.removeprefix("fetch:").partition("/")
+        if slash and name.startswith("fetch:"):
+            yield model, path
+
+
+FAILED_STATUS = 1
+USAGE_STATUS = 2
+NO_TASK_STATUS = 3
+VERBOSE = 2
+INTERNAL = "internal-error"
+
+
+class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
+    """doit's reporter for executed tasks, with files told as files."""
+
+    desc = "a live display, lines or JSON for each file, and one line in sum"
+
+    def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:
+        super().__init__(outstream, options)
+        self._changed = set[str]()
+        self._run = current().progress
+        self._is_fetching = False
+
+    def write(self, text: str) -> None:
+        """Write to where doit's -o leads, standard output as a rule."""
+        put(self.outstream, text)
+
+    def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:
+        """Called before the first task."""
+        super().initialize(tasks, selected_tasks)
+        if not selected_tasks:  # by a wildcard; doit itself refuses a name that is not there
+            what = "No task matches; `doit list --all` shows them."
+            _end(Failed(task="", error=what, code="no-task"), NO_TASK_STATUS)  # as for a name
+        runtime = current()
+        runtime.selected = functools.partial(files_of, tasks, selected_tasks)
+        runtime.stale = functools.partial(_stale_of, tasks, selected_tasks)
+        runtime.showing = showing(self._run, runtime.project.settings.progress)
+        self._is_fetching = any(name.partition(":")[0] == "fetch" for name in selected_tasks)
+
+    def execute_task(self, task: Task) -> None:
+        """Called when a task begins."""
+        if not is_ours(task.name):
+            super().execute_task(task)
+        elif task.verbosity == VERBOSE and task.targets:  # as `doit -v 2` has it
+            tell(f"{task.targets[0]}: {'; '.join(task.reasons) or 'asked for'}")
+
+    def add_success(self, task: Task) -> None:
+        """Called when a task is done."""
+        if "verb" in task.values:
+            self._is_fetching = True
+            model, path = _file_of(task.name)
+            self._changed.add(model)
+            target = task.targets[0] if task.targets else task.name.partition(":")[2]
+            self._run.done(Done(model=model, path=path, target=target, **task.values))
+
+    def add_failure(self, task: Task, fail: BaseFail) -> None:
+        """Called when a task failed."""
+        if not is_ours(task.name):
+            super().add_failure(task, fail)
+            return
+        if not fail.report:
+            self._run.not_begun += not task.name.startswith("_")  # its files tell it themselves
+            return
+        model, path = _file_of(task.name)
+        name = task.name.removeprefix("_")
+        self._run.failed(replace(_failed(fail), task=name, model=model, path=path))
+
+    def complete_run(self) -> None:
+        """Called after the last task."""
+        runtime = current()
+        runtime.end_showing()
+        super().complete_run()
+        has_saved = runtime.has_saved()
+        if runtime.showing:
+            self._tell_leftovers()
+            runtime.showing.conclude(self._summary(has_saved=has_saved), self._say)
+        if not has_saved:
+            raise SystemExit(1)  # what the tasks did is known only now, and doit would say 0
+
+    def _summary(self, *, has_saved: bool) -> Summary | None:
+        if not self._is_fetching:
+            return None
+        summary = self._run.summary(is_interrupted=current().is_interrupted)
+        is_worse = not has_saved and summary.state == "ok"
+        return replace(summary, state="failed") if is_worse else summary
+
+    def _tell_leftovers(self) -> None:
+        """Tell of files of older versions in the models that this run changed; they are kept."""
+        if not self._changed or current().is_interrupted:
+            return
+        from downloader.targets.state import outlived_line  # noqa: PLC0415 - a run with nothing to do has none
+
+        every = current().project.models()
+        changed = {model.folder: model for model in every if model.name in self._changed}
+        for model in changed.values():
+            if line := outlived_line(model, every):
+                self._run.notice(line)
+
+    def _say(self, line: str) -> None:
+        self.write(f"{line}\n")
+
+
+def _stale_of(tasks: Mapping[str, Task], selected: list[str]) -> Iterator[tuple[str, str]]:
+    for model, path in files_of(tasks, selected):
+        if tasks[f"fetch:{model}/{path}"].uptodate[0][0] is not True:
+            yield model, path
+
+
+def _file_of(task: str) -> tuple[str, str]:
+    """Return model and path that a task's name says, empty where it is of none."""
+    model, _, path = task.partition(":")[2].partition("/")
+    return model, path
+
+
+def _failed(fail: BaseFail) -> Failed:
+    if known := failed_of(fail):
+        return known
+    if isinstance(fail, UnmetDependency):
+        return Failed(task="", error=f"{fail.message} failed before it", code="unmet-dependency")
+    if isinstance(fail, TaskError):
+        last = fail.traceback[-1].strip() if fail.traceback else fail.message
+        is_debug = current().project.settings.is_debug
+        return _internal(last, str(fail.get_msg()) if is_debug else "")
+    return Failed(task="", error=str(fail.get_msg()).rstrip(), code="task-failed")
+
+
+def _internal(what: str, trace: str = "") -> Failed:
+    """Return what is told of an error that nobody foresaw, in place of its traceback."""
+    from downloader.network.failures import without_credentials  # noqa: PLC0415 - rarely
+
+    error = f"an error in modelmake itself: {without_credentials(what)}"
+    return Failed(
+        task="",
+        error=error,
+        hint="" if trace else "Set MODELMAKE_DEBUG=1 to see where.",
+        code=INTERNAL,
+        trace=trace,
+    )
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """End with one message where models.yaml, models.lock or a variable cannot be used."""
+    try:
+        yield
+    except ModelmakeError as error:
+        is_usage = not isinstance(error, LockError)  # a lock that cannot be obeyed is a failure
+        _end(told(error), USAGE_STATUS if is_usage else FAILED_STATUS)
+    except Exception as error:
+        if current().project.settings.is_debug:
+            raise
+        _end(_internal(traceback.format_exception_only(error)[-1].strip()), USAGE_STATUS)
+
+
+def _end(failed: Failed, status: int) -> NoReturn:
+    if wants_json():
+        tell_event(as_line(failed))
+    else:
+        tell(f"ERROR: {failed.error}" + f"\n  {failed.hint}" * bool(failed.hint))
+    raise SystemExit(status) from None

@@ -1,0 +1,276 @@
+"""One run of the program: its project, its engine, how it stops, how its errors reach doit.
+
+The engine is imported when the first file has to move, so that a run with nothing to do, and
+`doit list`, load no network code.
+
+Our errors become doit's failures: what, why and what to do next, no traceback, and the exit status.
+doit ends with 1 after a TaskFailed and with 2 after a TaskError; a variable that cannot be used,
+or a models.yaml that is not there, is a mistake in the usage (2), also if that shows only while a
+task runs.
+"""
+
+import atexit
+import contextlib
+import functools
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
+
+from doit.exceptions import BaseFail, TaskError, TaskFailed
+
+from downloader.artifact import bytes_text
+from downloader.errors import LockError, ManifestError, ModelmakeError, SettingError
+from downloader.fs.files import private_folder
+from downloader.progress.display import Showing, Waits
+from downloader.progress.events import Failed, told
+from downloader.progress.streams import tell
+from downloader.progress.tracker import RunProgress
+from downloader.project.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from downloader.artifact import Artifact
+    from downloader.progress.tracker import FileProgress
+    from downloader.targets.engine import Syncer
+    from downloader.urls import Location
+
+
+INTERRUPTED_STATUS = 128  # plus the signal's number, as shells report it
+
+
+class Runtime:
+    """What the tasks of one doit process share.
+
+    Attributes:
+        project: As models.yaml and models.lock say.
+        has_lock_failed: Whether models.lock could not be brought up to date.
+        not_locked: Models whose provider could not tell what they are, each with the reason.
+        is_interrupted: Whether a signal ended the run.
+        stop: Set when everything is to end.
+        selected: Gives model and path of each file the run is about, where the reporter is ours.
+        stale: As `selected`, without those that are up to date.
+        progress: How far the run is.
+        showing: How that is shown; None until the reporter, where it is ours, or the first file.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.has_lock_failed = self.is_interrupted = False
+        self.not_locked: dict[str, ModelmakeError] = {}
+        self.stop = threading.Event()
+        self._making, self._planning = threading.Lock(), threading.Lock()
+        self._syncer: Syncer | None = None
+        self.selected: Callable[[], Iterable[tuple[str, str]]] = tuple
+        self.stale: Callable[[], Iterable[tuple[str, str]]] = tuple
+        self._has_room = True
+        self._planned: dict[str, str] | None = None
+        self.progress = RunProgress()
+        self.showing: Showing | None = None
+        self._expected = set[str]()
+
+    @property
+    def syncer(self) -> "Syncer":
+        """The engine, made when it is first needed."""
+        from downloader.targets.engine import Syncer  # noqa: PLC0415 - imports requests
+
+        with self._making:
+            if self._syncer is None:
+                self._syncer = Syncer(self.project, self.stop)
+                # doit has no hook that runs once after all threads of a run (users of other
+                # reporters too), so the last pins are written when the process ends.
+                atexit.register(self.close)
+            return self._syncer
+
+    def has_room(self) -> bool:
+        """Whether the disk has room for what the run is about; looked at anew as models are locked.
+
+        Models are locked while others' files move already: what is not known yet is left out.
+
+        Raises:
+            StoreError: It has not; who asks later gets False.
+        """
+        syncer = self.syncer
+        with self._planning:
+            locked = {name: each.entry for name, each in self.project.lockfile.models.items()}
+            if self._has_room and locked != self._planned:
+                self._planned, self._has_room = locked, False
+                syncer.plan(self._known(self.selected()))
+                self._has_room = True
+            return self._has_room
+
+    def observer(self, name: str, path: str) -> "FileProgress":
+        """Begin a file, after `has_room`, and return what its transfer tells."""
+        with self._planning:
+            self.showing = self.showing or Waits(self.progress)
+            if name not in self._expected:  # a provider may have been asked about it just now
+                sized = list(self._sized(self.stale()))
+                self.progress.expect(sized, self._begun(sized))
+                self._expected |= {model for model, _ in self.stale()} | {name}
+        artifact = self.project.artifact(name, path)
+        return self.progress.file(name, path, 0 if artifact.archive else artifact.size)
+
+    def asking(self, name: str) -> "FileProgress":
+        """Begin to ask a provider about a model, and return what is told of it."""
+        with self._planning:
+            self.showing = self.showing or Waits(self.progress)
+        return self.progress.asking(name)
+
+    def end_showing(self) -> None:
+        """Leave the terminal as it was."""
+        if self.showing:
+            self.showing.end()
+
+    def _known(self, files: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, str]]":
+        """Yield the files that models.lock has, at this moment of the run."""
+        for name, path in files:
+            with contextlib.suppress(LockError):
+                self.project.artifact(name, path)
+                yield name, path
+
+    def _sized(self, files: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, str, int | None]]":
+        """Yield the files with their sizes; an archive stands for the bytes of its files."""
+        for name, path in self._known(files):
+            artifact = self.project.artifact(name, path)
+            yield name, path, 0 if artifact.archive else artifact.size
+            if artifact.archive:
+                archive = self.project.artifact(name, artifact.archive)
+                yield name, archive.path, archive.size
+
+    def _begun(self, files: "Sequence[tuple[str, str, int | None]]") -> dict[tuple[str, str], int]:
+        """Return how many bytes earlier runs left of the files, as far as is known."""
+        from downloader.transfer.partial import begun, has_partials  # noqa: PLC0415 - only where bytes move
+
+        found: dict[tuple[str, str], int] = {}
+        names = {name for name, _, _ in files}
+        folders = {name: private_folder(self.project.folder(name)) for name in names}
+        begun_models = {name for name, folder in folders.items() if has_partials(folder)}
+        for name, path, size in files:
+            if name not in begun_models or not size:
+                continue
+            with contextlib.suppress(ModelmakeError):  # the fetch itself tells it
+                artifact = self.project.artifact(name, path)
+                locate = functools.partial(self._locate, name, artifact)
+                _, have = begun(folders[name], artifact, locate)
+                found[name, path] = min(size, have)
+        return found
+
+    def _locate(self, name: str, artifact: "Artifact") -> "tuple[Location, ...]":
+        from downloader.sources.registry import source_for  # noqa: PLC0415 - as above
+
+        return source_for(self.project.named(name).entry).locate(artifact)
+
+    def _kept_bytes(self) -> int:
+        """Return how many bytes there are of files that did not arrive whole, for the next run."""
+        kept, unfinished = 0, self.progress.unfinished()
+        if not unfinished:
+            return kept
+        from downloader.transfer.partial import is_kept  # noqa: PLC0415 - imported by the first file
+
+        for name, path, have in unfinished:
+            with contextlib.suppress(ModelmakeError):
+                artifact = self.project.artifact(name, path)
+                kept += have * is_kept(private_folder(self.project.folder(name)), artifact)
+        return kept
+
+    def has_saved(self) -> bool:
+        """Write the last pins, and return whether that went well; an error is told."""
+        self._tell_missing()
+        try:
+            self.project.write_pins()
+        except ModelmakeError as error:
+            tell(error.report())
+            atexit.unregister(self.close)  # it would fail, and tell, once more
+            return False
+        return True
+
+    def close(self) -> None:
+        """Write the last pins; an error here is told and does not hide the run's own."""
+        if self._syncer is None:
+            return
+        self._tell_missing()
+        try:
+            self._syncer.close()
+        except ModelmakeError as error:
+            tell(error.report())
+
+    def _tell_missing(self) -> None:
+        """Tell once of all that could not be had without network."""
+        if self._syncer is None or not self._syncer.missing:
+            return
+        from downloader.targets.engine import missing_offline  # noqa: PLC0415 - only without network
+
+        missing, self._syncer.missing = self._syncer.missing, []
+        tell(missing_offline(missing).report())
+
+    def stop_on_signals(self) -> None:
+        """Make SIGINT, SIGTERM and SIGHUP end the run in one line, with what arrived kept."""
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+        if hangup and signal.getsignal(hangup) is not signal.SIG_IGN:  # as under nohup
+            numbers.append(hangup)
+        with contextlib.suppress(ValueError):  # only the main thread may
+            for number in numbers:
+                signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002
+        signal.signal(number, signal.SIG_DFL)  # the second one ends at once
+        self.is_interrupted = True
+        self.stop.set()
+        self.end_showing()
+        if self._syncer is not None:
+            self._syncer.interrupt()
+        kept = self._kept_bytes()
+        more = f": {bytes_text(kept)} of unfinished files is kept" * bool(kept)
+        tell(f"Interrupted; run the same command again to go on{more}.", "interrupted")
+        raise SystemExit(INTERRUPTED_STATUS + number)
+
+
+def current() -> Runtime:
+    """Return this process's runtime, for the project of the working directory.
+
+    Raises:
+        SettingError: An environment variable has an unusable value.
+    """
+    return _of_process(os.getpid())
+
+
+@functools.cache
+def _of_process(_id: int) -> Runtime:
+    """Make the runtime: a forked worker (`doit -P process`) must see what was locked since."""
+    return Runtime(Project.of_environment())
+
+
+P = ParamSpec("P")
+Values = dict[str, object]
+
+
+def failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
+    """Return the act with our errors as doit's failures: exit status 1, and no traceback."""
+
+    @functools.wraps(act)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 - doit's TaskFailed has no types
+        try:
+            return act(*args, **kwargs)
+        except ModelmakeError as error:
+            is_news, error.is_reported = not error.is_reported, True
+            kind = TaskError if _is_usage(error) else TaskFailed
+            failure = kind(error.report(), report=is_news)
+            failure.failed = told(error, is_debug=current().project.settings.is_debug)
+            return failure
+
+    return wrapped
+
+
+def _is_usage(error: ModelmakeError) -> bool:
+    is_missing = isinstance(error, ManifestError) and not current().project.manifest_path.exists()
+    return is_missing or isinstance(error, SettingError)
+
+
+def failed_of(fail: BaseFail) -> Failed | None:
+    """Return what is told of one of our errors; None where doit has another failure."""
+    failed = getattr(fail, "failed", None)
+    return failed if isinstance(failed, Failed) else None

@@ -1,0 +1,537 @@
+"""How many connections pay off: a budget per host, shared by all files of a run.
+
+The rate at which a host's bytes arrive is measured until it is steady. Time is cut into slices,
+each at least a round trip. Two slices in a row with about the same rate are a measurement; a rate
+that still rises (TCP's slow start doubles it every round trip, RFC 5681) or comes in bursts is
+measured longer, and then by its later half.
+
+The number of connections climbs only while each further one brings its share. A step makes the
+count fourfold if connections are slow, and twofold if they are fast. If the new ones run as fast as
+the existing ones, nothing is shared, and the next step follows at once. If the existing ones slow
+down by as much as the new ones add, the total is capped: as many stay as sustain it, and the next
+try comes later, each time after a longer rest. So a server that limits each connection is met with
+many, and soon, and one that is fast by itself, or limits its clients, with few.
+
+A file's first connection waits for its place; further ones are opened only if they pay off, and
+closed when they no longer do, in mid-segment if the rest would take long. A server that says 429 or
+503, or that gives a further connection nothing, is believed: the budget falls to as many as it was
+serving a moment ago, and recovers slowly. MODELMAKE_LIMIT_RATE limits the sum of all rates.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from urllib.parse import urlsplit
+
+from downloader.fs.digests import BUFFER_BYTES
+from downloader.network.client import Transport
+from downloader.transfer._segments import FIRST_LENGTH_BYTES, FIRST_RATE, LEAST_SECONDS, Segments
+
+SHORTEST_SLICE_SECONDS = 0.01
+LONGEST_SLICE_SECONDS = 0.25
+MOST_SLICES = 8
+STEADY = 0.15
+"""By which part of the larger of two rates they may differ and be about the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What arrived over some time.
+
+    Attributes:
+        count: How many bytes.
+        seconds: How long it took.
+        streams: How many replies were open meanwhile, on average.
+        waits: What part of the time they waited for bytes: the rest is this machine's own work.
+    """
+
+    count: int
+    seconds: float
+    streams: float
+    waits: float = 1.0
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second, of all replies together."""
+        return self.count / self.seconds
+
+    def __add__(self, other: "Measured") -> "Measured":
+        """Return both as one."""
+        seconds = self.seconds + other.seconds
+        mine, others = self.seconds / seconds, other.seconds / seconds
+        return Measured(
+            count=self.count + other.count,
+            seconds=seconds,
+            streams=mine * self.streams + others * other.streams,
+            waits=mine * self.waits + others * other.waits,
+        )
+
+
+class SteadyRate:
+    """Measures anew from `begin` on."""
+
+    def __init__(self, now: float) -> None:
+        self._streams = 0
+        self._streamed_seconds, self._waited_seconds = 0.0, 0.0
+        self._noted_at = now
+        self.begin(now)
+
+    def begin(self, now: float) -> None:
+        """Forget what was seen so far."""
+        self._slices: list[Measured] = []
+        self._begin_slice(now)
+
+    def moved(self, count: int, waited_seconds: float) -> None:
+        """Note bytes that arrived, and how long that took."""
+        self._count += count  # two threads may lose one count: it is a measurement
+        self._waited_seconds += waited_seconds
+
+    def opened(self, change: int, now: float) -> None:
+        """Note that so many replies more are open, or fewer."""
+        self._streamed_seconds += self._streams * (now - self._noted_at)
+        self._streams += change
+        self._noted_at = now
+
+    @property
+    def streams(self) -> int:
+        """How many replies are open."""
+        return self._streams
+
+    def look(self, now: float, round_trip_seconds: float) -> Measured | None:
+        """Return what is measured now; None when it has to go on.
+
+        Args:
+            now: Seconds on the clock of all calls.
+            round_trip_seconds: How long the host takes to answer.
+        """
+        self.opened(0, now)
+        elapsed = now - self._slice_began
+        if elapsed < slice_seconds(round_trip_seconds):
+            return None
+        streamed = self._streamed_seconds
+        waits = min(self._waited_seconds / streamed, 1.0) if streamed and self._count else 1.0
+        seen = Measured(self._count, elapsed, streamed / elapsed, waits)
+        self._begin_slice(now)
+        self._slices.append(seen)
+        return self._settled()
+
+    def _settled(self) -> Measured | None:
+        if len(self._slices) > 1 and _are_alike(*self._slices[-2:]):
+            return self._slices[-2] + self._slices[-1]
+        if len(self._slices) < MOST_SLICES:
+            return None
+        first, *later = self._slices[MOST_SLICES // 2 :]
+        return sum(later, start=first)
+
+    def _begin_slice(self, now: float) -> None:
+        self._slice_began = self._noted_at = now
+        self._count, self._streamed_seconds, self._waited_seconds = 0, 0.0, 0.0
+
+
+def _are_alike(one: Measured, two: Measured) -> bool:
+    """Whether two slices show the same rate; silence may be that between two bursts."""
+    slow, fast = sorted((one.rate, two.rate))
+    return slow > 0 and fast - slow <= STEADY * fast
+
+
+def slice_seconds(round_trip_seconds: float) -> float:
+    """Return how long a slice is where an answer takes so long."""
+    return min(max(round_trip_seconds, SHORTEST_SLICE_SECONDS), LONGEST_SLICE_SECONDS)
+
+
+LEAST_GAIN = 1.15
+"""What a step must bring: less than this is noise, or another's bandwidth."""
+KEEPS_PACE = 0.8
+"""What part of its elders' rate each connection of a step must add for the next one to be large."""
+PAYS = 0.5
+"""What part of it for all of them to stay."""
+SPARED = 0.15
+"""What part of a connection's rate is not worth that connection."""
+LOOKS, DOUBT_SECONDS = 3, 0.15
+"""How many measurements, and of what time, must show that a step does not pay: a bad moment of the
+machine's looks the same, and the further connections do no harm so soon."""
+STEP, LARGE_STEP = 2, 4
+SLOW_BYTES_PER_SECOND = 100e6
+"""A connection that gives less than this is limited by something else than this machine."""
+FAST_BYTES_PER_SECOND = 400e6
+"""One that gives this is limited by a machine, not by a server's rule: more of them only cost,
+since both ends have to work for them."""
+FASTEST_BYTES_PER_SECOND = 1e9
+"""So are all together that give this: it is what one core hashes."""
+NEAR_LIMIT = 0.8
+"""What part of the user's own limit is as good as all of it: more connections only share it."""
+LEAST_WAITS = 0.7
+"""Connections that wait a smaller part of their time have found this machine's own bound, however
+low it is just now: others may be at work on it."""
+FIRST_REST_SECONDS = 0.25
+LONGEST_REST_SECONDS = 32.0
+"""How long to rest before the next try."""
+
+NOTHING = Measured(count=0, seconds=1.0, streams=1.0)
+
+
+@dataclass(slots=True)
+class Climb:
+    """The state of one climb.
+
+    Attributes:
+        level: How many connections are wanted now.
+        highest: How many there may be.
+        enough: Bytes per second of all together that are not to be raised.
+    """
+
+    highest: int
+    enough: float = FASTEST_BYTES_PER_SECOND
+    level: int = 1
+    _before: int = 0
+    _seen_before: Measured = NOTHING
+    _seen_since: Measured | None = None
+    _looks: int = 0
+    _first_step: int = LARGE_STEP
+    _rests_until: float = 0.0
+    _next_rest_seconds: float = FIRST_REST_SECONDS
+
+    @property
+    def is_judging(self) -> bool:
+        """Whether a step was made that is not judged yet."""
+        return bool(self._before)
+
+    def measured(self, seen: Measured, now: float) -> None:
+        """Take in what the present level gave, and choose the next level.
+
+        Args:
+            seen: What arrived.
+            now: Seconds on the clock of all calls.
+        """
+        if self._before:
+            self._judge(seen, now)
+        elif now >= self._rests_until:
+            self._step(seen, self._first_step)
+
+    def limit(self, highest: int) -> None:
+        """Take in that the server wants no more connections than this."""
+        self.highest = max(highest, 1)
+        if self.level > self.highest:
+            self.level, self._before = self.highest, 0
+
+    def _judge(self, seen: Measured, now: float) -> None:
+        old = self._seen_before
+        self._seen_since = seen if self._seen_since is None else self._seen_since + seen
+        self._looks += 1
+        gain = self._seen_since.rate / old.rate if old.rate else float(LARGE_STEP)
+        grown = min(self._seen_since.streams / max(old.streams, 1.0), self.level / self._before)
+        pace = (gain - 1) / (grown - 1) if grown > 1 else 0.0
+        if gain >= LEAST_GAIN and pace >= PAYS:
+            self._next_rest_seconds = FIRST_REST_SECONDS
+            self._before = 0
+            self._step(self._seen_since, LARGE_STEP if pace >= KEEPS_PACE else STEP)
+        elif self._looks >= LOOKS and self._seen_since.seconds >= DOUBT_SECONDS:
+            self._step_back(gain, now)
+
+    def _step_back(self, gain: float, now: float) -> None:
+        """Keep as many connections as carry the sum, at the rate that they had before."""
+        carrying = ceil(self._before * gain - SPARED) if gain >= LEAST_GAIN else 0
+        self.level = min(max(carrying, self._before), self.level)
+        self._before, self._first_step = 0, STEP
+        self._rests_until = now + self._next_rest_seconds
+        self._next_rest_seconds = min(2 * self._next_rest_seconds, LONGEST_REST_SECONDS)
+
+    def _step(self, seen: Measured, factor: int) -> None:
+        each = seen.rate / max(seen.streams, 1.0)
+        is_fast = each >= FAST_BYTES_PER_SECOND or seen.rate >= self.enough
+        if is_fast or seen.waits < LEAST_WAITS or self.level >= self.highest:
+            return
+        if each >= SLOW_BYTES_PER_SECOND:
+            factor = STEP
+        self._before, self._seen_before = self.level, seen
+        self._seen_since, self._looks = None, 0
+        self.level = min(factor * self.level, self.highest)
+
+
+ENOUGH_STREAMS = 0.75
+"""What part of the wanted connections must be receiving for a measurement to tell of them all."""
+MOST_PUT_OFF_SECONDS = 0.5
+MOST_PUT_OFF_ROUND_TRIPS = 16
+"""After so long it counts all the same: some may never come, and small files come and go."""
+RECOVERY_SECONDS = 15.0
+"""After so long without a refusal the budget grows by one connection."""
+SEGMENT_SECONDS, SEGMENT_ROUND_TRIPS = 0.25, 20
+"""So long a segment takes at least at its connection's rate: asking for it then costs little."""
+LONGEST_SEGMENT_BYTES = 64 << 20
+"""Many connections with long ones leave much to be hashed behind the first gap."""
+SHARE_ROUND_TRIPS = 2
+"""So long the rest of a segment must still take for another connection to bring a part sooner."""
+
+Grow = Callable[[], bool]
+
+
+class Host:
+    """The connections to one host; safe to share between threads."""
+
+    def __init__(self, most: int, enough: float = FASTEST_BYTES_PER_SECOND) -> None:
+        self._most = most
+        changing = threading.Lock()
+        self._changed = threading.Condition(changing)
+        self._turn = threading.Condition(changing)
+        self._budget = most
+        self._active = self._firsts = self._waiting = 0
+        self._climb = Climb(highest=most, enough=enough)
+        self._growers: list[Grow] = []
+        self._is_watched = False
+        self._round_trip_seconds = math.inf
+        self._refused_at = self._stepped_at = 0.0
+        self._flow, self._rate = SteadyRate(time.monotonic()), FIRST_RATE
+        self._served = self._served_before = 0
+        """The most replies that were open at once, since the last measurement and before it."""
+
+    def enter(self, stop: threading.Event) -> bool:
+        """Wait for a file's first connection.
+
+        Returns:
+            Whether it was taken, and has to be given back; not when the run was stopped instead.
+        """
+        with self._turn:
+            self._waiting += 1
+            while self._active >= self._allowed() and not stop.is_set():
+                self._turn.wait(0.2)  # the budget also recovers with time
+            self._waiting -= 1
+            is_taken = not stop.is_set()
+            self._active += is_taken
+            self._firsts += is_taken
+        return is_taken
+
+    def try_enter(self) -> bool:
+        """Take a further connection when one more is wanted now."""
+        with self._changed:
+            is_wanted = self._wanted < min(self._climb.level, self._allowed())
+            self._active += is_wanted
+            return is_wanted
+
+    def leave(self) -> None:
+        """Give a file's first connection back."""
+        with self._changed:
+            self._active -= 1
+            self._firsts -= 1
+            self._turn.notify()
+
+    def leave_further(self) -> None:
+        """Give a further connection back."""
+        with self._changed:
+            self._active -= 1
+            self._turn.notify()
+
+    def began(self, first_byte_seconds: float) -> None:
+        """Note that a reply came, and how long after its request."""
+        with self._changed:
+            self._flow.opened(1, time.monotonic())
+            self._served = max(self._served, self._flow.streams)
+            self._round_trip_seconds = min(self._round_trip_seconds, first_byte_seconds)
+
+    def ended(self) -> None:
+        """Note that a reply is over."""
+        with self._changed:
+            self._flow.opened(-1, time.monotonic())
+
+    def drop_surplus(self) -> bool:
+        """Give a further connection back if it is one too many; returns whether it was."""
+        with self._changed:
+            is_surplus = self._wanted > min(self._climb.level, self._allowed())
+            self._active -= is_surplus
+            if is_surplus:
+                self._turn.notify()
+            return is_surplus
+
+    @property
+    def streams(self) -> int:
+        """How many replies are open."""
+        return self._flow.streams
+
+    def advises(self, segments: Segments) -> None:
+        """Tell a file how its segments are best cut, by what connections gave so far."""
+        round_trip = self._known_round_trip
+        wanted = int(self._rate * max(SEGMENT_SECONDS, SEGMENT_ROUND_TRIPS * round_trip))
+        segments.length_bytes = min(max(wanted, FIRST_LENGTH_BYTES), LONGEST_SEGMENT_BYTES)
+        segments.least_seconds = max(LEAST_SECONDS, SHARE_ROUND_TRIPS * round_trip)
+        segments.rate = self._rate
+
+    def refused(self) -> None:
+        """Take in that the server wants fewer connections: as many as it was serving.
+
+        Called for a 429 or 503, and for a further connection that failed before its first byte,
+        while the one that was refused still counts.
+        """
+        with self._changed:
+            served = max(self._served, self._served_before)
+            self._budget = max(min(served, self._active - 1), 1)
+            self._refused_at = time.monotonic()
+            self._climb.limit(self._budget)
+
+    def offers(self, grow: Grow) -> None:
+        """Register a file that could use further connections; `grow` opens one, or says no."""
+        with self._changed:
+            self._growers.append(grow)
+            if not self._is_watched:
+                self._is_watched = self._is_watching()
+
+    def withdraws(self, grow: Grow) -> None:
+        """Take the registration back."""
+        with self._changed:
+            self._growers.remove(grow)
+            self._changed.notify_all()
+
+    def moved(self, count: int, waited_seconds: float) -> None:
+        """Note bytes that arrived on one connection, and how long they were waited for."""
+        self._flow.moved(count, waited_seconds)
+
+    def _is_watching(self) -> bool:
+        self._begin_measuring()
+        try:
+            threading.Thread(target=self._watch, name="modelmake-pool", daemon=True).start()
+        except RuntimeError:  # the system has no thread left: each file has its first connection
+            return False
+        return True
+
+    def _watch(self) -> None:
+        """Measure as long as some file could use more connections; a stalled one counts too."""
+        while True:
+            with self._changed:
+                missing = min(self._climb.level, self._allowed()) - self._active
+                growers = list(self._growers)
+            for index in range(missing if growers else 0):
+                growers[index % len(growers)]()
+            with self._changed:
+                if self._changed.wait_for(lambda: not self._growers, self._look_seconds):
+                    self._is_watched = False
+                    return
+                self._measure()
+
+    def _measure(self) -> None:
+        """Take in what the connections give, once that is known of the ones that are wanted."""
+        now = time.monotonic()
+        is_early = self._climb.is_judging and now - self._stepped_at < self._put_off_seconds
+        if not self._flow.streams or (is_early and self._flow.streams < self._enough):
+            self._flow.begin(now)
+        elif seen := self._flow.look(now, self._known_round_trip):
+            self._rate = max(seen.rate / max(seen.streams, 1.0), 1.0)
+            before = self._climb.level = max(self._climb.level, self._firsts)
+            self._climb.measured(seen, now)
+            if self._climb.level != before:
+                self._stepped_at = now
+            self._begin_measuring()
+
+    def _begin_measuring(self) -> None:
+        self._flow.begin(time.monotonic())
+        self._served_before, self._served = self._served, self._flow.streams
+
+    @property
+    def _wanted(self) -> int:
+        """Connections that are there, and those that files wait for: theirs come first."""
+        return self._active + self._waiting
+
+    @property
+    def _enough(self) -> float:
+        return ENOUGH_STREAMS * min(self._climb.level, self._allowed())
+
+    @property
+    def _known_round_trip(self) -> float:
+        return 0.0 if math.isinf(self._round_trip_seconds) else self._round_trip_seconds
+
+    @property
+    def _put_off_seconds(self) -> float:
+        return max(MOST_PUT_OFF_SECONDS, MOST_PUT_OFF_ROUND_TRIPS * self._known_round_trip)
+
+    @property
+    def _look_seconds(self) -> float:
+        return slice_seconds(self._known_round_trip)
+
+    def _allowed(self) -> int:
+        """Return the budget, grown by one for each quiet time since the last refusal."""
+        quiet = time.monotonic() - self._refused_at
+        if self._budget < self._most and quiet >= RECOVERY_SECONDS:
+            self._budget += 1
+            self._refused_at = time.monotonic()
+            self._climb.limit(self._budget)
+        return self._budget
+
+
+class Pool:
+    """The hosts of a run.
+
+    Args:
+        most: The most connections to one host (MODELMAKE_CONNECTIONS).
+        limit_rate: Bytes per second of all together (MODELMAKE_LIMIT_RATE); None for no bound.
+    """
+
+    def __init__(self, most: int, limit_rate: float | None = None) -> None:
+        self._most = most
+        self._enough = min(NEAR_LIMIT * (limit_rate or math.inf), FASTEST_BYTES_PER_SECOND)
+        self._hosts: dict[str, Host] = {}
+        self._finding = threading.Lock()
+
+    def host(self, url: str) -> Host:
+        """Return the host that an URL is asked of; redirects from it count to it."""
+        place = urlsplit(url).netloc.rpartition("@")[2].lower()
+        with self._finding:
+            if place not in self._hosts:
+                self._hosts[place] = Host(self._most, self._enough)
+            return self._hosts[place]
+
+
+SLICE_SECONDS = 0.002
+"""What is read at once is written before it is paid for, on each connection: so it is little."""
+CREDIT_SECONDS = 0.04
+"""How much unused time is made up for: threads wake late, and the mean would fall short. No second
+has more than this part of one above the bound, the first one included."""
+SMALLEST_SLICE_BYTES = 1024
+
+
+class Throttle:
+    """Lets so many bytes a second pass, over all threads together.
+
+    Args:
+        bytes_per_second: The bound; None for none.
+    """
+
+    def __init__(self, bytes_per_second: int | None) -> None:
+        self._rate = bytes_per_second
+        self._paid_until = time.monotonic()
+        self._paying = threading.Lock()
+
+    @property
+    def slice_bytes(self) -> int:
+        """How much to read at once, so that the rate is even and not in jumps."""
+        if self._rate is None:
+            return BUFFER_BYTES
+        return min(max(int(self._rate * SLICE_SECONDS), SMALLEST_SLICE_BYTES), BUFFER_BYTES)
+
+    def pay(self, count: int, stop: threading.Event) -> None:
+        """Wait until the bytes that just came were allowed to come, or the run is stopped."""
+        if self._rate is None:
+            return
+        with self._paying:
+            now = time.monotonic()
+            self._paid_until = max(self._paid_until, now - CREDIT_SECONDS) + count / self._rate
+            delay = self._paid_until - now
+        if delay > 0:
+            stop.wait(delay)
+
+
+class Line:
+    """One run's way to the network.
+
+    Attributes:
+        stop: Set when every transfer is to end.
+    """
+
+    def __init__(
+        self, transport: Transport, pool: Pool, throttle: Throttle, stop: threading.Event
+    ) -> None:
+        self.transport, self.pool, self.throttle, self.stop = transport, pool, throttle, stop
+
+    def interrupt(self) -> None:
+        """Stop every transfer now; each keeps what it has."""
+        self.stop.set()
+        self.transport.interrupt()

@@ -1,0 +1,262 @@
+"""What a file must turn out to be, and whether a reply is the rest of it.
+
+A file is known by the lock, or else by what the server says of it. Several stores ignore If-Range,
+and some If-Match; so the reply's own words decide.
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from downloader.artifact import Artifact
+from downloader.errors import (
+    RESTORE_HINT,
+    BadResponse,
+    DigestMismatch,
+    LockError,
+    RemoteChanged,
+    SizeMismatch,
+)
+from downloader.network.client import (
+    Head,
+    Reply,
+    check_body_start,
+    excerpt,
+    is_strong,
+    page_in_place_of,
+)
+from downloader.network.ranges import Range, merge, parse_unsatisfied, range_header
+from downloader.transfer._journal import Binding
+from downloader.transfer.partial import Partial
+
+
+class UnusableRange(BadResponse):
+    """A 206 is not what was asked for; the whole file may still be had from its first byte on."""
+
+
+def conditions(gap: Range, binding: Binding) -> dict[str, str]:
+    """Return the headers that ask for the gap, of the version that is bound; none for a whole file.
+
+    A gap that ends nowhere, at 0, is the rest of a file of unknown length.
+    """
+    if not gap.start and gap.stop in (0, binding.size):
+        return {}
+    wanted = {"Range": range_header(gap.start, gap.stop or None)}
+    if binding.validator:
+        wanted["If-Match"] = binding.validator
+    return wanted
+
+
+def accepted_range(head: Head, gap: Range, binding: Binding) -> tuple[Range, int | None]:
+    """Take a 206 only when it is what `conditions` asked for.
+
+    Returns:
+        The range it carries, perhaps a shorter one (RFC 9110 §15.3.7), and the file's size in
+        bytes, None when it does not tell.
+
+    Raises:
+        UnusableRange: It is coded, another range, or several.
+        RemoteChanged: It is of another version.
+    """
+    try:
+        span, total = _wanted_range(head, gap)
+    except BadResponse as error:
+        raise UnusableRange(str(error), hint=error.hint) from None
+    # RFC 9110 §15.3.7: a 206 carries the ETag that the 200 had. Where no SHA-256 will judge the
+    # bytes it must; where one will, a store that leaves it out may go on.
+    may_be_silent = head.etag is None and binding.sha256 is not None
+    is_other_etag = binding.validator not in (None, head.etag) and not may_be_silent
+    if is_other_etag or (None not in (binding.size, total) and binding.size != total):
+        raise changed(head)
+    return span, total
+
+
+def is_whole_by_416(head: Head, have: int, size: int | None) -> bool:
+    """Whether a 416 says that the first `have` bytes, of unknown size so far, are the file."""
+    if head.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
+        return False
+    total = parse_unsatisfied(head.first("Content-Range"))
+    return total == have and size in (None, total)
+
+
+def changed(head: Head) -> RemoteChanged:
+    """Return the error for a reply of another version than the one begun."""
+    return RemoteChanged(f"{head.place} changed while it was fetched.")
+
+
+def refuse_coding(head: Head) -> None:
+    """Refuse a body whose length and digest are not the file's.
+
+    Raises:
+        BadResponse: It is coded.
+    """
+    if head.coding:
+        raise BadResponse(
+            f"{head.place} sent the file coded as {head.coding[:40]!r}, unasked: its length "
+            "and digest would not be the file's."
+        )
+
+
+def _wanted_range(head: Head, gap: Range) -> tuple[Range, int | None]:
+    refuse_coding(head)
+    if head.first("Content-Type").lower().startswith("multipart/"):
+        raise BadResponse(f"{head.place} answered one range with several.")
+    span, total = head.content_range
+    has_wrong_end = 0 < gap.stop < span.stop
+    if span.start != gap.start or has_wrong_end or head.length not in (None, span.length):
+        raise BadResponse(
+            f"{head.place} answered bytes {span.start}-{span.stop - 1} of {total} "
+            f"when those from {gap.start} on were asked for."
+        )
+    return span, total
+
+
+START_BYTES = 512
+MOST_START_BYTES = 64 << 10
+"""What came along with them is taken in the same step: all of a small file."""
+SPANS_TOLD = 3
+UNREADABLE = "\ufffd"
+"""What stands for bytes that are no text: nobody learns anything from those."""
+
+
+class Expectation:
+    """Judges replies and the whole file against one artifact.
+
+    Attributes:
+        first_bytes: The file's first bytes as they came.
+    """
+
+    def __init__(self, artifact: Artifact, place: str) -> None:
+        self._artifact, self._place = artifact, place
+        self._md5 = artifact.md5
+        self.first_bytes = b""
+
+    def begin(self, reply: Reply, partial: Partial, most_bytes: int = MOST_START_BYTES) -> None:
+        """Take a 200, the whole file from its first byte on, and bind the partial to it.
+
+        Args:
+            reply: The reply.
+            partial: What is to take it.
+            most_bytes: How much of it may be read at once.
+
+        Raises:
+            SizeMismatch: It announces another length than the lock has.
+            BadResponse: It is coded, an error page, or nothing could tell its end from a broken
+                connection.
+        """
+        head, wanted = reply.head, self._artifact.size
+        refuse_coding(head)
+        self._look_at_start(reply, most_bytes)
+        self._md5 = self._artifact.md5 or head.md5
+        is_judged = wanted is not None or self._artifact.is_pinned or self._md5
+        if not (head.has_known_end or is_judged):
+            raise BadResponse(
+                f"{head.place} tells neither length nor digest: a broken connection would pass "
+                "for the end of the file.",
+                hint="Give the file's sha256 in models.yaml.",
+            )
+        if partial.ranges:
+            partial.reset()
+        size = head.length if wanted is None else wanted
+        partial.bind(head.etag if is_strong(head.etag) else None, size)
+
+    def learn(self, head: Head) -> None:
+        """Take in what a 206 says of the whole file."""
+        self._md5 = self._md5 or head.md5
+
+    def verify(self, partial: Partial) -> None:
+        """Compare the whole file with the lock, or with what the server said of it.
+
+        Raises:
+            SizeMismatch: It has another length.
+            DigestMismatch: It has another digest.
+            LockError: It is what the root in models.lock means, and not what the SHA-256 does.
+        """
+        size = partial.binding.size
+        if size is not None and partial.have != size:
+            raise self.wrong_size(partial.have, size)
+        wanted, got, kind = self._artifact.sha256, partial.judge.sha256, "sha256"
+        if wanted is None and partial.judge.md5 is not None:
+            wanted, got, kind = self._md5, partial.judge.md5, "md5"
+        if partial.judge.has_pieces and got and wanted != got:
+            raise LockError(
+                f"models.lock has a root of other bytes than its sha256 for {self._artifact.path}.",
+                hint=RESTORE_HINT,
+            )
+        if wanted is not None and wanted != got:
+            raise DigestMismatch(
+                f"{self._place} gave {partial.have:,} bytes with {kind}:{got}, "
+                f"and {kind}:{wanted} is wanted{self._what_it_looks_like()}.",
+                hint=self._what_to_do(),
+            )
+
+    def wrong_size(self, got: int, wanted: int) -> SizeMismatch:
+        """Return the error for a file of another length; both in bytes."""
+        or_more = " or more" if got > wanted else ""
+        return SizeMismatch(
+            f"{self._place} gives {got:,} bytes{or_more}, and {wanted:,} are wanted for "
+            f"{self._artifact.path}{self._what_it_looks_like()}.",
+            hint=self._what_to_do() if self._is_vouched_for else None,
+        )
+
+    def wrong_pieces(self, spans: Sequence[Range]) -> DigestMismatch:
+        """Return the error for pieces that proved wrong.
+
+        Args:
+            spans: Where they lie, after they were fetched again; none where all that came is wrong.
+        """
+        told = "others than models.lock means"
+        if spans := merge(spans):
+            where = ", ".join(f"{start:,}-{stop - 1:,}" for start, stop in spans[:SPANS_TOLD])
+            more = ", …" * (len(spans) > SPANS_TOLD)
+            told = f"wrong ones each time at {where}{more}, and right ones elsewhere"
+        return DigestMismatch(
+            f"{self._place} gave bytes of {self._artifact.path}, {told}"
+            f"{self._what_it_looks_like() * (not spans)}.",
+            hint=self._what_to_do() if not spans else "The server, or what is between, damages it.",
+        )
+
+    def _look_at_start(self, reply: Reply, most_bytes: int) -> None:
+        """Look at the first bytes before any is written, and before any older one is dropped.
+
+        Raises:
+            SizeMismatch: The announced length is another than the lock's.
+            BadResponse: An error page stands in the file's place: it leaves no trace.
+        """
+        length, wanted = reply.head.length, self._artifact.size
+        wrong_length = None if wanted is None or length == wanted else length
+        self.first_bytes = reply.read_some(START_BYTES, min(most_bytes, MOST_START_BYTES))
+        if wrong_length is not None or not self._artifact.is_pinned:
+            check_body_start(reply.head, self._artifact.path, self._start)
+        if wanted is not None and wrong_length is not None:
+            raise self.wrong_size(wrong_length, wanted)
+
+    @property
+    def _is_vouched_for(self) -> bool:
+        """Whether its SHA-256 is somebody's word, which locking anew does not change."""
+        return self._artifact.is_pinned and not self._artifact.first_use
+
+    @property
+    def _start(self) -> bytes:
+        return self.first_bytes[:START_BYTES]
+
+    def _what_to_do(self) -> str:
+        if self._artifact.first_use:
+            return (
+                "It was pinned on first use. To take what stands there now, remove the model from "
+                "models.lock and run `doit`."
+            )
+        return (
+            "Another version may stand there now, or a page in the way. If another file is meant, "
+            "correct its sha256 or URL in models.yaml."
+        )
+
+    def _what_it_looks_like(self) -> str:
+        if not self.first_bytes:
+            return ""
+        page = page_in_place_of(self._artifact.path, self._start)
+        looks = f"; it looks like {page}" if page else ""
+        shown = excerpt(self._start)[:80]
+        begins = f"{',' if page else ';'} it begins {shown!r}" * (
+            bool(page) or UNREADABLE not in shown
+        )
+        return f"{looks}{begins}"
