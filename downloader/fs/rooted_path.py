@@ -274,8 +274,8 @@ class RootedPath:
         Raises:
             OSError: As `open`.
         """
-        with contextlib.closing(_Descriptor(self.open(READ))) as file:
-            os.chmod(file.number if os.chmod in os.supports_fd else self.path, mode)  # noqa: PTH101
+        with self.open_file("rb") as file:
+            os.chmod(file.fileno() if os.chmod in os.supports_fd else self.path, mode)  # noqa: PTH101
 
     def mark_changed(self) -> None:
         """Set the time of the last change of a regular file to now.
@@ -283,8 +283,8 @@ class RootedPath:
         Raises:
             OSError: As `open`.
         """
-        with contextlib.closing(_Descriptor(self.open(READ))) as file:
-            os.utime(file.number if os.utime in os.supports_fd else self.path)
+        with self.open_file("rb") as file:
+            os.utime(file.fileno() if os.utime in os.supports_fd else self.path)
 
     def sync_folder(self) -> None:
         """Make renames in this folder survive a power cut; Windows cannot, and journals them.
@@ -403,16 +403,6 @@ def open_to_read(path: Path | RootedPath) -> int:
         OSError: It cannot be opened.
     """
     return path.open(READ) if isinstance(path, RootedPath) else os.open(path, READ)
-
-
-class _Descriptor:
-    """An open descriptor, with a `close` for contextlib.closing."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def close(self) -> None:
-        os.close(self.number)
 
 
 def _is_name(part: str) -> bool:
