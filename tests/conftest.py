@@ -1,6 +1,7 @@
 """What every test gets: servers, a clean environment, and a check that no thread is left."""
 
 import os
+import random
 import shutil
 import site
 import socket
@@ -32,6 +33,27 @@ THREAD_SECONDS = 5.0
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, max_examples=500, print_blob=True)
 settings.load_profile("ci" if os.environ.get(IN_CI) else "default")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest's own hook drops what `-m` does not select
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the cases of a `sampled` test as `sweep`, all but the few that it keeps.
+
+    The choice is made by the test's name: it is the same in every run and every worker.
+    """
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sampled"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for name, found in cases.items():
+        mark = found[0].get_closest_marker("sampled")
+        assert mark is not None
+        found.sort(key=lambda item: item.nodeid)
+        count = min(mark.kwargs["keep"], len(found))
+        kept = random.Random(name).sample(range(len(found)), count)
+        for at, item in enumerate(found):
+            if at not in kept:
+                item.add_marker(pytest.mark.sweep)
 
 
 def changes_results(variable: str) -> bool:

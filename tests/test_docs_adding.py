@@ -164,6 +164,7 @@ def test_the_contract_passes(checkout: Path) -> None:
     assert "passed" in tried.stdout
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("words", CHECKS[2:], ids=" ".join)
 def test_the_linters_pass(checkout: Path, words: list[str]) -> None:
     """Each command as the page has it, for the files that the page writes or changes."""

@@ -76,6 +76,7 @@ def test_it_shows_a_run_in_its_middle_and_its_end(made: Path) -> None:
     assert lines[-2:] == ["Nothing to do.", "$"]
 
 
+@pytest.mark.sweep
 def test_the_picture_shown_is_of_the_present_wording(made: Path) -> None:
     """A line that a run prints now is in README's picture: else `python -m picture` remakes it."""
     bars = {line for line in forms(made) if line.startswith(FILE)}

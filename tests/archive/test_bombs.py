@@ -120,6 +120,7 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@pytest.mark.sampled(keep=5)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_bomb_is_refused_in_little_memory(tmp_path: Path, name: str) -> None:
     """Each ends with its reason, nothing on disk, and less than 100 MB of memory."""

@@ -50,6 +50,7 @@ def is_whole(project: Project) -> bool:
     return right and project.doit().stdout == "Nothing to do.\n"
 
 
+@pytest.mark.sampled(keep=4)
 @pytest.mark.parametrize("out", ["bundle", "bundle.tar"])
 @pytest.mark.parametrize("keeps", [True, False], ids=["store", "no store"])
 def test_a_machine_without_network(
@@ -221,6 +222,7 @@ def rewritten(place: Path, change: str) -> None:
             tar.addfile(info, io.BytesIO(content))
 
 
+@pytest.mark.sampled(keep=5)
 @pytest.mark.parametrize("change", ["bytes", "link", "name", "stranger", "short"])
 def test_a_bundle_that_was_tampered_with(
     full: Project, cut_off: Project, tmp_path: Path, change: str
@@ -277,6 +279,7 @@ FORGED = {
 }
 
 
+@pytest.mark.sampled(keep=8)
 @pytest.mark.parametrize("change", FORGED.values(), ids=list(FORGED))
 @pytest.mark.parametrize("has", ["nothing", "models.yaml"])
 def test_a_bundle_is_checked_whole_before_anything_is_written(

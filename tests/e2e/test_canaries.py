@@ -92,6 +92,7 @@ def assert_kept_secret(project: Project, run: Run) -> None:
         assert all("aside" in str(each) or "rejected" in str(each) for each in found), found
 
 
+@pytest.mark.sampled(keep=4)
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
 def test_after_success(guarded: Project, server: FaultyServer, mode: dict[str, str]) -> None:
     """Lock, receipts, database and both streams have none of them."""
@@ -101,6 +102,7 @@ def test_after_success(guarded: Project, server: FaultyServer, mode: dict[str, s
     assert_kept_secret(guarded, run)
 
 
+@pytest.mark.sampled(keep=20)
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 def test_after_a_failure(

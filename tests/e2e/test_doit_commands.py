@@ -126,6 +126,7 @@ def test_clean_may_be_tried_first(fetched: Project, words: list[str]) -> None:
     assert fetched.doit().stdout == "Nothing to do.\n"
 
 
+@pytest.mark.sampled(keep=3)
 @pytest.mark.parametrize(
     ("words", "count"),
     [([], 3), (["fetch"], 3), (["fetch:one"], 2), (["fetch:one/a.bin"], 1), (["-a"], 3)],

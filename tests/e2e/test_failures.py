@@ -154,6 +154,7 @@ def test_a_base_url_that_is_none(project: Project) -> None:
     assert "Traceback" not in run.text
 
 
+@pytest.mark.sampled(keep=3)
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"version": 1, "models": {', "<<<<<<< HEAD\n", "\x00\x01"]
 )

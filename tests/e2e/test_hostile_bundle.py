@@ -82,6 +82,7 @@ def hostile_locks(world: World) -> Iterator[tuple[str, str, bytes]]:
                 yield f"{place.name}, {case.field} = {case.what}", place.model, case.lock(world)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("is_here", IS_HERE, ids=["a models.yaml here", "no models.yaml here"])
 def test_a_hostile_lock_in_a_bundle_is_refused(world: World, *, is_here: bool) -> None:
     """Nothing is written in the project that takes it, and its next run harms nobody."""

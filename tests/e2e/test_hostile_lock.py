@@ -61,6 +61,7 @@ def commands_for(case: Case, turns: Iterator[Command]) -> list[Command]:
     return [*CORE, next(turns)]
 
 
+@pytest.mark.sampled(keep=4)
 @pytest.mark.parametrize("place", PLACES, ids=lambda each: f"{each.model}: {each.name}")
 def test_no_value_of_any_field_leads_out(world: World, place: Place) -> None:
     """The refusal names file and model, status 1; where a value may stand, others stay whole."""

@@ -120,6 +120,7 @@ def test_ctrl_c_ends_a_silent_look_up(
     assert not project.lock.exists(), "half of a lock is none"
 
 
+@pytest.mark.sampled(keep=3)
 @each_way
 @pytest.mark.parametrize("threads", [(), ("-n", "0")], ids=["threads", "one thread"])
 def test_ctrl_c_ends_a_silent_fetch(

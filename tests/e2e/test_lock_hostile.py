@@ -61,6 +61,7 @@ def hostile(project: Project, server: FaultyServer, tmp_path: Path) -> Path:
     return victim
 
 
+@pytest.mark.sampled(keep=5)
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_refuses_it_first(
     project: Project, hostile: Path, tmp_path: Path, command: list[str]
@@ -76,6 +77,7 @@ def test_every_command_refuses_it_first(
     assert seen(tmp_path) == before
 
 
+@pytest.mark.sampled(keep=5)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("path", ["../../../victim", "kept.tar"])
 def test_every_mode_refuses_it_first(

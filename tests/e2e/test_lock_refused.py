@@ -56,6 +56,7 @@ def refused(project: Project, words: list[str]) -> str:
     ).stdout
 
 
+@pytest.mark.sampled(keep=7)
 @pytest.mark.parametrize("words", WAYS)
 @pytest.mark.parametrize("state", ["missing", "stale", "unpinned"])
 def test_locked_refuses_with_the_command_that_mends_it(
@@ -123,6 +124,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.sampled(keep=3)
 @pytest.mark.parametrize(("old", "new", "said"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_lock_is_status_1_for_every_command(
     project: Project, server: FaultyServer, old: str, new: str, said: str

@@ -134,6 +134,7 @@ def test_a_clone_fetches_one_wrong_piece_again(pieced: Project, server: FaultySe
     assert run.text.count("fetched models/m/big.bin") == 1
 
 
+@pytest.mark.sampled(keep=4)
 @pytest.mark.parametrize("lie", ["other nodes", "torn", "no JSON", "of another length"])
 def test_a_lying_layer_is_ignored_and_said(pieced: Project, server: FaultyServer, lie: str) -> None:
     """A layer that does not lead to the root is not used: the SHA-256 decides, as without one."""

@@ -145,6 +145,7 @@ def _change_note(store: Path, **fields: str) -> None:
     note.write_text(json.dumps({**json.loads(note.read_text()), **fields}))
 
 
+@pytest.mark.sampled(keep=4)
 @pytest.mark.parametrize("hide", [torn, noted_elsewhere, unmounted, torn_note])
 def test_no_blob_goes_while_a_project_is_out_of_sight(
     first: Project, store: Path, tmp_path: Path, hide: object
@@ -241,6 +242,7 @@ def test_without_a_store_the_own_folders_are_pruned(server: FaultyServer, tmp_pa
     assert (run.status, run.stdout) == (0, "removed 1 partial (5 B); freed 5 B\n"), run.text
 
 
+@pytest.mark.sweep
 def test_prune_beside_runs_that_sync(store: Path, server: FaultyServer, tmp_path: Path) -> None:
     """Projects come, link, are dropped and deleted while another prunes all the time."""
     pruner = Project(tmp_path / "pruner", **ONE)

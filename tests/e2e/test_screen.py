@@ -42,6 +42,7 @@ def totals(terminal: Terminal) -> list[int]:
     return [int(found[1]) for found in map(TOTAL.search, last) if found]
 
 
+@pytest.mark.sampled(keep=3)
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])
 @pytest.mark.parametrize("count", [1, 7])
 def test_it_shows_files_and_one_total_and_is_gone_at_the_end(

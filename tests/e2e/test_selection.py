@@ -33,6 +33,7 @@ def present(project: Project) -> list[str]:
     )
 
 
+@pytest.mark.sampled(keep=13)
 @pytest.mark.parametrize("lock", ["none", "stale", "current"])
 @pytest.mark.parametrize(
     ("words", "expected"),

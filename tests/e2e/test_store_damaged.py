@@ -35,6 +35,7 @@ def assert_mended(project: Project) -> None:
     assert project.doit("verify").status == 0
 
 
+@pytest.mark.sampled(keep=2)
 @pytest.mark.parametrize("is_unseen", [False, True], ids=["", "time-put-back"])
 def test_a_changed_blob_is_never_linked(
     two: tuple[Project, Project], store: Path, server: FaultyServer, tmp_path: Path, is_unseen: bool
@@ -130,6 +131,7 @@ def put_fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
+@pytest.mark.sampled(keep=4)
 @pytest.mark.parametrize("put", [put_other_bytes, put_symlink, put_folder, put_fifo])
 def test_a_hostile_blob_is_not_linked(
     two: tuple[Project, Project], store: Path, server: FaultyServer, tmp_path: Path, put: object

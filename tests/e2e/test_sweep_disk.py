@@ -28,6 +28,7 @@ BLOWS += [("fsync", "EIO"), ("fdatasync", "EIO"), ("pwrite64", "EDQUOT")]
 Struck = tuple[Project, Run, Call]
 
 
+@pytest.mark.sampled(keep=2)
 @pytest.mark.parametrize(("family", "error"), BLOWS)
 def test_a_disk_that_refuses_anywhere(
     strace: Strace, server: FaultyServer, tmp_path: Path, family: str, error: str

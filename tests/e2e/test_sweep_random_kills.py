@@ -65,6 +65,7 @@ def _cut(data: bytes) -> list[Step]:
     return [data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)]
 
 
+@pytest.mark.sampled(keep=2)
 @pytest.mark.parametrize("seed", range(10))
 def test_killed_at_random_moments(project: Project, server: FaultyServer, seed: int) -> None:
     """After each kill every target is whole or not there; the last run makes all of it right."""

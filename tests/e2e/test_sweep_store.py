@@ -63,6 +63,7 @@ def without_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELMAKE_STORE", "off")
 
 
+@pytest.mark.sampled(keep=1)
 @pytest.mark.parametrize(
     ("way", "link"), [("keep", "auto"), ("keep", "copy"), ("take", "auto"), ("take", "copy")]
 )

@@ -61,6 +61,7 @@ def swap_bytes(together: TogetherServer) -> None:
     )
 
 
+@pytest.mark.sampled(keep=7)
 @pytest.mark.parametrize("debug", ["", "1"])
 @pytest.mark.parametrize(
     "fault",

@@ -148,6 +148,7 @@ UNUSABLE = {
 }
 
 
+@pytest.mark.sampled(keep=6)
 @pytest.mark.parametrize("fault", UNUSABLE.values(), ids=UNUSABLE.keys())
 @both
 def test_a_bad_reply_to_a_helper_costs_no_wrong_byte(

@@ -12,7 +12,6 @@ from downloader.network.ranges import Range
 from downloader.transfer import _journal
 from downloader.transfer._expected import START_BYTES
 from downloader.transfer._journal import binding_for
-from tests.conftest import IN_CI
 from tests.servers import faults
 from tests.servers.body import ZeroBody
 from tests.servers.exchange import Fault
@@ -72,12 +71,11 @@ def test_an_empty_file_is_never_asked_for_by_range(desk: Desk) -> None:
     assert desk.asked == [None, None, None]
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(600)  # gigabytes are hashed, by several tests at once
 @pytest.mark.parametrize(("size", "digest"), LARGE.items(), ids=["2^31-1", "2^31+1", "2^32+1"])
 def test_offsets_beyond_32_bits_are_right(desk: Desk, size: int, digest: str) -> None:
     """A large file is gone on with at its very end, and is right as a whole."""
-    if size != max(LARGE) and IN_CI not in os.environ:
-        pytest.skip("it takes seconds and the largest size crosses both borders: in CI only")
     desk.server.put(PATH, ZeroBody(size, TAIL))
     artifact = Artifact(path="model.bin", size=size, sha256=digest)
     have = size - len(TAIL)

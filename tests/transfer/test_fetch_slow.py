@@ -53,6 +53,7 @@ SLOW: dict[str, tuple[Fault, str]] = {
 }
 
 
+@pytest.mark.sampled(keep=3)
 @pytest.mark.parametrize(("fault", "said"), SLOW.values(), ids=SLOW.keys())
 def test_whoever_keeps_us_waiting_is_given_up(hasty: Desk, fault: Fault, said: str) -> None:
     """No byte now and then buys a server more time."""

@@ -38,6 +38,7 @@ SHARED |= {"open": 3, "mkdir": 1}
 """How often a run is killed at each kind of call, at the least; strace counts threads apart."""
 
 
+@pytest.mark.sampled(keep=1)
 @pytest.mark.parametrize("family", RESUMED)
 def test_a_resume_killed_anywhere(
     strace: Strace, server: FaultyServer, tmp_path: Path, family: str
@@ -62,6 +63,7 @@ def test_a_resume_killed_anywhere(
     assert points >= RESUMED[family]
 
 
+@pytest.mark.sampled(keep=1)
 @pytest.mark.parametrize("family", SHARED)
 def test_two_connections_killed_anywhere(
     strace: Strace, server: FaultyServer, tmp_path: Path, family: str
