@@ -56,7 +56,7 @@ RUN_BY = {
         "test_docs_manifest.py::test_a_faulty_manifest_says_what_the_page_says",
         "test_docs_manifest.py::test_a_faulty_manifest_says_what_the_page_says",
     ],
-    ("offline.md", "sh"): [OFFLINE, OFFLINE, OFFLINE, OFFLINE, OFFLINE],
+    ("offline.md", "sh"): [OFFLINE, OFFLINE, OFFLINE, OFFLINE, OFFLINE, OFFLINE],
     ("offline.md", "yaml"): ["test_docs_offline.py::test_the_manifest_of_the_page_loads"],
     ("outdated.md", "sh"): [OUTDATED],
     ("outdated.md", "text"): [SAID, SAID],

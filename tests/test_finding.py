@@ -212,4 +212,3 @@ def test_found_says_nothing_of_sharing_by_itself(tmp_path: Path) -> None:
 
     assert isinstance(found, Found)
     assert not found.may_share
-    assert not found.is_ours

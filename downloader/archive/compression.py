@@ -3,7 +3,7 @@
 Several zstd frames or gzip members are one stream, as their formats say (RFC 8878 §3.1, RFC 1952
 §2.2) and as pzstd and bgzip write them; skippable frames are passed over. A second tar behind the
 end of the first one is refused where members are read, so no reader sees other files than we do.
-`Limits` says how much an archive may ask of us. `Plain` reads a tar that is not compressed.
+`Limits` says how much an archive may ask of us.
 """
 
 import itertools
@@ -226,22 +226,3 @@ def _skip(file: BinaryIO, count_bytes: int) -> Iterator[bytes]:
     while count_bytes:
         count_bytes -= len(_exactly(file, min(count_bytes, READ_BYTES)))
         yield b""  # so that the run can stop meanwhile
-
-
-class Plain(Compressed):
-    """The bytes of a plain tar, as they come.
-
-    Args:
-        file: The tar, at its beginning.
-        check_stop: Called often; raises Interrupted when the run is to stop.
-    """
-
-    def __init__(self, file: BinaryIO, check_stop: Callable[[], None]) -> None:
-        self._chunks = _read(file, check_stop)
-        self._left = memoryview(b"")
-
-
-def _read(file: BinaryIO, check_stop: Callable[[], None]) -> Iterator[bytes]:
-    while chunk := file.read(READ_BYTES):
-        check_stop()
-        yield chunk

@@ -2,7 +2,6 @@
 
     in its place, or in the store   as `doit` would
     in the folder that you name     found, then reflinked, linked or copied
-    in a bundle's tar               written out one by one, then linked
     in an archive that was found    unpacked
 
 Only a file whose size some wanted artifact has is opened; if the lock knows no size, one of the
@@ -35,7 +34,6 @@ from downloader.fs.files import (
 from downloader.fs.link import has_reflinks
 from downloader.fs.rooted_path import RootedPath, open_to_read
 from downloader.fs.space import Room
-from downloader.operations import bundle as bundles
 from downloader.operations.bundle import Bundle
 from downloader.operations.lock import _check_bundle, _relock, _stale
 from downloader.project import lockfile
@@ -312,7 +310,6 @@ class Adopter:
 
         Raises:
             StoreError: The disk has no room for what was found; nothing was written.
-            BadArchive: A bundle's tar is damaged; what was taken of it stays.
             Interrupted: The run was stopped.
         """
         wanted = [(model.name, each) for model in models for each in _files(model)]
@@ -321,35 +318,16 @@ class Adopter:
         packed = [(model.name, each) for model in models for each in _archives(model, missing)]
         self._bring((each, None) for each in packed)
         sought = [*missing, *self._left(packed)]
-        for found in self._found(sought, place, shares=shares):
-            chosen = [
-                (each, found[str(found_key(each[1]))])
-                for each in sought
-                if found_key(each[1]) in found
-            ]
-            self._check_room(chosen)
-            self._bring(chosen)
+        search = Search((each for _, each in sought), self._watch, self._tell, shares=shares)
+        found = search.look(place)
+        keyed = [(want, str(found_key(want[1]))) for want in sought]
+        chosen = [(want, found[key]) for want, key in keyed if key in found]
+        self._check_room(chosen)
+        self._bring(chosen)
         self._unpack(models, packed, missing)
         kept = {(model.name, each.path) for model in models for each in model.artifacts}
         self._report.missing = self._left(each for each in [*wanted, *packed] if _id(each) in kept)
         return self._report
-
-    def _found(
-        self, sought: Sequence[Want], place: Path, *, shares: bool
-    ) -> Iterator[Mapping[str, Found]]:
-        """Yield what was found, by `key`: at once from a folder, one by one from a tar."""
-        if not bundles.is_tar(place):
-            search = Search((each for _, each in sought), self._watch, self._tell, shares=shares)
-            yield search.look(place)
-            return
-        first = {str(each.sha256): (name, each) for name, each in reversed(sought) if each.sha256}
-        self._claim_room((name, each.size or 0) for name, each in first.values())
-
-        def folder_of(sha256: str) -> RootedPath:
-            return self._workspace(first[sha256][0])
-
-        for found in bundles.unpacked(place, first.keys(), folder_of, self._watch):
-            yield {found.sha256: found}
 
     def _left(self, wanted: Iterable[Want]) -> list[Want]:
         return [each for each in wanted if _id(each) not in self._settled]
@@ -406,14 +384,11 @@ class Adopter:
         return private_folder(self._project.folder(name)) / LINKING
 
     def _check_room(self, chosen: Iterable[tuple[Want, Found]]) -> None:
-        copied = ((each[0], found) for each, found in chosen if not self._is_linked(each[0], found))
-        self._claim_room((name, found.status.st_size) for name, found in copied)
-
-    def _claim_room(self, needed: Iterable[tuple[str, int]]) -> None:
         room = Room(is_watched=self._project.settings.is_preflight)
         room.plan(
-            ((self._workspace(name) / str(number)).path, size)
-            for number, (name, size) in enumerate(needed)
+            ((self._workspace(name) / str(number)).path, found.status.st_size)
+            for number, ((name, _), found) in enumerate(chosen)
+            if not self._is_linked(name, found)
         )
 
     def _is_linked(self, name: str, found: Found) -> bool:

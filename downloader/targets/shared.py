@@ -63,14 +63,12 @@ class Found:
         sha256: Of its bytes, in hex.
         status: How it looked while it was read.
         may_share: Whether a target may be the same file, as a hard link.
-        is_ours: Whether it was made by this run; else nothing of it may change, its mode neither.
     """
 
     path: Path
     sha256: str
     status: os.stat_result
     may_share: bool = False
-    is_ours: bool = False
 
     def check(self) -> None:
         """Refuse a file that is not as it was when it was read.
@@ -406,9 +404,8 @@ class Sharing:
             Interrupted: The run was stopped.
         """
         made = self._linker.place(name, found.path, target, found.sha256, found)
-        is_theirs = made == "hardlink" and not found.is_ours
         if is_kept:
-            self.keep(name, target, found.sha256, leaves_mode=is_theirs)
+            self.keep(name, target, found.sha256, leaves_mode=made == "hardlink")
         return made
 
     def keep(

@@ -138,43 +138,38 @@ def ci_key(names: list[str], *, json: bool = False) -> None:
     say(cache_key.as_json(found) if json else found.key)
 
 
-PACKED = frozenset({".tgz", ".gz", ".zst", ".zip", ".bz2", ".xz"})
-"""Names of files that nobody means for a folder; weights hardly shrink."""
+PACKED = frozenset({".tar", ".tgz", ".gz", ".zst", ".zip", ".bz2", ".xz"})
+"""Names of files that nobody means for a folder."""
 
 
 def task_bundle() -> dict[str, Any]:
     """Make the task that writes a bundle."""
     return command(
         bundle,
-        "write models and lock for a machine without network: --out DIR or FILE.tar",
-        option("out", "a folder, or a file that ends with .tar"),
+        "write models and lock for a machine without network: --out DIR",
+        option("out", "the folder to write"),
         takes_names=True,
     )
 
 
 @failing
 def bundle(names: list[str], out: str) -> None:
-    """Write the named models, or all that are here, into a folder or one tar."""
-    from downloader.fs.locks import Turn  # noqa: PLC0415
+    """Write the named models, or all that are here, into a folder."""
     from downloader.operations import bundle as bundles  # noqa: PLC0415 - the no-op run has no use
 
     if not out:
         raise ModelmakeError("Nothing says where to.", hint="Write `doit bundle --out DIR`.")
     project, place = current().project, Path(out).expanduser()
+    if place.suffix in PACKED and not place.is_dir():
+        pack = "`doit bundle --out bundle`, then `tar -cf bundle.tar bundle`"
+        raise ModelmakeError(f"{place} would be a folder. To make a tar of it, run {pack}.")
     models = wanted_models(names)
     what = bundles.contents(project, models)
-    if place.suffix in PACKED:
-        raise ModelmakeError(f"{place} would be a folder.", hint="Name a folder, or a file.tar.")
-    is_watched, there = project.settings.is_preflight, 0
-    if place.suffix == ".tar":
-        turn = Turn(current().stop, tell, doing="writing")
-        bundles.write_tar(what, place, check_stop, turn, is_watched=is_watched)
-    else:
-        there = bundles.write_folder(what, place, check_stop, is_watched=is_watched)
-    size = sum(each.size for each in what.pieces)
+    is_watched = project.settings.is_preflight
+    there = bundles.write_folder(what, place, check_stop, is_watched=is_watched)
     before = f", {there:,} there already" * bool(there)
     files = f"{counted(len(models), 'model')}, {counted(what.files, 'file')}"
-    say(f"bundled {files} ({bytes_text(size)}{before}) in {place}")
+    say(f"bundled {files} ({bytes_text(what.size)}{before}) in {place}")
 
 
 def task_lock() -> dict[str, Any]:
@@ -463,7 +458,10 @@ def adopt(names: list[str], place: str, *, hardlink: bool = False) -> None:
     from downloader.operations.adopt import Adopter, take_lock  # noqa: PLC0415 - imports requests
 
     project, here = current().project, _place(place)
-    bundle = bundles.read(here, check_stop)
+    if here.suffix == ".tar" and here.is_file():
+        extract = f"`tar -xf {place}`, then `doit adopt --from FOLDER`"
+        raise ModelmakeError(f"{place} is a tar, which modelmake does not read. Run {extract}.")
+    bundle = bundles.read(here)
     if bundle:
         for line in take_lock(project, bundle):
             say(line)

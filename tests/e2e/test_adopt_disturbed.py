@@ -93,28 +93,24 @@ def test_two_at_once(project: Project, old: Path, store: Path) -> None:
     assert project.doit(MODELMAKE_OFFLINE="1").stdout == "Nothing to do.\n"
 
 
-@pytest.mark.parametrize("out", ["bundle", "bundle.tar"])
-def test_a_bundle_after_a_kill(project: Project, old: Path, tmp_path: Path, out: str) -> None:
-    """The same command again ends with a whole bundle, and nothing beside it."""
+def test_a_bundle_after_a_kill(project: Project, old: Path, tmp_path: Path) -> None:
+    """The same command again ends with a whole bundle."""
+    bundle = tmp_path / "bundle"
     assert project.doit("adopt", "--from", str(old), "m").status == 0
-    if out == "bundle":
-        process = stuck(project, "bundle", "--out", str(tmp_path / out))
-        process.kill()
-        finish(process)
-        assert not (tmp_path / out / "bundle.json").exists()
-    else:
-        (tmp_path / "bundle.tar.partial").write_bytes(b"left by a killed run" * 1_000_000)
+    process = stuck(project, "bundle", "--out", str(bundle))
+    process.kill()
+    finish(process)
+    assert not (bundle / "bundle.json").exists()
 
-    assert project.doit("bundle", "--out", str(tmp_path / out)).status == 0
+    assert project.doit("bundle", "--out", str(bundle)).status == 0
 
     other = Project(tmp_path / "other", MODELMAKE_OFFLINE="1")
-    assert other.doit("adopt", "--from", str(tmp_path / out)).status == 0
+    assert other.doit("adopt", "--from", str(bundle)).status == 0
     assert is_taken(other)
-    assert not (tmp_path / "bundle.tar.partial").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "statvfs"), reason="the disk's figures are made up by statvfs")
-@pytest.mark.parametrize("arguments", [("adopt", "--from", "{old}"), ("bundle", "--out", "b.tar")])
+@pytest.mark.parametrize("arguments", [("adopt", "--from", "{old}"), ("bundle", "--out", "b")])
 def test_no_room(project: Project, old: Path, arguments: tuple[str, ...]) -> None:
     """What has to be copied and does not fit is refused before its first byte."""
     if arguments[0] == "bundle":
@@ -128,13 +124,23 @@ def test_no_room(project: Project, old: Path, arguments: tuple[str, ...]) -> Non
     assert run.status == 1
     assert "Not enough room" in run.stderr
     assert not list(project.folder.rglob("linking/*"))
-    assert not list(project.folder.glob("b.tar*"))
+    assert not list(project.folder.glob("b/sha256/*/*"))
 
 
-def test_a_bundle_is_no_packed_file(project: Project, old: Path, tmp_path: Path) -> None:
-    """Who names a .tgz wants no folder of that name."""
+@pytest.mark.parametrize("name", ["b.tar", "b.tgz"])
+def test_a_bundle_is_no_packed_file(project: Project, old: Path, tmp_path: Path, name: str) -> None:
+    """Who names a tar wants no folder of that name, and reads how to make one, in one line."""
     assert project.doit("adopt", "--from", str(old), "m").status == 0
-    run = project.doit("bundle", "--out", str(tmp_path / "b.tgz"))
+    run = project.doit("bundle", "--out", str(tmp_path / name))
     assert run.status == 1
-    assert "b.tgz would be a folder" in run.stderr
-    assert not (tmp_path / "b.tgz").exists()
+    assert f"{name} would be a folder. To make a tar of it, run `doit bundle" in run.stderr
+    assert "then `tar -cf bundle.tar bundle`.\n" in run.stderr
+    assert not (tmp_path / name).exists()
+
+
+def test_a_tar_is_not_read(project: Project, tmp_path: Path) -> None:
+    """One line says how to take what is in it."""
+    (tmp_path / "b.tar").touch()
+    run = project.doit("adopt", "--from", str(tmp_path / "b.tar"))
+    assert run.status == 1
+    assert f"Run `tar -xf {tmp_path / 'b.tar'}`, then `doit adopt --from FOLDER`.\n" in run.stderr

@@ -1,16 +1,14 @@
 """`doit bundle` on one machine, `doit adopt` on another without network: nothing is left to do."""
 
-import io
 import os
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.content import bytes_of, pinned_toy, sha256, toy, toy_content
-from tests.e2e.project import Project, finish
+from tests.e2e.project import Project
 from tests.servers.faulty import FaultyServer
 
 NAMES = ["a.bin", "deep/b.bin"]
@@ -50,14 +48,12 @@ def is_whole(project: Project) -> bool:
     return right and project.doit().stdout == "Nothing to do.\n"
 
 
-@pytest.mark.sampled(keep=4)
-@pytest.mark.parametrize("out", ["bundle", "bundle.tar"])
 @pytest.mark.parametrize("keeps", [True, False], ids=["store", "no store"])
 def test_a_machine_without_network(
-    full: Project, cut_off: Project, tmp_path: Path, out: str, *, keeps: bool
+    full: Project, cut_off: Project, tmp_path: Path, *, keeps: bool
 ) -> None:
-    """A folder and a tar bring models.yaml, models.lock and all bytes to an empty project."""
-    place = str(tmp_path / out)
+    """A bundle brings models.yaml, models.lock and all bytes to an empty project."""
+    place = str(tmp_path / "bundle")
     if keeps:
         cut_off.variables["MODELMAKE_STORE"] = str(tmp_path / "store")
 
@@ -74,22 +70,6 @@ def test_a_machine_without_network(
     assert not [*cut_off.folder.rglob("linking/*")]
 
 
-def test_two_tars_of_one_lock_are_the_same(full: Project, tmp_path: Path) -> None:
-    """Times, owners and the order on disk are not in it; GNU tar and Python read it."""
-    first, second = tmp_path / "1.tar", tmp_path / "2.tar"
-    full.doit("bundle", "--out", str(first))
-    target = full.target("one", "a.bin")
-    shutil.copy(target, tmp_path / "copy")
-    (tmp_path / "copy").replace(target)
-    os.utime(target, (1, 1))
-    full.doit("bundle", "--out", str(second))
-
-    assert first.read_bytes() == second.read_bytes()
-    with tarfile.open(first) as tar:
-        assert tar.getnames()[:4] == ["bundle.json", "models.lock", "models.yaml", "receipts"]
-        assert len(tar.getnames()) == 4 + 2
-
-
 def test_a_folder_on_the_same_disk_costs_no_room(full: Project, tmp_path: Path) -> None:
     """Blobs are links to the targets, and a second run makes none anew."""
     place = tmp_path / "bundle"
@@ -99,21 +79,6 @@ def test_a_folder_on_the_same_disk_costs_no_room(full: Project, tmp_path: Path) 
     assert blob.samefile(full.target("one", "a.bin")) or blob.samefile(full.target("two", "a.bin"))
     assert not (place / "CACHEDIR.TAG").exists()
     assert "2 there already" in full.doit("bundle", "--out", str(place)).stdout
-
-
-def test_a_tar_that_another_process_writes(full: Project, tmp_path: Path) -> None:
-    """It is waited for, which one line says in the words of what is done there."""
-    fcntl = pytest.importorskip("fcntl")  # not on Windows
-    with (tmp_path / "b.tar.partial").open("wb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        process = full.start("bundle", "--out", str(tmp_path / "b.tar"))
-        assert process.stderr is not None
-        line = process.stderr.readline()
-    run = finish(process)
-    assert line == (
-        f"waits for another process, which is writing it ({tmp_path / 'b.tar.partial'} is locked)\n"
-    )
-    assert (run.status, run.stderr) == (0, "")
 
 
 def test_what_a_killed_run_left_is_gone_on_with(full: Project, tmp_path: Path) -> None:
@@ -132,8 +97,7 @@ def test_what_a_killed_run_left_is_gone_on_with(full: Project, tmp_path: Path) -
     assert (place / "bundle.json").exists()
 
 
-@pytest.mark.parametrize("out", ["bundle", "bundle.tar"])
-def test_a_damaged_target_is_refused(full: Project, tmp_path: Path, out: str) -> None:
+def test_a_damaged_target_is_refused(full: Project, tmp_path: Path) -> None:
     """It is named, whatever its receipt says, and there is no bundle."""
     target = full.target("one", "deep/b.bin")
     status = target.stat()
@@ -141,13 +105,12 @@ def test_a_damaged_target_is_refused(full: Project, tmp_path: Path, out: str) ->
     target.write_bytes(b"x" * status.st_size)
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    run = full.doit("bundle", "--out", str(tmp_path / out))
+    run = full.doit("bundle", "--out", str(tmp_path / "bundle"))
 
     assert run.status == 1
     assert "one/deep/b.bin" in run.stderr
     assert "--repair" in run.stderr
     assert not (tmp_path / "bundle" / "bundle.json").exists()
-    assert not [*tmp_path.glob("bundle.tar*")]
 
 
 def test_what_is_not_here_is_named(full: Project, tmp_path: Path) -> None:
@@ -193,9 +156,9 @@ def test_the_lock_of_the_project_wins(full: Project, cut_off: Project, tmp_path:
     cut_off.write(full.manifest.read_text())
     locked = full.lock.read_text().replace(sha256(toy_content("deep/b.bin")), "0" * 64)
     cut_off.lock.write_text(locked)
-    full.doit("bundle", "--out", str(tmp_path / "b.tar"))
+    full.doit("bundle", "--out", str(tmp_path / "b"))
 
-    run = cut_off.doit("adopt", "--from", str(tmp_path / "b.tar"))
+    run = cut_off.doit("adopt", "--from", str(tmp_path / "b"))
 
     assert run.status == 1
     assert "not found: one/deep/b.bin" in run.stdout
@@ -203,59 +166,43 @@ def test_the_lock_of_the_project_wins(full: Project, cut_off: Project, tmp_path:
     assert cut_off.lock.read_text() == locked
 
 
-def rewritten(place: Path, change: str) -> None:
-    """Write a tar anew with one thing wrong in it."""
-    with tarfile.open(place) as tar:
-        members = [(info, tar.extractfile(info)) for info in tar.getmembers()]
-        read = [(info, file.read() if file else b"") for info, file in members]
-    with tarfile.open(place, "w", format=tarfile.GNU_FORMAT) as tar:
-        for info, content in read:
-            is_blob = info.name.startswith("sha256/")
-            if is_blob and change == "bytes":
-                content = b"x" * len(content)  # noqa: PLW2901
-            if is_blob and change == "link":
-                info.type, info.linkname, info.size = tarfile.SYMTYPE, "/etc/passwd", 0
-            if is_blob and change == "name":
-                info.name = f"../{info.name}"
-            if is_blob and change == "stranger":
-                info.name = f"bin/{info.name[-8:]}"
-            tar.addfile(info, io.BytesIO(content))
-
-
-@pytest.mark.sampled(keep=5)
-@pytest.mark.parametrize("change", ["bytes", "link", "name", "stranger", "short"])
-def test_a_bundle_that_was_tampered_with(
+@pytest.mark.parametrize("change", ["bytes", "link", "short"])
+def test_a_blob_that_was_tampered_with(
     full: Project, cut_off: Project, tmp_path: Path, change: str
 ) -> None:
-    """Other bytes, a link, a name that leads out, a file too much, a cut: refused in one error."""
-    place = tmp_path / "b.tar"
-    full.doit("bundle", "--out", str(place))
-    if change == "short":
-        os.truncate(place, place.stat().st_size - 2000)
+    """Other bytes, a link to elsewhere, a cut: nothing is taken, and the file is named."""
+    place = tmp_path / "bundle"
+    assert full.doit("bundle", "--out", str(place), "two").status == 0
+    digest = sha256(toy_content("a.bin"))
+    blob = place / "sha256" / digest[:2] / digest
+    content = blob.read_bytes()
+    blob.unlink()
+    if change == "link":
+        (tmp_path / "elsewhere").write_bytes(b"x" * len(content))
+        blob.symlink_to(tmp_path / "elsewhere")
     else:
-        rewritten(place, change)
+        blob.write_bytes(content[:-1] if change == "short" else b"x" * len(content))
 
     run = cut_off.doit("adopt", "--from", str(place))
 
     assert run.status == 1, run.text
-    assert "cannot be used" in run.stderr
+    assert "not found: two/a.bin" in run.stdout
     assert "Traceback" not in run.text
-    if change != "short":
-        assert not [each for each in cut_off.folder.rglob("*.bin") if each.is_file()]
+    assert not [each for each in cut_off.folder.rglob("*.bin") if each.is_file()]
     assert not [*cut_off.folder.rglob("linking/*")]
 
 
-def test_a_member_larger_than_a_buffer(
+def test_a_file_larger_than_a_buffer(
     project: Project, cut_off: Project, server: FaultyServer, tmp_path: Path
 ) -> None:
-    """Sizes that are no multiple of a block or a buffer come out as they went in."""
+    """A size that is no multiple of a buffer comes out as it went in."""
     content = bytes_of("large", (3 << 20) + 17)
     server.put("/large", content)
     project.declare({"m": {"source": "http", "files": [{"url": server.url("/large")}]}})
     assert project.doit().status == 0
-    project.doit("bundle", "--out", str(tmp_path / "b.tar"))
+    project.doit("bundle", "--out", str(tmp_path / "b"))
 
-    run = cut_off.doit("adopt", "--from", str(tmp_path / "b.tar"))
+    run = cut_off.doit("adopt", "--from", str(tmp_path / "b"))
 
     assert run.status == 0, run.text
     assert cut_off.target("m", "large").read_bytes() == content

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from downloader.operations.bundle import NAMES, Mark
+from downloader.operations.bundle import Mark
 from tests.e2e.hostile_places import PLACES
 from tests.e2e.hostile_runs import (
     OFFLINE,
@@ -61,16 +60,6 @@ def taker(world: World, *, is_here: bool) -> Path:
     return world.world / "outer" / f"{TAKEN}{is_here:d}"
 
 
-def packed(world: World) -> Path:
-    """Write the bundle as one tar beside it, whatever it holds, and return it."""
-    place = world.world / "bundle.tar"
-    blobs = sorted(each for each in bundle(world).glob("sha256/*/*"))
-    with tarfile.open(place, "w", format=tarfile.GNU_FORMAT) as tar:
-        for each in (*(bundle(world) / name for name in NAMES), *blobs):
-            tar.add(each, each.relative_to(bundle(world)).as_posix())
-    return place
-
-
 def hostile_locks(world: World) -> Iterator[tuple[str, str, bytes]]:
     """Yield locks of which each says one hostile thing: in words, of which model, and the text."""
     for place in PLACES:
@@ -88,11 +77,10 @@ def test_a_hostile_lock_in_a_bundle_is_refused(world: World, *, is_here: bool) -
     """Nothing is written in the project that takes it, and its next run harms nobody."""
     findings = Findings()
     honest = (bundle(world) / LOCK).read_bytes()
-    for number, (what, model, text) in enumerate(hostile_locks(world)):
+    command = Command(("adopt", "--from", str(bundle(world))))
+    for what, model, text in hostile_locks(world):
         (bundle(world) / LOCK).write_bytes(text)
-        place = packed(world) if number % 2 else bundle(world)
-        command = Command(("adopt", "--from", str(place)))
-        findings.add(f"{model}: {what}", place.name, wrong_with(world, command, model, is_here))
+        findings.add(f"{model}: {what}", "bundle", wrong_with(world, command, model, is_here))
         (bundle(world) / LOCK).write_bytes(honest)
     findings.check()
 
@@ -117,13 +105,11 @@ def taken(world: World, cwd: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("is_here", IS_HERE, ids=["a models.yaml here", "no models.yaml here"])
-@pytest.mark.parametrize("is_tar", [False, True], ids=["folder", "tar"])
-def test_an_honest_bundle_is_taken(world: World, *, is_here: bool, is_tar: bool) -> None:
+def test_an_honest_bundle_is_taken(world: World, *, is_here: bool) -> None:
     """The control: all files come, and nothing outside the project changes."""
-    place = packed(world) if is_tar else bundle(world)
     before = look(world.root)
     cwd = taker(world, is_here=is_here)
-    run = world.run(["adopt", "--from", str(place)], cwd)
+    run = world.run(["adopt", "--from", str(bundle(world))], cwd)
     next_run = world.run([], cwd, MODELMAKE_OFFLINE="1")
     wrong = settled(world, before, taken(world, cwd))
     assert (run.status, next_run.status, wrong) == (0, 0, []), run.text + next_run.text
