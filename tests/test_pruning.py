@@ -59,7 +59,7 @@ def pruner(folder: Path, days_later: float = 0.0, store: str = "") -> Pruner:
 
 def paths(found: Prunable, kind: str) -> set[Path]:
     """Return what was found of a kind."""
-    return {each.path.path for each in found.waste if each.kind == kind}
+    return {each.path.path for each in found.garbage if each.kind == kind}
 
 
 def test_every_lock_counts(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_model_without_a_folder_counts_too(tmp_path: Path) -> None:
     Projects(RootedPath.of(tmp_path / "store" / "projects")).remember(noted)
     blob(tmp_path / "store", NAMED)
 
-    assert pruner(tmp_path).find().waste == []
+    assert pruner(tmp_path).find().garbage == []
 
 
 def test_a_folder_that_two_projects_share_keeps_what_either_names(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from downloader.operations.prune import (
     PARTIAL,
     QUARANTINED,
     Ages,
+    Garbage,
     Wanted,
-    Waste,
     of_model,
     of_store,
 )
@@ -80,14 +80,14 @@ def test_partials_go_when_old_or_of_nothing(
 def test_a_partial_in_use_stays(tmp_path: Path) -> None:
     """However old: neither found, nor removed when it was taken after it was found."""
     partial = put(tmp_path / ".modelmake" / "partials" / NAME, 99)
-    (waste,) = of_model(tmp_path, WANTED, WEEK)
+    (garbage,) = of_model(tmp_path, WANTED, WEEK)
     with locked(partial):
         assert found(tmp_path) == {}
-        assert not waste.remove()
+        assert not garbage.remove()
     assert partial.exists()
-    assert waste.remove()
+    assert garbage.remove()
     assert not partial.exists()
-    assert waste.remove(), "gone is gone"
+    assert garbage.remove(), "gone is gone"
 
 
 def test_a_partial_goes_with_its_journal(tmp_path: Path) -> None:
@@ -97,13 +97,13 @@ def test_a_partial_goes_with_its_journal(tmp_path: Path) -> None:
     journal = put((folder / NAME).with_suffix(".journal"), 99)
     put(folder / "alone.journal", 1)
     put(folder / "fresh.journal", 0)
-    waste = {each.path.name: each for each in of_model(tmp_path, WANTED, WEEK)}
+    garbage = {each.path.name: each for each in of_model(tmp_path, WANTED, WEEK)}
 
-    assert {name: each.kind for name, each in waste.items()} == {
+    assert {name: each.kind for name, each in garbage.items()} == {
         NAME: PARTIAL,
         "alone.journal": LEFTOVER,
     }
-    assert waste[NAME].remove()
+    assert garbage[NAME].remove()
     assert not journal.exists()
 
 
@@ -158,8 +158,8 @@ def test_archives_of_entries_that_are_no_more_go(tmp_path: Path) -> None:
     put(folder / "gone.tar.zst", 0)
 
     assert found(tmp_path) == {"kept.tar.zst": LEFTOVER}
-    (waste,) = of_model(tmp_path, WANTED, WEEK)
-    assert waste.path.parent.name == "sub"
+    (garbage,) = of_model(tmp_path, WANTED, WEEK)
+    assert garbage.path.parent.name == "sub"
     assert found(tmp_path, None) == {}
 
 
@@ -186,10 +186,10 @@ def test_leftovers_of_the_store_go(tmp_path: Path) -> None:
         put(tmp_path / "store" / "quarantine" / "old", 8),
     ]
     with locked(growing), locked(other):
-        waste = list(of_store(tmp_path / "store", WEEK))
+        garbage = list(of_store(tmp_path / "store", WEEK))
 
-    assert {each.path.path for each in waste} == {*go}
-    for each in waste:
+    assert {each.path.path for each in garbage} == {*go}
+    for each in garbage:
         assert each.remove()
     assert all(each.exists() for each in stay)
 
@@ -243,7 +243,7 @@ def test_a_folder_is_removed_with_its_symlinks_only(tmp_path: Path) -> None:
     left.mkdir()
     (left / "link").symlink_to(precious)
     (left / "folder").symlink_to(tmp_path)
-    Waste(kind=LEFTOVER, path=RootedPath.of(left), frees_bytes=0, why="").remove()
+    Garbage(kind=LEFTOVER, path=RootedPath.of(left), frees_bytes=0, why="").remove()
 
     assert not left.exists()
     assert precious.exists()

@@ -23,10 +23,10 @@ import msgspec
 
 from downloader.artifact import Artifact, shown
 from downloader.errors import BadArchive, DigestMismatch, LockError, StoreError
-from downloader.fs.digests import StopCheck, cores, feed_all, new_sha256
+from downloader.fs.digests import StopCheck, cores, sha256_of
 from downloader.fs.files import looks_same, make_folder, naming, write_file
 from downloader.fs.link import How, has_reflinks
-from downloader.fs.rooted_path import RootedPath, open_to_read
+from downloader.fs.rooted_path import RootedPath
 from downloader.fs.space import Room
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile
@@ -106,14 +106,14 @@ class _Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """One target that goes into a bundle, for all that have its bytes.
+class BlobSource:
+    """One target whose bytes go into a bundle.
 
     Attributes:
         name: Model and path, for people.
         target: Where it is.
         size: Its bytes.
-        sha256: What they are to be, in hex.
+        sha256: What they must be, in hex.
         how: How the entry wants its links.
     """
 
@@ -130,22 +130,22 @@ class Contents:
 
     Attributes:
         texts: Its four files by name, in their order.
-        pieces: One for each blob, sorted by digest.
+        blobs: A source for each blob, sorted by digest.
         files: How many targets they are.
     """
 
     texts: dict[str, bytes]
-    pieces: tuple[Piece, ...]
+    blobs: tuple[BlobSource, ...]
     files: int
 
     @property
     def size(self) -> int:
         """The bytes of all blobs."""
-        return sum(each.size for each in self.pieces)
+        return sum(blob.size for blob in self.blobs)
 
 
 def contents(project: Project, models: Sequence[Model]) -> Contents:
-    """Return what a bundle of these models holds, as far as a look at each file tells.
+    """Return what a bundle of these models holds, judged by a look at each file.
 
     Raises:
         LockError: A model is not locked, or not all of its files are here; names them.
@@ -154,72 +154,64 @@ def contents(project: Project, models: Sequence[Model]) -> Contents:
     if stale := [model.name for model in models if model.is_stale or model.locked is None]:
         raise LockError(f"models.lock is not up to date for {', '.join(stale)}.", hint=_go(stale))
     wanted = [(model, artifact) for model in models for artifact in model.artifacts]
-    if absent := [(model.name, each.path) for model, each in wanted if not _is_here(model, each)]:
-        named = ", ".join(f"{name}/{path}" for name, path in absent[:SHOWN])
-        more = f" and {len(absent) - SHOWN:,} more" * (len(absent) > SHOWN)
-        what = f"Not here as models.lock says: {named}{more}."
-        raise LockError(what, hint=_go(dict.fromkeys(name for name, _ in absent)))
+    found = [_source(model, artifact) for model, artifact in wanted]
+    if absent := [pair for pair, source in zip(wanted, found, strict=True) if source is None]:
+        names = _shown([f"{model.name}/{artifact.path}" for model, artifact in absent])
+        hint = _go(dict.fromkeys(model.name for model, _ in absent))
+        raise LockError(f"Not here as models.lock says: {names}.", hint=hint)
+    sources = [source for source in found if source]
+    receipts = [
+        _Receipt(model=model.name, path=artifact.path, size=source.size, sha256=source.sha256)
+        for (model, artifact), source in zip(wanted, sources, strict=True)
+    ]
     with naming(project.manifest_path, "read"):
         manifest = project.manifest_path.read_bytes()
     texts = {
-        MARK: msgspec.json.encode(Mark(models=sorted(each.name for each in models))) + b"\n",
+        MARK: msgspec.json.encode(Mark(models=sorted(model.name for model in models))) + b"\n",
         LOCK: lockfile.dump(project.lockfile),
         MANIFEST: manifest,
-        RECEIPTS: b"".join(sorted(_receipt(model, each) for model, each in wanted)),
+        RECEIPTS: b"".join(sorted(msgspec.json.encode(line) + b"\n" for line in receipts)),
     }
-    pieces = {str(each.sha256): _piece(model, each) for model, each in reversed(wanted)}
-    ordered = tuple(pieces[sha256] for sha256 in sorted(pieces))
-    return Contents(texts=texts, pieces=ordered, files=len(wanted))
+    blobs = {source.sha256: source for source in reversed(sources)}
+    ordered = tuple(blobs[sha256] for sha256 in sorted(blobs))
+    return Contents(texts=texts, blobs=ordered, files=len(sources))
 
 
 def _go(names: Iterable[str]) -> str:
     return f"Run `doit {' '.join(f'fetch:{name}' for name in names)}` first."
 
 
-def _is_here(model: Model, artifact: Artifact) -> bool:
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def _source(model: Model, artifact: Artifact) -> BlobSource | None:
+    """Return a target as the source of its blob; None if it is not here as models.lock says."""
+    target = RootedPath(model.folder, artifact.path)
     try:
-        status = os.lstat(RootedPath(model.folder, artifact.path))
+        size = os.lstat(target).st_size
     except OSError:
-        return False
-    is_locked = artifact.is_pinned and artifact not in model.not_unpacked
-    return is_locked and artifact.size in (None, status.st_size)
-
-
-def _receipt(model: Model, each: Artifact) -> bytes:
-    sha256, size = str(each.sha256), os.lstat(RootedPath(model.folder, each.path)).st_size
-    line = _Receipt(model=model.name, path=each.path, size=size, sha256=sha256)
-    return msgspec.json.encode(line) + b"\n"
-
-
-def _piece(model: Model, each: Artifact) -> Piece:
-    target = RootedPath(model.folder, each.path)
-    return Piece(
-        name=f"{model.name}/{each.path}",
+        return None
+    if not artifact.sha256 or artifact in model.not_unpacked or artifact.size not in (None, size):
+        return None
+    return BlobSource(
+        name=f"{model.name}/{artifact.path}",
         target=target,
-        size=os.lstat(target).st_size,
-        sha256=str(each.sha256),
+        size=size,
+        sha256=artifact.sha256,
         how=model.declared.entry.link,
     )
 
 
-def damaged(pieces: Sequence[Piece]) -> DigestMismatch:
-    """Return the error that names targets which are not what the lock says."""
-    named = ", ".join(each.name for each in pieces[:SHOWN])
-    more = f" and {len(pieces) - SHOWN:,} more" * (len(pieces) > SHOWN)
-    return DigestMismatch(
-        f"Not the bytes that models.lock says, so the bundle is not whole: {named}{more}.",
-        hint="Run `doit verify --repair`, then the same command again.",
-    )
-
-
-def write_folder(what: Contents, out: Path, watch: StopCheck, *, is_watched: bool) -> int:
-    """Write a bundle as a folder, or go on with one.
+def write(contents: Contents, out: Path, watch: StopCheck, *, is_watched: bool) -> int:
+    """Write a bundle, or resume an unfinished one.
 
     Args:
-        what: What goes into it.
+        contents: What goes into it.
         out: The folder: none yet, an empty one, or a bundle, whose blobs all stay.
         watch: Called often; raises Interrupted when the run is to stop.
-        is_watched: Whether what does not fit on the disk is refused.
+        is_watched: Whether to refuse what does not fit on the disk.
 
     Returns:
         How many blobs were there already.
@@ -234,16 +226,19 @@ def write_folder(what: Contents, out: Path, watch: StopCheck, *, is_watched: boo
     _check_folder(folder)
     store = Store(out, is_cache=False, watch=watch)
     with ThreadPoolExecutor(cores()) as pool:
-        has = list(pool.map(lambda each: _has(store, each, watch), what.pieces))
-        todo = [each for each, is_there in zip(what.pieces, has, strict=True) if not is_there]
+        has = list(pool.map(lambda blob: _has(store, blob, watch), contents.blobs))
+        todo = [blob for blob, is_there in zip(contents.blobs, has, strict=True) if not is_there]
         _check_room(folder, todo, is_watched=is_watched)
         with naming(out, "write in"):
             (folder / MARK).remove(missing_ok=True)  # until it is whole again
-        wrong = [each for each in pool.map(lambda each: _kept(store, each, watch), todo) if each]
-    if wrong:
-        raise damaged(wrong)
+        damaged = [name for name in pool.map(lambda blob: _put(store, blob, watch), todo) if name]
+    if damaged:
+        raise DigestMismatch(
+            f"Not the bytes that models.lock says, so the bundle is not whole: {_shown(damaged)}.",
+            hint="Run `doit verify --repair`, then the same command again.",
+        )
     for name in reversed(NAMES):  # what says that it is whole comes last
-        write_file(folder / name, what.texts[name])
+        write_file(folder / name, contents.texts[name])
     return sum(has)
 
 
@@ -256,37 +251,27 @@ def _check_folder(out: RootedPath) -> None:
         )
 
 
-def _has(store: Store, piece: Piece, watch: StopCheck) -> bool:
+def _has(store: Store, blob: BlobSource, watch: StopCheck) -> bool:
     watch()
     with contextlib.suppress(Damaged):  # it was set aside
-        return store.find(piece.sha256) is not None
+        return store.find(blob.sha256) is not None
     return False
 
 
-def _kept(store: Store, piece: Piece, watch: StopCheck) -> Piece | None:
-    """Put one target's bytes into the bundle; return it when they are not what the lock says."""
-    with naming(piece.target, "read"):
-        before = os.lstat(piece.target)
-        if _digest(piece, watch) != piece.sha256:
-            return piece
-        store.keep(piece.target, piece.sha256, piece.how, leaves_mode=True)
-        if looks_same(os.lstat(piece.target), before):
-            return None
-    store.remove(piece.sha256)
-    return piece
+def _put(store: Store, blob: BlobSource, watch: StopCheck) -> str:
+    """Put one target's bytes into the bundle; return its name if they are not what they must be."""
+    with naming(blob.target, "read"):
+        before = os.lstat(blob.target)
+        if sha256_of(blob.target, lambda _: watch()) != blob.sha256:
+            return blob.name
+        store.keep(blob.target, blob.sha256, blob.how, leaves_mode=True)
+        if looks_same(os.lstat(blob.target), before):
+            return ""
+    store.remove(blob.sha256)
+    return blob.name
 
 
-def _digest(piece: Piece, watch: StopCheck) -> str:
-    descriptor = open_to_read(piece.target)
-    try:
-        digest = new_sha256()
-        feed_all(descriptor, piece.size, (digest,), watch)
-        return digest.hexdigest()
-    finally:
-        os.close(descriptor)
-
-
-def _check_room(out: RootedPath, todo: Iterable[Piece], *, is_watched: bool) -> None:
+def _check_room(out: RootedPath, todo: Iterable[BlobSource], *, is_watched: bool) -> None:
     """Refuse what does not fit, counted without what is linked.
 
     Raises:
@@ -294,9 +279,9 @@ def _check_room(out: RootedPath, todo: Iterable[Piece], *, is_watched: bool) -> 
     """
     device, can_reflink = out.path.stat().st_dev, has_reflinks(out)
     Room(is_watched=is_watched).plan(
-        (out.path / each.sha256, each.size)
-        for each in todo
-        if each.how == "copy"
-        or os.lstat(each.target).st_dev != device
-        or (each.how == "reflink" and not can_reflink)
+        (out.path / blob.sha256, blob.size)
+        for blob in todo
+        if blob.how == "copy"
+        or os.lstat(blob.target).st_dev != device
+        or (blob.how == "reflink" and not can_reflink)
     )

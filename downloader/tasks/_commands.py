@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from downloader.operations.adopt import Report
     from downloader.operations.bundle import Bundle
     from downloader.operations.outdated import Outlook
-    from downloader.operations.prune import Prunable, Waste
+    from downloader.operations.prune import Garbage, Prunable
     from downloader.operations.verify import Verdict
     from downloader.project.project import Declared
     from downloader.targets.plan import Plan
@@ -166,7 +166,7 @@ def bundle(names: list[str], out: str) -> None:
     models = wanted_models(names)
     what = bundles.contents(project, models)
     is_watched = project.settings.is_preflight
-    there = bundles.write_folder(what, place, check_stop, is_watched=is_watched)
+    there = bundles.write(what, place, check_stop, is_watched=is_watched)
     before = f", {there:,} there already" * bool(there)
     files = f"{counted(len(models), 'model')}, {counted(what.files, 'file')}"
     say(f"bundled {files} ({bytes_text(what.size)}{before}) in {place}")
@@ -311,7 +311,7 @@ def prune(*, dry_run: bool = False, older_than: str = "") -> None:
     pruner = Pruner(current().project, ages, tell)
     found = pruner.find()
     _tell_garbage(found, dry_run=dry_run)
-    removed = found.waste if dry_run else list(pruner.remove(found))
+    removed = found.garbage if dry_run else list(pruner.remove(found))
     say(_prune_summary(removed, dry_run=dry_run))
     _check_pruned(found.hindrances)
 
@@ -331,14 +331,14 @@ def _days(text: str) -> float:
 
 def _tell_garbage(found: "Prunable", *, dry_run: bool) -> None:
     if dry_run:
-        for each in found.waste:
+        for each in found.garbage:
             say(f"would remove {each.path} ({bytes_text(each.frees_bytes)}): {each.why}")
     for project in found.forgotten:
         verb = "would forget" if dry_run else "forgotten"
         say(f"{verb}: {project.lock}, which is not there any more")
 
 
-def _prune_summary(removed: Iterable["Waste"], *, dry_run: bool) -> str:
+def _prune_summary(removed: Iterable["Garbage"], *, dry_run: bool) -> str:
     from downloader.operations.prune import KINDS  # noqa: PLC0415
 
     sizes: dict[str, list[int]] = {kind: [] for kind in KINDS}
