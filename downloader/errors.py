@@ -1,4 +1,4 @@
-"""Every error this package raises; the tree is the contract.
+"""Every error this package raises; the tree is the contract. And `Stop`, which raises one of them.
 
     ModelmakeError                 what happened; `hint` says what to do next
     |- ManifestError               models.yaml says something it may not
@@ -28,6 +28,7 @@ Families are made by whose fault it is. `*` marks what is transient: trying agai
 A message is one sentence: what, then why. No message holds a query string or a credential.
 """
 
+import threading
 from typing import ClassVar
 
 RESTORE_HINT = "Take it back from version control, or delete it and run `doit lock`."
@@ -186,3 +187,32 @@ class StoreError(ModelmakeError):
 
 class TooManyOpen(StoreError):  # noqa: N818
     """This process, or the machine, may open no further file or connection (EMFILE, ENFILE)."""
+
+
+class Stop:
+    """Whether the run is to end; safe to share between threads.
+
+    Everything that may take long asks it often. It stands here because every room asks it, and
+    nothing but this raises Interrupted.
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """End every wait, now and to come."""
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Whether the run is to end."""
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Raise Interrupted if the run is to end."""
+        if self._event.is_set():
+            raise Interrupted("The run was interrupted.")
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until the run is to end; raise Interrupted then."""
+        self._event.wait(seconds)
+        self.check()

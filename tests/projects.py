@@ -3,13 +3,13 @@
 import hashlib
 import json
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from downloader.artifact import LockedModel
+from downloader.errors import Stop
 from downloader.network.api import Session
 from downloader.network.client import Transport
 from downloader.operations import lock as locking
@@ -83,7 +83,7 @@ def session(declared: Project) -> Iterator[Session]:
     with closing(Transport(declared.settings)) as transport:
         yield Session(
             transport,
-            threading.Event(),
+            Stop(),
             lambda line: print(line, file=sys.stderr),  # noqa: T201
         )
 

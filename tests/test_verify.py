@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
 
-from downloader.errors import Interrupted
+from downloader.errors import Interrupted, Stop
 from downloader.operations.verify import Verdict, verify
 from downloader.targets import state as receipts
 from tests.projects import http, lock, project, sha256
@@ -165,7 +164,7 @@ def test_a_file_replaced_while_it_was_read_is_not_noted(
 
 def test_a_set_stop_ends_the_reading(folder: Path) -> None:
     """Who asks for the end gets it before the next bytes are hashed."""
-    stop = threading.Event()
+    stop = Stop()
     stop.set()
     with pytest.raises(Interrupted):
         verify(project(folder).models(), stop=stop)

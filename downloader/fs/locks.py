@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from downloader.errors import Interrupted
+from downloader.errors import Stop
 from downloader.fs.rooted_path import BINARY, NO_FOLLOW, NO_WAITING, READ, RootedPath
 
 FIRST_DELAY_SECONDS = 0.05
@@ -45,11 +45,11 @@ class Turn:
 
     def __init__(
         self,
-        stop: threading.Event | None = None,
+        stop: Stop | None = None,
         notice: Callable[[str], None] = lambda _text: None,
         doing: str = "fetching",
     ) -> None:
-        self._stop, self._notice, self._doing = stop or threading.Event(), notice, doing
+        self._stop, self._notice, self._doing = stop or Stop(), notice, doing
         self._delay_seconds = FIRST_DELAY_SECONDS
         self._began = self._moved = time.monotonic()
         self._seen: tuple[int, int] | None = None
@@ -64,8 +64,7 @@ class Turn:
         Raises:
             Interrupted: The user stopped the run.
         """
-        if self._stop.wait(self._delay_seconds):
-            raise Interrupted(f"Interrupted while another process was {self._doing} {path}.")
+        self._stop.wait(self._delay_seconds)
         self._delay_seconds = min(1.5 * self._delay_seconds, LONGEST_DELAY_SECONDS)
         now = time.monotonic()
         if (looks := _looks(path)) != self._seen:
@@ -78,8 +77,7 @@ class Turn:
 
     def check(self) -> None:
         """End what goes on where nobody waits; raises Interrupted when the user stopped the run."""
-        if self._stop.is_set():
-            raise Interrupted("Interrupted while bytes that are here were read.")
+        self._stop.check()
 
     def warn_of_useless_locks(self, folder: RootedPath) -> None:
         """Say once in a process that two of them would fetch the same bytes."""

@@ -5,7 +5,6 @@ A probe is a GET of one byte: HEAD is refused by signed URLs and lies on some se
 """
 
 import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from downloader.artifact import Artifact
-from downloader.errors import BadResponse, Interrupted, ModelmakeError
+from downloader.errors import BadResponse, ModelmakeError, Stop
 from downloader.network._response import Head, Reply
 from downloader.network.client import Transport
 from downloader.network.failures import RetryPolicy
@@ -88,7 +87,7 @@ class Session:
     """
 
     transport: Transport
-    stop: threading.Event
+    stop: Stop
     notice: Callable[[str], None]
 
     def asker(self, name: str, settings: Settings) -> "Asker":
@@ -115,7 +114,7 @@ class Asker:
         self,
         transport: Transport,
         settings: Settings,
-        stop: threading.Event,
+        stop: Stop,
         say: Callable[[str], None],
     ) -> None:
         self._transport, self._stop, self._say = transport, stop, say
@@ -136,7 +135,7 @@ class Asker:
         if why != self._said or now - self._said_at >= REPEAT_SECONDS:
             self._said, self._said_at = why, now
             self._tell(f"{why}; waits for it")
-        self._sleep(delay_seconds)
+        self._stop.wait(delay_seconds)
 
     def _asked(
         self, location: Location, conditions: dict[str, str], taken: Callable[[Reply, Location], T]
@@ -152,15 +151,11 @@ class Asker:
                 if delay is None:
                     raise
                 self._tell(f"{error} Tries again in {delay:.1f} s")
-                self._sleep(delay)
+                self._stop.wait(delay)
 
     def _tell(self, why: str) -> None:
         if not self._stop.is_set():  # the user's last line is that the run was interrupted
             self._say(why)
-
-    def _sleep(self, delay_seconds: float) -> None:
-        if self._stop.wait(delay_seconds):
-            raise Interrupted("Interrupted while waiting for an answer.")
 
 
 def _document(reply: Reply, location: Location) -> bytes:

@@ -6,7 +6,6 @@ bytes, whatever happens to the file meanwhile.
 """
 
 import stat
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from downloader.artifact import Artifact, bytes_text, counted
-from downloader.errors import Interrupted
+from downloader.errors import Stop
 from downloader.fs.digests import (
     BLOCK_BYTES,
     PIECE_BYTES,
@@ -60,7 +59,7 @@ def add_pieces(
     project: Project,
     models: Iterable[Model],
     say: Callable[[str], None],
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
 ) -> None:
     """Write root and layer of every large file that is here and right, where they are not known.
 
@@ -86,7 +85,7 @@ def add_pieces(
     to_read = [each for each in files if each not in layers and each.is_here]
     if to_read:
         project.refuse_to_write()
-        layers |= _read(to_read, say, stop or threading.Event())
+        layers |= _read(to_read, say, stop or Stop())
     for file in to_read:
         if file in layers:
             rooted = msgspec.structs.replace(file.artifact, root=layers[file].root)
@@ -97,15 +96,12 @@ def add_pieces(
     say(_summary(len(layers), absent, known.beside.name, is_changed=is_changed))
 
 
-def _read(
-    files: Sequence[_File], say: Callable[[str], None], stop: threading.Event
-) -> dict[_File, Layer]:
+def _read(files: Sequence[_File], say: Callable[[str], None], stop: Stop) -> dict[_File, Layer]:
     """Return the layers of those files whose bytes are right."""
     meter = Meter("reading")
 
     def seen(count_bytes: int) -> None:
-        if stop.is_set():
-            raise Interrupted("The reading was stopped.")
+        stop.check()
         meter.moved(count_bytes)
 
     meter.started(sum(int(each.artifact.size or 0) for each in files))

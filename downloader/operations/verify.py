@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from downloader.artifact import Artifact
-from downloader.errors import Interrupted, StoreError
+from downloader.errors import Stop, StoreError
 from downloader.fs.digests import Layer, cores, joined_spans, sha256_of, wrong_pieces
 from downloader.fs.rooted_path import RootedPath
 from downloader.progress.tracker import Meter
@@ -124,7 +124,7 @@ LayerOf = Callable[[Artifact], Layer | None]
 def verify(
     models: Iterable[Model],
     meter: Meter | None = None,
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
     layer_of: LayerOf = lambda _artifact: None,
 ) -> list[Verdict]:
     """Return a verdict on every file of the models, in their order.
@@ -142,7 +142,7 @@ def verify(
     to_read = [each for each in files if each.must_be_read]
     to_read.sort(key=lambda each: each.size, reverse=True)
     meter = meter or Meter("verifying")
-    _read(to_read, layer_of, meter, stop or threading.Event())
+    _read(to_read, layer_of, meter, stop or Stop())
     _note(to_read, meter)
     return [each.verdict for each in files]
 
@@ -241,10 +241,9 @@ class _File:
             return None
 
 
-def _read(files: Sequence[_File], layer_of: LayerOf, meter: Meter, stop: threading.Event) -> None:
+def _read(files: Sequence[_File], layer_of: LayerOf, meter: Meter, stop: Stop) -> None:
     def seen(count_bytes: int) -> None:
-        if stop.is_set():
-            raise Interrupted("The reading was stopped.")
+        stop.check()
         meter.moved(count_bytes)
 
     meter.started(sum(each.size for each in files))

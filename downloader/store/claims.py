@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from downloader.artifact import is_absolute
-from downloader.errors import StoreError
+from downloader.errors import Stop, StoreError
 from downloader.fs.files import PRIVATE_FOLDER, make_folder, naming
 from downloader.fs.locks import HELD, PARTIALS, QUIET_SECONDS, Turn
 from downloader.fs.rooted_path import BINARY, NO_FOLLOW, RootedPath
@@ -57,7 +57,7 @@ class Claims:
         stop: Ends every wait.
     """
 
-    def __init__(self, folder: RootedPath, stop: threading.Event) -> None:
+    def __init__(self, folder: RootedPath, stop: Stop) -> None:
         self._folder, self._stop = folder, stop
 
     @contextmanager

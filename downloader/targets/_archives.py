@@ -29,10 +29,10 @@ from downloader.artifact import Artifact, check_path, counted, find_collision
 from downloader.errors import (
     BadArchive,
     DigestMismatch,
-    Interrupted,
     LockError,
     ManifestError,
     ModelmakeError,
+    Stop,
     StoreError,
 )
 from downloader.fs.commit import Place, set_aside
@@ -79,7 +79,7 @@ class Staged:
 class Unpacker:
     """Unpacks the archives of one project's models."""
 
-    def __init__(self, project: Project, stop: threading.Event) -> None:
+    def __init__(self, project: Project, stop: Stop) -> None:
         self._project, self._stop = project, stop
         self._folders: list[RootedPath] = []
 
@@ -173,7 +173,7 @@ def _came(found: tuple[Member, ...]) -> Literal["adapter", "model"]:
 class Watching:
     """Tells an observer of the unpacking, and ends it when the run is stopped."""
 
-    def __init__(self, observer: Observer | None, stop: threading.Event) -> None:
+    def __init__(self, observer: Observer | None, stop: Stop) -> None:
         self._observer, self._stop = observer, stop
 
     def moved(self, count_bytes: int) -> None:
@@ -183,8 +183,7 @@ class Watching:
 
     def check_stop(self) -> None:
         """Raise Interrupted when the run was stopped."""
-        if self._stop.is_set():
-            raise Interrupted("Interrupted while unpacking.")
+        self._stop.check()
 
 
 def _bytes_of(member: Artifact) -> tuple[str, int | None, str | None]:
@@ -335,9 +334,7 @@ HOLDS = {"adapter": "an adapter", "model": "a whole model"}
 class ArchiveSyncer:
     """Brings archives and their files up to date; safe to share between threads."""
 
-    def __init__(
-        self, project: Project, files: FileSyncer, sharing: Sharing, stop: threading.Event
-    ) -> None:
+    def __init__(self, project: Project, files: FileSyncer, sharing: Sharing, stop: Stop) -> None:
         self._project, self._files, self._sharing, self._stop = project, files, sharing, stop
         self._unpacker = Unpacker(project, stop)
         self._kept = KeptArchives(project, files)

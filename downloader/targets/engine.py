@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from downloader.artifact import Artifact, bytes_text, counted
-from downloader.errors import Offline
+from downloader.errors import Offline, Stop
 from downloader.network.client import Transport
 from downloader.progress.events import Observer, Silent
 from downloader.project.project import Project
@@ -76,9 +76,9 @@ class Syncer:
         missing: What could not be had, since nothing may be dialled.
     """
 
-    def __init__(self, project: Project, stop: threading.Event | None = None) -> None:
+    def __init__(self, project: Project, stop: Stop | None = None) -> None:
         self._project = project
-        self.stop = stop or threading.Event()
+        self.stop = stop or Stop()
         self.missing: list[Missing] = []
         self._idle = threading.Condition()
         self._active = 0

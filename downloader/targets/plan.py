@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from downloader.artifact import Artifact, LockedModel
-from downloader.errors import ModelmakeError, SettingError
+from downloader.errors import ModelmakeError, SettingError, Stop
 from downloader.fs.commit import check_target
 from downloader.fs.digests import cores
 from downloader.fs.files import private_folder
@@ -620,7 +620,7 @@ class _Making:
 
     def __init__(self, project: Project, seen: Project) -> None:
         self._project, self._seen = project, seen
-        self._sharing = Sharing(seen, threading.Event())
+        self._sharing = Sharing(seen, Stop())
         self._needs = Needs(seen, self._sharing)
         self._judge = Judge(seen, self._sharing)
         self._archives = Archives(seen, self._judge, self._needs)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from downloader.artifact import Artifact
-from downloader.errors import Interrupted, ModelmakeError, StoreError
+from downloader.errors import ModelmakeError, Stop, StoreError
 from downloader.fs.commit import Place
 from downloader.fs.digests import (
     MOST_PIECE_BYTES,
@@ -105,7 +105,7 @@ class Linker:
         stop: Ends every copy.
     """
 
-    def __init__(self, project: Project, stop: threading.Event) -> None:
+    def __init__(self, project: Project, stop: Stop) -> None:
         self._project, self._stop = project, stop
         self._swept = set[RootedPath]()
 
@@ -142,7 +142,7 @@ class Linker:
         self._remove_abandoned(workspace)
         new = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
         with naming(target, "write"):
-            made = link(source, new, ways, sha256, self._check_stop)
+            made = link(source, new, ways, sha256, self._stop.check)
             try:
                 if found:
                     found.check()
@@ -164,10 +164,6 @@ class Linker:
             if process.isdecimal() and not is_alive(int(process)):
                 with contextlib.suppress(OSError):
                     (workspace / name).remove()
-
-    def _check_stop(self) -> None:
-        if self._stop.is_set():
-            raise Interrupted("Interrupted while a file was copied.")
 
 
 def _rename(new: RootedPath, place: Place, sha256: str) -> None:
@@ -292,7 +288,7 @@ class Sharing:
         stop: Ends every wait.
     """
 
-    def __init__(self, project: Project, stop: threading.Event) -> None:
+    def __init__(self, project: Project, stop: Stop) -> None:
         self._project, self._linker = project, Linker(project, stop)
         self._near: dict[str, bool] = {}
         self._is_read = self._is_written = True

@@ -17,7 +17,6 @@ from downloader.artifact import bytes_text, counted
 from downloader.errors import (
     OFFLINE_HINT,
     IntegrityError,
-    Interrupted,
     LockError,
     ModelmakeError,
     SettingError,
@@ -89,16 +88,6 @@ def session(notice: Callable[[str], None] = tell) -> "Session":
     return Session(current().syncer.transport, current().stop, notice)
 
 
-def check_stop() -> None:
-    """End what goes on when the run was stopped.
-
-    Raises:
-        Interrupted: It was.
-    """
-    if current().stop.is_set():
-        raise Interrupted("Interrupted.")
-
-
 def wanted_models(names: Iterable[str]) -> list[Model]:
     """Return the named models; with no name those that are not optional or have a file here.
 
@@ -166,7 +155,7 @@ def bundle(names: list[str], out: str) -> None:
     models = wanted_models(names)
     what = bundles.contents(project, models)
     is_watched = project.settings.is_preflight
-    there = bundles.write(what, place, check_stop, is_watched=is_watched)
+    there = bundles.write(what, place, current().stop.check, is_watched=is_watched)
     before = f", {there:,} there already" * bool(there)
     files = f"{counted(len(models), 'model')}, {counted(what.files, 'file')}"
     say(f"bundled {files} ({bytes_text(what.size)}{before}) in {place}")
@@ -468,7 +457,7 @@ def adopt(names: list[str], place: str, *, hardlink: bool = False) -> None:
     locking.lock_offline(project)
     models = _models(names, bundle)
     locked = [each for each in models if not each.is_stale and each.locked]
-    adopter = Adopter(project, current().syncer, check_stop, tell)
+    adopter = Adopter(project, current().syncer, current().stop.check, tell)
     report = adopter.adopt(locked, here, shares=hardlink)
     project.write_pins()
     _say(report)

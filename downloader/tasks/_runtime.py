@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 from doit.exceptions import BaseFail, TaskError, TaskFailed
 
 from downloader.artifact import bytes_text
-from downloader.errors import LockError, ManifestError, ModelmakeError, SettingError
+from downloader.errors import LockError, ManifestError, ModelmakeError, SettingError, Stop
 from downloader.fs.files import private_folder
 from downloader.progress.display import Showing, Waits
 from downloader.progress.events import Failed, told
@@ -61,7 +61,7 @@ class Runtime:
         self.project = project
         self.has_lock_failed = self.is_interrupted = False
         self.not_locked: dict[str, ModelmakeError] = {}
-        self.stop = threading.Event()
+        self.stop = Stop()
         self._making, self._planning = threading.Lock(), threading.Lock()
         self._syncer: Syncer | None = None
         self.selected: Callable[[], Iterable[tuple[str, str]]] = tuple

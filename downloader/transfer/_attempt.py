@@ -15,14 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from downloader.artifact import Artifact
-from downloader.errors import (
-    Interrupted,
-    ModelmakeError,
-    ServerBusy,
-    SourceError,
-    TooManyOpen,
-    TransferError,
-)
+from downloader.errors import ModelmakeError, ServerBusy, SourceError, TooManyOpen, TransferError
 from downloader.fs.digests import BUFFER_BYTES
 from downloader.network.client import Calls, Head, Reply, cut_short
 from downloader.network.ranges import Range, first_gap, total
@@ -104,8 +97,7 @@ class Drain:
             buffer = self._put(buffer, count, segment)
             if self._is_dropped(segment):
                 return
-        if self._line.stop.is_set():
-            raise Interrupted(f"{self.partial.binding.path} was interrupted.")
+        self._line.stop.check()
         if stop is not None and not self.is_over.is_set():
             self._check_end(reply, segment, stop, buffer)
 
@@ -129,8 +121,7 @@ class Drain:
         return self._put(buffer, len(start), segment) if start else buffer
 
     def _put(self, buffer: memoryview, count: int, segment: Segment) -> memoryview:
-        if self._line.stop.is_set():
-            raise Interrupted(f"{self.partial.binding.path} was interrupted.")
+        self._line.stop.check()
         position = segment.position
         wanted = self.segments.advance(segment, count)
         with self._counting:
@@ -360,14 +351,12 @@ class Receiver:
             partial.reset()  # nothing could tell whether more bytes are of the same version
         if partial.is_complete and self._is_right(partial):
             return
-        if not self._host.enter(self._line.stop):
-            raise Interrupted(f"{self._artifact.path} was interrupted.")
+        self._host.enter(self._line.stop)
         try:
             while not self._is_complete_after_one_reply(partial):
                 pass  # a 206 may be shorter than was asked for (RFC 9110 §15.3.7)
         except TransferError as error:
-            if self._line.stop.is_set():
-                raise Interrupted(f"{self._artifact.path} was interrupted.") from None
+            self._line.stop.check()
             if isinstance(error, ServerBusy):
                 self._host.refused()
             raise

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from math import ceil
 from urllib.parse import urlsplit
 
+from downloader.errors import Stop
 from downloader.fs.digests import BUFFER_BYTES
 from downloader.network.client import Transport
 from downloader.transfer._segments import FIRST_LENGTH_BYTES, FIRST_RATE, LEAST_SECONDS, Segments
@@ -287,21 +288,19 @@ class Host:
         self._served = self._served_before = 0
         """The most replies that were open at once, since the last measurement and before it."""
 
-    def enter(self, stop: threading.Event) -> bool:
-        """Wait for a file's first connection.
-
-        Returns:
-            Whether it was taken, and has to be given back; not when the run was stopped instead.
-        """
+    def enter(self, stop: Stop) -> None:
+        """Wait for a file's first connection; raises Interrupted if the run ends before."""
         with self._turn:
             self._waiting += 1
-            while self._active >= self._allowed() and not stop.is_set():
-                self._turn.wait(0.2)  # the budget also recovers with time
-            self._waiting -= 1
-            is_taken = not stop.is_set()
-            self._active += is_taken
-            self._firsts += is_taken
-        return is_taken
+            try:
+                while self._active >= self._allowed():
+                    stop.check()
+                    self._turn.wait(0.2)  # the budget also recovers with time
+                stop.check()
+            finally:
+                self._waiting -= 1
+            self._active += 1
+            self._firsts += 1
 
     def try_enter(self) -> bool:
         """Take a further connection when one more is wanted now."""
@@ -507,7 +506,7 @@ class Throttle:
             return BUFFER_BYTES
         return min(max(int(self._rate * SLICE_SECONDS), SMALLEST_SLICE_BYTES), BUFFER_BYTES)
 
-    def pay(self, count: int, stop: threading.Event) -> None:
+    def pay(self, count: int, stop: Stop) -> None:
         """Wait until the bytes that just came were allowed to come, or the run is stopped."""
         if self._rate is None:
             return
@@ -526,9 +525,7 @@ class Line:
         stop: Set when every transfer is to end.
     """
 
-    def __init__(
-        self, transport: Transport, pool: Pool, throttle: Throttle, stop: threading.Event
-    ) -> None:
+    def __init__(self, transport: Transport, pool: Pool, throttle: Throttle, stop: Stop) -> None:
         self.transport, self.pool, self.throttle, self.stop = transport, pool, throttle, stop
 
     def interrupt(self) -> None:

@@ -14,7 +14,6 @@ transient failure go on from there; then verify, and commit. One state machine:
 """
 
 import random
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -25,6 +24,7 @@ from downloader.errors import (
     ModelmakeError,
     RemoteChanged,
     SourceError,
+    Stop,
     StoreError,
     TransferError,
 )
@@ -97,12 +97,10 @@ class Fetcher:
         stop: Set from outside to end every transfer; what arrived is kept.
     """
 
-    def __init__(
-        self, transport: Transport, settings: Settings, stop: threading.Event | None = None
-    ) -> None:
+    def __init__(self, transport: Transport, settings: Settings, stop: Stop | None = None) -> None:
         self._settings = settings
         self._room = Room(is_watched=settings.is_preflight and not settings.is_offline)
-        throttle, end = Throttle(settings.limit_rate), stop or threading.Event()
+        throttle, end = Throttle(settings.limit_rate), stop or Stop()
         self._line = Line(transport, Pool(settings.connections, settings.limit_rate), throttle, end)
 
     def interrupt(self) -> None:
@@ -215,13 +213,9 @@ class Fetcher:
                 if delay is None:
                     raise
                 receiver.observer.waiting(str(error), delay)
-                self._wait(delay)
+                self._line.stop.wait(delay)
             else:
                 return
-
-    def _wait(self, delay_seconds: float) -> None:
-        if self._line.stop.wait(delay_seconds):
-            raise Interrupted("Interrupted while waiting to try again.")
 
 
 def _combined(

@@ -8,7 +8,6 @@ class TestMySource(AskingSourceContract):
 """
 
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import NoReturn
@@ -18,7 +17,7 @@ import msgspec
 import pytest
 
 from downloader.artifact import Artifact, LockedModel, check_path, find_collision
-from downloader.errors import SourceError
+from downloader.errors import SourceError, Stop
 from downloader.manifest.manifest import entry_digest
 from downloader.network.api import Asker
 from downloader.network.client import Transport
@@ -83,7 +82,7 @@ class AskingSourceContract:
         """Give the program's own way to ask."""
         settings = Settings(timeout_seconds=5.0, retries=1)
         with closing(Transport(settings)) as transport:
-            yield Asker(transport, settings, threading.Event(), lambda _: None)
+            yield Asker(transport, settings, Stop(), lambda _: None)
 
     @pytest.fixture
     def resolved(self, provider: Provider) -> list[tuple[AnyEntry, Resolution]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from downloader.errors import Interrupted
+from downloader.errors import Interrupted, Stop
 from downloader.fs import locks
 from downloader.fs.rooted_path import RootedPath
 from downloader.store import claims
@@ -23,11 +23,12 @@ DIGEST, OTHER = "ab" * 32, "cd" * 32
 LOOK_SECONDS = 0.3
 """How long somebody is watched who is to wait."""
 HOLDER = """
-import sys, threading
+import sys
 from pathlib import Path
+from downloader.errors import Stop
 from downloader.fs.rooted_path import RootedPath
 from downloader.store.claims import Claims
-with Claims(RootedPath(Path(sys.argv[1])), threading.Event()).claimed(
+with Claims(RootedPath(Path(sys.argv[1])), Stop()).claimed(
     sys.argv[2], RootedPath.of(Path(sys.argv[3])), None, print
 ):
     print("has it", flush=True)
@@ -57,11 +58,11 @@ def held(folder: Path, partial: Path = Path("partial")) -> Iterator["subprocess.
 
 
 def claimed(
-    folder: Path, stop: threading.Event | None = None, said: list[str] | None = None, **more: str
+    folder: Path, stop: Stop | None = None, said: list[str] | None = None, **more: str
 ) -> threading.Event:
     """Claim DIGEST and give it up; returns a set event."""
     done = threading.Event()
-    own = Claims(RootedPath.of(folder), stop or threading.Event())
+    own = Claims(RootedPath.of(folder), stop or Stop())
     notice = (said if said is not None else []).append
     with own.claimed(more.get("sha256", DIGEST), RootedPath.of(folder / "ours"), 100, notice):
         done.set()
@@ -70,7 +71,7 @@ def claimed(
 
 def test_two_threads_have_it_one_after_the_other(tmp_path: Path) -> None:
     """Also where they belong to two runs of one process: its locks would not keep these apart."""
-    own = Claims(RootedPath.of(tmp_path), threading.Event())
+    own = Claims(RootedPath.of(tmp_path), Stop())
     with ThreadPoolExecutor(1) as pool:
         with own.claimed(DIGEST, RootedPath.of(tmp_path / "p"), 1, print):
             waiting = pool.submit(claimed, tmp_path)
@@ -106,7 +107,7 @@ def test_a_killed_process_is_followed(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_the_wait(tmp_path: Path) -> None:
     """Whoever waits when the run is stopped ends at once."""
-    stop = threading.Event()
+    stop = Stop()
     with held(tmp_path), ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(claimed, tmp_path, stop)
         stop.set()
@@ -157,7 +158,7 @@ def test_a_note_that_names_no_partial_is_not_believed(text: bytes) -> None:
 def test_a_long_wait_for_a_thread_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two files of one run with the same bytes: the second says once why it does not begin."""
     monkeypatch.setattr(locks, "QUIET_SECONDS", 0.0)
-    own, said = Claims(RootedPath.of(tmp_path), threading.Event()), list[str]()
+    own, said = Claims(RootedPath.of(tmp_path), Stop()), list[str]()
     with ThreadPoolExecutor(1) as pool:
         with own.claimed(DIGEST, RootedPath.of(tmp_path / "p"), 1, print):
             waiting = pool.submit(claimed, tmp_path, None, said)
@@ -191,7 +192,7 @@ def test_useless_locks_are_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_claim_leaves_no_file_of_its_own(tmp_path: Path) -> None:
     """There is one file for all, and a note only while a large file is fetched."""
-    with Claims(RootedPath.of(tmp_path), threading.Event()).claimed(
+    with Claims(RootedPath.of(tmp_path), Stop()).claimed(
         DIGEST, RootedPath.of(tmp_path / "p"), NOTED_BYTES, print
     ):
         assert (tmp_path / "growing" / DIGEST).read_text() == str(tmp_path / "p")

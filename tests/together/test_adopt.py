@@ -1,13 +1,13 @@
 """Archives and what is unpacked from them, taken from a folder: nothing is asked of Together."""
 
 import shutil
-import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from downloader.errors import Stop
 from downloader.operations.adopt import Adopter, Report
 from downloader.targets.engine import Syncer
 from downloader.targets.state import target_rules
@@ -26,7 +26,7 @@ from tests.together.projects import (
 def adopted(folder: Path, place: Path) -> Report:
     """Adopt as a process of its own would."""
     declared = project(folder, is_offline=True)
-    with closing(Syncer(declared, threading.Event())) as syncer:
+    with closing(Syncer(declared, Stop())) as syncer:
         adopter = Adopter(declared, syncer, lambda: None, print)
         return adopter.adopt(declared.models(), place)
 

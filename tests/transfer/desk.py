@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.errors import Interrupted, ModelmakeError
+from downloader.errors import Interrupted, ModelmakeError, Stop
 from downloader.fs.rooted_path import RootedPath
 from downloader.network.client import Transport
 from downloader.network.ranges import Range
@@ -38,26 +37,26 @@ def sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-class Waits(threading.Event):
-    """A stop event whose waits are noted and not waited for."""
+class Waits(Stop):
+    """A stop whose waits are noted and not waited for."""
 
     def __init__(self) -> None:
         super().__init__()
         self.delays: list[float] = []
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Note the delay; return whether the event is set."""
-        self.delays.append(timeout or 0.0)
-        return self.is_set()
+    def wait(self, seconds: float) -> None:
+        """Note the delay."""
+        self.delays.append(seconds)
+        self.check()
 
 
 class StopsAtWait(Waits):
     """The user stops the run at its first wait."""
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self, seconds: float) -> None:
         """Say that the run is stopped."""
         self.set()
-        return super().wait(timeout)
+        super().wait(seconds)
 
 
 @dataclass

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from downloader.errors import ServerBusy
+from downloader.errors import ServerBusy, Stop
 from downloader.transfer._attempt import Crew
 from downloader.transfer._concurrency import Host
 from downloader.transfer._segments import Segment, Segments
@@ -47,7 +47,7 @@ class Server:
 def crew_of(refusals: int, helpers: int) -> tuple[Crew, Server, Host]:
     """Return the crew of a file of 64 MiB, its own connection entered and helpers wanted."""
     host = Host(8)
-    host.enter(threading.Event())
+    host.enter(Stop())
     host._climb.level = 1 + helpers
     segments = Segments(64 * MIB, [])
     server = Server(segments, refusals)

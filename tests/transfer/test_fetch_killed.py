@@ -12,6 +12,7 @@ from threading import Event
 import pytest
 
 from downloader.artifact import Artifact
+from downloader.errors import Stop
 from downloader.network.ranges import prefix
 from downloader.transfer.fetch import Fetcher
 from downloader.transfer.partial import SMALLEST_STEP_BYTES
@@ -88,17 +89,17 @@ def test_killed_before_the_first_checkpoint_it_starts_over(desk: Desk, artifact:
     assert desk.asked == [None, None]
 
 
-class FreesTheOther(Event):
-    """A stop event whose first wait lets the server go on with the other process."""
+class FreesTheOther(Stop):
+    """A stop whose first wait lets the server go on with the other process."""
 
     def __init__(self, go_on: Event) -> None:
         super().__init__()
         self._go_on = go_on
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self, seconds: float) -> None:
         """Let it go on, and wait."""
         self._go_on.set()
-        return super().wait(timeout)
+        super().wait(seconds)
 
 
 def test_the_second_process_waits_and_takes_what_is_there(desk: Desk) -> None:
@@ -128,8 +129,8 @@ def test_a_killed_process_is_followed_at_once(desk: Desk, artifact: Artifact) ->
     desk.server.script(PATH, timing.stall_after(SENT))
     with child(desk, artifact) as process, desk.transport() as transport:
         wait_for_bytes(desk, SENT)
-        stop = Event()
-        stop.wait = lambda _timeout=None: bool(process.kill())  # type: ignore[method-assign, assignment, func-returns-value]
+        stop = Stop()
+        stop.wait = lambda _seconds: process.kill()  # type: ignore[method-assign, assignment]
         fetched = Fetcher(transport, desk.settings, stop).fetch(desk.job(artifact))
     assert desk.target.read_bytes() == LARGE
     assert 0 < fetched.moved_bytes <= len(LARGE) - SENT + SMALLEST_STEP_BYTES

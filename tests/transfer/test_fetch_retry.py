@@ -1,11 +1,10 @@
 """When a fetch tries again, and how long it waits (rows C1, C2)."""
 
-import threading
 from email.utils import formatdate
 
 import pytest
 
-from downloader.errors import BadResponse, Interrupted, NotFound, ServerBusy
+from downloader.errors import BadResponse, Interrupted, NotFound, ServerBusy, Stop
 from downloader.settings import Settings
 from tests.servers import faults
 from tests.servers.exchange import Exchange
@@ -122,10 +121,12 @@ class StopsAfter(Waits):
         super().__init__()
         self._desk, self._count = desk, count
 
-    def is_set(self) -> bool:
+    def check(self) -> None:
         """Look whether it is time."""
         partials = list(self._desk.workspace.glob("partials/*.part"))
-        return any(file.stat().st_size >= self._count for file in partials)
+        if any(file.stat().st_size >= self._count for file in partials):
+            self.set()
+        super().check()
 
 
 @pytest.mark.parametrize("artifact", [pinned(), unpinned()], ids=["pinned", "unpinned"])
@@ -152,8 +153,8 @@ def test_a_stop_that_came_before_writes_nothing(desk: Desk) -> None:
 
 
 def test_the_real_wait_ends_when_the_run_is_stopped(desk: Desk) -> None:
-    """With a real event, a stop from another thread ends a long wait."""
-    stop = threading.Event()
+    """With a real stop, a stop from another thread ends a long wait."""
+    stop = Stop()
     desk.waits = stop  # type: ignore[assignment]
 
     def busy_and_stop(exchange: Exchange, reply: Reply) -> Reply:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from downloader.errors import ConnectionLost, TimedOut
+from downloader.errors import ConnectionLost, Stop, TimedOut
 from downloader.network._connection import LEAST_BYTES_A_SECOND
 from downloader.urls import Location
 from tests.servers import faults
@@ -105,7 +105,7 @@ def test_our_own_bound_makes_no_server_slow(hasty: Desk) -> None:
     body = BODY[:1200]
     hasty.server.put(PATH, body)
     hasty.settings = replace(hasty.settings, limit_rate=500)
-    hasty.waits = threading.Event()  # type: ignore[assignment]
+    hasty.waits = Stop()  # type: ignore[assignment]
     assert took(lambda: hasty.fetch(pinned(body))) > 2 * PATIENCE_SECONDS
     assert len(hasty.seen) == 1
 

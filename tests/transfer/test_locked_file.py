@@ -10,27 +10,27 @@ from pathlib import Path
 
 import pytest
 
-from downloader.errors import Interrupted
+from downloader.errors import Interrupted, Stop
 from downloader.fs import locks
 from downloader.fs.locks import Turn, is_same_file, open_locked, wait_until_free
 from downloader.fs.rooted_path import RootedPath
 from tests.transfer.desk import StopsAtWait
 
 
-class Acts(threading.Event):
-    """A stop event that does something in place of its first wait."""
+class Acts(Stop):
+    """A stop that does something in place of its first wait."""
 
     def __init__(self, act: object = None) -> None:
         super().__init__()
         self.act, self.delays = act, list[float]()
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self, seconds: float) -> None:
         """Note the delay, and act once."""
-        self.delays.append(timeout or 0.0)
+        self.delays.append(seconds)
         if callable(self.act):
             self.act()
             self.act = None
-        return self.is_set()
+        self.check()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from downloader.errors import Interrupted, Stop
 from downloader.transfer import _concurrency
 from downloader.transfer._concurrency import (
     LONGEST_SEGMENT_BYTES,
@@ -50,7 +51,7 @@ def host(clock: Clock) -> Host:
 def enter(host: Host, count: int = 1) -> None:
     """Take a first connection of as many files, each with a reply."""
     for _ in range(count):
-        assert host.enter(threading.Event())
+        host.enter(Stop())
         host.began(0.01)
 
 
@@ -70,10 +71,9 @@ def look(host: Host, clock: Clock, count: int = 1) -> int:
 
 def free(host: Host) -> int:
     """Return how many more files may begin, by trying; they leave again."""
-    stopped = threading.Event()
     count = 0
     while host._active < host._allowed():
-        assert host.enter(stopped)
+        host.enter(Stop())
         count += 1
     for _ in range(count):
         host.leave()
@@ -89,11 +89,12 @@ def test_files_may_begin_up_to_the_budget(host: Host) -> None:
 
 
 def test_a_stopped_run_does_not_wait_for_its_turn(host: Host) -> None:
-    """When the run ends, who waits is let go with a no, and holds no connection."""
+    """When the run ends, who waits is let go, and holds no connection."""
     enter(host, MOST)
-    stop = threading.Event()
+    stop = Stop()
     stop.set()
-    assert not host.enter(stop)
+    with pytest.raises(Interrupted):
+        host.enter(stop)
     leave(host, MOST)
     assert free(host) == MOST
 
@@ -117,7 +118,7 @@ def test_a_waiting_file_begins_when_one_too_many_is_dropped(
     """It is told, and need not look again by itself."""
     told: list[int] = []
     monkeypatch.setattr(host._turn, "notify", lambda: told.append(1))
-    host.enter(threading.Event())
+    host.enter(Stop())
     host._climb.level = 2
     assert host.try_enter()
     assert not host.drop_surplus()
@@ -231,7 +232,7 @@ def test_a_measured_rate_opens_further_connections(host: Host, clock: Clock) -> 
 
 def test_nothing_is_measured_where_nobody_receives(host: Host, clock: Clock) -> None:
     """The time before the first reply is no rate."""
-    assert host.enter(threading.Event())
+    host.enter(Stop())
     assert [look(host, clock, 0) for _ in range(2 * MOST_SLICES)] == [1] * 2 * MOST_SLICES
 
 
@@ -293,7 +294,7 @@ def test_segments_are_long_enough(
     host: Host, clock: Clock, rate: float, round_trip: float, expected: int
 ) -> None:
     """Asking for a segment costs little beside what it brings, also of a far server."""
-    assert host.enter(threading.Event())
+    host.enter(Stop())
     host.began(round_trip)
     host._begin_measuring()
     for _ in range(2):

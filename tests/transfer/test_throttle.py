@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from downloader.errors import Interrupted, Stop
 from downloader.fs.digests import BUFFER_BYTES
 from downloader.transfer import _concurrency
 from downloader.transfer._concurrency import CREDIT_SECONDS, SMALLEST_SLICE_BYTES, Throttle
@@ -26,18 +27,17 @@ class Clock:
         return self.now
 
 
-class Sleeps(threading.Event):
-    """A stop event; who waits for it wakes later by the clock, at once by ours."""
+class Sleeps(Stop):
+    """A stop; who waits for it wakes later by the clock, at once by ours."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
         self.until: list[float] = []
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self, seconds: float) -> None:
         """Note until when the wait would be."""
-        self.until.append(self._clock.now + (timeout or 0.0))
-        return False
+        self.until.append(self._clock.now + seconds)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def pay_all(bound: Throttle, stop: threading.Event, counts: Iterable[int]) -> None:
+def pay_all(bound: Throttle, stop: Stop, counts: Iterable[int]) -> None:
     for count in counts:
         bound.pay(count, stop)
 
@@ -121,12 +121,10 @@ def test_no_bound_is_no_wait(clock: Clock) -> None:
 
 def test_a_stopped_run_does_not_wait() -> None:
     """Who waits for a day's worth of bytes is let go when the run is stopped."""
-    stop = threading.Event()
+    stop = Stop()
     stop.set()
-    waiting = threading.Thread(target=Throttle(1).pay, args=(86_400, stop))
-    waiting.start()
-    waiting.join(10)
-    assert not waiting.is_alive()
+    with pytest.raises(Interrupted):
+        Throttle(1).pay(86_400, stop)
 
 
 @pytest.mark.parametrize(
