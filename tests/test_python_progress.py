@@ -10,6 +10,8 @@ import pytest
 from downloader import Progress, ensure, sync
 from downloader.errors import ModelmakeError, NotFound
 from downloader.progress import display
+from downloader.progress.events import Done
+from downloader.progress.tracker import Run
 from tests.e2e.content import bytes_of
 from tests.projects import declare, http, lock, sha256
 from tests.servers.faults import honest, statuses, timing
@@ -189,11 +191,25 @@ def test_an_exception_in_it_stops_the_run_and_breaks_no_file(
     assert next(event for event in heard if event.kind == "start").done_bytes > 0
 
 
+def done(path: str, size: int) -> Done:
+    """Return the end of a file that was fetched."""
+    return Done(
+        model="m",
+        path=path,
+        target=f"models/m/{path}",
+        verb="fetched",
+        bytes=size,
+        moved_bytes=size,
+        seconds=1.0,
+    )
+
+
 def test_movement_is_told_in_turns_and_seldom(heard: list[Progress]) -> None:
     """However much moves, one file a tenth of a second is told, each in its turn."""
     now = 100.0
-    watch = display.Relay(heard.append, lambda: now)
-    files = [watch.file("m", path, 1000) for path in "abc"]
+    run = Run(lambda: now)
+    watch = display.CallbackDispatcher(run, heard.append)
+    files = [run.file("m", path, 1000) for path in "abc"]
     for _ in range(36):
         for file in files:
             file.moved(1)
@@ -206,14 +222,15 @@ def test_movement_is_told_in_turns_and_seldom(heard: list[Progress]) -> None:
 
 def test_unpacking_is_told_as_such(heard: list[Progress]) -> None:
     """What came out of an archive is counted for itself; how much it will be nobody knows."""
-    watch = display.Relay(heard.append)
-    archive = watch.file("m", "a.tar.zst", 10)
-    archive.started(0, 10)
-    archive.moved(10)
-    archive.unpacked(300)
-    archive.unpacked(400)
-    watch.hand_on()
-    archive.ended(10)
+    run = Run()
+    watch = display.CallbackDispatcher(run, heard.append)
+    with run.file("m", "a.tar.zst", 10) as archive:
+        archive.started(0, 10)
+        archive.moved(10)
+        archive.unpacked(300)
+        archive.unpacked(400)
+        watch.hand_on()
+    run.done(done("a.tar.zst", 10))
     watch.hand_on(is_last=True)
 
     assert [(event.kind, event.done_bytes, event.total_bytes) for event in heard] == [

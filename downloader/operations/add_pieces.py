@@ -28,7 +28,7 @@ from downloader.fs.digests import (
 )
 from downloader.fs.files import look
 from downloader.fs.rooted_path import RootedPath
-from downloader.progress.tracker import Meter
+from downloader.progress.tracker import Reading, Run
 from downloader.project.project import Model, Project
 from downloader.targets.shared import SMALLEST_BYTES, KnownLayers, can_have_root
 
@@ -60,6 +60,7 @@ def add_pieces(
     models: Iterable[Model],
     say: Callable[[str], None],
     stop: Stop | None = None,
+    reading: Reading | None = None,
 ) -> None:
     """Write root and layer of every large file that is here and right, where they are not known.
 
@@ -68,6 +69,7 @@ def add_pieces(
         models: Whose files.
         say: Told what was done, a line each.
         stop: Ends the reading when it is set.
+        reading: Counts what is read.
 
     Raises:
         LockError: models.lock may not be written.
@@ -85,7 +87,8 @@ def add_pieces(
     to_read = [each for each in files if each not in layers and each.is_here]
     if to_read:
         project.refuse_to_write()
-        layers |= _read(to_read, say, stop or Stop())
+        reading = reading or Run().reading("reading")
+        layers |= _read(to_read, say, stop or Stop(), reading)
     for file in to_read:
         if file in layers:
             rooted = msgspec.structs.replace(file.artifact, root=layers[file].root)
@@ -96,26 +99,27 @@ def add_pieces(
     say(_summary(len(layers), absent, known.beside.name, is_changed=is_changed))
 
 
-def _read(files: Sequence[_File], say: Callable[[str], None], stop: Stop) -> dict[_File, Layer]:
+def _read(
+    files: Sequence[_File], say: Callable[[str], None], stop: Stop, reading: Reading
+) -> dict[_File, Layer]:
     """Return the layers of those files whose bytes are right."""
-    meter = Meter("reading")
 
     def seen(count_bytes: int) -> None:
         stop.check()
-        meter.moved(count_bytes)
+        reading.moved(count_bytes)
 
-    meter.started(sum(int(each.artifact.size or 0) for each in files))
+    reading.started(sum(int(each.artifact.size or 0) for each in files))
     layers: dict[_File, Layer] = {}
     try:
         with ThreadPoolExecutor(cores()) as pool:  # hashlib releases the GIL
-            readings = [(each, pool.submit(_layer_of, each, seen)) for each in files]
-            for file, reading in readings:
-                layer, why = reading.result()
+            digests = [(each, pool.submit(_layer_of, each, seen)) for each in files]
+            for file, digest in digests:
+                layer, why = digest.result()
                 if layer is not None:
                     layers[file] = layer
                 say(f"left out {file.name}: {why}" if why else f"pieces of {file.name}")
     finally:
-        meter.ended()
+        reading.ended()
     return layers
 
 

@@ -12,9 +12,10 @@ from downloader.artifact import Artifact
 from downloader.errors import ModelmakeError, Offline
 from downloader.network.api import Session
 from downloader.operations import lock as locking
-from downloader.progress.display import Callback, Relay
-from downloader.progress.events import Observer
+from downloader.progress.display import Callback, CallbackDispatcher
+from downloader.progress.events import Done, Failed, Observer, code_of
 from downloader.progress.streams import tell
+from downloader.progress.tracker import Run
 from downloader.project.project import Model, Project
 from downloader.settings import FILES_AT_ONCE
 from downloader.sources.registry import source_for
@@ -35,11 +36,11 @@ def sync_models(
     """See `downloader.sync`."""
     names = [names] if isinstance(names, str) else names  # not its letters
     project = Project.of_environment(folder)
-    with _Run(project, progress) as run:
-        run.lock_outlined()
+    with _Sync(project, progress) as sync:
+        sync.lock_outlined()
         models = _chosen(project, names)
-        if failures := run.failures(models):
-            raise run.offline(failures) or _first(failures)
+        if failures := sync.failures(models):
+            raise sync.offline(failures) or _first(failures)
     for model in models:
         source_for(model.declared.entry)  # says why nothing is known of a model's files
     return {model.name: model.folder for model in models}
@@ -57,7 +58,7 @@ def _first(failures: dict[str, Exception]) -> Exception:
     return first
 
 
-class _Run:
+class _Sync:
     """Models brought up to date: providers are asked beside the transfers.
 
     So one that waits for its training holds up no other, and neither does one that fails. Nothing
@@ -66,8 +67,8 @@ class _Run:
 
     def __init__(self, project: Project, progress: Callback | None) -> None:
         self._project = project
-        self._watch = Relay(progress or (lambda _: None))
-        self._is_watched = progress is not None
+        self._run = Run()
+        self._told = CallbackDispatcher(self._run, progress) if progress else None
         self._syncer = Syncer(project)
         self._files = ThreadPoolExecutor(FILES_AT_ONCE)
         self._asking = ThreadPoolExecutor(max(1, len(project.declared)))
@@ -108,7 +109,7 @@ class _Run:
         known = [(each, _stale(each)) for each in models if not each.must_ask]
         self._syncer.plan((each.name, file.path) for each, stale in known for file in stale)
         for each, stale in known:
-            self._watch.expect(each.name, stale, _archives(each))
+            self._expect(each, stale)
         asked = {self._asking.submit(self._ask, each): each.name for each in models}
         self._wait(asked)
         begun = [each.result() for each in asked if not each.exception()]
@@ -123,11 +124,15 @@ class _Run:
 
         Windows, and a signal that another thread took, end no wait without a limit.
         """
-        for each in running:
-            while wait([each], SIGNAL_SECONDS).not_done:
-                self._watch.hand_on()
-            self._watch.hand_on()
-        self._watch.hand_on(is_last=True)
+        for future in running:
+            while wait([future], SIGNAL_SECONDS).not_done:
+                self._hand_on()
+            self._hand_on()
+        self._hand_on(is_last=True)
+
+    def _hand_on(self, *, is_last: bool = False) -> None:
+        if self._told:
+            self._told.hand_on(is_last=is_last)
 
     def offline(self, failures: dict[str, Exception]) -> Offline | None:
         """Return one error for all that could not be had without network, where there is any."""
@@ -141,13 +146,22 @@ class _Run:
         """Lock the model where its provider must be asked, and begin to fetch what is stale."""
         if not model.must_ask:
             return self._begin(model.name, _stale(model))
-        told = self._watch.file(model.name, "").notice if self._is_watched else tell
-        session = Session(self._syncer.transport, self._syncer.stop, told)
-        locking.lock_asked(self._project, model.declared, session)
+        with self._run.asking(model.name) as asking:
+            session = Session(
+                self._syncer.transport, self._syncer.stop, asking.notice if self._told else tell
+            )
+            locking.lock_asked(self._project, model.declared, session)
         model = next(each for each in self._project.models() if each.name == model.name)
         stale = _stale(model)
-        self._watch.expect(model.name, stale, _archives(model))
+        self._expect(model, stale)
         return self._begin(model.name, stale)
+
+    def _expect(self, model: Model, stale: Sequence[Artifact]) -> None:
+        """Tell what is going to be fetched; an archive's files come with it."""
+        archives = {each.archive for each in stale if each.archive}
+        files = [each for each in _archives(model) if each.path in archives]
+        files += [each for each in stale if not each.archive]
+        self._run.expect((model.name, each.path, each.size) for each in files)
 
     def _begin(self, name: str, stale: Sequence[Artifact]) -> Begun:
         """Begin to fetch files; those of an archive once it is unpacked.
@@ -167,15 +181,37 @@ class _Run:
         return begun
 
     def _do(self, act: Callable[[str, str, Observer], Outcome], name: str, path: str) -> Outcome:
-        """Bring one file up to date, or unpack one archive, and note how it ended."""
-        watch = self._watch.file(name, path)
-        try:
-            outcome = act(name, path, watch)
-        except Exception as error:
-            watch.note("failed", str(error))
-            raise
+        """Bring one file up to date, or unpack one archive, and tell how it ended."""
+        artifact = self._project.artifact(name, path)
+        with self._run.file(name, path, 0 if artifact.archive else artifact.size) as file:
+            try:
+                outcome = act(name, path, file)
+            except Exception as error:
+                self._run.failed(
+                    Failed(
+                        task=f"fetch:{name}/{path}",
+                        model=name,
+                        path=path,
+                        error=str(error),
+                        hint=getattr(error, "hint", ""),
+                        code=code_of(error),
+                    )
+                )
+                raise
         if not outcome.is_repeat:
-            watch.ended(outcome.size)
+            self._run.done(
+                Done(
+                    model=name,
+                    path=path,
+                    target=str(self._project.folder(name) / path),
+                    verb=outcome.verb,
+                    bytes=outcome.size,
+                    moved_bytes=outcome.moved_bytes,
+                    seconds=outcome.seconds,
+                    is_first_use=outcome.is_first_use,
+                    note=outcome.note,
+                )
+            )
         return outcome
 
 

@@ -21,7 +21,8 @@ from downloader.artifact import Artifact
 from downloader.errors import Stop, StoreError
 from downloader.fs.digests import Layer, cores, joined_spans, sha256_of, wrong_pieces
 from downloader.fs.rooted_path import RootedPath
-from downloader.progress.tracker import Meter
+from downloader.progress.streams import tell
+from downloader.progress.tracker import Reading, Run
 from downloader.project.project import Model
 from downloader.targets.state import (
     ExtraFile,
@@ -117,13 +118,13 @@ STRETCH_BYTES = 64 << 20
 the same time, and a disk still reads in order."""
 
 Seen = Callable[[int], None]
-Reading = Callable[[Seen], None]
+Part = Callable[[Seen], None]
 LayerOf = Callable[[Artifact], Layer | None]
 
 
 def verify(
     models: Iterable[Model],
-    meter: Meter | None = None,
+    reading: Reading | None = None,
     stop: Stop | None = None,
     layer_of: LayerOf = lambda _artifact: None,
 ) -> list[Verdict]:
@@ -131,7 +132,7 @@ def verify(
 
     Args:
         models: Whose files.
-        meter: Told about what is read.
+        reading: Counts what is read.
         stop: Ends the reading when it is set.
         layer_of: Returns a file's piece layer, where one is known.
 
@@ -141,9 +142,9 @@ def verify(
     files = [_File(model, artifact) for model in models for artifact in model.artifacts]
     to_read = [each for each in files if each.must_be_read]
     to_read.sort(key=lambda each: each.size, reverse=True)
-    meter = meter or Meter("verifying")
-    _read(to_read, layer_of, meter, stop or Stop())
-    _note(to_read, meter)
+    reading = reading or Run().reading("verifying")
+    _read(to_read, layer_of, reading, stop or Stop())
+    _note(to_read)
     return [each.verdict for each in files]
 
 
@@ -178,7 +179,7 @@ class _File:
             model=self._model, path=self.path, state=state, size=self.size, detail=detail
         )
 
-    def readings(self, layer: Layer | None) -> list[Reading]:
+    def readings(self, layer: Layer | None) -> list[Part]:
         """Return what has to be done to judge it, in parts that may be done at the same time."""
         if layer is None or not layer.is_proof:
             return [functools.partial(self._read, layer)]
@@ -241,23 +242,23 @@ class _File:
             return None
 
 
-def _read(files: Sequence[_File], layer_of: LayerOf, meter: Meter, stop: Stop) -> None:
+def _read(files: Sequence[_File], layer_of: LayerOf, reading: Reading, stop: Stop) -> None:
     def seen(count_bytes: int) -> None:
         stop.check()
-        meter.moved(count_bytes)
+        reading.moved(count_bytes)
 
-    meter.started(sum(each.size for each in files))
+    reading.started(sum(each.size for each in files))
     try:
         parts = [each.readings(layer_of(each.artifact)) for each in files]
         parts.sort(key=len)  # those in many parts come last: they fill the cores to the end
         with ThreadPoolExecutor(cores()) as pool:  # hashlib releases the GIL: threads are enough
-            for reading in [pool.submit(one, seen) for each in parts for one in each]:
-                reading.result()
+            for part in [pool.submit(one, seen) for each in parts for one in each]:
+                part.result()
     finally:
-        meter.ended()
+        reading.ended()
 
 
-def _note(files: Iterable[_File], meter: Meter) -> None:
+def _note(files: Iterable[_File]) -> None:
     """Renew the receipts of what was read; a disk that refuses is told, and changes no verdict."""
     of_folder = defaultdict[Path, list[_File]](list)
     for each in files:
@@ -266,7 +267,7 @@ def _note(files: Iterable[_File], meter: Meter) -> None:
         try:
             _note_in(folder, read)
         except StoreError as error:
-            meter.notice(f"what was verified could not be noted, so it is read again: {error}")
+            tell(f"what was verified could not be noted, so it is read again: {error}")
 
 
 def _note_in(folder: Path, files: Iterable[_File]) -> None:

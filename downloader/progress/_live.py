@@ -59,8 +59,12 @@ class Layout:
         self._full, self._empty = ("#", "-") if is_ascii else ("━", "─")
         self._more = "..." if is_ascii else "…"
 
-    def lines(self, progress: RunStatus) -> list[Text]:
-        """Return the lines of one frame."""
+    def lines(self, progress: RunStatus | str) -> list[Text]:
+        """Return the lines of one frame; a text is one, and nothing to show is none."""
+        if isinstance(progress, str):
+            return [self._cut(Text(progress))]
+        if not (progress.files or progress.moving):
+            return []
         busy = [each for each in progress.moving if each.state != "starting"]
         shown = busy if len(busy) <= self._most else busy[: max(0, self._most - 1)]
         rest = [each for each in progress.moving if each.state == "starting"] + busy[len(shown) :]
@@ -173,8 +177,8 @@ class TerminalScreen:
         self._size, self._changed_at = self._look(), float("-inf")
         self._is_over = self._is_line_open = False
 
-    def draw(self, progress: RunStatus) -> None:
-        """Draw how far the run is, in place of the last frame."""
+    def draw(self, progress: RunStatus | str) -> None:
+        """Draw how far the run is, in place of the last frame; a text is drawn as it is."""
         with self._drawing:
             if self._is_over or self._is_line_open or not self._is_ours():
                 return

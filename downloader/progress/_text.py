@@ -150,24 +150,24 @@ class Lines:
 
     Args:
         tell: Writes a line.
-        is_all: Whether ended files are told; doit's own reporters tell them themselves.
+        is_all: Whether ended files and heartbeats are told, as doit's own reporters tell of files.
     """
 
     def __init__(self, tell: Callable[[str], None], *, is_all: bool = True) -> None:
         self._tell, self._is_all = tell, is_all
 
-    def __call__(self, event: events.Event) -> None:
+    def __call__(self, event: events.Told) -> None:
         """Take an event."""
         if text := self._text(event):
             self._tell(text)
 
-    def _text(self, event: events.Event) -> str:
+    def _text(self, event: events.Told) -> str:
         match event:
             case events.Done() if self._is_all:
                 return done_line(event)
             case events.Resumed():
                 return f"{event.model}/{event.path}: goes on at {bytes_text(event.bytes)}"
-            case events.RunStatus() if event.moving:
+            case events.RunStatus() if event.moving and self._is_all:
                 return heartbeat_line(event)
             case events.Retry() | events.Notice():
                 return wait_line(event)

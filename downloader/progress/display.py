@@ -1,23 +1,25 @@
-"""Show a run: the display is chosen once, begins with the first file that moves, ends with the run.
+"""Show a run: on a terminal, in lines, as JSON, or to a callback of the Python API.
 
-For a program that calls `ensure` or `sync`, `Relay` collects what all threads tell and hands it to
-the callback in the caller's own thread, which waits for them anyway. So a callback needs no lock,
-may be slow, and sees the context of its caller (a notebook cell's output, an open transaction); if
-it raises, the run ends as on Ctrl-C.
+    display = show(run, "auto")     # begins with the first file that moves
+    display.end()
+    display.conclude(run.summary(), print)
+
+A program that calls `ensure` or `sync` gets its callback called in its own thread, which waits for
+the others anyway (`CallbackDispatcher`). So a callback needs no lock, may be slow, and sees the
+context of its caller (a notebook cell's output, an open transaction); if it raises, the run ends as
+on Ctrl-C.
 """
 
 import contextlib
 import os
 import signal
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from downloader.artifact import Artifact
 from downloader.progress import events, streams
 from downloader.progress._text import (
     EVENT_SECONDS,
@@ -29,28 +31,32 @@ from downloader.progress._text import (
     sum_line,
     wait_line,
 )
-from downloader.progress.tracker import RunProgress
+from downloader.progress.tracker import FileProgress, Run, Subscriber
 
 if TYPE_CHECKING:
     from downloader.progress._live import TerminalScreen
 
-__all__ = ["Callback", "Progress", "Relay", "Showing", "Waits", "as_line", "showing"]
-
+__all__ = ["Callback", "CallbackDispatcher", "Display", "Progress", "as_line", "show"]
 
 END_SECONDS = 1.0
 """Longer is not waited for it: a signal may have come while our own thread held what it needs."""
+FRAME_SECONDS = 0.1
+MOST_DONE_LINES = 30
+"""A run of more files tells on a terminal only of those with something to say: what hundreds of
+lines would drive out of sight is the failures, and each file was seen on the display."""
+DUMB = frozenset({"", "dumb", "unknown"})
 
 
-class Ticker:
+class PeriodicThread:
     """Calls a function every so many seconds, in a thread of its own.
 
     Args:
-        act: What is called; made by `begin` in that thread, so that what it imports costs nobody.
-        seconds: How long it pauses in between.
+        act: What is called.
+        seconds: How long it pauses before each call.
     """
 
-    def __init__(self, begin: Callable[[], Callable[[], None]], seconds: float) -> None:
-        self._begin, self._seconds = begin, seconds
+    def __init__(self, act: Callable[[], None], seconds: float) -> None:
+        self._act, self._seconds = act, seconds
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="modelmake-progress", daemon=True)
 
@@ -65,86 +71,69 @@ class Ticker:
             self._thread.join(END_SECONDS)
 
     def _run(self) -> None:
-        act = self._begin()
         while not self._is_over.wait(self._seconds):
-            act()
+            self._act()
 
 
-FRAME_SECONDS = 0.1
-MOST_DONE_LINES = 30
-"""A run of more files tells on a terminal only of those with something to say: what hundreds of
-lines would drive out of sight is the failures, and each file was seen on the display."""
-DUMB = frozenset({"", "dumb", "unknown"})
-
-
-class Showing:
-    """Shows a run; this one says nothing until the end.
+class Display:
+    """Shows a run; this one writes lines.
 
     Args:
         run: What is shown.
-        interval_seconds: How often it is told how far it is; None: never.
+        subscriber: Takes its events; None: nothing is said before the end.
+        seconds: How often it is said how far the run is, None for never.
+        has_sum: Whether the sum is told at the end.
     """
 
-    def __init__(self, run: RunProgress, interval_seconds: float | None = None) -> None:
-        self._run, self._ticker = run, None
-        if interval_seconds:
-            self._ticker = Ticker(self._begin, interval_seconds)
-            run.when_begun(self._ticker.start)
+    def __init__(
+        self,
+        run: Run,
+        subscriber: Subscriber | None,
+        seconds: float | None,
+        *,
+        has_sum: bool = True,
+    ) -> None:
+        self._run, self._has_sum, self._thread = run, has_sum, None
+        if subscriber:
+            run.subscribe(subscriber)
+        if seconds:
+            self._thread = PeriodicThread(self._tick, seconds)
+            run.when_begun(self._thread.start)
 
     def end(self) -> None:
         """Draw no more, and leave the terminal as it was; may be called again."""
-        if self._ticker:
-            self._ticker.stop()
+        if self._thread:
+            self._thread.stop()
 
     def conclude(self, summary: events.Summary | None, say: Callable[[str], None]) -> None:
         """Tell all failures, and the sum; `end` was called before.
 
         Args:
-            summary: What was done; None where nobody asked for files.
+            summary: What was done; None if nobody asked for files.
             say: Writes a line of results.
         """
         for text in failure_lines(self._run.failures):
             streams.tell(text)
-        if summary and summary.state != "interrupted":
+        if summary and self._has_sum and summary.state != "interrupted":
             say(sum_line(summary))
 
-    def _begin(self) -> Callable[[], None]:
-        return lambda: self._run.tell(self._run.progress())
+    def _tick(self) -> None:
+        """Say how far the run is."""
+        if reading := self._run.current_reading:
+            streams.tell(reading.text)
+        else:
+            self._run.tell(self._run.status())
 
 
-class Quietly(Showing):
-    """Tells failures, and nothing else."""
-
-    def conclude(self, summary: events.Summary | None, say: Callable[[str], None]) -> None:  # noqa: ARG002
-        """See Showing."""
-        super().conclude(None, say)
-
-
-class Waits(Showing):
-    """Tells only what holds files up, beside a reporter of doit's own that tells the rest."""
-
-    def __init__(self, run: RunProgress) -> None:
-        super().__init__(run)
-        run.subscribe(Lines(streams.tell, is_all=False))
-
-
-class InLines(Showing):
-    """Tells each file that ended, and now and then how far it is."""
-
-    def __init__(self, run: RunProgress) -> None:
-        super().__init__(run, HEARTBEAT_SECONDS)
-        run.subscribe(Lines(streams.tell))
-
-
-class AsJson(Showing):
+class _Json(Display):
     """Tells events to programs."""
 
-    def __init__(self, run: RunProgress) -> None:
-        super().__init__(run, EVENT_SECONDS)
-        run.subscribe(lambda event: streams.tell_event(as_line(event)))
+    def __init__(self, run: Run) -> None:
+        super().__init__(run, self._take, EVENT_SECONDS)
+        self._ticks = 0
 
     def conclude(self, summary: events.Summary | None, say: Callable[[str], None]) -> None:
-        """See Showing."""
+        """See Display; each failure was told when it happened."""
         if summary is None:
             return
         if not self._run.has_started:
@@ -153,38 +142,50 @@ class AsJson(Showing):
         if summary.state != "interrupted":
             say(sum_line(summary))
 
+    def _take(self, event: events.Told) -> None:
+        if isinstance(event, events.Event):
+            streams.tell_event(as_line(event))
 
-class Live(Showing):
+    def _tick(self) -> None:
+        """See Display; a reading is told as seldom as in a log."""
+        self._ticks += 1
+        is_due = self._ticks % round(HEARTBEAT_SECONDS / EVENT_SECONDS) == 0
+        if is_due or not self._run.current_reading:
+            super()._tick()
+
+
+class _Live(Display):
     """Draws a display on the terminal."""
 
-    def __init__(self, run: RunProgress) -> None:
+    def __init__(self, run: Run) -> None:
+        super().__init__(run, self._take, FRAME_SECONDS)
         self._screen: TerminalScreen | None = None
-        super().__init__(run, FRAME_SECONDS)
-        run.subscribe(self._take)
         with contextlib.suppress(AttributeError, ValueError):  # Windows; not the main thread
             signal.signal(signal.SIGCONT, self._go_on)
 
     def end(self) -> None:
-        """See Showing."""
+        """See Display."""
         super().end()
         if self._screen:
             self._screen.close()
             streams.show_on(None)
 
-    def _begin(self) -> Callable[[], None]:
-        from downloader.progress._live import TerminalScreen  # noqa: PLC0415 - imports rich
+    def _tick(self) -> None:
+        if self._screen is None:
+            from downloader.progress._live import TerminalScreen  # noqa: PLC0415 - imports rich
 
-        stream = streams.standard_error()
-        screen = self._screen = TerminalScreen(stream, streams.beneath(stream))
-        streams.show_on(screen)
-        return lambda: screen.draw(self._run.progress())
+            stream = streams.standard_error()
+            self._screen = TerminalScreen(stream, streams.beneath(stream))
+            streams.show_on(self._screen)
+        reading = self._run.current_reading
+        self._screen.draw(reading.text if reading else self._run.status())
 
     def _go_on(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """After Ctrl-Z and `fg` the shell's lines stand below the frame."""
         if self._screen:
             self._screen.forget()
 
-    def _take(self, event: events.Event) -> None:
+    def _take(self, event: events.Told) -> None:
         match event:
             case events.Done() if event.note or self._run.expected <= MOST_DONE_LINES:
                 streams.tell(done_line(event))
@@ -194,18 +195,25 @@ class Live(Showing):
                 pass
 
 
-def showing(run: RunProgress, word: str) -> Showing:
-    """Return how a run is to be shown.
+def show(run: Run, mode: str) -> Display:
+    """Return how a run is shown.
 
     Args:
         run: The run.
-        word: What MODELMAKE_PROGRESS says.
+        mode: What MODELMAKE_PROGRESS says; "waits" shows only what holds files up, beside a
+            reporter of doit's own that tells the rest.
     """
-    if word == "json":
-        return AsJson(run)
-    if word == "quiet":
-        return Quietly(run)
-    return Live(run) if _is_terminal() else InLines(run)
+    match mode:
+        case "json":
+            return _Json(run)
+        case "quiet":
+            return Display(run, None, None, has_sum=False)
+        case "waits":
+            return Display(run, Lines(streams.tell, is_all=False), HEARTBEAT_SECONDS)
+        case _ if _is_terminal():
+            return _Live(run)
+        case _:
+            return Display(run, Lines(streams.tell), HEARTBEAT_SECONDS)
 
 
 def _is_terminal() -> bool:
@@ -252,129 +260,91 @@ class Progress:
 Callback = Callable[[Progress], object]
 
 
-class Relay:
-    """What is told of one run; its files are told of by many threads, it is emptied by one.
+class CallbackDispatcher:
+    """Calls a callback with what happens in a run; many threads tell of it, one calls `hand_on`.
 
     Args:
+        run: The run.
         callback: Called by `hand_on`, and by nothing else.
-        clock: Seconds, never going back.
     """
 
-    def __init__(self, callback: Callback, clock: Callable[[], float] = time.monotonic) -> None:
-        self._callback, self._clock = callback, clock
+    def __init__(self, run: Run, callback: Callback) -> None:
+        self._run, self._callback = run, callback
         self._noted = deque[Progress]()
-        self._moving: dict[FileWatch, None] = {}
-        self._noting = threading.Lock()
-        self._next = clock()
-
-    def expect(self, model: str, stale: Sequence[Artifact], known: Sequence[Artifact]) -> None:
-        """Note what is going to be fetched; an archive's files come with it.
-
-        Args:
-            model: The model's name.
-            stale: Its files that are stale.
-            known: The archives that models.lock has of it.
-        """
-        archives = {each.archive for each in stale if each.archive}
-        wanted = [each for each in (*known, *stale) if each.path in archives or not each.archive]
-        for each in wanted:
-            self.file(model, each.path, each.size).note("expected")
-
-    def file(self, model: str, path: str, size: int | None = None) -> "FileWatch":
-        """Return the observer of one file; with an empty path, of the model."""
-        return FileWatch(self, model, path, size)
-
-    def note(self, event: Progress) -> None:
-        """Keep an event for `hand_on`."""
-        self._noted.append(event)
-
-    def note_move(self, file: "FileWatch") -> None:
-        """Remember that there is more of a file than was said."""
-        with self._noting:
-            self._moving.setdefault(file)
-
-    def end_moves(self, file: "FileWatch") -> None:
-        """Forget that there is more of a file: its end is told."""
-        with self._noting:
-            self._moving.pop(file, None)
+        self._shown: dict[FileProgress, int] = {}
+        """How many bytes were told of the files that move, the one that waited longest first."""
+        self._next = run.clock()
+        run.subscribe(self._take)
 
     def hand_on(self, *, is_last: bool = False) -> None:
         """Call the callback for each event, and for one of the files that moved, in turn.
 
         Ten times a second at most, so that a slow callback, as of a notebook, is not flooded.
         """
-        if self._clock() < self._next and not is_last:
+        if self._run.clock() < self._next and not is_last:
             return
         while self._noted:
             self._callback(self._noted.popleft())
-        with self._noting:
-            file = next(iter(self._moving), None)
-            if file:
-                del self._moving[file]
-        if file and not is_last:
-            self._callback(file.shown())
-        self._next = self._clock() + EVERY_SECONDS
+        file = None if is_last else self._next_moved()
+        if file and not self._noted:  # what was noted meanwhile comes first
+            self._shown.pop(file, None)
+            self._shown[file] = file.moved_bytes + file.unpacked_bytes
+            self._callback(self._of_file("unpacking" if file.is_unpacking else "progress", file))
+        self._next = self._run.clock() + EVERY_SECONDS
 
+    def _take(self, event: events.Told) -> None:
+        match event:
+            case events.Expected():
+                self._noted += [
+                    Progress(kind="expected", model=model, path=path, total_bytes=size)
+                    for (model, path), size in event.sizes.items()
+                ]
+            case events.Begun():
+                self._note("start", event.model, event.path)
+            case events.Retry():
+                self._note("retry", event.model, event.path, event.cause)
+            case events.Notice():
+                self._note("notice", event.model, event.path, event.text)
+            case events.Failed():
+                self._note("failed", event.model, event.path, event.error)
+            case events.Done(model=model, path=path, bytes=size):
+                done = Progress(
+                    kind="done", model=model, path=path, done_bytes=size, total_bytes=size
+                )
+                self._noted.append(done)
+            case _:
+                pass
 
-class FileWatch:
-    """An Observer of one file that notes what it is told."""
-
-    def __init__(self, watch: Relay, model: str, path: str, size: int | None) -> None:
-        self._watch, self._model, self._path, self._size = watch, model, path, size
-        self._counting = threading.Lock()
-        self._done, self._kind = 0, "start"
-
-    def note(self, kind: Kind, text: str = "") -> None:
+    def _note(self, kind: Kind, model: str, path: str, text: str = "") -> None:
         """Note an event with the figures of now."""
-        self._watch.note(self._event(kind, text))
+        for file in self._run.active:
+            if (file.model, file.path) == (model, path):
+                self._noted.append(self._of_file(kind, file, text))
+                break
+        else:
+            self._noted.append(Progress(kind=kind, model=model, path=path, text=text))
 
-    def shown(self) -> Progress:
-        """Return how far it is."""
-        return self._event("unpacking" if self._kind == "unpacking" else "progress")
+    def _of_file(self, kind: Kind, file: FileProgress, text: str = "") -> Progress:
+        done, total = file.figures
+        return Progress(
+            kind=kind,
+            model=file.model,
+            path=file.path,
+            done_bytes=done,
+            total_bytes=total,
+            text=text,
+        )
 
-    def ended(self, size: int) -> None:
-        """Note that all of it is there and right."""
-        self._done = self._size = size
-        self._watch.end_moves(self)
-        self.note("done")
-
-    def started(self, have_bytes: int, total_bytes: int | None) -> None:
-        """See Observer."""
-        with self._counting:
-            self._done = have_bytes
-            self._size = self._size if total_bytes is None else total_bytes
-            is_first, self._kind = self._kind == "start", "progress"
-        if is_first:
-            self.note("start")
-
-    def moved(self, count_bytes: int) -> None:
-        """See Observer."""
-        with self._counting:
-            self._done += count_bytes
-        self._watch.note_move(self)
-
-    def waiting(self, reason: str, delay_seconds: float) -> None:  # noqa: ARG002
-        """See Observer."""
-        self.note("retry", reason)
-
-    def notice(self, text: str) -> None:
-        """See Observer."""
-        self.note("notice", text)
-
-    def unpacked(self, count_bytes: int) -> None:
-        """See Observer."""
-        with self._counting:
-            if self._kind != "unpacking":
-                self._kind, self._done, self._size = "unpacking", 0, None
-        self.moved(count_bytes)
-
-    def _event(self, kind: Kind, text: str = "") -> Progress:
-        with self._counting:
-            return Progress(
-                kind=kind,
-                model=self._model,
-                path=self._path,
-                done_bytes=self._done,
-                total_bytes=self._size,
-                text=text,
-            )
+    def _next_moved(self) -> FileProgress | None:
+        """Return the file that moved since it was told of, and was not told of for the longest."""
+        active = self._run.active
+        self._shown = {file: count for file, count in self._shown.items() if file in active}
+        told = [*(file for file in active if file not in self._shown), *self._shown]
+        return next(
+            (
+                file
+                for file in told
+                if file.moved_bytes + file.unpacked_bytes != self._shown.get(file, 0)
+            ),
+            None,
+        )

@@ -214,7 +214,29 @@ class Summary:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """Files that were not spoken of before are going to be brought up to date.
+
+    Attributes:
+        sizes: Length in bytes by model and path, None while nobody knows it.
+    """
+
+    sizes: dict[tuple[str, str], int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """The first reply about a file came."""
+
+    model: str
+    path: str
+
+
 Event = Start | RunStatus | Resumed | Retry | Notice | Done | Failed | Summary
+"""What docs/progress.md describes."""
+Told = Event | Expected | Begun
+"""What a subscriber gets."""
 
 
 def told(error: ModelmakeError, *, is_debug: bool = False) -> Failed:

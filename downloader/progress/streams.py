@@ -55,11 +55,6 @@ def tell(text: str, event: str = "notice") -> None:
     tell_event(as_event(event, text) if _Held.is_json else text)
 
 
-def takes_events() -> bool:
-    """Whether each line on standard error has to be an event."""
-    return _Held.is_json
-
-
 def tell_event(line: str) -> None:
     """Write a line to standard error as it is."""
     put(_Held.error or sys.stderr, f"{line}\n")

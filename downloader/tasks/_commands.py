@@ -207,7 +207,8 @@ def lock(
     if pieces:
         from downloader.operations.add_pieces import add_pieces  # noqa: PLC0415 - reads whole files
 
-        add_pieces(project, wanted_models(names), say, current().stop)
+        reading = current().shown_run().reading("reading")
+        add_pieces(project, wanted_models(names), say, current().stop, reading)
 
 
 NO_TERMINAL = (100, 24)
@@ -546,19 +547,18 @@ def verify(names: list[str], *, repair: bool = False) -> None:
     """Hash every file of the named models, or of all that are here, and tell what is bad."""
     from downloader.operations.verify import of_extra  # noqa: PLC0415
     from downloader.operations.verify import verify as judged  # noqa: PLC0415
-    from downloader.progress.tracker import Meter  # noqa: PLC0415
     from downloader.targets.shared import KnownLayers  # noqa: PLC0415
     from downloader.targets.state import extra  # noqa: PLC0415 - the no-op run has no use for it
 
     models = wanted_models(names)
     known = _locked(models)
-    meter = Meter("verifying")
-    verdicts = judged(known, meter, current().stop, KnownLayers(current().project, tell).find)
+    reading = current().shown_run().reading("verifying")
+    verdicts = judged(known, reading, current().stop, KnownLayers(current().project, tell).find)
     verdicts += map(of_extra, extra(known, current().project.models()))
     _tell_bad_files(verdicts)
     bad = [each for each in verdicts if each.is_bad]
     repaired = _repaired(bad) if repair and bad else 0
-    say(_verify_summary(verdicts, repaired, meter.summary))
+    say(_verify_summary(verdicts, repaired, reading.summary))
     _check_verified(bad, repaired, is_repair=repair)
     _check_locked(models)
 

@@ -223,12 +223,8 @@ def lock_asked_model(name: str) -> None:
 
 def _note(lines: Iterable[str]) -> None:
     """Tell what was locked on the way to files: that is progress, as nobody asked for a lock."""
-    runtime = current()
     for line in lines:
-        if runtime.showing:
-            runtime.progress.notice(line)
-        else:
-            tell(line)
+        current().shown_run().notice(line)
 
 
 def clean_model(name: str, *, dryrun: bool) -> None:

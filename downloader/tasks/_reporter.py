@@ -17,7 +17,7 @@ from doit.reporter import ExecutedOnlyReporter
 from doit.task import Task
 
 from downloader.errors import LockError, ModelmakeError
-from downloader.progress.display import as_line, showing
+from downloader.progress.display import as_line, show
 from downloader.progress.events import Done, Failed, Summary, told
 from downloader.progress.streams import put, tell, tell_event
 from downloader.settings import wants_json
@@ -91,7 +91,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
     def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:
         super().__init__(outstream, options)
         self._changed = set[str]()
-        self._run = current().progress
+        self._run = current().run
         self._is_fetching = False
 
     def write(self, text: str) -> None:
@@ -107,7 +107,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         runtime = current()
         runtime.selected = functools.partial(files_of, tasks, selected_tasks)
         runtime.stale = functools.partial(_stale_of, tasks, selected_tasks)
-        runtime.showing = showing(self._run, runtime.project.settings.progress)
+        runtime.display = show(self._run, runtime.project.settings.progress)
         self._is_fetching = any(name.partition(":")[0] == "fetch" for name in selected_tasks)
 
     def execute_task(self, task: Task) -> None:
@@ -141,12 +141,13 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
     def complete_run(self) -> None:
         """Called after the last task."""
         runtime = current()
-        runtime.end_showing()
+        if runtime.display:
+            runtime.display.end()
         super().complete_run()
         has_saved = runtime.has_saved()
-        if runtime.showing:
+        if runtime.display:
             self._tell_leftovers()
-            runtime.showing.conclude(self._summary(has_saved=has_saved), self._say)
+            runtime.display.conclude(self._summary(has_saved=has_saved), self._say)
         if not has_saved:
             raise SystemExit(1)  # what the tasks did is known only now, and doit would say 0
 

@@ -24,10 +24,10 @@ from doit.exceptions import BaseFail, TaskError, TaskFailed
 from downloader.artifact import bytes_text
 from downloader.errors import LockError, ManifestError, ModelmakeError, SettingError, Stop
 from downloader.fs.files import private_folder
-from downloader.progress.display import Showing, Waits
+from downloader.progress.display import Display, show
 from downloader.progress.events import Failed, told
 from downloader.progress.streams import tell
-from downloader.progress.tracker import RunProgress
+from downloader.progress.tracker import Run
 from downloader.project.project import Project
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class Runtime:
         stop: Set when everything is to end.
         selected: Gives model and path of each file the run is about, where the reporter is ours.
         stale: As `selected`, without those that are up to date.
-        progress: How far the run is.
-        showing: How that is shown; None until the reporter, where it is ours, or the first file.
+        run: How far the run is; `shown_run` for what people are to see at once.
+        display: How that is shown; None until the reporter, if it is ours, or the first file.
     """
 
     def __init__(self, project: Project) -> None:
@@ -68,8 +68,8 @@ class Runtime:
         self.stale: Callable[[], Iterable[tuple[str, str]]] = tuple
         self._has_room = True
         self._planned: dict[str, str] | None = None
-        self.progress = RunProgress()
-        self.showing: Showing | None = None
+        self.run = Run()
+        self.display: Display | None = None
         self._expected = set[str]()
 
     @property
@@ -102,27 +102,26 @@ class Runtime:
                 self._has_room = True
             return self._has_room
 
+    def shown_run(self) -> Run:
+        """Return the run, shown by our reporter, or in lines beside another one."""
+        with self._planning:
+            self.display = self.display or show(self.run, "waits")
+        return self.run
+
     def observer(self, name: str, path: str) -> "FileProgress":
         """Begin a file, after `has_room`, and return what its transfer tells."""
+        run = self.shown_run()
         with self._planning:
-            self.showing = self.showing or Waits(self.progress)
             if name not in self._expected:  # a provider may have been asked about it just now
                 sized = list(self._sized(self.stale()))
-                self.progress.expect(sized, self._begun(sized))
+                run.expect(sized, self._begun(sized))
                 self._expected |= {model for model, _ in self.stale()} | {name}
         artifact = self.project.artifact(name, path)
-        return self.progress.file(name, path, 0 if artifact.archive else artifact.size)
+        return run.file(name, path, 0 if artifact.archive else artifact.size)
 
     def asking(self, name: str) -> "FileProgress":
         """Begin to ask a provider about a model, and return what is told of it."""
-        with self._planning:
-            self.showing = self.showing or Waits(self.progress)
-        return self.progress.asking(name)
-
-    def end_showing(self) -> None:
-        """Leave the terminal as it was."""
-        if self.showing:
-            self.showing.end()
+        return self.shown_run().asking(name)
 
     def _known(self, files: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, str]]":
         """Yield the files that models.lock has, at this moment of the run."""
@@ -165,7 +164,7 @@ class Runtime:
 
     def _kept_bytes(self) -> int:
         """Return how many bytes there are of files that did not arrive whole, for the next run."""
-        kept, unfinished = 0, self.progress.unfinished()
+        kept, unfinished = 0, self.run.unfinished()
         if not unfinished:
             return kept
         from downloader.transfer.partial import is_kept  # noqa: PLC0415 - imported by the first file
@@ -220,7 +219,8 @@ class Runtime:
         signal.signal(number, signal.SIG_DFL)  # the second one ends at once
         self.is_interrupted = True
         self.stop.set()
-        self.end_showing()
+        if self.display:
+            self.display.end()
         if self._syncer is not None:
             self._syncer.interrupt()
         kept = self._kept_bytes()

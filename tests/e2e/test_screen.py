@@ -1,5 +1,6 @@
 """The live display, looked at on a pseudo-terminal (rows D10, G7)."""
 
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -9,13 +10,15 @@ import pytest
 
 pytest.importorskip("pty")  # not on Windows
 
-from tests.e2e.content import bytes_of, toy
+from tests.e2e.content import bytes_of, pinned_toy, toy
 from tests.e2e.project import Project
 from tests.e2e.terminal import Terminal
 from tests.servers.faults import statuses, timing
 from tests.servers.faulty import FaultyServer
 
 SIZE = 3_000_000
+HUGE = 1_500_000_000
+"""Holes on the disk; long enough to read that a frame is drawn meanwhile."""
 KEPT = "Interrupted; run the same command again to go on: 1.5 MB of unfinished files is kept."
 TOTAL = re.compile(r"(\d+)%.* of \d+ files?")
 PERCENT = re.compile(r"(\d+)%")
@@ -197,3 +200,19 @@ def test_nothing_to_do_is_one_line(project: Project, server: FaultyServer) -> No
     with Terminal(project) as terminal:
         assert terminal.finish() == 0
         assert terminal.raw == b"Nothing to do.\r\n"
+
+
+def test_a_reading_is_one_line_that_is_gone_at_the_end(
+    project: Project, server: FaultyServer
+) -> None:
+    """`verify` says how far it is; its results stand above that, and stay."""
+    project.declare({"one": pinned_toy(server, ["a.bin"])})
+    assert project.doit().status == 0
+    text = project.lock.read_text()
+    project.lock.write_text(text.replace('"size":1000', f'"size":{HUGE}'))
+    os.truncate(project.target("one", "a.bin"), HUGE)
+    with Terminal(project, "verify", columns=60) as terminal:
+        terminal.wait_for(lambda lines: any("verifying: " in line for line in lines))
+        terminal.finish()
+        assert [line for line in terminal.lines if "verifying: " in line] == []
+        assert "changed: one/a.bin" in "".join(terminal.lines)

@@ -199,7 +199,7 @@ def test_a_signal_ends_it_soon(project: Project, server: FaultyServer, tmp_path:
     project.lock.write_text(text.replace('"size":1000', f'"size":{HUGE_BYTES}'))
     for name in NAMES:
         os.truncate(project.target("one", name), HUGE_BYTES)
-    often = "import downloader.progress.tracker; downloader.progress.tracker.LINE_SECONDS = 0.05"
+    often = "from downloader.progress import display; display.HEARTBEAT_SECONDS = 0.05"
     running = project.start("verify", **injected(tmp_path / "often", often))
     assert running.stderr is not None
     line = running.stderr.readline()
