@@ -28,7 +28,7 @@ from downloader.project.project import Model
 from downloader.settings import FILES_AT_ONCE
 from downloader.targets.state import load_receipts
 from downloader.tasks._runtime import current, failing
-from downloader.tasks.plugins import COMMAND
+from downloader.tasks.plugins import CommandTask
 
 if TYPE_CHECKING:
     from downloader.network.api import Session
@@ -47,18 +47,23 @@ UNTOUCHED_STREAMS: dict[str, Any] = {"io": {"capture": False}, "verbosity": 0}
 
 def command(
     act: Callable[..., object], doc: str, *options: dict[str, Any], takes_names: bool = False
-) -> dict[str, Any]:
-    """Return the task of a command.
+) -> CommandTask:
+    """Return the task of a command, which has the name of what it does.
 
     Args:
-        act: What it does; takes the options, and `names` where it takes names.
+        act: What it does; takes the options, and `names` if it takes names.
         doc: Its line in `doit list`.
         options: What `flag` and `option` return.
         takes_names: Whether models may be named after the command.
     """
-    names = {"pos_arg": "names"} if takes_names else {}
-    told = {"doc": doc, "meta": {COMMAND: True}}
-    return {"actions": [act], "params": list(options), **told, **names, **UNTOUCHED_STREAMS}
+    return CommandTask(
+        act.__name__.replace("_", "-"),
+        [act],
+        params=options,
+        pos_arg="names" if takes_names else None,
+        doc=doc,
+        **UNTOUCHED_STREAMS,
+    )
 
 
 def flag(name: str, text: str) -> dict[str, Any]:
@@ -107,15 +112,14 @@ def _is_expected(model: Model) -> bool:
     return not model.declared.entry.optional or bool(load_receipts(model.folder))
 
 
-def task_ci_key() -> dict[str, Any]:
-    """Make the task that prints a cache key; a function's name cannot hold its dash."""
-    made = command(
+def task_ci_key() -> CommandTask:
+    """Make the task that prints a cache key."""
+    return command(
         ci_key,
         "print one stable cache key for the selected models; models may be named",
         flag("json", "print the paths to cache and the sizes too, as JSON"),
         takes_names=True,
     )
-    return {"basename": "ci-key", **made}
 
 
 @failing
@@ -131,7 +135,7 @@ PACKED = frozenset({".tar", ".tgz", ".gz", ".zst", ".zip", ".bz2", ".xz"})
 """Names of files that nobody means for a folder."""
 
 
-def task_bundle() -> dict[str, Any]:
+def task_bundle() -> CommandTask:
     """Make the task that writes a bundle."""
     return command(
         bundle,
@@ -161,7 +165,7 @@ def bundle(names: list[str], out: str) -> None:
     say(f"bundled {files} ({bytes_text(what.size)}{before}) in {place}")
 
 
-def task_lock() -> dict[str, Any]:
+def task_lock() -> CommandTask:
     """Make the task that writes models.lock."""
     return command(
         lock,
@@ -214,7 +218,7 @@ def lock(
 NO_TERMINAL = (100, 24)
 
 
-def task_plan() -> dict[str, Any]:
+def task_plan() -> CommandTask:
     """Make the task that says what `fetch` would do."""
     return command(
         plan,
@@ -270,7 +274,7 @@ DAYS = 7.0
 """How long partials and quarantined files are kept where nothing else is asked for."""
 
 
-def task_prune() -> dict[str, Any]:
+def task_prune() -> CommandTask:
     """Make the task that removes what nobody needs."""
     dry_run = {
         **flag("dry_run", "say what would be removed, and remove nothing"),
@@ -349,7 +353,7 @@ def _check_pruned(hindrances: Sequence[ModelmakeError]) -> None:
         raise hindrances[-1]
 
 
-def task_outdated() -> dict[str, Any]:
+def task_outdated() -> CommandTask:
     """Make the task that looks upstream."""
     return command(
         outdated,
@@ -429,7 +433,7 @@ SHOWN = 20
 HINT = "Run `doit` to fetch what is missing."
 
 
-def task_adopt() -> dict[str, Any]:
+def task_adopt() -> CommandTask:
     """Make the task that takes files which are here already."""
     return command(
         adopt,
@@ -532,7 +536,7 @@ def _check_adopted(report: "Report", unlocked: Sequence[Model], *, must: bool) -
 SHOWN_EXTRA_FILES = 20
 
 
-def task_verify() -> dict[str, Any]:
+def task_verify() -> CommandTask:
     """Make the task that reads every file again."""
     return command(
         verify,
