@@ -68,14 +68,14 @@ def take_lock(project: Project, bundle: Bundle) -> list[str]:
         write_file(RootedPath.of(project.manifest_path), bundle.manifest)
         return [f"{project.manifest_path.name} and {project.lock_path.name} are the bundle's"]
     models = bundle.lock.models
-    taken = {each.name: models[each.name] for each in _stale(project) if _has(models, each)}
+    taken = {model.name: models[model.name] for model in _stale(project) if _has(models, model)}
     return _relock(project, taken)
 
 
-def _has(models: Mapping[str, LockedModel], each: Declared) -> bool:
-    if each.name not in models or models[each.name].entry != each.digest:
+def _has(models: Mapping[str, LockedModel], model: Declared) -> bool:
+    if model.name not in models or models[model.name].entry != model.digest:
         return False
-    check_locked(each, models[each.name])
+    check_locked(model, models[model.name])
     return True
 
 
@@ -99,15 +99,16 @@ def files_at(place: Path, tell: Callable[[str], None]) -> Iterator[tuple[Path, o
         here = waiting.pop()
         try:
             with os.scandir(here) as entries:
-                listed = sorted(entries, key=lambda each: each.name)
+                listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             tell(f"passed over: {shown(here)}: {error.strerror}")
             continue
-        for each in listed:
-            if each.is_dir(follow_symlinks=False):
-                waiting += [Path(each.path)] * (each.name != PRIVATE_FOLDER)
-            elif status := _of_regular(each):
-                yield Path(each.path), status
+        for entry in listed:
+            if not entry.is_dir(follow_symlinks=False):
+                if status := _of_regular(entry):
+                    yield Path(entry.path), status
+            elif entry.name != PRIVATE_FOLDER:
+                waiting.append(Path(entry.path))
 
 
 def _of_regular(entry: os.DirEntry[str]) -> os.stat_result | None:
@@ -146,12 +147,12 @@ class _Candidate:
 
 
 class Search:
-    """Looks for the bytes of artifacts among files; safe to share between threads.
+    """Search files for the bytes of artifacts; safe to share between threads.
 
     Args:
-        wanted: What is looked for.
-        watch: Called often; raises to stop it.
-        tell: Takes a line about a file that is passed over.
+        wanted: The artifacts.
+        watch: Called often; raises to stop the search.
+        tell: Takes a line about a file that is skipped.
         shares: Whether a target may be the same file as any that is found.
     """
 
@@ -169,11 +170,11 @@ class Search:
         self._by_name: dict[str, set[str]] = defaultdict(set)  # where no size is known
         self._nameless = set[str]()
         self.found: dict[str, Found] = {}
-        for each in wanted:
-            self._add(each)
+        for artifact in wanted:
+            self._add(artifact)
 
     def look(self, place: Path) -> dict[str, Found]:
-        """Read what may be wanted at a place, and return what is, by `key`.
+        """Read every file that may be wanted, and return those that are, by `found_key`.
 
         Args:
             place: A folder, with all below it, or a file.
@@ -183,7 +184,7 @@ class Search:
         """
         candidates = self._candidates(place)
         if candidates:
-            total = bytes_text(sum(each.status.st_size for each in candidates))
+            total = bytes_text(sum(file.status.st_size for file in candidates))
             counts = counted(len(candidates), "file")
             self._tell(f"reads up to {counts} ({total}) in {shown(place)}")
         with ThreadPoolExecutor(cores()) as pool:
@@ -225,7 +226,7 @@ class Search:
         if not wanted:
             return  # all that it may be was found elsewhere meanwhile
         try:
-            digests = self._digests(path, status, with_md5=any(":" in each for each in wanted))
+            digests = self._digests(path, status, with_md5=any(":" in key for key in wanted))
         except OSError as error:
             self._tell(f"passed over: {shown(path)}: {error.strerror}")
             return
@@ -235,8 +236,8 @@ class Search:
         may_share = self._shares or is_cached(path, status)
         one = Found(path=path, sha256=digests[0], status=status, may_share=may_share)
         with self._finding:
-            for each in wanted.intersection(digests):
-                self.found.setdefault(each, one)
+            for key in wanted.intersection(digests):
+                self.found.setdefault(key, one)
 
     def _digests(
         self, path: Path, status: os.stat_result, *, with_md5: bool
