@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,19 @@ MOST_ROOMS = 16
 MOST_FLOORS = 9
 MOST_MODULES = 110
 MOST_PUBLIC_MODULES = 4
+MOST_NAMES = 10
+WIDE_FACES = {
+    "artifact": (27, "the vocabulary of all rooms: a file of the lock, and which values are safe"),
+    "errors": (25, "a class for each kind of failure"),
+    "fs": (80, "seven tools, each with a face of its own: no room uses all of them"),
+    "network": (23, "the client, and its arithmetic of ranges, which the transfer does too"),
+    "operations": (26, "ten verbs of two or three names each"),
+    "progress": (21, "the events, and what subscribes to them"),
+    "project": (20, "the manifest, the lock and the differences between two locks"),
+    "sources": (20, "the entry types, which the manifest decodes"),
+    "targets": (30, "state, plan and engine, which every operation asks"),
+}
+"""Rooms whose face has more than MOST_NAMES names: how many at most, and why."""
 ONE_THING_A_FILE = {"fs", "operations", "sources"}
 """Rooms whose files are all public: a tool for files, a verb, a provider each."""
 LEAST_MODULE_LINES = 60
@@ -37,6 +50,15 @@ SMALL = {
     "network/ranges.py": "arithmetic of byte ranges, which two rooms use and no other module fits",
 }
 LONG_FUNCTION_LINES = 60
+GATES = {
+    "doit": "tasks/",
+    "requests": "network/",
+    "urllib3": "network/",
+    "rich": "progress/_live.py",
+}
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+    "importlinter"
+]["contracts"]
 DUMPS = {"utils.py", "util.py", "common.py", "helpers.py", "misc.py"}
 ONE_PLATFORM_MODULES = {"fcntl", "grp", "msvcrt", "pwd", "resource", "termios", "tty", "winreg"}
 POSIX_ONLY = {
@@ -134,6 +156,60 @@ def private_imports(tree: ast.Module, room: str) -> list[str]:
                 is_private = module.startswith("_") and f"{other}/{module}.py" in NAMES
                 if package == "downloader" and other != room and is_private:
                     found.append(f"line {node.lineno}: {other}.{module}")
+    return found
+
+
+def offered(trees: Mapping[str, ast.Module], room: str) -> set[str]:
+    """Return the names of a room that modules of other rooms import."""
+    return {
+        f"{node.module}.{alias.name}"
+        for name, tree in trees.items()
+        if room_of(name) != room
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if f"{node.module}.{alias.name}.".startswith(f"downloader.{room}.")
+    }
+
+
+def private_names(tree: ast.Module) -> list[str]:
+    """Return the names with a leading underscore that a module imports from another of ours.
+
+    A module of its own room may have such a name.
+    """
+    return [
+        f"line {node.lineno}: {node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("downloader")
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+        if f"{node.module}.{alias.name}".partition(".")[2].replace(".", "/") + ".py" not in NAMES
+    ]
+
+
+def libraries(tree: ast.Module) -> set[str]:
+    """Return the top-level packages that a module imports anywhere."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def undocumented(body: list[ast.stmt], prefix: str = "") -> list[str]:
+    """Return the public classes, functions and methods without a docstring."""
+    found = []
+    for node in body:
+        if isinstance(node, ast.If | ast.Try):  # where a platform is asked
+            found += undocumented([*node.body, *node.orelse], prefix)
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
+            continue
+        if not ast.get_docstring(node):
+            found.append(prefix + node.name)
+        if isinstance(node, ast.ClassDef):
+            found += undocumented(node.body, f"{prefix}{node.name}.")
     return found
 
 
@@ -265,12 +341,48 @@ def test_there_are_few_rooms_floors_and_modules() -> None:
     rooms = {room_of(name) for name in NAMES} - {"__init__", "__main__"}
     assert len(rooms) <= MOST_ROOMS
     assert len([name for name in NAMES if not name.endswith("__init__.py")]) <= MOST_MODULES
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    floors = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    floors = CONTRACTS[0]["layers"]
     assert len(floors) <= MOST_FLOORS
+    assert not any(" -> downloader." in each for each in CONTRACTS[0]["ignore_imports"])
     assert sorted(re.findall(r"downloader\.(\w+)", " ".join(floors))) == sorted(
         {*rooms, "__main__"}
     )
+
+
+@pytest.mark.parametrize("library", sorted(GATES))
+def test_a_library_has_one_gate(library: str) -> None:
+    """One room, or one module of it, imports it; import-linter refuses any other."""
+    users = {name for name, tree in TREES.items() if library in libraries(tree)}
+    assert users
+    assert {name for name in users if not name.startswith(GATES[library])} == set()
+    refused = [
+        *(each.get("forbidden_modules", []) for each in CONTRACTS if each["type"] == "forbidden")
+    ]
+    assert [library in each for each in refused].count(True) == 1
+
+
+@pytest.mark.parametrize("room", sorted({room_of(name) for name in NAMES} - {"__init__"}))
+def test_a_room_offers_few_names(room: str) -> None:
+    """What other rooms import fits into a head, or it is counted above, with a reason."""
+    most, _reason = WIDE_FACES.get(room, (MOST_NAMES, ""))
+    assert len(offered(TREES, room)) <= most
+
+
+def test_no_wide_face_is_listed_in_vain() -> None:
+    """A room that became small leaves the list."""
+    assert all(len(offered(TREES, room)) > MOST_NAMES for room in WIDE_FACES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_module_imports_a_private_name(name: str) -> None:
+    """A name with a leading underscore belongs to its module."""
+    assert private_names(TREES[name]) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_has_a_docstring(name: str) -> None:
+    """In private modules too: their functions are public to their room."""
+    assert undocumented(TREES[name].body) == []
 
 
 @pytest.mark.parametrize("room", sorted({room_of(name) for name in NAMES if "/" in name}))
@@ -308,6 +420,17 @@ def test_the_checks_of_the_rooms_see_what_they_look_for() -> None:
     assert len(private_imports(tree, "transfer")) == 2
     assert private_imports(tree, "network") == []
     assert private_imports(ast.parse("from downloader.errors import _x"), "network") == []
+    assert offered({"tasks/__init__.py": tree}, "network") == {
+        "downloader.network._response",
+        "downloader.network._response.Head",
+    }
+    assert offered({"network/api.py": tree}, "network") == set()
+    hidden = "from downloader.errors import _x\nfrom downloader.network import _response, __doc__\n"
+    assert private_names(ast.parse(hidden)) == ["line 1: downloader.errors._x"]
+    bare = (
+        "if x:\n    def f(): pass\nclass C:\n    'd'\n    def m(self): pass\n    def _n(self): 0\n"
+    )
+    assert undocumented(ast.parse(bare).body) == ["f", "C.m"]
     long = "def f():\n" + "    x = 1\n" * 61
     assert unexplained(ast.parse(long), long) == ["f"]
     assert unexplained(ast.parse(f"# a table\n{long}"), f"# a table\n{long}") == []

@@ -34,8 +34,8 @@ from downloader.fs.files import (
 from downloader.fs.link import has_reflinks
 from downloader.fs.rooted_path import RootedPath, open_to_read
 from downloader.fs.space import Room
-from downloader.operations.bundle import Bundle
-from downloader.operations.lock import _check_bundle, _relock, _stale
+from downloader.operations.bundle import Bundle, check
+from downloader.operations.lock import put_known, stale
 from downloader.project import lockfile
 from downloader.project.lockfile import dump
 from downloader.project.project import Declared, Model, Project, check_lock, check_locked
@@ -57,7 +57,7 @@ def take_lock(project: Project, bundle: Bundle) -> list[str]:
     Raises:
         ModelmakeError: What the bundle has cannot be used, or models.lock may not be written.
     """
-    meant = _check_bundle(bundle)
+    meant = check(bundle)
     if not project.manifest_path.exists():
         if project.lock_path.exists():
             with naming(project.lock_path, "read"):
@@ -68,8 +68,8 @@ def take_lock(project: Project, bundle: Bundle) -> list[str]:
         write_file(RootedPath.of(project.manifest_path), bundle.manifest)
         return [f"{project.manifest_path.name} and {project.lock_path.name} are the bundle's"]
     models = bundle.lock.models
-    taken = {model.name: models[model.name] for model in _stale(project) if _has(models, model)}
-    return _relock(project, taken)
+    taken = {model.name: models[model.name] for model in stale(project) if _has(models, model)}
+    return put_known(project, taken)
 
 
 def _has(models: Mapping[str, LockedModel], model: Declared) -> bool:

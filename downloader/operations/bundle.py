@@ -21,8 +21,8 @@ from pathlib import Path
 
 import msgspec
 
-from downloader.artifact import Artifact, shown
-from downloader.errors import BadArchive, DigestMismatch, LockError, StoreError
+from downloader.artifact import Artifact, printable, shown
+from downloader.errors import BadArchive, DigestMismatch, LockError, ManifestError, StoreError
 from downloader.fs.digests import StopCheck, cores, sha256_of
 from downloader.fs.files import looks_same, make_folder, naming, write_file
 from downloader.fs.link import How, has_reflinks
@@ -30,7 +30,7 @@ from downloader.fs.rooted_path import RootedPath
 from downloader.fs.space import Room
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile
-from downloader.project.project import Model, Project
+from downloader.project.project import Declared, Model, Project, check_lock, compiled
 from downloader.store.blobs import Damaged, Store
 
 VERSION = 1
@@ -93,6 +93,26 @@ def _mark(place: Path, text: bytes) -> Mark:
     if mark is None or mark.version != VERSION:
         raise BadArchive(f"The bundle {shown(place)} cannot be used: {what}.", hint=AGAIN)
     return mark
+
+
+def check(bundle: Bundle) -> list[Declared]:
+    """Return the models of a bundle's manifest, if all that the bundle says fits together.
+
+    Raises:
+        LockError: Its models.lock does not follow from its models.yaml.
+        BadArchive: Its models.yaml has an error, or it names a model that is not in its
+            models.lock.
+    """
+    try:
+        meant = compiled(bundle.manifest, f"{MANIFEST} of the bundle")
+    except ManifestError as error:  # not a mistake of the user here
+        raise BadArchive(str(error), hint=error.hint) from None
+    check_lock(meant, bundle.lock)
+    for name in bundle.models:
+        if name not in bundle.lock.models:
+            what = f"its {MARK} names {printable(name)}, which its models.lock does not"
+            raise BadArchive(f"The bundle cannot be used: {what}.", hint=AGAIN)
+    return meant
 
 
 SHOWN = 10

@@ -16,13 +16,11 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from downloader.artifact import Artifact, LockedModel, find_collision, printable
+from downloader.artifact import Artifact, LockedModel, find_collision
 from downloader.errors import (
-    BadArchive,
     ConnectionLost,
     Interrupted,
     LockError,
-    ManifestError,
     ModelmakeError,
     NotFound,
     Offline,
@@ -30,15 +28,11 @@ from downloader.errors import (
 )
 from downloader.network.api import Session, probe
 from downloader.network.client import Transport
-from downloader.operations import bundle as bundles
-from downloader.operations.bundle import AGAIN, Bundle
 from downloader.project import changes, resolve
 from downloader.project.project import (
     Declared,
     Project,
     check_current,
-    check_lock,
-    compiled,
     refuse_stale,
 )
 from downloader.sources.interface import Source
@@ -166,26 +160,6 @@ def is_current(project: Project, each: Declared) -> bool:
     return before is not None and before.entry == each.digest
 
 
-def _check_bundle(bundle: Bundle) -> list[Declared]:
-    """Return the models of a bundle's manifest, once all that it says of itself fits together.
-
-    Raises:
-        LockError: Its models.lock does not follow from its models.yaml.
-        BadArchive: Its models.yaml says something it may not, or it names a model that is not in
-            its models.lock.
-    """
-    try:
-        meant = compiled(bundle.manifest, f"{bundles.MANIFEST} of the bundle")
-    except ManifestError as error:  # no mistake of who runs this here
-        raise BadArchive(str(error), hint=error.hint) from None
-    check_lock(meant, bundle.lock)
-    for name in bundle.models:
-        if name not in bundle.lock.models:
-            what = f"its {bundles.MARK} names {printable(name)}, which its models.lock does not"
-            raise BadArchive(f"The bundle cannot be used: {what}.", hint=AGAIN)
-    return meant
-
-
 def lock_offline(project: Project) -> None:
     """Lock the models of which everything is known without asking a server.
 
@@ -196,20 +170,25 @@ def lock_offline(project: Project) -> None:
         each.name: resolve.lock_model(
             each.outlined, project.lockfile.models.get(each.name), list, upgrade=False
         )
-        for each in _stale(project)
+        for each in stale(project)
         if each.outlined
     }
-    _relock(project, {n: m for n, m in locked.items() if all(f.is_pinned for f in m.files)})
+    put_known(project, {n: m for n, m in locked.items() if all(f.is_pinned for f in m.files)})
 
 
-def _stale(project: Project) -> Iterator[Declared]:
+def stale(project: Project) -> Iterator[Declared]:
+    """Yield the models whose entry models.lock does not follow yet."""
     return (each for each in project.declared if each.is_known and not is_current(project, each))
 
 
-def _relock(project: Project, models: Mapping[str, LockedModel]) -> list[str]:
+def put_known(project: Project, models: Mapping[str, LockedModel]) -> list[str]:
+    """Write models into models.lock that are locked already; return what was done, a line each.
+
+    Raises:
+        ModelmakeError: As `lock`.
+    """
     if not models:
         return []
-
     wanted = [each for each in project.declared if each.name in models]
     return relock(project, wanted, lambda each, _before: models[each.name], CURRENT)
 
