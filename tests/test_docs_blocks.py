@@ -28,9 +28,6 @@ RUN_BY = {
     ("adding-a-source.md", "python"): [ADDING, ADDING],
     ("adding-a-source.md", "yaml"): [ADDED],
     ("adding-a-source.md", "sh"): [ADDED, "test_docs_adding.py::test_the_linters_pass"],
-    ("architecture.md", ""): [
-        "test_docs_pages.py::test_every_module_that_the_architecture_names_exists",
-    ],
     ("architecture.md", "layers"): [
         "test_docs_pages.py::test_the_picture_of_the_layers_is_what_the_linter_checks",
     ],

@@ -17,6 +17,8 @@ from tests.e2e.project import REPOSITORY
 
 FORMATS = page("formats.md")
 ARCHITECTURE = page("architecture.md")
+MOST_WORDS = 1_400
+MOST_STEPS = 10
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 CONTRACTS = PYPROJECT["tool"]["importlinter"]["contracts"]
 MODULE_FILE = re.compile(r"\b(?:[\w.]+/)*\w+\.py\b")
@@ -91,6 +93,14 @@ def test_the_architecture_says_each_thing_once() -> None:
     assert len(rows) == len(set(rows))
     assert beside
     assert (repeated(table), repeated(beside)) == (set(), set())
+
+
+def test_the_architecture_is_read_in_five_minutes() -> None:
+    """It is one page, and one file's way has at most ten steps."""
+    way = ARCHITECTURE.partition("## One file's way")[2].partition("\n## ")[0]
+
+    assert len(ARCHITECTURE.split()) < MOST_WORDS
+    assert 1 < len(re.findall(r"^\d+\. ", way, re.MULTILINE)) <= MOST_STEPS
 
 
 def test_the_picture_of_the_layers_is_what_the_linter_checks() -> None:
