@@ -32,7 +32,7 @@ MOST_PUBLIC_MODULES = 4
 MOST_NAMES = 10
 WIDE_FACES = {
     "artifact": (27, "the vocabulary of all rooms: a file of the lock, and which values are safe"),
-    "errors": (25, "a class for each kind of failure"),
+    "errors": (26, "a class for each kind of failure, and Stop, which raises one of them"),
     "fs": (80, "seven tools, each with a face of its own: no room uses all of them"),
     "network": (23, "the client, and its arithmetic of ranges, which the transfer does too"),
     "operations": (26, "ten verbs of two or three names each"),
