@@ -7,9 +7,11 @@
     ━━━━────── 45%, 1.2 GB of 3.4 GB, 23.4 MB/s, 1:34 left, 12 of 300 files
 
 The layout is pure: a RunStatus and a size in, lines of text with styles out; none is wider than the
-terminal. rich knows colours, widths and terminals; its own Live is not used, as it hides the cursor
-(a kill or Ctrl-Z would leave it hidden), takes sys.stdout for itself, and does not know that a
-terminal that became narrower has wrapped the lines it showed.
+terminal. rich knows colours, widths and terminals. Its own `Live(transient=True)` was tried twice
+and is not used. It hides the cursor, so that a kill or Ctrl-Z leaves it hidden; to keep it, and to
+forget a frame after Ctrl-Z, takes an override and a private attribute. When a terminal becomes
+narrower and wraps the frame (tmux), it leaves rows of it on the screen. It saved 17 lines of code,
+and a frame of 16 files took 1.6 ms, not 0.5.
 """
 
 import io
