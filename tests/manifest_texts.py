@@ -4,7 +4,7 @@ import pytest
 
 from downloader.errors import ManifestError
 from downloader.manifest.manifest import load
-from downloader.sources.registry import AnyEntry
+from downloader.sources.interface import Entry
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 GPT2 = "source: openai-gpt2\nsize: 124M"
@@ -31,5 +31,5 @@ def error(text: str) -> ManifestError:
     return caught.value
 
 
-def entry(body: str) -> AnyEntry:
+def entry(body: str) -> Entry:
     return load(model(body).encode()).models["m"]

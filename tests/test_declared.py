@@ -156,7 +156,7 @@ def test_a_manifest_that_is_not_there_is_an_error_that_says_where_it_is_looked_f
 def test_two_models_in_one_folder_may_not_write_one_file(tmp_path: Path) -> None:
     """Two GPT-2s with one `to` would overwrite each other: refused, both named."""
     declare(tmp_path, {"a": gpt2("124M", to="both"), "b": gpt2("355M", to="Both")})
-    with pytest.raises(ManifestError, match=r"both/checkpoint and Both/checkpoint|Both.* both"):
+    with pytest.raises(ManifestError, match=r"models\.b: .*'Both/checkpoint' .* models\.a"):
         compiled(tmp_path)
 
 
@@ -216,3 +216,30 @@ def test_unsafe_paths_in_the_cache_are_not_believed(tmp_path: Path, old: bytes, 
     assert old in text
     cache.write_bytes(text.replace(old, new))
     assert compiled(tmp_path) == first
+
+
+def test_an_entry_in_the_cache_that_no_manifest_can_have_is_refused(tmp_path: Path) -> None:
+    """It is decoded when somebody asks for it; then the error says what to delete."""
+    declare(tmp_path, {"m": gpt2("124M")})
+    compiled(tmp_path)
+    cache = tmp_path / ".modelmake" / "manifest.json"
+    cache.write_bytes(cache.read_bytes().replace(b'"size":"124M"', b'"size":"125M"'))
+    (model,) = compiled(tmp_path)
+    with pytest.raises(ManifestError, match=r"says of m what models\.yaml cannot") as caught:
+        _ = model.entry
+    assert "manifest.json" in caught.value.hint
+
+
+def test_a_run_imports_the_sources_of_its_models_only(tmp_path: Path) -> None:
+    """Whoever has no model of Together AI does not pay for it."""
+    declare(tmp_path, {"m": gpt2("124M")})
+    script = (
+        "import sys; from pathlib import Path; from downloader.project.project import Project;"
+        "from downloader.settings import Settings; import downloader.tasks;"
+        "project = Project(Path('models.yaml'), Settings()); project.models();"
+        "print(project.declared[0].entry.optional, 'downloader.sources.together' in sys.modules)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert said.stdout == "False False\n"

@@ -93,6 +93,14 @@ def run(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_source_is_one_file_one_line_and_one_test() -> None:
+    """Nothing else of the program is touched."""
+    new = ["downloader/sources/index.py", "downloader/sources/registry.py", "models.yaml"]
+    assert sorted(edit.file for edit in EDITS) == [*new, "tests/sources/test_index.py"]
+    (table,) = blocks(PAGE, "diff")
+    assert len([line for line in table.splitlines() if line.startswith(("+", "-"))]) == 1
+
+
 def test_the_commands_of_the_page_work(project: Project) -> None:
     """Locked, fetched, nothing to do without a request, verified, nothing newer."""
     assert USED == [["doit", "lock"], ["doit"], ["doit"], ["doit", "verify"], ["doit", "outdated"]]
@@ -144,10 +152,7 @@ def test_a_list_with_a_path_that_leads_out_is_not_locked(
     run = project.doit()
 
     assert run.status == 1
-    assert (
-        "failed fetch:bge-small: The provider's list holds what may not be: '../../up'"
-        in run.stderr
-    )
+    assert "failed fetch:bge-small: The provider's list cannot be used: '../../up'" in run.stderr
     assert not list(project.folder.glob("**/up*"))
 
 

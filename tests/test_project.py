@@ -132,7 +132,7 @@ def test_a_stale_model_is_known_as_far_as_its_entry_says(tmp_path: Path) -> None
     (model,) = project(tmp_path, GPT2).models()
     assert model.is_stale
     assert len(model.artifacts) == 7
-    assert (model.name, model.source_name) == ("gpt2", "openai-gpt2")
+    assert (model.name, model.declared.source) == ("gpt2", "openai-gpt2")
     assert model.folder == tmp_path / "models" / "gpt2"
     assert {why for _, why in target_rules(model)} == {"never fetched"}
 

@@ -8,8 +8,8 @@ import pytest
 from downloader.artifact import Artifact, LockedModel
 from downloader.errors import SourceError
 from downloader.project.resolve import ask, keep_first_pins
+from downloader.sources.huggingface import HuggingFaceEntry
 from downloader.sources.interface import Resolution
-from downloader.sources.registry import HuggingFaceEntry
 
 ENTRY = HuggingFaceEntry(repo="gpt2")
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"

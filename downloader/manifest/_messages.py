@@ -2,18 +2,11 @@
 
 import re
 from collections.abc import Collection
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from downloader.sources.http import HttpFile
 from downloader.sources.interface import Entry, Fault, Keys
-from downloader.sources.registry import AnyEntry
-from downloader.sources.together import CheckpointRange
-
-SOURCES: dict[str, type[Entry]] = {
-    str(entry.__struct_config__.tag): entry for entry in get_args(AnyEntry)
-}
 
 _TYPES = {
     "str": "text",
@@ -23,11 +16,6 @@ _TYPES = {
     "null": "nothing",
     "array": "a list",
     "object": "keys and values",
-}
-_FORMS = {
-    "sha256": "64 hex digits",
-    "job": "ft-0123abcd-0123, or with a step ft-0123abcd-0123:100",
-    "repo": "owner/name",
 }
 _SECRET = re.compile(r"(?i)token|secret|passw|api_?key|credential|authorization")
 _LOCATED = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL)
@@ -83,11 +71,30 @@ def _keys(path: str) -> Keys:
     return tuple(name or int(index) for name, index in found)
 
 
+def _parts(entry: type[Entry], keys: Keys) -> list[Any]:
+    """Return what the type at a key path is made of, from the outside in, with msgspec's notes."""
+    parts: list[Any] = [entry]
+    for key in (each for each in keys if isinstance(each, str)):
+        fields = [field for struct in _structs(parts) for field in msgspec.structs.fields(struct)]
+        parts = [field.type for field in fields if field.encode_name == key]
+        for part in parts:  # it grows meanwhile
+            parts += get_args(part) if get_origin(part) is not Literal else ()
+    return parts
+
+
+def _structs(parts: list[Any]) -> list[type[msgspec.Struct]]:
+    return [each for each in parts if isinstance(each, type) and issubclass(each, msgspec.Struct)]
+
+
 def _keys_known_at(keys: Keys, entry: type[Entry]) -> frozenset[str]:
-    inner = {"files": HttpFile, "checkpoint": CheckpointRange}.get(str(keys[0])) if keys else None
-    if inner:
-        return frozenset(inner.__struct_encode_fields__)
-    return frozenset({"source", *entry.__struct_encode_fields__})
+    known = {key for each in _structs(_parts(entry, keys)) for key in each.__struct_encode_fields__}
+    return frozenset(known if keys else {"source", *known})
+
+
+def _notes(parts: list[Any], kind: str) -> list[Any]:
+    """Return what a type says in `extra` under this name."""
+    extras = [each.extra for each in parts if isinstance(each, msgspec.Meta) and each.extra]
+    return [extra[kind] for extra in extras if kind in extra]
 
 
 def _wrong_type(keys: Keys, wanted: str, got: str) -> Fault:
@@ -101,22 +108,14 @@ def _wrong_type(keys: Keys, wanted: str, got: str) -> Fault:
 
 
 def _wrong_value(keys: Keys, what: str, entry: type[Entry]) -> Fault:
-    key = next((str(key) for key in reversed(keys) if isinstance(key, str)), "")
     if found := _BOUND.fullmatch(what):
         least_or_most = "least" if found["sign"] == ">" else "most"
         return Fault(keys, f"expected a whole number of at {least_or_most} {found['bound']}")
     if " of length " in what:
         return Fault(keys, "it is empty")
+    parts = _parts(entry, keys)
     if " matching regex " in what:
-        return Fault(keys, f"expected {_FORMS.get(key, 'another form')}")
-    return Fault(keys, f"expected one of: {', '.join(_choices(entry, key))}")
-
-
-def _choices(entry: type[Entry], key: str) -> list[str]:
-    """Return the words the key's type allows."""
-    hint = get_type_hints(entry).get(key)
-    literals = [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
-    words = [str(word) for literal in literals for word in get_args(literal)]
-    if key == "checkpoint":
-        words += ["a step", "a list of steps", "{last: 3}", "{from: 100, to: 500}"]
-    return words
+        return Fault(keys, f"expected {next(iter(_notes(parts, 'form')), 'another form')}")
+    words = [word for each in parts if get_origin(each) is Literal for word in get_args(each)]
+    words += [word for each in _notes(parts, "choices") for word in each]
+    return Fault(keys, f"expected one of: {', '.join(words)}")

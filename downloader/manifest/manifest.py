@@ -1,25 +1,23 @@
 """Parse models.yaml into frozen entries, or raise an error with file, line and key path. Pure.
 
-Three steps: `_strict_yaml` reads the text, msgspec checks it against the entry types of the
-sources, and the rest of this module checks what a type cannot say: where an entry's files go and
-whether they may go there, and which URLs it may name. No name is resolved here.
+Three steps: `_strict_yaml` reads the text, msgspec checks it against the sources' entry types, and
+the rest of this module checks what a type cannot say and every source has in common: names,
+folders, URLs, and that no two models want one file. The rest each entry checks itself. No name is
+resolved here.
 """
 
-import hashlib
 import re
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple, TypeGuard
+from collections.abc import Mapping
+from typing import TypeGuard
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import msgspec
 
 from downloader.artifact import MODEL_NAME, check_path, collision_key, find_collision
-from downloader.manifest._messages import SOURCES, common_keys, nearest, reworded, unknown_key
-from downloader.sources.http import HttpEntry, HttpFile, file_path
-from downloader.sources.interface import NOT_ABOUT_BYTES, Entry, Fault, Keys
-from downloader.sources.openai_gpt2 import OpenAIGPT2Entry
-from downloader.sources.registry import AnyEntry
-from downloader.sources.together import TogetherEntry, check_together
+from downloader.manifest import _strict_yaml
+from downloader.manifest._messages import common_keys, nearest, reworded, unknown_key
+from downloader.sources.interface import Entry, Fault, NamedUrl
+from downloader.sources.registry import SOURCES, entry_type
 from downloader.urls import is_loopback, redact
 
 _SECRET_PARAMETERS = frozenset(
@@ -45,26 +43,15 @@ _SECRET_PARAMETERS = frozenset(
 """In lower case with `-` for `_`: S3, Google, CloudFront and Azure signatures, and plain tokens."""
 
 _SECRETS_HINT = "Secrets come from the environment, or for plain HTTP from netrc."
-_PUBLISHED_SIZE = "124M"
 
 
-class _Named(NamedTuple):
-    """One URL of an entry, with its place and the terms it is taken on."""
-
-    keys: Keys
-    url: str
-    is_pinned: bool
-    """The bytes that come from it are proved by a digest known in advance."""
-    is_base: bool
-
-
-def check_urls(entry: AnyEntry) -> None:
-    """Accept an entry whose URLs are all complete, public knowledge and safe to follow.
+def _check_urls(entry: Entry) -> None:
+    """Refuse URLs that are not complete, public knowledge and safe to follow.
 
     Raises:
         Fault: One is not. The message never shows a user, password, query or fragment.
     """
-    for named in _urls(entry):
+    for named in entry.urls():
         try:
             _check(named)
         except Fault as fault:
@@ -72,26 +59,7 @@ def check_urls(entry: AnyEntry) -> None:
             raise Fault(named.keys, f"{shown}{fault.what}", fault.hint) from None
 
 
-def _urls(entry: AnyEntry) -> Iterator[_Named]:
-    # OpenAI's digests of this size alone are published, so any mirror of it can be proved.
-    is_published = isinstance(entry, OpenAIGPT2Entry) and entry.published_size == _PUBLISHED_SIZE
-    if entry.base_url is not None:
-        yield _Named(("base_url",), entry.base_url, is_published, is_base=True)
-    for index, url in enumerate(entry.mirrors):
-        yield _Named(("mirrors", index), url, is_published, is_base=True)
-    if isinstance(entry, HttpEntry):
-        yield from _file_urls(entry)
-
-
-def _file_urls(entry: HttpEntry) -> Iterator[_Named]:
-    for index, file in enumerate(entry.files):
-        is_pinned = file.sha256 is not None
-        yield _Named(("files", index, "url"), file.url, is_pinned, is_base=False)
-        for place, url in enumerate(file.mirrors):
-            yield _Named(("files", index, "mirrors", place), url, is_pinned, is_base=False)
-
-
-def _check(named: _Named) -> None:
+def _check(named: NamedUrl) -> None:
     parts = _split(named.url)
     _check_scheme(parts, named)
     if "@" in parts.netloc:
@@ -117,7 +85,7 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _check_scheme(parts: SplitResult, named: _Named) -> None:
+def _check_scheme(parts: SplitResult, named: NamedUrl) -> None:
     if parts.scheme == "https":
         return
     if parts.scheme != "http":
@@ -126,7 +94,7 @@ def _check_scheme(parts: SplitResult, named: _Named) -> None:
         return
     if named.is_base:
         what = "plain http is not taken here: nothing would prove that the bytes are the right ones"
-        raise Fault((), what, "Use https. Only for GPT-2 124M are all digests published.")
+        raise Fault((), what, "Use https: the SHA-256 of these files are not known in advance.")
     what = "plain http is only taken for a file whose sha256 is given"
     raise Fault((), what, "Use https, or add the file's `sha256`.")
 
@@ -150,17 +118,11 @@ def _escaped(text: str) -> str:
     return re.sub(r"[^\x21-\x7e]", lambda found: ascii(found[0])[1:-1], text)[:200]
 
 
-ARCHIVE_HINT = "Give one of the two another `to`, or an `archive` name of its own."
 _NAME_HINT = "A name holds letters, digits and . _ + @ - and begins with a letter or digit."
 
 
-def model_folder(name: str, entry: AnyEntry) -> str:
-    """Return the model's target folder, a posix path relative to models.yaml."""
-    return entry.to.replace("{name}", name)
-
-
-def check_name(name: str) -> None:
-    """Accept a model's name that is safe as a part of a path and of a task's name.
+def _check_name(name: str) -> None:
+    """Refuse a model's name that is not safe as a part of a path and of a task's name.
 
     Raises:
         Fault: It is not.
@@ -173,13 +135,13 @@ def check_name(name: str) -> None:
         raise Fault((), str(error), _NAME_HINT) from None
 
 
-def check_paths(name: str, entry: AnyEntry) -> None:
-    """Accept an entry whose folder and file paths are safe on every platform.
+def _check_folder(name: str, entry: Entry) -> None:
+    """Refuse a target folder that is not safe on every platform.
 
     Raises:
-        Fault: One is not.
+        Fault: It is not.
     """
-    target = model_folder(name, entry)
+    target = entry.folder(name)
     if found := re.search(r"\{.*?(?:\}|\Z)|\}", target):
         shown = ascii(found[0][:80])
         raise Fault(("to",), f"{shown} is not known here; only {{name}} is put in")
@@ -188,100 +150,45 @@ def check_paths(name: str, entry: AnyEntry) -> None:
     except ValueError as error:
         hint = "It is a folder below the one of models.yaml, such as models/{name}."
         raise Fault(("to",), str(error), hint) from None
-    if isinstance(entry, HttpEntry):
-        for index, file in enumerate(entry.files):
-            _check_file(index, file)
 
 
-def _check_file(index: int, file: HttpFile) -> None:
-    if file.path is None:
-        _check_last_part(("files", index, "url"), file)
-        return
-    try:
-        check_path(file.path)
-    except ValueError as error:
-        hint = "It is a path below the model's folder."
-        raise Fault(("files", index, "path"), str(error), hint) from None
+def _check_apart(models: Mapping[str, Entry]) -> None:
+    """Refuse models whose files cannot all exist at once, on some file system.
 
-
-def _check_last_part(keys: Keys, file: HttpFile) -> None:
-    """Accept a URL whose last part can be the file's name."""
-    hint = "Give the file a `path` of its own."
-    try:
-        path = file_path(file)
-    except UnicodeDecodeError:
-        raise Fault(keys, "the last part of the URL is not UTF-8", hint) from None
-    if not path or "/" in path:
-        raise Fault(keys, f"the URL's last part, {path!a}, is not one file name", hint)
-    try:
-        check_path(path)
-    except ValueError as error:
-        raise Fault(keys, f"the URL's last part cannot be a file name: {error}", hint) from None
-
-
-def _check_unpacked_folders(models: Mapping[str, AnyEntry]) -> None:
-    unpacked = [name for name, entry in models.items() if getattr(entry, "extract", False)]
-    folders = [(collision_key(model_folder(name, entry)), name) for name, entry in models.items()]
-    for name in unpacked:
-        key = collision_key(model_folder(name, models[name]))
-        for other, of in folders:
-            if of != name and (other == key or other.startswith(f"{key}/")):
-                what = f"its archive would be unpacked into the folder of `{of}`"
-                raise Fault(("models", name), what, "Give one of the two another `to`.")
-
-
-def check_collisions(models: Mapping[str, AnyEntry]) -> None:
-    """Accept models whose known files can all exist at once, on every file system.
-
-    Only `http` entries name all their files, and `together` entries at most an archive; the others
-    are compared when they are locked. What an archive unpacks to is known too late for that, so
-    its folder must be one model's alone.
+    Files that only a provider knows are compared when they are locked. What an archive unpacks to
+    is known too late for that, so its folder must be one model's alone.
 
     Raises:
         Fault: Two files would be one, or one would have to be a folder too.
     """
-    _check_unpacked_folders(models)
-    _check_same_archives(models)
-    targets = [target for name, entry in models.items() for target in _known_targets(name, entry)]
-    pair = find_collision(target for target, _ in targets)
+    _check_own_folders(models)
+    targets = [
+        (f"{entry.folder(name)}/{path}", ("models", name, *keys), entry)
+        for name, entry in models.items()
+        for keys, path in entry.targets()
+    ]
+    pair = find_collision(target for target, _, _ in targets)
     if pair is None:
         return
-    (first, named), (second, keys) = [found for found in targets if found[0] in pair][:2]
-    what = f"its target {second!a} cannot exist beside that of {_as_path(named)} ({first!a})"
-    hint = "Give one another `path`. Names that differ only in case are one file on many disks."
-    if keys[-1] == "archive":
-        hint = ARCHIVE_HINT
-    raise Fault(keys, what, hint)
+    (first, named, _), (second, keys, entry) = [each for each in targets if each[0] in pair][:2]
+    place = _strict_yaml.key_path(named)
+    what = f"its target {second!a} cannot exist beside that of {place} ({first!a})"
+    raise Fault(keys, what, entry.collision_hint)
 
 
-def _known_targets(name: str, entry: AnyEntry) -> Iterator[tuple[str, Keys]]:
-    """Give each target that the entry names, and where it does."""
-    if isinstance(entry, HttpEntry):
-        for index, file in enumerate(entry.files):
-            keys: Keys = ("models", name, "files", index)
-            yield f"{model_folder(name, entry)}/{file_path(file)}", keys
-    elif isinstance(entry, TogetherEntry) and entry.archive is not None:
-        yield f"{model_folder(name, entry)}/{entry.archive}", ("models", name, "archive")
-
-
-def _as_path(keys: Keys) -> str:
-    parts = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
-    return "".join(parts).removeprefix(".")
-
-
-def _check_same_archives(models: Mapping[str, AnyEntry]) -> None:
-    """Refuse two entries whose archives Together gives one name, in one folder."""
+def _check_own_folders(models: Mapping[str, Entry]) -> None:
+    """Refuse a folder that two models share, if nobody can tell that their files differ."""
+    folders = {name: collision_key(entry.folder(name)) for name, entry in models.items()}
     seen: dict[object, str] = {}
     for name, entry in models.items():
-        if not isinstance(entry, TogetherEntry) or entry.archive is not None:
-            continue
-        job, _, step = entry.job.partition(":")
-        checkpoint = int(step) if step else entry.checkpoint
-        meant = collision_key(model_folder(name, entry)), job, checkpoint, entry.type
-        other = seen.setdefault(meant, name)
-        if other != name:
-            what = f"its archive would have the name and the folder of that of `{other}`"
-            raise Fault(("models", name), what, ARCHIVE_HINT)
+        what = entry.identity()
+        if what is not None and (other := seen.setdefault((folders[name], what), name)) != name:
+            what = f"its files would have the names and the folder of those of `{other}`"
+            raise Fault(("models", name), what, entry.collision_hint)
+        for other, folder in folders.items() if entry.needs_own_folder else ():
+            if other != name and f"{folder}/".startswith(f"{folders[name]}/"):
+                what = f"its archive would be unpacked into the folder of `{other}`"
+                raise Fault(("models", name), what, "Give one of the two another `to`.")
 
 
 VERSION = 1
@@ -291,7 +198,7 @@ _TOP_KEYS = frozenset({"version", "defaults", "models"})
 class Manifest(msgspec.Struct, frozen=True):
     """What people ask for."""
 
-    models: dict[str, AnyEntry]
+    models: dict[str, Entry]
     """By name, in the order of the file, `defaults` already put in."""
 
 
@@ -305,8 +212,6 @@ def load(text: bytes, name: str = "models.yaml") -> Manifest:
     Raises:
         ManifestError: It says something it may not, as `NAME:LINE: key.path: what`.
     """
-    from downloader.manifest import _strict_yaml  # noqa: PLC0415 - PyYAML costs 25 ms
-
     document = _strict_yaml.load(text, name)
     try:
         return Manifest(models=_models(document.data))
@@ -314,25 +219,11 @@ def load(text: bytes, name: str = "models.yaml") -> Manifest:
         raise document.error(fault.keys, fault.what, hint=fault.hint) from None
 
 
-def entry_digest(entry: AnyEntry) -> str:
-    """Return `sha256:<hex>` of what the entry says about bytes.
-
-    Where they go, how they are linked and which mirrors also have them is left out, so that a
-    change there makes no lock stale.
-    """
-    data = msgspec.to_builtins(entry)
-    about_bytes = {key: value for key, value in data.items() if key not in NOT_ABOUT_BYTES}
-    for file in about_bytes.get("files", ()):
-        file.pop("mirrors", None)
-    canonical = msgspec.json.encode(about_bytes, order="deterministic")
-    return f"sha256:{hashlib.sha256(canonical).hexdigest()}"
-
-
 def _is_mapping(value: object) -> TypeGuard[dict[str, object]]:
     return isinstance(value, dict)
 
 
-def _models(data: object) -> dict[str, AnyEntry]:
+def _models(data: object) -> dict[str, Entry]:
     top = _checked_top(data)
     defaults = _checked_defaults(top.get("defaults"))
     models = top["models"]
@@ -340,7 +231,7 @@ def _models(data: object) -> dict[str, AnyEntry]:
         raise Fault(("models",), "expected the models by name", "Each is `NAME:` with its keys.")
     _check_names(models)
     entries = {name: _entry(name, raw, defaults) for name, raw in models.items()}
-    check_collisions(entries)
+    _check_apart(entries)
     return entries
 
 
@@ -399,7 +290,7 @@ def _check_names(models: Mapping[str, object]) -> None:
     seen: dict[str, str] = {}
     for name in models:
         try:
-            check_name(name)
+            _check_name(name)
         except Fault as fault:
             raise fault.below("models", name) from None
         key = collision_key(name)
@@ -409,16 +300,15 @@ def _check_names(models: Mapping[str, object]) -> None:
         seen[key] = name
 
 
-def _entry(name: str, raw: object, defaults: dict[str, object]) -> AnyEntry:
+def _entry(name: str, raw: object, defaults: dict[str, object]) -> Entry:
     """Return one model's entry; a fault is laid at the line that says it."""
     if not _is_mapping(raw):
         raise Fault(("models", name), "expected keys and values, such as `source: http`")
     try:
         entry = _converted({**defaults, **raw})
-        if isinstance(entry, TogetherEntry):
-            check_together(entry, is_given="checkpoint" in raw)
-        check_urls(entry)
-        check_paths(name, entry)
+        _check_urls(entry)
+        _check_folder(name, entry)
+        entry.check(raw)
     except Fault as fault:
         key = fault.keys[0] if fault.keys else None
         is_default = key in defaults and key not in raw
@@ -427,23 +317,12 @@ def _entry(name: str, raw: object, defaults: dict[str, object]) -> AnyEntry:
     return entry
 
 
-def _converted(merged: dict[str, object]) -> AnyEntry:
+def _converted(merged: dict[str, object]) -> Entry:
     if "source" not in merged:
         raise Fault((), "`source` is missing", f"It is one of {', '.join(sorted(SOURCES))}.")
     _check_source(merged["source"], ("source",))
+    kind = entry_type(str(merged["source"]))
     try:
-        entry: AnyEntry = msgspec.convert(merged, AnyEntry)
+        return msgspec.convert(merged, kind)
     except msgspec.ValidationError as error:
-        raise reworded(error, SOURCES[str(merged["source"])]) from None
-    return _lower_digests(entry) if isinstance(entry, HttpEntry) else entry
-
-
-def _lower_digests(entry: HttpEntry) -> HttpEntry:
-    """Return the entry with its digests as the lock writes them."""
-    return msgspec.structs.replace(entry, files=tuple(_lower_digest(file) for file in entry.files))
-
-
-def _lower_digest(file: HttpFile) -> HttpFile:
-    if file.sha256 is None or file.sha256 == file.sha256.lower():
-        return file
-    return msgspec.structs.replace(file, sha256=file.sha256.lower())
+        raise reworded(error, kind) from None

@@ -5,23 +5,17 @@ keys there are, what they hold and which are required. Safe paths, allowed URLs 
 mean together are checked in manifest/manifest.py alone, and it is the stricter one.
 """
 
-import ast
-import inspect
 import json
-import textwrap
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
 from downloader.artifact import MODEL_NAME
 from downloader.fs.files import PRIVATE_FOLDER
 from downloader.fs.rooted_path import RootedPath
-from downloader.manifest._messages import SOURCES
 from downloader.manifest.manifest import VERSION
-from downloader.sources.http import HttpFile
 from downloader.sources.interface import Entry
-from downloader.sources.registry import AnyEntry
-from downloader.sources.together import CheckpointRange
+from downloader.sources.registry import SOURCES, entry_types
 
 FILE = f"{PRIVATE_FOLDER}/models.schema.json"
 """Where a project's copy is kept, relative to models.yaml; it may be deleted at any time."""
@@ -44,13 +38,13 @@ def is_named_in(manifest: bytes) -> bool:
 
 def schema() -> Schema:
     """Return the schema of a whole models.yaml."""
-    kinds = (*get_args(AnyEntry), CheckpointRange, HttpFile)
-    _, found = msgspec.json.schema_components([*kinds, Entry], ref_template="#/definitions/{name}")
-    for kind in (*kinds, Entry):
-        _describe(found[kind.__name__]["properties"], kind)
-    definitions = {name: _portable(each) for name, each in found.items()}
+    kinds = entry_types()
+    _, found = msgspec.json.schema_components(
+        [*kinds.values(), Entry], ref_template="#/definitions/{name}"
+    )
+    definitions = {name: _portable(definition) for name, definition in found.items()}
     definitions[_COMMON] = _common(definitions.pop(Entry.__name__))
-    for source, kind in SOURCES.items():
+    for source, kind in kinds.items():
         definitions[kind.__name__]["required"].remove("source")
         definitions[kind.__name__]["properties"]["source"] = {
             "const": source,
@@ -60,7 +54,8 @@ def schema() -> Schema:
 
 
 def _document() -> Schema:
-    models = {"anyOf": [{"$ref": f"#/definitions/{each.__name__}"} for each in SOURCES.values()]}
+    kinds = entry_types().values()
+    models = {"anyOf": [{"$ref": f"#/definitions/{kind.__name__}"} for kind in kinds]}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "models.yaml",
@@ -96,36 +91,6 @@ def _common(entry: Schema) -> Schema:
     }
 
 
-def _describe(properties: Schema, kind: type[msgspec.Struct]) -> None:
-    """Put in what the docstrings below the fields say, as far as the source is there."""
-    said: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
-        if issubclass(each, msgspec.Struct) and each is not msgspec.Struct:
-            said |= _docstrings(each)
-    for field in msgspec.structs.fields(kind):
-        if field.name in said:
-            properties[field.encode_name]["description"] = said[field.name]
-
-
-def _docstrings(kind: type) -> dict[str, str]:
-    """Return the strings that stand below the fields of a class (PEP 258), by field."""
-    try:
-        source = inspect.getsource(kind)
-    except OSError:  # only compiled files are installed
-        return {}
-    (definition,) = ast.parse(textwrap.dedent(source)).body
-    assert isinstance(definition, ast.ClassDef)
-    found = {}
-    for field, below in zip(definition.body, definition.body[1:], strict=False):
-        match field, below:
-            case (
-                ast.AnnAssign(target=ast.Name(id=name)),
-                ast.Expr(value=ast.Constant(value=str(said))),
-            ):
-                found[name] = " ".join(said.split())
-    return found
-
-
 def _portable(node: Any) -> Any:  # noqa: ANN401 - any JSON
     """Return the same with patterns as ECMA 262 knows them, which is what JSON Schema asks for."""
     if isinstance(node, dict):
@@ -133,7 +98,7 @@ def _portable(node: Any) -> Any:  # noqa: ANN401 - any JSON
         if isinstance(pattern := changed.get("pattern"), str):
             changed["pattern"] = _pattern(pattern)
         return changed
-    return [_portable(each) for each in node] if isinstance(node, list) else node
+    return [_portable(item) for item in node] if isinstance(node, list) else node
 
 
 def _pattern(python: str) -> str:

@@ -74,7 +74,7 @@ def of_project(project: Project, names: Sequence[str] = ()) -> CacheKey:
     models = [
         each
         for each in _models(project)
-        if (each.name in wanted if wanted else not each.declared.entry.optional)
+        if (each.name in wanted if wanted else not each.declared.is_optional)
     ]
     if not models:
         raise ModelmakeError(

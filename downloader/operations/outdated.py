@@ -32,7 +32,8 @@ from downloader.project import changes as lock_changes
 from downloader.project import resolve
 from downloader.project.changes import first_lines, moved, sizes_text, steps
 from downloader.project.project import Declared, Project
-from downloader.sources.registry import AnyEntry, asking_source_for, source_for, source_name
+from downloader.sources.interface import Entry
+from downloader.sources.registry import asking_source_for, source_for
 
 VERSION = 1
 
@@ -222,7 +223,7 @@ class _Look:
 
     def at(self, each: Declared) -> Outlook:
         """Return what upstream has of a model."""
-        found = Outlook(model=each.name, source=source_name(each.entry), state="not-locked")
+        found = Outlook(model=each.name, source=each.source, state="not-locked")
         if not is_current(self.project, each):
             is_known = each.name in self.project.lockfile.models
             return _with(found, message=CHANGED if is_known else NEW)
@@ -304,7 +305,7 @@ def _with(found: Outlook, **fields: object) -> Outlook:
     return msgspec.structs.replace(found, **fields)
 
 
-def _without_waiting(entry: AnyEntry) -> AnyEntry:
+def _without_waiting(entry: Entry) -> Entry:
     """Return the entry without its wish to wait for a training; it means the same bytes."""
     return msgspec.structs.replace(entry, wait=False) if hasattr(entry, "wait") else entry
 

@@ -229,7 +229,7 @@ def _chosen(project: Project, names: Sequence[str] | None) -> list[Model]:
         source_for(project.named(name).entry)
     models = project.models()
     if names is None:
-        return [model for model in models if not model.declared.entry.optional]
+        return [model for model in models if not model.declared.is_optional]
     return [model for model in models if model.name in names]
 
 

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -22,13 +22,13 @@ import msgspec
 
 from downloader import __version__
 from downloader.artifact import (
+    MODEL_NAME,
     Artifact,
     LockedModel,
     are_safe,
     counted,
     find_collision,
     is_hex,
-    is_name,
 )
 from downloader.errors import (
     RESTORE_HINT,
@@ -43,34 +43,55 @@ from downloader.fs.rooted_path import RootedPath
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile, check_asked, check_follows, tampered
 from downloader.settings import Settings
-from downloader.sources.registry import AnyEntry
+from downloader.sources.interface import Entry
+from downloader.sources.registry import asking_source_for, entry_type
 
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 
 
-class Declared(msgspec.Struct, frozen=True, kw_only=True):
-    """One model of models.yaml.
+class Declared(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """One model of models.yaml: what every run needs, and its entry for when it is asked for.
 
     Attributes:
         name: Its key.
-        entry: What is said of it.
+        source: The name of its source.
         digest: The digest of the entry, as models.lock notes it.
         folder: Where its files go, relative to models.yaml, posix.
-        outlined: What follows from the entry; None where only the provider can tell.
+        is_optional: Whether it is fetched only when it is named.
+        keeps_archives: Whether archives stay once their files are in place.
+        outlined: What follows from the entry; None if only the provider can tell.
         is_known: Whether this version has such a source.
+        raw: The entry as JSON.
     """
 
     name: str
-    entry: AnyEntry
+    source: str
     digest: str
     folder: str
+    is_optional: bool
+    keeps_archives: bool
     outlined: LockedModel | None
     is_known: bool = True
+    raw: msgspec.Raw
 
-    @property
-    def keeps_archives(self) -> bool:
-        """Whether archives stay once their files are in place; true where there are none."""
-        return bool(getattr(self.entry, "keep_archive", True))
+    @cached_property
+    def entry(self) -> Entry:
+        """What models.yaml says of it.
+
+        Raises:
+            ManifestError: The compiled manifest was changed by somebody.
+        """
+        try:
+            return msgspec.json.decode(self.raw, type=entry_type(self.source))
+        except (KeyError, ValueError, RecursionError):
+            raise ManifestError(
+                f"The compiled manifest says of {self.name} what models.yaml cannot.",
+                hint="Delete .modelmake/manifest.json, which is a cache.",
+            ) from None
+
+    def is_current(self, locked: LockedModel | None) -> bool:
+        """Whether what is locked of the model was locked for the entry as it is now."""
+        return locked is not None and locked.entry == self.digest
 
 
 class _Compiled(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,11 +145,12 @@ def _cached(cache: RootedPath, binding: str) -> list[Declared] | None:
 
 def _may_be_used(models: list[Declared]) -> bool:
     """Whether names, paths and digests are such as a manifest that was just compiled has."""
-    outlined = [each.outlined for each in models if each.outlined]
-    files = [file for each in outlined for file in (*each.archives, *each.files)]
+    outlined = [model.outlined for model in models if model.outlined]
+    files = [file for model in outlined for file in (*model.archives, *model.files)]
+    places = [text for model in models for text in (model.name, model.folder)]
     return (
-        all(is_name(each.name) for each in models)
-        and are_safe([*(each.folder for each in models), *[file.path for file in files]])
+        all(MODEL_NAME.fullmatch(model.name) for model in models)
+        and are_safe([*places, *[file.path for file in files]])
         and is_hex("".join([file.sha256 or "" for file in files]))
     )
 
@@ -145,9 +167,7 @@ def compiled(text: bytes, name: str) -> list[Declared]:
     """
     from downloader.manifest import manifest  # noqa: PLC0415 - only a changed manifest is parsed
 
-    models = [_declared(key, entry) for key, entry in manifest.load(text, name).models.items()]
-    _check_targets(models, name)
-    return models
+    return [_declared(key, entry) for key, entry in manifest.load(text, name).models.items()]
 
 
 def _give_schema(text: bytes, private: RootedPath) -> None:
@@ -162,8 +182,7 @@ def _give_schema(text: bytes, private: RootedPath) -> None:
             schema.write(private / Path(schema.FILE).name)
 
 
-def _declared(name: str, entry: AnyEntry) -> Declared:
-    from downloader.manifest import manifest  # noqa: PLC0415
+def _declared(name: str, entry: Entry) -> Declared:
     from downloader.project import resolve  # noqa: PLC0415
 
     outlined: LockedModel | None = None
@@ -173,31 +192,15 @@ def _declared(name: str, entry: AnyEntry) -> Declared:
         is_known = True
     return Declared(
         name=name,
-        entry=entry,
-        digest=manifest.entry_digest(entry),
-        folder=manifest.model_folder(name, entry),
+        source=entry.source_name,
+        digest=entry.digest(),
+        folder=entry.folder(name),
+        is_optional=entry.optional,
+        keeps_archives=entry.keeps_archives,
         outlined=outlined,
         is_known=is_known,
+        raw=msgspec.Raw(msgspec.json.encode(entry)),
     )
-
-
-def _check_targets(models: list[Declared], name: str) -> None:
-    """Refuse two models that would write one file, on a disk that ignores case too.
-
-    Raises:
-        ManifestError: Names both targets.
-    """
-    targets = (
-        f"{model.folder}/{artifact.path}"
-        for model in models
-        if model.outlined
-        for artifact in model.outlined.files
-    )
-    if found := find_collision(targets):
-        raise ManifestError(
-            f"{name}: {found[0]} and {found[1]} would be one place on some disks.",
-            hint="Give one of the models another `to`.",
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,11 +224,6 @@ class Model:
     def name(self) -> str:
         """Its key in models.yaml."""
         return self.declared.name
-
-    @property
-    def source_name(self) -> str:
-        """The name of its source in models.yaml."""
-        return str(type(self.declared.entry).__struct_config__.tag)
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -261,16 +259,15 @@ def check_lock(declared: Iterable[Declared], lock: Lockfile) -> None:
     Raises:
         LockError: Names the model that does not follow.
     """
-    current = [each for each in declared if _is_current(each, lock)]
-    for each in current:
-        check_locked(each, lock.models[each.name])
-    if any(each.outlined is None for each in current):
+    current = [
+        model
+        for model in declared
+        if model.is_known and model.is_current(lock.models.get(model.name))
+    ]
+    for model in current:
+        check_locked(model, lock.models[model.name])
+    if any(model.outlined is None for model in current):
         _check_targets_apart(current, lock)
-
-
-def _is_current(each: Declared, lock: Lockfile) -> bool:
-    found = lock.models.get(each.name)
-    return each.is_known and found is not None and found.entry == each.digest
 
 
 def check_locked(each: Declared, found: LockedModel) -> None:
@@ -282,15 +279,12 @@ def check_locked(each: Declared, found: LockedModel) -> None:
     if each.outlined:
         check_follows(each.name, found, each.outlined)
         return
-    from downloader.project.resolve import is_chosen  # noqa: PLC0415 - few projects have such a model
-    from downloader.sources.registry import asking_source_for, source_name  # noqa: PLC0415
-
-    if found.source != source_name(each.entry):
+    if found.source != each.source:
         raise tampered(each.name, "its source differs")
     source = asking_source_for(each.entry)
     check_asked(each.name, found, source.check(found) if source else "")
     for file in found.files:
-        if not is_chosen(file.path, each.entry):
+        if not each.entry.wants(file.path):
             raise tampered(f"{each.name}/{file.path}", "include and exclude leave it out")
 
 
@@ -382,16 +376,22 @@ class Project:
     @property
     def is_stale(self) -> bool:
         """Whether models.lock says other than models.yaml asks for."""
-        known = [each for each in self.declared if each.is_known]
-        names = {each.name for each in known}
-        return names != self.lockfile.models.keys() or any(map(self._is_stale, known))
+        return self._is_stale(lambda _: True)
 
     @property
     def is_outline_stale(self) -> bool:
         """Whether models.lock is stale for more than models whose provider has to be asked."""
-        declared = {each.name for each in self.declared if each.is_known}
-        outlined = [each for each in self.declared if each.outlined]
-        return bool(self.lockfile.models.keys() - declared) or any(map(self._is_stale, outlined))
+        return self._is_stale(lambda model: model.outlined is not None)
+
+    def _is_stale(self, counts: Callable[[Declared], bool]) -> bool:
+        """Whether the lock misses a model that counts, or has one that is declared no more."""
+        locked = self.lockfile.models
+        known = {model.name: model for model in self.declared if model.is_known}
+        return bool(locked.keys() - known.keys()) or any(
+            not model.is_current(locked.get(model.name))
+            for model in known.values()
+            if counts(model)
+        )
 
     def models(self) -> list[Model]:
         """Return every model.
@@ -520,16 +520,15 @@ class Project:
             self._indexed = (now, index)
         return index
 
-    def _is_stale(self, each: Declared) -> bool:
-        found = self.lockfile.models.get(each.name)
-        return found is None or found.entry != each.digest
-
-    def _model(self, each: Declared) -> Model:
-        is_stale = self._is_stale(each)
-        locked = each.outlined
-        if each.is_known and not is_stale:
-            locked = self.lockfile.models[each.name]
-        return Model(declared=each, locked=locked, is_stale=is_stale, folder=self.folder(each.name))
+    def _model(self, declared: Declared) -> Model:
+        locked = self.lockfile.models.get(declared.name)
+        is_stale = not declared.is_current(locked)
+        return Model(
+            declared=declared,
+            locked=locked if declared.is_known and not is_stale else declared.outlined,
+            is_stale=is_stale,
+            folder=self.folder(declared.name),
+        )
 
 
 def check_current(project: Project, names: Sequence[str] = ()) -> None:
@@ -577,7 +576,7 @@ def _refuse_unpinned(project: Project, names: Sequence[str]) -> None:
 
     Optional models count where they are named: nobody else fetches them.
     """
-    wanted = [each for each in _meant(project, names) if names or not each.declared.entry.optional]
+    wanted = [each for each in _meant(project, names) if names or not each.declared.is_optional]
     unpinned = {each.name: count for each in wanted if (count := _unpinned(each))}
     if unpinned:
         said = ", ".join(f"{counted(count, 'file')} of {each}" for each, count in unpinned.items())

@@ -3,22 +3,20 @@
 The clever half of the program. What it decides stands in models.lock, and fetching obeys that.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from downloader.artifact import Artifact, LockedModel, check_path, find_collision
+from downloader.artifact import Artifact, LockedModel, check_paths
 from downloader.errors import ManifestError, SourceError
-from downloader.manifest.manifest import entry_digest
 from downloader.project.lockfile import agree
-from downloader.sources.interface import AskingSource, Provider, Resolution
-from downloader.sources.registry import AnyEntry, source_for, source_name
+from downloader.sources.interface import AskingSource, Entry, Provider, Resolution
+from downloader.sources.registry import source_for
 
 Probe = Callable[[Sequence[Artifact]], Sequence[Artifact]]
 
 
-def outline(name: str, entry: AnyEntry) -> LockedModel | None:
+def outline(name: str, entry: Entry) -> LockedModel | None:
     """Return what follows from the entry alone, with its include and exclude patterns applied.
 
     None where only the provider can tell which files there are.
@@ -31,7 +29,7 @@ def outline(name: str, entry: AnyEntry) -> LockedModel | None:
     return None if resolution is None else _as_locked(name, entry, resolution)
 
 
-def ask(name: str, entry: AnyEntry, source: AskingSource, provider: Provider) -> LockedModel:
+def ask(name: str, entry: Entry, source: AskingSource, provider: Provider) -> LockedModel:
     """Return what the provider says that the entry means now.
 
     Raises:
@@ -40,48 +38,26 @@ def ask(name: str, entry: AnyEntry, source: AskingSource, provider: Provider) ->
         ManifestError: The patterns leave no file.
     """
     resolution = source.resolve(provider)
-    _check_names(resolution)
+    paths = [artifact.path for artifact in (*resolution.archives, *resolution.artifacts)]
+    if problem := check_paths(paths):
+        raise SourceError(f"The provider's list cannot be used: {problem}.")
     return _as_locked(name, entry, resolution)
 
 
-def _check_names(resolution: Resolution) -> None:
-    """Refuse names of a provider before they are in models.lock, let alone on the disk."""
-    paths = [each.path for each in (*resolution.archives, *resolution.artifacts)]
-    for path in paths:
-        try:
-            check_path(path)
-        except ValueError as error:
-            raise SourceError(f"The provider's list holds what may not be: {error}.") from None
-    if found := find_collision(paths):
-        raise SourceError(
-            f"The provider's list holds {found[0]!a} and {found[1]!a}, one place on some disks."
-        )
-
-
-def _as_locked(name: str, entry: AnyEntry, resolution: Resolution) -> LockedModel:
-    files = tuple(_chosen(resolution, entry))
+def _as_locked(name: str, entry: Entry, resolution: Resolution) -> LockedModel:
+    files = tuple(each for each in resolution.artifacts if entry.wants(each.path))
     if not (files or resolution.archives):
         raise ManifestError(
             f"models.{name}: include and exclude leave none of its files.",
             hint="The files are: " + ", ".join(each.path for each in resolution.artifacts[:10]),
         )
     return LockedModel(
-        entry=entry_digest(entry),
-        source=source_name(entry),
+        entry=entry.digest(),
+        source=entry.source_name,
         revision=resolution.revision,
         archives=resolution.archives,
         files=files,
     )
-
-
-def _chosen(resolution: Resolution, entry: AnyEntry) -> Iterable[Artifact]:
-    return (each for each in resolution.artifacts if is_chosen(each.path, entry))
-
-
-def is_chosen(path: str, entry: AnyEntry) -> bool:
-    """Whether the entry's include and exclude patterns want the file."""
-    included = not entry.include or any(fnmatchcase(path, p) for p in entry.include)
-    return included and not any(fnmatchcase(path, p) for p in entry.exclude)
 
 
 def lock_model(

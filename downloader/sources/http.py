@@ -1,5 +1,6 @@
 """Any list of URLs: the names come from the manifest, never from a reply."""
 
+from collections.abc import Container, Iterator
 from functools import cached_property
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
@@ -7,9 +8,18 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from msgspec import Meta
 
-from downloader.artifact import Artifact
+from downloader.artifact import Artifact, check_path
 from downloader.errors import SourceError
-from downloader.sources.interface import Entry, Resolution, Sha256, Text
+from downloader.sources.interface import (
+    Entry,
+    Fault,
+    Keys,
+    NamedUrl,
+    Resolution,
+    Sha256,
+    Text,
+    Texts,
+)
 from downloader.urls import Location, host
 
 
@@ -18,34 +28,108 @@ class HttpFile(
 ):
     """One file of an `http` model."""
 
-    url: Text
-    """https; plain http for this machine, and elsewhere where `sha256` is given."""
-    sha256: Sha256 | None = None
-    """64 hex digits; without it the first verified fetch pins one in models.lock."""
-    path: Text | None = None
-    """Posix path below the model's folder; default: the last part of the URL."""
-    mirrors: tuple[Text, ...] = ()
-    """Whole URLs of the same bytes, tried in order after `url`."""
+    url: Annotated[
+        Text,
+        Meta(
+            description="https; plain http for this machine, and elsewhere where `sha256` is given."
+        ),
+    ]
+    sha256: Annotated[
+        Sha256 | None,
+        Meta(
+            description="64 hex digits; without it the first verified fetch pins one in "
+            "models.lock."
+        ),
+    ] = None
+    path: Annotated[
+        Text | None,
+        Meta(description="Posix path below the model's folder; default: the last part of the URL."),
+    ] = None
+    mirrors: Annotated[
+        Texts, Meta(description="Whole URLs of the same bytes, tried in order after `url`.")
+    ] = ()
+
+    def __post_init__(self) -> None:
+        """Write the digest as the lock does."""
+        if self.sha256:
+            msgspec.structs.force_setattr(self, "sha256", self.sha256.lower())
+
+    @property
+    def target(self) -> str:
+        """The file's posix path below the model's folder.
+
+        Without `path` it is the last part of the URL, percent-decoded once.
+
+        Raises:
+            ValueError: That part is not UTF-8; a loaded manifest holds no such file.
+        """
+        if self.path is not None:
+            return self.path
+        return unquote(urlsplit(self.url).path.rpartition("/")[2], errors="strict")
 
 
 class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
     """Any list of URLs."""
 
-    files: Annotated[tuple[HttpFile, ...], Meta(min_length=1)]
-    """Each with its `url`."""
+    collision_hint = (
+        "Give one another `path`. Names that differ only in case are one file on many disks."
+    )
+
+    files: Annotated[tuple[HttpFile, ...], Meta(min_length=1, description="Each with its `url`.")]
+
+    def source(self) -> "Http":
+        """See Entry."""
+        return Http(self)
+
+    def check(self, given: Container[str]) -> None:  # noqa: ARG002 - as Entry has it
+        """See Entry: each file needs a safe path."""
+        for index, file in enumerate(self.files):
+            try:
+                _check_path(file)
+            except Fault as fault:
+                raise fault.below("files", index) from None
+
+    def urls(self) -> Iterator[NamedUrl]:
+        """See Entry."""
+        yield from Entry.urls(self)
+        for index, file in enumerate(self.files):
+            is_pinned = file.sha256 is not None
+            yield NamedUrl(("files", index, "url"), file.url, is_pinned)
+            for place, url in enumerate(file.mirrors):
+                yield NamedUrl(("files", index, "mirrors", place), url, is_pinned)
+
+    def targets(self) -> Iterator[tuple[Keys, str]]:
+        """See Entry."""
+        for index, file in enumerate(self.files):
+            yield ("files", index), file.target
+
+    def about_bytes(self) -> dict[str, object]:
+        """See Entry: the mirrors of a file have the same bytes."""
+        files = [msgspec.to_builtins(file) for file in self.files]
+        own = [{key: file[key] for key in file if key != "mirrors"} for file in files]
+        return {**Entry.about_bytes(self), "files": own}
 
 
-def file_path(file: HttpFile) -> str:
-    """Return the file's posix path below the model's folder.
-
-    Without `path` it is the last part of the URL, percent-decoded once.
-
-    Raises:
-        ValueError: That part is not UTF-8; a loaded manifest holds no such file.
-    """
+def _check_path(file: HttpFile) -> None:
+    """Refuse a path that is not safe, given or taken from the URL."""
     if file.path is not None:
-        return file.path
-    return unquote(urlsplit(file.url).path.rpartition("/")[2], errors="strict")
+        try:
+            check_path(file.path)
+        except ValueError as error:
+            hint = "It is a path below the model's folder."
+            raise Fault(("path",), str(error), hint) from None
+        return
+    hint = "Give the file a `path` of its own."
+    try:
+        path = file.target
+    except UnicodeDecodeError:
+        raise Fault(("url",), "the last part of the URL is not UTF-8", hint) from None
+    if not path or "/" in path:
+        raise Fault(("url",), f"the URL's last part, {path!a}, is not one file name", hint)
+    try:
+        check_path(path)
+    except ValueError as error:
+        raise Fault(("url",), f"the URL's last part cannot be a file name: {error}", hint) from None
 
 
 LOG_IN = (
@@ -62,7 +146,7 @@ class Http:
 
     @cached_property
     def _files(self) -> dict[str, HttpFile]:
-        return {file_path(file): file for file in self._entry.files}
+        return {file.target: file for file in self._entry.files}
 
     def outline(self) -> Resolution:
         """See Source."""

@@ -1,11 +1,14 @@
 """What a source is: the keys that every entry has, and the questions that a source answers.
 
-A source moves no bytes and keeps no state. msgspec checks types, unknown keys and required keys
-against the entry classes and says at which key path; what a type cannot say (a safe path, an
-allowed scheme) is checked in manifest/manifest.py.
+A provider is one file of this room. It has an entry class, with the keys of models.yaml and what
+no type can say of them, and a source, which answers where the files are. Neither moves bytes nor
+keeps state. msgspec checks types, unknown keys and required keys, and says at which key path.
 """
 
-from typing import Annotated, Literal, Protocol, TypeAlias, runtime_checkable
+import hashlib
+from collections.abc import Container, Hashable, Iterator
+from fnmatch import fnmatchcase
+from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 from msgspec import Meta
@@ -36,14 +39,22 @@ class Fault(Exception):  # noqa: N818 - it becomes a ManifestError once its line
         return Fault((*keys, *self.keys), self.what, self.hint)
 
 
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}\Z")]
+class NamedUrl(NamedTuple):
+    """One URL of an entry, with its key path and the terms on which it is accepted."""
+
+    keys: Keys
+    url: str
+    is_pinned: bool
+    """A digest that is known in advance proves the bytes that come from it."""
+    is_base: bool = False
+    """Paths are appended to it."""
+
+
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}\Z", extra={"form": "64 hex digits"})]
 Step = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Steps = Annotated[tuple[Step, ...], Meta(min_length=1)]
 Text = Annotated[str, Meta(min_length=1)]
-
-DEFAULT_TO = "models/{name}"
-NOT_ABOUT_BYTES = frozenset({"to", "optional", "link", "mirrors", "keep_archive", "wait"})
-"""Keys that do not change which bytes an entry means: they never make a lock stale."""
+Texts: TypeAlias = tuple[Text, ...]
 
 
 class Entry(
@@ -54,22 +65,117 @@ class Entry(
     omit_defaults=True,
     tag_field="source",
 ):
-    """What every model may say."""
+    """What every model may say.
 
-    to: Text = DEFAULT_TO
-    """Target folder, relative to models.yaml; {name} stands for the model's name."""
-    include: tuple[Text, ...] = ()
-    """Only files whose whole posix path matches one of these patterns of fnmatch."""
-    exclude: tuple[Text, ...] = ()
-    """Patterns of files to leave out, after `include`."""
-    optional: bool = False
-    """Only fetched when asked for by name."""
-    mirrors: tuple[Text, ...] = ()
-    """Base URLs with the provider's layout, tried in order after it."""
-    base_url: Text | None = None
-    """The provider's endpoint, when it is not the public one."""
-    link: Literal["auto", "reflink", "hardlink", "copy"] = "auto"
-    """How a blob of the store is shown at the target."""
+    The description of a field is what editors show. If a value has a pattern, `extra={"form": …}`
+    says in words what it matches, and `extra={"choices": …}` what else a union of words allows.
+    """
+
+    not_about_bytes: ClassVar[frozenset[str]] = frozenset({"to", "optional", "link", "mirrors"})
+    """Keys that do not change which bytes an entry means: they never make a lock stale."""
+    collision_hint: ClassVar[str] = "Give one of the models another `to`."
+    """What to do if two models would write one file."""
+
+    to: Annotated[
+        Text,
+        Meta(
+            description="Target folder, relative to models.yaml; {name} stands for the model's "
+            "name."
+        ),
+    ] = "models/{name}"
+    include: Annotated[
+        Texts,
+        Meta(
+            description="Only files whose whole posix path matches one of these patterns of "
+            "fnmatch."
+        ),
+    ] = ()
+    exclude: Annotated[
+        Texts, Meta(description="Patterns of files to leave out, after `include`.")
+    ] = ()
+    optional: Annotated[bool, Meta(description="Only fetched when asked for by name.")] = False
+    mirrors: Annotated[
+        Texts,
+        Meta(description="Base URLs with the provider's layout, tried in order after it."),
+    ] = ()
+    base_url: Annotated[
+        Text | None, Meta(description="The provider's endpoint, when it is not the public one.")
+    ] = None
+    link: Annotated[
+        Literal["auto", "reflink", "hardlink", "copy"],
+        Meta(description="How a blob of the store is shown at the target."),
+    ] = "auto"
+
+    @property
+    def source_name(self) -> str:
+        """What models.yaml calls its source."""
+        return str(self.__struct_config__.tag)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the SHA-256 of all its files are published, so that any mirror can be proved."""
+        return False
+
+    @property
+    def needs_own_folder(self) -> bool:
+        """Whether its folder must be this model's alone: nobody knows yet what will lie there."""
+        return False
+
+    @property
+    def keeps_archives(self) -> bool:
+        """Whether archives stay once their files are in place; true if there are none."""
+        return True
+
+    def source(self) -> "Source | None":
+        """Return the source of this entry; None if this version cannot fetch from it."""
+        return None
+
+    def check(self, given: Container[str]) -> None:
+        """Refuse what no type can see: paths, and keys that exclude each other.
+
+        Args:
+            given: The keys that the model itself has; others come from the defaults.
+
+        Raises:
+            Fault: It says something it may not.
+        """
+
+    def urls(self) -> Iterator[NamedUrl]:
+        """Yield every URL that it names; models.yaml is refused if one is incomplete or secret."""
+        if self.base_url is not None:
+            yield NamedUrl(("base_url",), self.base_url, self.is_published, is_base=True)
+        for index, url in enumerate(self.mirrors):
+            yield NamedUrl(("mirrors", index), url, self.is_published, is_base=True)
+
+    def targets(self) -> Iterator[tuple[Keys, str]]:
+        """Yield the files that follow from the entry: where it names each, and the path."""
+        yield from ()
+
+    def identity(self) -> Hashable:
+        """Return what decides the names of files that only the provider knows; None if nothing.
+
+        Two entries with the same one may not share a folder.
+        """
+        return None
+
+    def folder(self, name: str) -> str:
+        """Return the target folder of a model, a posix path relative to models.yaml."""
+        return self.to.replace("{name}", name)
+
+    def wants(self, path: str) -> bool:
+        """Whether the include and exclude patterns want the file."""
+        included = not self.include or any(fnmatchcase(path, each) for each in self.include)
+        return included and not any(fnmatchcase(path, each) for each in self.exclude)
+
+    def about_bytes(self) -> dict[str, object]:
+        """Return what it says about bytes, without where they go and which mirrors have them."""
+        said = msgspec.to_builtins(self).items()
+        return {key: value for key, value in said if key not in self.not_about_bytes}
+
+    def digest(self) -> str:
+        """Return `sha256:<hex>` of what it says about bytes; it stands in models.lock."""
+        canonical = msgspec.json.encode(self.about_bytes(), order="deterministic")
+        return f"sha256:{hashlib.sha256(canonical).hexdigest()}"
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):

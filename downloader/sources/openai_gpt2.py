@@ -9,12 +9,15 @@ stand in several public projects. Nothing is assumed of the other sizes.
 """
 
 import os
-from typing import Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
+
+from msgspec import Meta
 
 from downloader.artifact import Artifact
 from downloader.errors import SettingError, SourceError
-from downloader.sources.interface import Entry, Resolution
+from downloader.sources.interface import Entry, Keys, Resolution
 from downloader.urls import Location, host
 
 GPT2_SIZES = ("124M", "355M", "774M", "1558M")
@@ -24,13 +27,31 @@ GPT2_OLD_SIZES = {"117M": "124M", "345M": "355M", "762M": "774M", "1542M": "1558
 class OpenAIGPT2Entry(Entry, frozen=True, kw_only=True, tag="openai-gpt2"):
     """OpenAI's GPT-2 TensorFlow checkpoints."""
 
-    size: Literal["124M", "355M", "774M", "1558M", "117M", "345M", "762M", "1542M"]
-    """Number of parameters; 117M, 345M, 762M and 1542M are the old names of the four."""
+    size: Annotated[
+        Literal["124M", "355M", "774M", "1558M", "117M", "345M", "762M", "1542M"],
+        Meta(
+            description="Number of parameters; 117M, 345M, 762M and 1542M are the old names of the "
+            "four."
+        ),
+    ]
 
     @property
     def published_size(self) -> str:
         """The size by today's name (OpenAI renamed all four in 2019)."""
         return GPT2_OLD_SIZES.get(self.size, self.size)
+
+    @property
+    def is_published(self) -> bool:
+        """See Entry."""
+        return self.published_size in PUBLISHED
+
+    def source(self) -> "OpenAIGPT2":
+        """See Entry."""
+        return OpenAIGPT2(self)
+
+    def targets(self) -> Iterator[tuple[Keys, str]]:
+        """See Entry."""
+        yield from (((), path) for path in FILES if self.wants(path))
 
 
 BASE_URL = "https://openaipublic.blob.core.windows.net/gpt-2/models"

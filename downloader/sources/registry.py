@@ -1,64 +1,54 @@
-"""Which source serves which entry: one literal table."""
+"""Which file serves which source of models.yaml: one literal table.
 
-from collections.abc import Callable
-from typing import Annotated
+A source is imported when a model needs it: most projects have models of one or two sources.
+"""
 
-from msgspec import Meta
+import importlib
 
 from downloader.errors import SourceError
-from downloader.sources.http import Http, HttpEntry
-from downloader.sources.interface import AskingSource, Entry, Source, Text
-from downloader.sources.openai_gpt2 import OpenAIGPT2, OpenAIGPT2Entry
-from downloader.sources.together import Together, TogetherEntry
+from downloader.sources.interface import AskingSource, Entry, Source
 
-
-class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
-    """A repository of the Hugging Face Hub."""
-
-    repo: Annotated[str, Meta(pattern=r"(?a)^(?!.*(--|\.\.))(\w[\w.-]*/)?\w[\w.-]{0,95}\Z")]
-    """`owner/name`, or the one word of an old repository; the Hub's own rules for names."""
-    revision: Text = "main"
-    """A branch, tag or commit; the lock holds the commit."""
-
-
-AnyEntry = OpenAIGPT2Entry | HttpEntry | TogetherEntry | HuggingFaceEntry
-
-SOURCES: dict[type[AnyEntry], Callable[..., Source]] = {
-    OpenAIGPT2Entry: OpenAIGPT2,
-    HttpEntry: Http,
-    TogetherEntry: Together,
+SOURCES = {
+    "http": "http.HttpEntry",
+    "huggingface": "huggingface.HuggingFaceEntry",
+    "openai-gpt2": "openai_gpt2.OpenAIGPT2Entry",
+    "together": "together.TogetherEntry",
 }
+"""By the name in models.yaml: the module of this room, and its class of entries."""
 
 
-def source_for(entry: AnyEntry) -> Source:
+def entry_type(source: str) -> type[Entry]:
+    """Return the class of the entries of a source."""
+    module, _, name = SOURCES[source].partition(".")
+    found: type[Entry] = getattr(importlib.import_module(f"downloader.sources.{module}"), name)
+    return found
+
+
+def entry_types() -> dict[str, type[Entry]]:
+    """Return the class of entries of every source, by the source's name."""
+    return {source: entry_type(source) for source in SOURCES}
+
+
+def source_for(entry: Entry) -> Source:
     """Return the source of an entry.
 
     Raises:
         SourceError: models.yaml may name it, and this version cannot fetch from it.
     """
-    make = SOURCES.get(type(entry))
-    if make is None:
-        raise SourceError(
-            f"The source {source_name(entry)!r} is not there yet.",
-            hint="This version fetches from: " + ", ".join(sorted(map(_name, SOURCES))) + ".",
-        )
-    return make(entry)
+    if (found := entry.source()) is not None:
+        return found
+    usable = [name for name, kind in entry_types().items() if kind.source is not Entry.source]
+    raise SourceError(
+        f"The source {entry.source_name!r} is not there yet.",
+        hint=f"This version fetches from: {', '.join(usable)}.",
+    )
 
 
-def asking_source_for(entry: AnyEntry) -> AskingSource | None:
-    """Return the source where it has to ask its provider which files there are, else None.
+def asking_source_for(entry: Entry) -> AskingSource | None:
+    """Return the source if it has to ask its provider which files there are, else None.
 
     Raises:
         SourceError: As `source_for`.
     """
     source = source_for(entry)
     return source if isinstance(source, AskingSource) else None
-
-
-def source_name(entry: AnyEntry) -> str:
-    """Return the name that models.yaml gives the entry's source."""
-    return _name(type(entry))
-
-
-def _name(kind: type[AnyEntry]) -> str:
-    return str(kind.__struct_config__.tag)

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlencode
@@ -33,6 +33,7 @@ from downloader.errors import (
 from downloader.sources.interface import (
     Entry,
     Fault,
+    Keys,
     Provider,
     Resolution,
     Start,
@@ -46,83 +47,126 @@ from downloader.urls import Location, has_same_origin, host, is_loopback, origin
 class CheckpointRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """`{last: 3}`, the newest N checkpoints, or `{from: 100, to: 500}`, both ends included."""
 
-    last: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
-    """How many, counted from the newest."""
-    start: Step | None = msgspec.field(name="from", default=None)
-    """The first step that is wanted."""
-    stop: Step | None = msgspec.field(name="to", default=None)
-    """The last step that is wanted."""
+    last: Annotated[
+        Annotated[int, Meta(ge=1, le=2**63 - 1)] | None,
+        Meta(description="How many, counted from the newest."),
+    ] = None
+    start: Annotated[Step | None, Meta(description="The first step that is wanted.")] = (
+        msgspec.field(name="from", default=None)
+    )
+    stop: Annotated[Step | None, Meta(description="The last step that is wanted.")] = msgspec.field(
+        name="to", default=None
+    )
 
 
 class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
     """A fine-tuned model of Together AI, or its checkpoints."""
 
-    job: Annotated[str, Meta(pattern=r"^ft-[0-9a-f-]{1,120}(:[0-9]{1,18})?\Z")]
-    """The fine-tuning job: ft-0123abcd-0123, or with a step ft-0123abcd-0123:100."""
-    checkpoint: Literal["final", "all"] | Step | Steps | CheckpointRange = "final"
-    """final, all, a step, a list of steps, {last: 3}, or {from: 100, to: 500}."""
-    type: Literal["default", "merged", "adapter"] = "default"
-    """Of a LoRA job: the merged model or the adapter alone; default is what the API serves."""
-    extract: bool = False
-    """Whether the files in the archive are the model's, not the archive itself."""
-    keep_archive: bool = True
-    """With `extract`: whether the archive stays beside its files."""
-    archive: Text | None = None
-    """Another name for the archive."""
-    wait: bool = False
-    """Whether to wait for a job that still trains."""
+    not_about_bytes = Entry.not_about_bytes | {"keep_archive", "wait"}
+    collision_hint = "Give one of the two another `to`, or an `archive` name of its own."
+
+    job: Annotated[
+        str,
+        Meta(
+            pattern=r"^ft-[0-9a-f-]{1,120}(:[0-9]{1,18})?\Z",
+            extra={"form": "ft-0123abcd-0123, or with a step ft-0123abcd-0123:100"},
+            description="The fine-tuning job: ft-0123abcd-0123, or with a step "
+            "ft-0123abcd-0123:100.",
+        ),
+    ]
+    checkpoint: Annotated[
+        Literal["final", "all"] | Step | Steps | CheckpointRange,
+        Meta(
+            extra={"choices": ["a step", "a list of steps", "{last: 3}", "{from: 100, to: 500}"]},
+            description="final, all, a step, a list of steps, {last: 3}, or {from: 100, to: 500}.",
+        ),
+    ] = "final"
+    type: Annotated[
+        Literal["default", "merged", "adapter"],
+        Meta(
+            description="Of a LoRA job: the merged model or the adapter alone; default is what the "
+            "API serves."
+        ),
+    ] = "default"
+    extract: Annotated[
+        bool,
+        Meta(
+            description="Whether the files in the archive are the model's, not the archive itself."
+        ),
+    ] = False
+    keep_archive: Annotated[
+        bool, Meta(description="With `extract`: whether the archive stays beside its files.")
+    ] = True
+    archive: Annotated[Text | None, Meta(description="Another name for the archive.")] = None
+    wait: Annotated[bool, Meta(description="Whether to wait for a job that still trains.")] = False
+
+    @property
+    def needs_own_folder(self) -> bool:
+        """See Entry."""
+        return self.extract
+
+    @property
+    def keeps_archives(self) -> bool:
+        """See Entry."""
+        return self.keep_archive
+
+    def source(self) -> "Together":
+        """See Entry."""
+        return Together(self)
+
+    def check(self, given: Container[str]) -> None:
+        """See Entry."""
+        if "checkpoint" in given and ":" in self.job:
+            raise Fault(
+                ("checkpoint",), "the step stands in `job` already", "Remove one of the two."
+            )
+        if isinstance(self.checkpoint, CheckpointRange):
+            _check_range(self.checkpoint)
+        self._check_archive()
+        if not self.keep_archive and not self.extract:
+            raise Fault(
+                ("keep_archive",),
+                "without `extract` the archive is the only file there is",
+                "Add `extract: true`, or remove `keep_archive`.",
+            )
+
+    def _check_archive(self) -> None:
+        """Refuse a name that cannot be one file's, or that several archives would have."""
+        if self.archive is None:
+            return
+        keys = ("archive",)
+        try:
+            check_path(self.archive)
+        except ValueError as error:
+            raise Fault(keys, str(error), "It is a file's name, such as bot.tar.zst.") from None
+        if "/" in self.archive:
+            raise Fault(keys, "a file's name is wanted, without a folder", "`to` names the folder.")
+        if not isinstance(self.checkpoint, int) and self.checkpoint != "final":
+            raise Fault(
+                keys,
+                "one name for several checkpoints' archives",
+                "Remove it: each archive's own name holds its step.",
+            )
+
+    def targets(self) -> Iterator[tuple[Keys, str]]:
+        """See Entry."""
+        if self.archive is not None:
+            yield ("archive",), self.archive
+
+    def identity(self) -> Hashable:
+        """See Entry: what Together makes the archive's name of."""
+        job, _, step = self.job.partition(":")
+        named = job, int(step) if step else self.checkpoint, self.type
+        return named if self.archive is None else None
 
 
-def check_together(entry: TogetherEntry, *, is_given: bool) -> None:
-    """Accept an entry whose keys agree with each other.
-
-    Args:
-        entry: The entry.
-        is_given: Whether it names a `checkpoint` itself.
-
-    Raises:
-        Fault: They do not.
-    """
-    if is_given and ":" in entry.job:
-        raise Fault(("checkpoint",), "the step stands in `job` already", "Remove one of the two.")
-    _check_range(entry.checkpoint)
-    _check_archive(entry)
-    if not entry.keep_archive and not entry.extract:
-        raise Fault(
-            ("keep_archive",),
-            "without `extract` the archive is the only file there is",
-            "Add `extract: true`, or remove `keep_archive`.",
-        )
-
-
-def _check_range(wanted: object) -> None:
-    if not isinstance(wanted, CheckpointRange):
-        return
+def _check_range(wanted: CheckpointRange) -> None:
     keys = ("checkpoint",)
     has_bounds = wanted.start is not None or wanted.stop is not None
     if has_bounds == (wanted.last is not None):
         raise Fault(keys, "expected either `last`, or `from` and `to`")
     if wanted.start is not None and wanted.stop is not None and wanted.start > wanted.stop:
         raise Fault(keys, f"`from` {wanted.start} is greater than `to` {wanted.stop}")
-
-
-def _check_archive(entry: TogetherEntry) -> None:
-    """Accept a name of one file for an archive that is only one."""
-    if entry.archive is None:
-        return
-    keys = ("archive",)
-    try:
-        check_path(entry.archive)
-    except ValueError as error:
-        raise Fault(keys, str(error), "It is a file's name, such as bot.tar.zst.") from None
-    if "/" in entry.archive:
-        raise Fault(keys, "a file's name is wanted, without a folder", "`to` names the folder.")
-    if not isinstance(entry.checkpoint, int) and entry.checkpoint != "final":
-        raise Fault(
-            keys,
-            "one name for several checkpoints' archives",
-            "Remove it: each archive's own name holds its step.",
-        )
 
 
 T = TypeVar("T")

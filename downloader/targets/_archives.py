@@ -41,7 +41,6 @@ from downloader.fs.locks import is_alive, machine
 from downloader.fs.rooted_path import BINARY, RootedPath
 from downloader.progress.events import Observer
 from downloader.project.project import Project
-from downloader.project.resolve import is_chosen
 from downloader.settings import Settings
 from downloader.targets._files import FileSyncer, Outcome
 from downloader.targets.plan import Needs
@@ -146,7 +145,7 @@ class Unpacker:
     ) -> tuple[Artifact, ...]:
         """Return the members that are wanted, which must be those that models.lock knows."""
         entry = self._project.named(name).entry
-        chosen = tuple(each for each in members if is_chosen(each.path, entry))
+        chosen = tuple(each for each in members if entry.wants(each.path))
         if not chosen:
             raise ManifestError(
                 f"models.{name}: include and exclude leave none of the archive's files.",

@@ -718,7 +718,7 @@ class _Making:
 
     def _state(self, model: Model) -> tuple[ModelState, str]:
         if not model.declared.is_known:
-            return "refused", f"this version has no source {model.source_name!r}"
+            return "refused", f"this version has no source {model.declared.source!r}"
         if model.locked is None:
             return self._unknown()
         before = self._project.lockfile.models.get(model.name)
@@ -771,4 +771,4 @@ class _Making:
 
 
 def _is_wanted(model: Model, names: frozenset[str]) -> bool:
-    return model.name in names if names else not model.declared.entry.optional
+    return model.name in names if names else not model.declared.is_optional

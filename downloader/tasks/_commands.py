@@ -109,7 +109,7 @@ def wanted_models(names: Iterable[str]) -> list[Model]:
 
 
 def _is_expected(model: Model) -> bool:
-    return not model.declared.entry.optional or bool(load_receipts(model.folder))
+    return not model.declared.is_optional or bool(load_receipts(model.folder))
 
 
 def task_ci_key() -> CommandTask:

@@ -69,7 +69,7 @@ def model_doc(model: Model, stale: Sequence[Rule]) -> str:
         model: The model.
         stale: The rules that make files of it stale.
     """
-    optional = ", optional" * model.declared.entry.optional
+    optional = ", optional" * model.declared.is_optional
     if model.locked is None:
         return why_unknown(model) + optional
     sizes = [artifact.size for artifact in model.artifacts]
@@ -109,7 +109,7 @@ def why_unknown(model: Model) -> str:
     """Return why nothing is known of a model's files, and what helps."""
     if model.declared.is_known:
         return "its files are not known yet: `doit lock` asks for them"
-    return f"the source {model.source_name!r} is not there yet"
+    return f"the source {model.declared.source!r} is not there yet"
 
 
 @failing
@@ -411,7 +411,7 @@ def task_fetch() -> Iterator[Task]:
             tasks = _asking_tasks(model) if model.must_ask else _model_tasks(model, needs_lock)
             *parts, groups[model.name] = tasks
             yield from parts
-            if not model.declared.entry.optional:
+            if not model.declared.is_optional:
                 default.append(groups[model.name])
         _align(groups.values())
         yield from groups.values()

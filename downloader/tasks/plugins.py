@@ -166,7 +166,7 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
     def _drop_receipts(self) -> None:
         for model in current().project.models() if self._forgotten else ():
             group = f"fetch:{model.name}"
-            is_default = not model.declared.entry.optional and "fetch" in self._forgotten
+            is_default = not model.declared.is_optional and "fetch" in self._forgotten
             paths = [
                 artifact.path
                 for artifact in model.artifacts

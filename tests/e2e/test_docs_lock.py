@@ -11,7 +11,7 @@ import pytest
 
 from downloader import artifact
 from downloader.artifact import Artifact, Checkpoint
-from downloader.sources.interface import NOT_ABOUT_BYTES
+from downloader.sources.registry import entry_types
 from tests.documents import blocks, first_cells, page
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project, Run
@@ -60,7 +60,8 @@ def test_every_field_is_told() -> None:
 def test_the_keys_that_make_no_lock_stale_are_told() -> None:
     """One list, the code's."""
     (row,) = (cell for cell in first_cells(PAGE) if "`keep_archive`" in cell)
-    assert set(re.findall(r"`([^`]+)`", row)) == NOT_ABOUT_BYTES | {"files[].mirrors"}
+    found = frozenset().union(*(kind.not_about_bytes for kind in entry_types().values()))
+    assert set(re.findall(r"`([^`]+)`", row)) == found | {"files[].mirrors"}
 
 
 def test_commands_that_write_nothing_write_nothing(project: Project, server: FaultyServer) -> None:

@@ -7,18 +7,18 @@ import pytest
 
 from downloader.artifact import Artifact, LockedModel
 from downloader.errors import ManifestError, SourceError
-from downloader.manifest.manifest import entry_digest
 from downloader.project.resolve import lock_model, outline, pinned
 from downloader.sources.http import HttpEntry, HttpFile
+from downloader.sources.huggingface import HuggingFaceEntry
+from downloader.sources.interface import Entry
 from downloader.sources.openai_gpt2 import OpenAIGPT2Entry
-from downloader.sources.registry import AnyEntry, HuggingFaceEntry
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 MD5 = "098f6bcd4621d373cade4e832627b4f6"
 CLOSED = "http://127.0.0.1:9"
 
 
-def paths(entry: AnyEntry) -> list[str]:
+def paths(entry: Entry) -> list[str]:
     found = outline("m", entry)
     assert found is not None
     return [artifact.path for artifact in found.files]
@@ -69,7 +69,7 @@ def test_an_outline_carries_what_identifies_it() -> None:
     found = outline("m", entry)
     assert found is not None
     assert (found.entry, found.source, found.revision) == (
-        entry_digest(entry),
+        entry.digest(),
         "openai-gpt2",
         "124M",
     )

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from downloader.errors import ManifestError
-from downloader.manifest.manifest import entry_digest, load, model_folder
-from downloader.sources.http import HttpEntry, HttpFile, file_path
+from downloader.manifest.manifest import load
+from downloader.sources.http import HttpEntry, HttpFile
+from downloader.sources.huggingface import HuggingFaceEntry
 from downloader.sources.openai_gpt2 import OpenAIGPT2Entry
-from downloader.sources.registry import HuggingFaceEntry
 from downloader.sources.together import CheckpointRange, TogetherEntry
 from tests.manifest_texts import GPT2, HTTP, SHA, TOGETHER, entry, error, model
 
@@ -53,14 +53,14 @@ def test_the_example_of_every_source_loads_as_written() -> None:
     whisper, gpt2, bot, bge = models.values()
     assert isinstance(whisper, HttpEntry)
     assert whisper.files[0].sha256 == SHA
-    assert [file_path(file) for file in whisper.files] == ["a/model.bin", "my vocab.txt"]
+    assert [file.target for file in whisper.files] == ["a/model.bin", "my vocab.txt"]
     assert isinstance(gpt2, OpenAIGPT2Entry)
     assert (gpt2.published_size, gpt2.optional) == ("124M", False)
     assert isinstance(bot, TogetherEntry)
     assert bot.checkpoint == CheckpointRange(start=100, stop=500)
     assert isinstance(bge, HuggingFaceEntry)
     assert (bge.include, bge.revision) == (("*.json", "*.safetensors"), "main")
-    assert [model_folder(name, model) for name, model in models.items()] == [
+    assert [model.folder(name) for name, model in models.items()] == [
         "weights/whisper",
         "weights/gpt2-117M",
         "weights/support-bot",
@@ -136,7 +136,7 @@ def test_files_of_the_same_name_in_two_folders_are_fine() -> None:
 
 
 def digest(body: str) -> str:
-    return entry_digest(entry(body))
+    return entry(body).digest()
 
 
 @pytest.mark.parametrize(
@@ -185,10 +185,11 @@ def test_ten_thousand_files_load_in_well_under_two_seconds() -> None:
     assert len(loaded.files) == 10**4
 
 
-def test_importing_the_manifest_does_not_import_yaml() -> None:
+def test_importing_a_project_does_not_import_yaml() -> None:
     """A run with nothing to do does not pay for PyYAML, nor for difflib."""
     late = "{'yaml', 'difflib'} & set(sys.modules)"
-    code = f"import sys, downloader.manifest.manifest; sys.exit(bool({late}))"
+    imported = "downloader.project.project, downloader.project.resolve"
+    code = f"import sys, {imported}; sys.exit(bool({late}))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
@@ -233,4 +234,4 @@ def test_any_data_gives_entries_or_a_located_error(body: object) -> None:
 
 def test_a_file_name_is_decoded_once_only() -> None:
     """`%2541` means the name `%41`, not `A` (as pip CVE-2026-13346 had it)."""
-    assert file_path(HttpFile(url="https://e.org/x/%2541?y=/z")) == "%41"
+    assert HttpFile(url="https://e.org/x/%2541?y=/z").target == "%41"

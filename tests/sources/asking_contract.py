@@ -18,18 +18,17 @@ import pytest
 
 from downloader.artifact import Artifact, LockedModel, check_path, find_collision
 from downloader.errors import SourceError, Stop
-from downloader.manifest.manifest import entry_digest
 from downloader.network.api import Asker
 from downloader.network.client import Transport
 from downloader.project.lockfile import Lockfile, check_asked, dump, load
 from downloader.project.resolve import ask, keep_first_pins, outline
 from downloader.settings import Settings
-from downloader.sources.interface import AskingSource, Provider, Resolution
-from downloader.sources.registry import AnyEntry, asking_source_for
+from downloader.sources.interface import AskingSource, Entry, Provider, Resolution
+from downloader.sources.registry import asking_source_for
 from downloader.urls import host
 
 
-def source_of(entry: AnyEntry) -> AskingSource:
+def source_of(entry: Entry) -> AskingSource:
     """Return an entry's source, which has to ask."""
     found = asking_source_for(entry)
     assert found is not None
@@ -70,7 +69,7 @@ def no_dialling() -> Iterator[None]:
 class AskingSourceContract:
     """The suite; `entries` are what the source is tried with."""
 
-    entries: tuple[AnyEntry, ...]
+    entries: tuple[Entry, ...]
 
     @pytest.fixture(autouse=True)
     def provider_is_there(self) -> Iterator[None]:
@@ -85,7 +84,7 @@ class AskingSourceContract:
             yield Asker(transport, settings, Stop(), lambda _: None)
 
     @pytest.fixture
-    def resolved(self, provider: Provider) -> list[tuple[AnyEntry, Resolution]]:
+    def resolved(self, provider: Provider) -> list[tuple[Entry, Resolution]]:
         """Give each entry with what its provider says."""
         return [(entry, source_of(entry).resolve(provider)) for entry in self.entries]
 
@@ -97,14 +96,14 @@ class AskingSourceContract:
                 assert outline("m", entry) is None
 
     def test_two_answers_are_the_same(
-        self, provider: Provider, resolved: list[tuple[AnyEntry, Resolution]]
+        self, provider: Provider, resolved: list[tuple[Entry, Resolution]]
     ) -> None:
         """Asked again, with another object, an unchanged provider means the same."""
         for entry, resolution in resolved:
             assert source_of(entry).resolve(provider) == resolution
             assert moved(resolution)
 
-    def test_every_path_may_be_written(self, resolved: list[tuple[AnyEntry, Resolution]]) -> None:
+    def test_every_path_may_be_written(self, resolved: list[tuple[Entry, Resolution]]) -> None:
         """Paths are safe on every platform, and no two of them are one place."""
         for _, resolution in resolved:
             paths = [each.path for each in moved(resolution)]
@@ -112,9 +111,7 @@ class AskingSourceContract:
                 check_path(path)
             assert find_collision(paths) is None
 
-    def test_no_answer_claims_a_first_use(
-        self, resolved: list[tuple[AnyEntry, Resolution]]
-    ) -> None:
+    def test_no_answer_claims_a_first_use(self, resolved: list[tuple[Entry, Resolution]]) -> None:
         """Only a fetch pins on first use."""
         for _, resolution in resolved:
             assert not any(each.first_use or each.archive for each in moved(resolution))
@@ -125,13 +122,13 @@ class AskingSourceContract:
             expected = ask("m", entry, source_of(entry), provider)
             found = load(dump(Lockfile(models={"m": expected}))).models["m"]
             check_asked("m", found, source_of(entry).check(found))
-            assert found.entry == entry_digest(entry)
+            assert found.entry == entry.digest()
             assert {each.path for each in moved(found)} == {each.path for each in moved(expected)}
 
     def test_a_check_opens_no_socket_and_refuses_what_is_not_the_entrys(self) -> None:
         """It is asked in every run; an empty model, or another revision, is no answer."""
         for entry in self.entries:
-            locked = LockedModel(entry=entry_digest(entry), source="s", revision="other", files=())
+            locked = LockedModel(entry=entry.digest(), source="s", revision="other", files=())
             with no_dialling():
                 assert source_of(entry).check(locked)
 
@@ -153,7 +150,7 @@ class AskingSourceContract:
                 assert after.sha256 == (before.sha256 or "1" * 64)
 
     def test_every_artifact_can_be_located_without_a_request(
-        self, resolved: list[tuple[AnyEntry, Resolution]]
+        self, resolved: list[tuple[Entry, Resolution]]
     ) -> None:
         """Whole URLs, the same each time, with their own hosts named; pins change nothing."""
         for entry, resolution in resolved:
@@ -166,7 +163,7 @@ class AskingSourceContract:
                     assert urlsplit(location.url).scheme in ("http", "https")
                     assert host(location.url) in location.named_hosts
 
-    def test_no_url_holds_a_credential(self, resolved: list[tuple[AnyEntry, Resolution]]) -> None:
+    def test_no_url_holds_a_credential(self, resolved: list[tuple[Entry, Resolution]]) -> None:
         """Secrets go into headers, which are shown nowhere."""
         for entry, resolution in resolved:
             for artifact in moved(resolution):

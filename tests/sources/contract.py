@@ -14,8 +14,8 @@ from downloader.artifact import Artifact, check_path, find_collision
 from downloader.errors import SourceError
 from downloader.project.lockfile import Lockfile, check_follows, dump, load
 from downloader.project.resolve import outline
-from downloader.sources.interface import Resolution, Source
-from downloader.sources.registry import AnyEntry, source_for
+from downloader.sources.interface import Entry, Resolution, Source
+from downloader.sources.registry import source_for
 from downloader.urls import host, redact
 
 
@@ -29,7 +29,7 @@ def outlined(source: Source) -> Resolution:
 class SourceContract:
     """The suite; `entries` are what the source is tried with."""
 
-    entries: ClassVar[tuple[AnyEntry, ...]]
+    entries: ClassVar[tuple[Entry, ...]]
 
     @pytest.fixture
     def sources(self) -> list[Source]:

@@ -1,0 +1,24 @@
+"""The Hugging Face Hub: its keys of models.yaml. This version cannot fetch from it yet."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from downloader.sources.interface import Entry, Text
+
+
+class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
+    """A repository of the Hugging Face Hub."""
+
+    repo: Annotated[
+        str,
+        Meta(
+            pattern=r"(?a)^(?!.*(--|\.\.))(\w[\w.-]*/)?\w[\w.-]{0,95}\Z",
+            extra={"form": "owner/name"},
+            description="`owner/name`, or the one word of an old repository; the Hub's own rules "
+            "for names.",
+        ),
+    ]
+    revision: Annotated[
+        Text, Meta(description="A branch, tag or commit; the lock holds the commit.")
+    ] = "main"
