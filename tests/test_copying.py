@@ -1,11 +1,12 @@
 """A second name for a file's bytes where only a copy will do, and what ends it."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from downloader.errors import Interrupted, StoreError
-from downloader.fs.link import has_reflinks, link
+from downloader.fs.link import has_reflinks, link, needs_room
 from downloader.fs.rooted_path import RootedPath
 from tests.projects import sha256
 
@@ -39,3 +40,16 @@ def test_asking_for_reflinks_leaves_nothing(tmp_path: Path) -> None:
     """Whatever the answer is."""
     assert has_reflinks(RootedPath.of(tmp_path)) in (True, False)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_takes_disk_space_of_its_own(tmp_path: Path) -> None:
+    """A copy, whatever is on another disk, and a reflink where the disk has none."""
+    folder = RootedPath(tmp_path)
+    here = tmp_path.stat()
+    elsewhere = os.stat_result([*here[:2], here.st_dev + 1, *here[3:]])
+
+    assert needs_room("copy", here, folder)
+    assert needs_room("auto", elsewhere, folder)
+    assert not needs_room("auto", here, folder)
+    assert not needs_room("hardlink", here, folder)
+    assert needs_room("reflink", here, folder) is not has_reflinks(folder)

@@ -91,6 +91,7 @@ def link(
     raise AssertionError(ways)
 
 
+@functools.lru_cache(1024)
 def has_reflinks(folder: RootedPath) -> bool:
     """Whether the file system of a folder can make them; tried with two empty files."""
     source, new = (folder / f".{secrets.token_hex(8)}.new" for _ in range(2))
@@ -197,3 +198,16 @@ def _made(new: RootedPath) -> Iterator[int]:
 
 def _unreadable(source: Path | RootedPath, why: str | None) -> SourceUnreadable:
     return SourceUnreadable(f"{source} cannot be used: {why}.")
+
+
+def needs_room(how: How, source: os.stat_result, folder: RootedPath) -> bool:
+    """Whether a file that `link` makes in a folder will take disk space of its own.
+
+    Args:
+        how: How it is to be made.
+        source: The stat of the file with the bytes.
+        folder: Where it is to be made; it exists.
+    """
+    if how == "copy" or source.st_dev != folder.path.stat().st_dev:
+        return True
+    return how == "reflink" and not has_reflinks(folder)

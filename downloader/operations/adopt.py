@@ -31,7 +31,7 @@ from downloader.fs.files import (
     private_folder,
     write_file,
 )
-from downloader.fs.link import has_reflinks
+from downloader.fs.link import needs_room
 from downloader.fs.rooted_path import RootedPath, open_to_read
 from downloader.fs.space import Room
 from downloader.operations.bundle import Bundle, check
@@ -299,7 +299,6 @@ class Adopter:
         self._project, self._syncer, self._watch, self._tell = project, syncer, watch, tell
         self._report = Report()
         self._settled = set[tuple[str, str]]()
-        self._reflinks: dict[RootedPath, bool] = {}
 
     def adopt(self, models: Sequence[Model], place: Path, *, shares: bool = False) -> Report:
         """Bring models up to date, and tell each file.
@@ -389,22 +388,17 @@ class Adopter:
         room.plan(
             ((self._workspace(name) / str(number)).path, found.status.st_size)
             for number, ((name, _), found) in enumerate(chosen)
-            if not self._is_linked(name, found)
+            if self._needs_room(name, found)
         )
 
-    def _is_linked(self, name: str, found: Found) -> bool:
-        """Whether a target of the file takes no room of its own."""
-        how = way(self._project.named(name).entry.link, found)
+    def _needs_room(self, name: str, found: Found) -> bool:
+        """Whether a target of the file takes disk space of its own."""
         workspace = self._workspace(name)
         try:
             make_folder(workspace)
-        except StoreError:  # it is told when the file is to be placed, and stops no other
-            return False
-        if how == "copy" or workspace.path.stat().st_dev != found.status.st_dev:
-            return False
-        if workspace not in self._reflinks:
-            self._reflinks[workspace] = has_reflinks(workspace)
-        return how != "reflink" or self._reflinks[workspace]
+        except StoreError:  # reported when the file is to be placed, and stops no other
+            return True
+        return needs_room(way(self._project.named(name).entry.link, found), found.status, workspace)
 
 
 def _files(model: Model) -> Iterator[Artifact]:

@@ -25,7 +25,7 @@ from downloader.artifact import Artifact, printable, shown
 from downloader.errors import BadArchive, DigestMismatch, LockError, ManifestError, StoreError
 from downloader.fs.digests import StopCheck, cores, sha256_of
 from downloader.fs.files import looks_same, make_folder, naming, write_file
-from downloader.fs.link import How, has_reflinks
+from downloader.fs.link import How, needs_room
 from downloader.fs.rooted_path import RootedPath
 from downloader.fs.space import Room
 from downloader.project import lockfile
@@ -297,11 +297,8 @@ def _check_room(out: RootedPath, todo: Iterable[BlobSource], *, is_watched: bool
     Raises:
         StoreError: It does not.
     """
-    device, can_reflink = out.path.stat().st_dev, has_reflinks(out)
     Room(is_watched=is_watched).plan(
         (out.path / blob.sha256, blob.size)
         for blob in todo
-        if blob.how == "copy"
-        or os.lstat(blob.target).st_dev != device
-        or (blob.how == "reflink" and not can_reflink)
+        if needs_room(blob.how, os.lstat(blob.target), out)
     )
