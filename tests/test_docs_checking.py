@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from downloader.operations import verify
-from downloader.targets import state
+from downloader.targets import plan
 from tests.documents import commands, first_cells, named, page
 from tests.e2e.project import REPOSITORY, Project
 
@@ -31,7 +31,7 @@ def test_it_tells_every_group_of_verify() -> None:
 
 def test_it_tells_rules_as_they_are_worded() -> None:
     """What `doit info` says of each rule that has one wording stands there."""
-    for rule in (state.NEVER_FETCHED, state.NOT_PINNED, state.NEVER_VERIFIED):
+    for rule in (plan.NEVER_FETCHED, plan.NOT_PINNED, plan.NEVER_VERIFIED):
         assert f"`{rule}`" in CHECKING
     assert re.search(
         r"`verified [\d-]+ [\d:]+ as sha256:…; size and time unchanged since`", CHECKING

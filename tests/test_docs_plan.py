@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from downloader.targets.plan import Action, Extraneous, Plan, PlannedFile, PlannedModel, Volume
+from downloader.operations.plan import Action, Extraneous, Plan, PlannedFile, PlannedModel, Volume
 from tests.documents import blocks, first_cells, page
 from tests.e2e.content import pinned_toy
 from tests.e2e.project import Project

@@ -1,4 +1,4 @@
-"""Whether a target is up to date: a row a rule."""
+"""What one look decides about a target: a row a rule."""
 
 import os
 import time
@@ -8,26 +8,44 @@ from pathlib import Path
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.targets.state import NEVER_VERIFIED, Receipt, why_fresh, why_stale
+from downloader.fs.files import look
+from downloader.targets.plan import NEVER_VERIFIED, Decision, decide, why_fresh, wish_of
+from downloader.targets.state import Receipt
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 OTHER_SHA = SHA[::-1]
 MTIME_NS = 1_700_000_000_123_456_789
 
 
-def receipt(size: int = 4, mtime_ns: int = MTIME_NS, sha256: str = SHA) -> Receipt:
-    return Receipt(path="f", size=size, mtime_ns=mtime_ns, sha256=sha256, verified=1_700_000_000)
+ENTRY = "sha256:0"
+
+
+def receipt(
+    size: int = 4, mtime_ns: int = MTIME_NS, sha256: str = SHA, asked: str | None = None
+) -> Receipt:
+    return Receipt(
+        path="f",
+        size=size,
+        mtime_ns=mtime_ns,
+        sha256=sha256,
+        verified=1_700_000_000,
+        asked=asked,
+    )
 
 
 def wanted(size: int | None = 4, sha256: str | None = SHA) -> Artifact:
     return Artifact(path="f", size=size, sha256=sha256)
 
 
+def glance(artifact: Artifact, target: Path, noted: Receipt | None) -> Decision:
+    return decide(artifact, look(target), noted, ENTRY)
+
+
 VERIFIED = "2023-11-14 22:13"
 
 RULES = [
-    (wanted(), receipt(), None),
-    (wanted(size=None), receipt(), None),
+    (wanted(), receipt(), ""),
+    (wanted(size=None), receipt(), ""),
     (
         wanted(sha256=None),
         receipt(),
@@ -61,27 +79,28 @@ def greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize(("artifact", "noted", "why"), RULES)
 def test_a_file_that_is_there_is_judged_by_these_rules(
-    tmp_path: Path, artifact: Artifact, noted: Receipt | None, why: str | None
+    tmp_path: Path, artifact: Artifact, noted: Receipt | None, why: str
 ) -> None:
     """Each way to be stale is told by its name, and only a proven target is up to date."""
     target = tmp_path / "f"
     target.write_bytes(b"test")
     os.utime(target, ns=(MTIME_NS, MTIME_NS))
-    assert why_stale(artifact, target, noted) == why
+    found = glance(artifact, target, noted)
+    assert (found.why, found.action == "present") == (why, not why)
 
 
 def test_a_target_that_is_not_there_is_missing(tmp_path: Path) -> None:
     """A receipt does not stand in for the file, nor does a folder that cannot be entered."""
     gone = f"missing: it was here, verified {VERIFIED}"
-    assert why_stale(wanted(), tmp_path / "f", receipt()) == gone
+    assert glance(wanted(), tmp_path / "f", receipt()).why == gone
     (tmp_path / "file").touch()
-    assert why_stale(wanted(), tmp_path / "file" / "f", receipt()) == gone
-    assert why_stale(wanted(), tmp_path / "f", None) == "never fetched"
+    assert glance(wanted(), tmp_path / "file" / "f", receipt()).why == gone
+    assert glance(wanted(), tmp_path / "f", None).why == "never fetched"
 
 
 def test_a_folder_in_its_place_is_no_regular_file(tmp_path: Path) -> None:
     """A folder is never up to date."""
-    assert why_stale(wanted(), tmp_path, receipt()) == "a folder stands in its place"
+    assert glance(wanted(), tmp_path, receipt()).why == "a folder stands in its place"
 
 
 def test_a_link_to_the_right_bytes_is_no_regular_file(tmp_path: Path) -> None:
@@ -94,7 +113,7 @@ def test_a_link_to_the_right_bytes_is_no_regular_file(tmp_path: Path) -> None:
         link.symlink_to(right)
     except OSError:
         pytest.skip("symlinks are not allowed here")
-    assert why_stale(wanted(), link, receipt()) == "a symbolic link stands in its place"
+    assert glance(wanted(), link, receipt()).why == "a symbolic link stands in its place"
 
 
 def test_judging_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +127,7 @@ def test_judging_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("builtins.open", refuse)
     monkeypatch.setattr("io.open", refuse)
     monkeypatch.setattr("os.open", refuse)
-    assert why_stale(wanted(), target, receipt()) == f"changed since it was verified {VERIFIED}"
+    assert glance(wanted(), target, receipt()).why == f"changed since it was verified {VERIFIED}"
 
 
 def test_why_a_target_is_up_to_date() -> None:
@@ -124,7 +143,7 @@ def test_a_receipt_of_no_time_that_can_be_shown() -> None:
     assert "at some time" in why_fresh(noted)
 
 
-MUST_FETCH = [
+NEEDS_BYTES = [
     (wanted(), receipt(), False),
     (wanted(size=5), receipt(), True),
     (wanted(), None, False),
@@ -132,16 +151,18 @@ MUST_FETCH = [
     (wanted(sha256=OTHER_SHA), receipt(mtime_ns=1), False),
     (wanted(), receipt(mtime_ns=1), False),
     (wanted(sha256=None), None, True),
+    (wanted(sha256=None), receipt(asked=wish_of(wanted(sha256=None), ENTRY)), False),
+    (wanted(sha256=None), receipt(asked=wish_of(wanted(sha256=None), "sha256:1")), True),
+    (wanted(size=5, sha256=None), receipt(asked=wish_of(wanted(sha256=None), ENTRY)), True),
 ]
 
 
-@pytest.mark.parametrize(("artifact", "noted", "must_fetch"), MUST_FETCH)
+@pytest.mark.parametrize(("artifact", "noted", "needs_bytes"), NEEDS_BYTES)
 def test_what_reading_may_settle_is_not_to_be_fetched(
-    tmp_path: Path, artifact: Artifact, noted: Receipt | None, must_fetch: bool
+    tmp_path: Path, artifact: Artifact, noted: Receipt | None, needs_bytes: bool
 ) -> None:
     """Bytes are wanted where size, lock or receipt prove others there; else they may be right."""
     target = tmp_path / "f"
     target.write_bytes(b"test")
     os.utime(target, ns=(MTIME_NS, MTIME_NS))
-    rule = why_stale(artifact, target, noted)
-    assert bool(rule and rule.must_fetch) == must_fetch
+    assert glance(artifact, target, noted).needs_bytes == needs_bytes

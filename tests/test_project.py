@@ -10,7 +10,7 @@ from downloader.errors import LockError, ManifestError, ModelmakeError, SettingE
 from downloader.project.lockfile import Lockfile
 from downloader.project.project import Project
 from downloader.project.resolve import pinned
-from downloader.targets.state import target_rules
+from downloader.targets.plan import target_decisions
 from tests.projects import ELSEWHERE, edit_lock, gpt2, http, lock, locked, project
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -134,7 +134,7 @@ def test_a_stale_model_is_known_as_far_as_its_entry_says(tmp_path: Path) -> None
     assert len(model.artifacts) == 7
     assert (model.name, model.declared.source) == ("gpt2", "openai-gpt2")
     assert model.folder == tmp_path / "models" / "gpt2"
-    assert {why for _, why in target_rules(model)} == {"never fetched"}
+    assert {found.why for _, found in target_decisions(model)} == {"never fetched"}
 
 
 def test_an_unknown_model_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:
@@ -230,4 +230,4 @@ def test_looking_at_a_project_opens_no_socket(tmp_path: Path, no_sockets: None) 
     """Everything that a list of tasks needs is known without the network."""
     looked_at = project(tmp_path, {**GPT2, **ONE, "bot": ELSEWHERE})
     assert looked_at.is_stale
-    assert [len(list(target_rules(model))) for model in looked_at.models()] == [7, 1, 0]
+    assert [len(list(target_decisions(model))) for model in looked_at.models()] == [7, 1, 0]

@@ -41,7 +41,7 @@ def private_folder(folder: Path) -> RootedPath:
     return RootedPath(folder, PRIVATE_FOLDER)
 
 
-def look(path: Path | RootedPath) -> os.stat_result | None:
+def look(path: Path | RootedPath | str) -> os.stat_result | None:
     """Return how what stands there looks; None where nothing does, or one may not look."""
     try:
         return os.lstat(path)

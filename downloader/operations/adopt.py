@@ -40,8 +40,8 @@ from downloader.project import lockfile
 from downloader.project.lockfile import dump
 from downloader.project.project import Declared, Model, Project, check_lock, check_locked
 from downloader.targets.engine import Outcome, Syncer
+from downloader.targets.plan import stale_targets
 from downloader.targets.shared import LINKING, Found, found_key, way
-from downloader.targets.state import target_rules
 
 
 def take_lock(project: Project, bundle: Bundle) -> list[str]:
@@ -401,18 +401,16 @@ class Adopter:
         return needs_room(way(self._project.named(name).entry.link, found), found.status, workspace)
 
 
-def _files(model: Model) -> Iterator[Artifact]:
-    """Yield what is stale of a model, but for archives that are to be unpacked."""
+def _files(model: Model) -> list[Artifact]:
+    """Return what is stale of a model, but for archives that are to be unpacked."""
     assert model.locked is not None
-    for artifact, why in target_rules(model):
-        if why and artifact not in model.locked.archives:
-            yield artifact
+    return [each for each in stale_targets(model) if each not in model.locked.archives]
 
 
 def _archives(model: Model, missing: Collection[Want]) -> Iterator[Artifact]:
     """Yield the archives that are stale themselves, or that a missing file is in."""
     assert model.locked is not None
-    stale = {artifact.path for artifact, why in target_rules(model) if why}
+    stale = {artifact.path for artifact in stale_targets(model)}
     needed = {each.archive for name, each in missing if name == model.name}
     for archive in model.locked.archives:
         if archive.path in stale | needed:

@@ -20,7 +20,7 @@ from downloader.project.project import Model, Project
 from downloader.settings import FILES_AT_ONCE
 from downloader.sources.registry import source_for
 from downloader.targets.engine import Outcome, Syncer, missing_offline
-from downloader.targets.state import target_rules
+from downloader.targets.plan import stale_targets
 
 SIGNAL_SECONDS = 0.1
 NOTES = 10
@@ -106,7 +106,7 @@ class _Sync:
 
     def failures(self, models: Sequence[Model]) -> dict[str, Exception]:
         """Bring the models up to date, and return what went wrong, by model and path."""
-        known = [(each, _stale(each)) for each in models if not each.must_ask]
+        known = [(each, stale_targets(each)) for each in models if not each.must_ask]
         self._syncer.plan((each.name, file.path) for each, stale in known for file in stale)
         for each, stale in known:
             self._expect(each, stale)
@@ -145,14 +145,14 @@ class _Sync:
     def _ask(self, model: Model) -> Begun:
         """Lock the model where its provider must be asked, and begin to fetch what is stale."""
         if not model.must_ask:
-            return self._begin(model.name, _stale(model))
+            return self._begin(model.name, stale_targets(model))
         with self._run.asking(model.name) as asking:
             session = Session(
                 self._syncer.transport, self._syncer.stop, asking.notice if self._told else tell
             )
             locking.lock_asked(self._project, model.declared, session)
         model = next(each for each in self._project.models() if each.name == model.name)
-        stale = _stale(model)
+        stale = stale_targets(model)
         self._expect(model, stale)
         return self._begin(model.name, stale)
 
@@ -213,10 +213,6 @@ class _Sync:
                 )
             )
         return outcome
-
-
-def _stale(model: Model) -> list[Artifact]:
-    return [artifact for artifact, why in target_rules(model) if why]
 
 
 def _chosen(project: Project, names: Sequence[str] | None) -> list[Model]:

@@ -15,21 +15,20 @@ import os
 import secrets
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import msgspec
 
 from downloader.archive.compression import UnsafeArchive
 from downloader.archive.unpack import Member, unpack, what_came
-from downloader.artifact import Artifact, check_path, counted, find_collision
+from downloader.artifact import Artifact, check_paths, counted
 from downloader.errors import (
     BadArchive,
     DigestMismatch,
-    LockError,
     ManifestError,
     ModelmakeError,
     Stop,
@@ -41,18 +40,9 @@ from downloader.fs.locks import is_alive, machine
 from downloader.fs.rooted_path import BINARY, RootedPath
 from downloader.progress.events import Observer
 from downloader.project.project import Project
-from downloader.settings import Settings
-from downloader.targets._files import FileSyncer, Outcome
-from downloader.targets.plan import Needs
-from downloader.targets.shared import Sharing
-from downloader.targets.state import (
-    FileKey,
-    Target,
-    archive_place,
-    load_receipts,
-    private_archives,
-    why_stale,
-)
+from downloader.targets._files import FileSyncer, Means, Outcome
+from downloader.targets.plan import PRESENT, Planner, Target, decisions
+from downloader.targets.state import FileKey, archive_place, private_archives
 
 _MADE: set[str] = set()
 """The names of folders that this process unpacked into."""
@@ -153,7 +143,8 @@ class Unpacker:
             )
         model = self._project.lockfile.models[name]
         others = (*model.not_from(archive.path), *model.archives)
-        _check_paths(name, chosen, {each.path for each in others})
+        if problem := check_paths([each.path for each in (*chosen, *others)]):
+            raise ManifestError(f"models.{name}: {problem}.", hint=_CHOOSE)
         locked = model.out_of(archive.path)
         if locked and {_bytes_of(each) for each in locked} != {_bytes_of(each) for each in chosen}:
             raise DigestMismatch(
@@ -189,25 +180,6 @@ def _bytes_of(member: Artifact) -> tuple[str, int | None, str | None]:
     return member.path, member.size, member.sha256
 
 
-def _check_paths(name: str, members: tuple[Artifact, ...], others: set[str]) -> None:
-    """Refuse files that cannot be targets of this model beside its other ones.
-
-    Raises:
-        ManifestError: Names the path; the archive itself is good.
-    """
-    paths = [each.path for each in members]
-    for path in paths:
-        try:
-            check_path(path)
-        except ValueError as error:
-            raise ManifestError(f"models.{name}: {error}.", hint=_CHOOSE) from None
-    if found := find_collision([*paths, *others]):
-        raise ManifestError(
-            f"models.{name}: {found[0]} and {found[1]} would be one place on some disks.",
-            hint=_CHOOSE,
-        )
-
-
 def remove_abandoned(workspace: RootedPath) -> None:
     """Remove what killed processes of this machine left half unpacked."""
     with contextlib.suppress(OSError):
@@ -221,49 +193,229 @@ def remove_abandoned(workspace: RootedPath) -> None:
                 (workspace / name).remove_tree()
 
 
-Had = tuple[Outcome, RootedPath]
-"""What was done for an archive, and where it is."""
+NOTHING = Outcome(
+    verb="verified", size=0, moved_bytes=0, seconds=0.0, is_first_use=False, is_repeat=True
+)
+"""What is said where nothing had to be done."""
+
+HOLDS = {"adapter": "an adapter", "model": "a whole model"}
 
 
-class KeptArchives:
-    """The archives of one project; who asks for one holds its lock."""
+@dataclass(slots=True)
+class _Archive:
+    """What this run did with one archive; all its tasks share it, and the lock.
 
-    def __init__(self, project: Project, files: FileSyncer) -> None:
-        self._project, self._files = project, files
-        self._had: dict[FileKey, Had | ModelmakeError] = {}
+    Attributes:
+        outcome: How it came to be where it is kept; None as long as it was not needed.
+        file: Where that is.
+        staged: What was unpacked from it.
+        error: Why it could not be had, or unpacked: the same for each of its files.
+        is_told: Whether a task of its own told the outcome.
+        is_counted: Whether the bytes that it moved were told.
+    """
 
-    def have(self, name: str, archive: Artifact, observer: Observer, *, again: bool = False) -> Had:
-        """Bring the archive itself to where it is kept, once a run.
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    outcome: Outcome | None = None
+    file: RootedPath | None = None
+    staged: Staged | None = None
+    error: ModelmakeError | None = None
+    is_told: bool = False
+    is_counted: bool = False
 
-        Args:
-            name: The model.
-            archive: The archive, as in models.lock.
-            observer: Told about the transfer.
-            again: Forget what was done before.
+    def tell(self) -> Outcome:
+        """Return what was done for the archive itself; a repeat if that was told before."""
+        assert self.outcome
+        moved_bytes = 0 if self.is_counted else self.outcome.moved_bytes
+        told = replace(self.outcome, moved_bytes=moved_bytes, is_repeat=self.is_told)
+        self.is_told = self.is_counted = True
+        return told
+
+    def count(self) -> int:
+        """Return how many bytes were moved for it, and that nobody has told yet."""
+        assert self.outcome
+        moved_bytes = 0 if self.is_counted else self.outcome.moved_bytes
+        self.is_counted = True
+        return moved_bytes
+
+
+class ArchiveSyncer:
+    """Brings archives and their files up to date; safe to share between threads."""
+
+    def __init__(self, planner: Planner, files: FileSyncer, stop: Stop) -> None:
+        self._project, self._planner, self._files, self._stop = (
+            planner.project,
+            planner,
+            files,
+            stop,
+        )
+        self._unpacker = Unpacker(planner.project, stop)
+        self._finding = threading.Lock()
+        self._archives: dict[FileKey, _Archive] = {}
+
+    def sync(self, name: str, archive: Artifact, observer: Observer) -> Outcome:
+        """Bring an archive up to date, and unpack it where its files are not known yet.
+
+        Raises:
+            ModelmakeError: It could not be done.
+        """
+        with self._alone(name, archive.path) as this:
+            self._have(this, name, archive, observer)
+            if self._project.lockfile.models[name].out_of(archive.path):
+                return this.tell()
+            staged = self._unpack(this, name, archive, observer)
+            for member in staged.members:
+                put = partial(self._put, name, archive, member, staged)
+                self._files.sync(name, member, observer, means=Means(unpack=put))
+            self._project.write_pins()
+            now = self._project.artifact(name, archive.path)
+            self._project.put_unpacked(name, _with_came(now, staged.came), staged.members)
+            note = f"{counted(len(staged.members), 'file')} unpacked, {_told(archive, staged.came)}"
+            return replace(this.tell(), note=note)
+
+    def sync_member(self, name: str, member: Artifact, observer: Observer) -> Outcome:
+        """Bring one file of an archive up to date.
+
+        Raises:
+            ModelmakeError: It could not be done.
+        """
+        archive = self._project.artifact(name, str(member.archive))
+        self._of(name, archive.path)
+
+        def unpack(target: Target) -> int:
+            with self._alone(name, archive.path) as this:
+                staged = self._unpack(this, name, archive, observer)
+                # One that is kept is a target: it tells its bytes itself.
+                keeps = self._project.named(name).keeps_archives
+                moved_bytes = 0 if keeps else this.count()
+            self._put(name, archive, member, staged, target)
+            return moved_bytes
+
+        return self._files.sync(name, member, observer, means=Means(unpack=unpack))
+
+    def stage(self, name: str, archive: Artifact, observer: Observer) -> Outcome:
+        """Have an archive unpacked aside for `sync_member`, once a run, where a file is missing.
 
         Raises:
             ModelmakeError: It could not be done; the same error each time.
         """
-        key = name, archive.path
-        if again:
-            self.forget(*key)
-        if found := self._had.get(key):
-            if isinstance(found, ModelmakeError):
-                raise found
-            return replace(found[0], moved_bytes=0, is_repeat=True), found[1]
-        try:
-            had = self._had[key] = self._have(name, archive, observer)
-        except ModelmakeError as error:
-            self._had[key] = error
-            raise
-        return had
+        if not self._planner.must_unpack(name, archive):
+            return NOTHING  # a file that is wrong in spite of its size asks for itself
+        with self._alone(name, archive.path) as this:
+            began = time.monotonic()
+            self._unpack(this, name, archive, observer)
+            return replace(this.tell(), seconds=time.monotonic() - began)
+
+    def inspect(self, name: str, archive: Artifact, outcome: Outcome) -> Outcome:
+        """Read from an archive that stays packed what came, and note it.
+
+        Raises:
+            BadArchive: It is damaged or none; it was set aside.
+        """
+        if archive.checkpoint is None or archive.checkpoint.came or self._project.is_read_only:
+            return outcome
+        file = RootedPath(self._project.folder(name), archive.path)
+        with self._doubting(name, archive, file):
+            try:
+                came = what_came(file, Watching(None, self._stop))
+            except UnsafeArchive:  # nobody unpacks it here
+                return replace(outcome, note="what it holds is not known")
+        now = self._project.artifact(name, archive.path)
+        self._project.pin(name, _with_came(now, came))
+        return replace(outcome, note=_told(archive, came))
 
     def forget(self, name: str, path: str) -> None:
-        """Look at the archive anew when it is asked for next."""
-        self._had.pop((name, path), None)
+        """Look at an archive anew when it is asked for next."""
+        this = self._archives.get((name, path))
+        if this is not None:
+            with this.lock:
+                this.outcome = this.file = this.error = None
+
+    def close(self) -> None:
+        """Remove what was unpacked and not put anywhere, and archives that are not to be kept.
+
+        An archive whose files are not all in place stays for the next run.
+        """
+        self._unpacker.close()
+        for (name, path), this in self._archives.items():
+            is_done = this.file and not this.error and not self._project.named(name).keeps_archives
+            if this.file and is_done and self._is_unpacked(name, path):
+                with contextlib.suppress(OSError):
+                    this.file.remove()
+        for name in {name for name, _ in self._archives}:
+            self._sweep(name)
+
+    def _sweep(self, name: str) -> None:
+        """Remove what killed processes left of a model, and no run needs any more."""
+        folder = self._project.folder(name)
+        remove_abandoned(private_folder(folder) / "unpacking")
+        for archive in self._project.lockfile.models[name].archives:
+            left = private_archives(folder) / archive.path
+            keeps = self._project.named(name).keeps_archives
+            if left.is_file() and (keeps or self._is_unpacked(name, archive.path)):
+                with contextlib.suppress(OSError):
+                    left.remove()
+
+    def _is_unpacked(self, name: str, path: str) -> bool:
+        """Whether the archive's files are known, and all in place."""
+        members = self._project.lockfile.models[name].out_of(path)
+        folder, entry = self._project.folder(name), self._project.named(name).digest
+        found = decisions(folder, members, entry)
+        return bool(members) and all(each is PRESENT for _, each in found)
+
+    def _of(self, name: str, path: str) -> _Archive:
+        with self._finding:
+            return self._archives.setdefault((name, path), _Archive())
 
     @contextmanager
-    def doubting(self, name: str, archive: Artifact, file: RootedPath) -> Iterator[None]:
+    def _alone(self, name: str, path: str) -> Iterator[_Archive]:
+        """Keep an archive's other tasks waiting; what fails here fails for all of them."""
+        this = self._of(name, path)
+        with this.lock:
+            if this.error:
+                raise this.error
+            try:
+                yield this
+            except ModelmakeError as error:
+                this.error = error
+                raise
+
+    def _have(self, this: _Archive, name: str, archive: Artifact, observer: Observer) -> RootedPath:
+        """Bring the archive itself to where it is kept, once a run, and return where that is."""
+        if this.file is None:
+            place = archive_place(self._project, name, archive)
+            this.outcome = self._files.sync(name, archive, observer, place)
+            this.file = place or RootedPath(self._project.folder(name), archive.path)
+            if place:
+                self._project.write_pins()  # no receipt vouches for it
+        return this.file
+
+    def _unpack(self, this: _Archive, name: str, archive: Artifact, observer: Observer) -> Staged:
+        """Have the archive unpacked aside, once a run."""
+        if this.staged:
+            return this.staged
+        file = self._have(this, name, archive, observer)
+        with self._doubting(name, archive, file):
+            try:
+                this.staged = self._unpacker.stage(name, archive, file, observer)
+            except StoreError:
+                if file.is_file():
+                    raise
+                # Another process had all its files in place, and removed what is not to be kept.
+                this.file = None
+                file = self._have(this, name, archive, observer)
+                this.staged = self._unpacker.stage(name, archive, file, observer)
+        return this.staged
+
+    def _put(
+        self, name: str, archive: Artifact, member: Artifact, staged: Staged, target: Target
+    ) -> int:
+        """Put an unpacked file in place, unless another process did; no byte comes for that."""
+        if target.again() is None:
+            self._unpacker.put(name, staged, member, archive.into)
+        return 0
+
+    @contextmanager
+    def _doubting(self, name: str, archive: Artifact, file: RootedPath) -> Iterator[None]:
         """Set a bad archive aside that no lock vouches for, and drop the pin made of it just now.
 
         So the next run fetches again. One that was pinned before will not become another.
@@ -278,207 +430,7 @@ class KeptArchives:
             hint = set_aside(file, workspace, came.size or 0, str(came.sha256))
             self._project.pin(name, archive)
             self._project.write_pins()
-            told = BadArchive(str(error), hint=hint)
-            self._had[name, archive.path] = told
-            raise told from None
-
-    def close(self) -> None:
-        """Remove archives that are not to be kept.
-
-        One whose files are not all in place stays for the next run.
-        """
-        for (name, path), found in self._had.items():
-            keeps = self._project.named(name).keeps_archives
-            if not (keeps or isinstance(found, ModelmakeError)) and self._is_unpacked(name, path):
-                with contextlib.suppress(OSError):
-                    found[1].remove()
-
-    def sweep(self, name: str) -> None:
-        """Remove what killed processes left of a model, and no run needs any more."""
-        folder = self._project.folder(name)
-        remove_abandoned(private_folder(folder) / "unpacking")
-        for archive in self._project.lockfile.models[name].archives:
-            left = private_archives(folder) / archive.path
-            keeps = self._project.named(name).keeps_archives
-            if left.is_file() and (keeps or self._is_unpacked(name, archive.path)):
-                with contextlib.suppress(OSError):
-                    left.remove()
-
-    def _have(self, name: str, archive: Artifact, observer: Observer) -> Had:
-        place = archive_place(self._project, name, archive)
-        outcome = self._files.sync(name, archive, observer, place)
-        if place is None:
-            return outcome, RootedPath(self._project.folder(name), archive.path)
-        self._project.write_pins()  # no receipt vouches for it
-        return outcome, place
-
-    def _is_unpacked(self, name: str, path: str) -> bool:
-        """Whether the archive's files are known, and all in place."""
-        folder = self._project.folder(name)
-        known = load_receipts(folder)
-        members = self._project.lockfile.models[name].out_of(path)
-        return bool(members) and not any(
-            why_stale(each, folder / each.path, known.get(each.path)) for each in members
-        )
-
-
-NOTHING = Outcome(
-    verb="verified", size=0, moved_bytes=0, seconds=0.0, is_first_use=False, is_repeat=True
-)
-"""What is said where nothing had to be done."""
-
-HOLDS = {"adapter": "an adapter", "model": "a whole model"}
-
-
-class ArchiveSyncer:
-    """Brings archives and their files up to date; safe to share between threads."""
-
-    def __init__(self, project: Project, files: FileSyncer, sharing: Sharing, stop: Stop) -> None:
-        self._project, self._files, self._sharing, self._stop = project, files, sharing, stop
-        self._unpacker = Unpacker(project, stop)
-        self._kept = KeptArchives(project, files)
-        self._needs = Needs(project, sharing)
-        self._staged: dict[FileKey, Staged] = {}
-        self._synced = set[str]()
-        self._failed: dict[FileKey, ModelmakeError] = {}
-        self._finding = threading.Lock()
-        self._locks: dict[FileKey, threading.RLock] = defaultdict(threading.RLock)
-
-    def sync(self, name: str, archive: Artifact, observer: Observer) -> Outcome:
-        """Bring an archive up to date, and unpack it where its files are not known yet.
-
-        Raises:
-            ModelmakeError: It could not be done.
-        """
-        self._synced.add(name)
-        with self._lock(name, archive.path):
-            if self._members(name, archive):
-                return self._kept.have(name, archive, observer)[0]
-            if self._project.is_read_only:
-                raise _not_unpacked(name, archive, self._project.settings)
-            outcome, staged = self._unpacked(name, archive, observer)
-            for member in staged.members:
-                self._put(name, staged, member, archive)
-            self._note(name, archive, staged)
-        note = f"{counted(len(staged.members), 'file')} unpacked, {_told(archive, staged.came)}"
-        return replace(outcome, note=note)
-
-    def sync_member(self, name: str, member: Artifact, observer: Observer) -> Outcome:
-        """Bring one file of an archive up to date.
-
-        Raises:
-            ModelmakeError: It could not be done.
-        """
-        began, moved_bytes, verb = time.monotonic(), 0, "verified"
-        self._synced.add(name)
-        target = Target(self._project.folder(name), member, "")
-        if is_there := target.present(self._files.known(self._project.folder(name))):
-            target.note(is_there)
-        elif self._sharing.take(name, member, target.path, observer.notice):
-            target.note(str(member.sha256))
-            verb = "linked"
-        else:
-            verb = "unpacked"
-            archive = self._project.artifact(name, str(member.archive))
-            moved_bytes = self._stage(name, archive, observer).moved_bytes
-            self._put(name, self._staged[name, archive.path], member, archive)
-        return Outcome(
-            verb=verb,
-            size=member.size or 0,
-            moved_bytes=moved_bytes,
-            seconds=time.monotonic() - began,
-            is_first_use=False,
-        )
-
-    def stage(self, name: str, archive: Artifact, observer: Observer) -> Outcome:
-        """Have an archive unpacked aside for `sync_member`, once a run, where a file is missing.
-
-        Raises:
-            ModelmakeError: It could not be done; the same error each time.
-        """
-        members = self._members(name, archive)
-        if not any(self._needs.is_missing(name, each) for each in members):
-            return NOTHING  # a file that is wrong in spite of its size asks for itself
-        return self._stage(name, archive, observer)
-
-    def forget(self, name: str, path: str) -> None:
-        """Look at an archive anew when it is asked for next."""
-        self._kept.forget(name, path)
-
-    def _stage(self, name: str, archive: Artifact, observer: Observer) -> Outcome:
-        place, began = (name, archive.path), time.monotonic()
-        with self._lock(*place):
-            if place in self._failed:
-                raise self._failed[place]
-            if place in self._staged:
-                return NOTHING
-            try:
-                outcome, self._staged[place] = self._unpacked(name, archive, observer)
-            except ModelmakeError as error:
-                self._failed[place] = error
-                raise
-        return replace(outcome, seconds=time.monotonic() - began)
-
-    def _unpacked(self, name: str, archive: Artifact, observer: Observer) -> tuple[Outcome, Staged]:
-        outcome, file = self._kept.have(name, archive, observer)
-        with self._kept.doubting(name, archive, file):
-            try:
-                return outcome, self._unpacker.stage(name, archive, file, observer)
-            except StoreError:
-                if file.is_file():
-                    raise
-        # Another process had all its files in place, and removed what is not to be kept.
-        outcome, file = self._kept.have(name, archive, observer, again=True)
-        with self._kept.doubting(name, archive, file):
-            return outcome, self._unpacker.stage(name, archive, file, observer)
-
-    def inspect(self, name: str, archive: Artifact, outcome: Outcome) -> Outcome:
-        """Read from an archive that stays packed what came, and note it.
-
-        Raises:
-            BadArchive: It is damaged or none; it was set aside.
-        """
-        if archive.checkpoint is None or archive.checkpoint.came or self._project.is_read_only:
-            return outcome
-        file = RootedPath(self._project.folder(name), archive.path)
-        with self._kept.doubting(name, archive, file):
-            try:
-                came = what_came(file, Watching(None, self._stop))
-            except UnsafeArchive:  # nobody unpacks it here
-                return replace(outcome, note="what it holds is not known")
-        self._pin_came(name, archive, came)
-        return replace(outcome, note=_told(archive, came))
-
-    def close(self) -> None:
-        """Remove what was unpacked and not put anywhere, and archives that are not to be kept."""
-        self._unpacker.close()
-        self._kept.close()
-        for name in self._synced:
-            self._kept.sweep(name)
-
-    def _put(self, name: str, staged: Staged, member: Artifact, archive: Artifact) -> None:
-        folder = self._project.folder(name)
-        target = Target(folder, member, "")
-        if target.present(self._files.known(folder)) is None:
-            self._unpacker.put(name, staged, member, archive.into)
-            self._sharing.keep(name, target.path, str(member.sha256))
-        target.note(str(member.sha256))
-
-    def _note(self, name: str, archive: Artifact, staged: Staged) -> None:
-        self._project.write_pins()
-        now = self._project.artifact(name, archive.path)
-        self._project.put_unpacked(name, _with_came(now, staged.came), staged.members)
-
-    def _pin_came(self, name: str, archive: Artifact, came: str) -> None:
-        now = self._project.artifact(name, archive.path)
-        self._project.pin(name, _with_came(now, came))
-
-    def _members(self, name: str, archive: Artifact) -> tuple[Artifact, ...]:
-        return self._project.lockfile.models[name].out_of(archive.path)
-
-    def _lock(self, name: str, path: str) -> threading.RLock:
-        with self._finding:
-            return self._locks[name, path]
+            raise BadArchive(str(error), hint=hint) from None
 
 
 def _with_came(archive: Artifact, came: str) -> Artifact:
@@ -494,11 +446,3 @@ def _told(archive: Artifact, came: str) -> str:
     is_other = (wanted == "adapter") != (came == "adapter")
     asked = f", although {wanted} was asked for" if is_other else ""
     return f"holds {HOLDS[came]}{asked}"
-
-
-def _not_unpacked(name: str, archive: Artifact, settings: Settings) -> LockError:
-    return LockError(
-        f"models.lock does not know the files in {name}/{archive.path}, "
-        f"and {settings.who_forbids} forbids to note them now.",
-        hint=f"Run `doit fetch:{name}` {settings.way_to_write}, and commit models.lock.",
-    )

@@ -1,27 +1,25 @@
-"""One file of the lock brought up to date: looked at, hashed or fetched, noted, pinned."""
+"""Bring one file of the lock up to date: do what `decide` says, note it and pin it."""
 
 import contextlib
 import functools
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from downloader.artifact import Artifact
-from downloader.errors import Interrupted, LockError, Offline, SettingError, TransferError
+from downloader.errors import Interrupted, Offline, TransferError
 from downloader.fs.files import private_folder
 from downloader.fs.locks import partial_path, remove_unless_held
 from downloader.fs.rooted_path import RootedPath
 from downloader.progress.events import Observer
-from downloader.progress.streams import tell
-from downloader.project.project import Project
 from downloader.project.resolve import pinned
-from downloader.sources.interface import Source
-from downloader.sources.registry import source_for
-from downloader.targets.shared import Found, KnownLayers, Sharing
-from downloader.targets.state import Receipt, Target, forget_receipts, load_receipts
+from downloader.targets.plan import Decision, Planner, Target
+from downloader.targets.shared import Found, KnownLayers
 from downloader.transfer.fetch import Fetched, Fetcher, Job
-from downloader.urls import Location
+
+if TYPE_CHECKING:
+    from downloader.store.blobs import Blob
 
 PIN_EVERY_SECONDS = 2.0
 
@@ -50,182 +48,141 @@ class Outcome:
     is_repeat: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """How bytes may be had that are neither in place nor in the store; by default by a download.
+
+    Attributes:
+        unpack: Puts the file of an archive in place, and returns how many bytes came for that.
+        found: A file that has its bytes.
+        is_local: Whether nothing may be downloaded, and no archive unpacked.
+    """
+
+    unpack: Callable[[Target], int] | None = None
+    found: Found | None = None
+    is_local: bool = False
+
+
+DOWNLOAD = Means()
+
+
 class FileSyncer:
     """Brings single files of one project up to date; safe to share between threads."""
 
-    def __init__(self, project: Project, fetcher: Fetcher, sharing: Sharing) -> None:
-        self._project, self._fetcher, self._sharing = project, fetcher, sharing
-        self._layers = KnownLayers(project)
-        self._finding = threading.Lock()
+    def __init__(self, planner: Planner, fetcher: Fetcher) -> None:
+        self._planner, self._fetcher = planner, fetcher
+        self._project, self._sharing = planner.project, planner.sharing
+        self._layers = KnownLayers(planner.project)
         self._pins_written = time.monotonic()
-        self._receipts: dict[Path, dict[str, Receipt]] = {}
-        self._sources: dict[str, Source] = {}
 
     def sync(
-        self, name: str, artifact: Artifact, observer: Observer, place: RootedPath | None = None
+        self,
+        name: str,
+        artifact: Artifact,
+        observer: Observer,
+        place: RootedPath | None = None,
+        means: Means = DOWNLOAD,
     ) -> Outcome:
-        """Bring one file up to date that is fetched as it is.
+        """Bring one file up to date.
 
         Args:
             name: The model.
             artifact: The file.
             observer: Told about the transfer.
             place: Where it is to be when it is no target; no receipt is written for it.
+            means: How its bytes may be had.
 
         Raises:
-            ModelmakeError: It could not be done; the target is as it was.
-        """
-        try:
-            return self._sync(name, artifact, observer, place)
-        finally:
-            workspace = private_folder(self._project.folder(name))
-            self._fetcher.release(workspace, artifact)
-
-    def adopt(
-        self, name: str, artifact: Artifact, found: Found | None, place: RootedPath | None = None
-    ) -> Outcome | None:
-        """Bring one file up to date without any network.
-
-        Args:
-            name: The model.
-            artifact: The file.
-            found: A file with its bytes.
-            place: As in `sync`.
-
-        Returns:
-            What was done; None where its bytes are not here.
-
-        Raises:
+            Offline: Its bytes are not here, and may not be downloaded.
             ModelmakeError: It could not be done; the target is as it was.
         """
         began = time.monotonic()
-        folder = self._project.folder(name)
-        self._check_pinned(artifact, name)
-        target = Target(folder, artifact, self._project.named(name).digest, place)
-        done, verb, note = None, "verified", ""
-        if sha256 := target.present(self.known(folder)):
-            done = self._there(name, artifact, target, sha256)
-        else:
-            job = self._job(name, artifact, target, ())
-            with self._sharing.claimed(name, artifact, job.partial, tell):
-                if place is None and self._sharing.take(name, artifact, target.path, tell):
-                    done, verb = self._there(name, artifact, target, str(artifact.sha256)), "linked"
-                elif found:
-                    verb, note = (
-                        "adopted",
-                        self._sharing.adopt(name, found, target.path, is_kept=place is None),
-                    )
-                    done = self._there(name, artifact, target, found.sha256)
-        if done is None:
-            return None
-        self._pin(name, artifact, done.size, done.sha256)
-        return _outcome(verb, artifact, done, began, note)
-
-    def _sync(
-        self, name: str, artifact: Artifact, observer: Observer, place: RootedPath | None
-    ) -> Outcome:
-        began = time.monotonic()
-        folder = self._project.folder(name)
-        self._check_pinned(artifact, name)
-        target = Target(folder, artifact, self._project.named(name).digest, place)
-        if sha256 := target.present(self.known(folder)):
-            done, verb = self._there(name, artifact, target, sha256), "verified"
-        elif place is not None:
-            done, verb = self._fetch(name, artifact, target, observer)
-        else:
-            done, verb = self._bring(name, artifact, target, observer)
-        self._pin(name, artifact, done.size, done.sha256)
-        return _outcome(verb, artifact, done, began)
-
-    def _bring(
-        self, name: str, artifact: Artifact, target: Target, observer: Observer
-    ) -> tuple[Fetched, str]:
-        """Link the target from the store, or fetch it and put it there."""
         workspace = private_folder(self._project.folder(name))
         partial = partial_path(workspace, artifact.path)
-        with self._sharing.claimed(name, artifact, partial, observer.notice):
-            if self._sharing.take(name, artifact, target.path, observer.notice):
-                return self._there(name, artifact, target, str(artifact.sha256)), "linked"
-            return self._fetch(name, artifact, target, observer)
 
-    def _fetch(
-        self, name: str, artifact: Artifact, target: Target, observer: Observer
-    ) -> tuple[Fetched, str]:
-        try:
-            job = self._job(name, artifact, target, self._locations(name, artifact))
-            done = self._fetcher.fetch(job, observer)
-        except Interrupted:
-            raise
-        except (SettingError, TransferError):
-            if not self._project.settings.is_offline:
+        def source() -> "Blob | Found | None":
+            """Return what it may be linked from; nobody else downloads the same bytes meanwhile."""
+            if artifact.archive is None:
+                claim = self._sharing.claimed(name, artifact, partial, observer.notice)
+                closing.enter_context(claim)
+            blob = self._sharing.blob(artifact, target.path, observer.notice) if not place else None
+            return blob or means.found
+
+        with contextlib.ExitStack() as closing:
+            closing.callback(self._fetcher.release, workspace, artifact)
+            target = Target(self._planner, name, artifact, place, means.is_local)
+            target.source = source
+            done, verb, note = self._carry_out(target.decide(), target, means, observer)
+        self._pin(name, artifact, done.size, done.sha256)
+        return Outcome(
+            verb=verb,
+            size=done.size,
+            moved_bytes=done.moved_bytes,
+            seconds=time.monotonic() - began,
+            is_first_use=not artifact.is_pinned,
+            note=note,
+        )
+
+    def _carry_out(
+        self, found: Decision, target: Target, means: Means, observer: Observer
+    ) -> tuple[Fetched, str, str]:
+        """Do what was decided; return what is there now, how it came, and a word about that."""
+        name, artifact = target.name, target.artifact
+        sha256, moved_bytes, verb, note = str(found.sha256 or artifact.sha256), 0, "verified", ""
+        if found.error:
+            raise found.error
+        if found.action == "fetch" and not means.is_local:
+            try:
+                done = self._fetcher.fetch(self._job(target), observer)
+            except Interrupted:
                 raise
-            raise Offline(
-                f"{name}/{artifact.path} is neither here nor in the store, "
-                "and MODELMAKE_OFFLINE is set."
-            ) from None
-        return done, "fetched" if done.is_new else "verified"
+            except TransferError:
+                if target.is_offline:  # all of it was here, and proved wrong
+                    raise _not_here(target) from None
+                raise
+            return done, "fetched" if done.is_new else "verified", ""
+        if found.action == "unpack" and means.unpack:
+            moved_bytes, verb = means.unpack(target), "unpacked"
+            self._sharing.keep(name, target.path, sha256)
+        elif isinstance(found.source, Found):
+            sha256, verb = found.source.sha256, "adopted"
+            note = self._sharing.adopt(name, found.source, target.path, is_kept=target.is_kept)
+        elif found.source:
+            if not self._sharing.link(name, found.source, target.path):
+                target.source = lambda: means.found  # the blob was pruned a moment ago
+                return self._carry_out(target.decide(), target, means, observer)
+            verb = "linked"
+        elif found.needs_bytes:
+            raise _not_here(target)
+        return self._there(target, sha256, moved_bytes), verb, note
 
-    def _there(self, name: str, artifact: Artifact, target: Target, sha256: str) -> Fetched:
-        """Note a target that is right, and return it as one that was not fetched.
+    def _there(self, target: Target, sha256: str, moved_bytes: int) -> Fetched:
+        """Note a target that is right and was not downloaded itself.
 
         What an earlier run left of it on the way, or beside it when it was killed, goes.
         """
         size = target.note(sha256)
-        workspace = private_folder(self._project.folder(name))
         with contextlib.suppress(OSError):  # `doit prune` finds it too
-            remove_unless_held(partial_path(workspace, artifact.path))
-        return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
+            remove_unless_held(partial_path(private_folder(target.folder), target.artifact.path))
+        return Fetched(size=size, sha256=sha256, moved_bytes=moved_bytes, is_new=False)
 
-    def forget(self, name: str, path: str) -> None:
-        """Drop a target's receipt, so that its bytes are read again."""
-        folder = self._project.folder(name)
-        forget_receipts(folder, [path])
-        self.known(folder).pop(path, None)
-
-    def known(self, folder: Path) -> dict[str, Receipt]:
-        """Return the receipts of a model's folder, as they were when they were first asked for."""
-        with self._finding:
-            if folder not in self._receipts:
-                self._receipts[folder] = load_receipts(folder)
-            return self._receipts[folder]
-
-    def _job(
-        self, name: str, artifact: Artifact, target: Target, locations: tuple[Location, ...]
-    ) -> Job:
+    def _job(self, target: Target) -> Job:
         return Job(
-            artifact=artifact,
-            locations=locations,
+            artifact=target.artifact,
+            locations=target.locations(),
             target=target.path,
-            workspace=private_folder(self._project.folder(name)),
-            found=target.present_now,
-            placed=functools.partial(self._placed, name, artifact, target),
-            layer=functools.partial(self._layers.find, artifact),
+            workspace=private_folder(target.folder),
+            found=target.again,
+            placed=functools.partial(self._placed, target),
+            layer=functools.partial(self._layers.find, target.artifact),
         )
 
-    def _locations(self, name: str, artifact: Artifact) -> tuple[Location, ...]:
-        return self._source(name).locate(artifact)
-
-    def _placed(self, name: str, artifact: Artifact, target: Target, sha256: str) -> None:
+    def _placed(self, target: Target, sha256: str) -> None:
         """Note a file that was put in place just now, and give it to the store; others wait."""
         target.note(sha256)
-        if target.has_receipt:
-            is_hashed = not artifact.is_proven_by_root  # others have not our models.lock
-            self._sharing.keep(name, target.path, sha256, is_hashed=is_hashed)
-
-    def _source(self, name: str) -> Source:
-        with self._finding:
-            if name not in self._sources:
-                self._sources[name] = source_for(self._project.named(name).entry)
-            return self._sources[name]
-
-    def _check_pinned(self, artifact: Artifact, name: str) -> None:
-        if self._project.is_read_only and not artifact.is_pinned:
-            settings = self._project.settings
-            raise LockError(
-                f"models.lock pins no SHA-256 for {name}/{artifact.path}, "
-                f"and {settings.who_forbids} forbids to pin one now.",
-                hint=f"Run `doit fetch:{name}` {settings.way_to_write}, and commit models.lock.",
-            )
+        if target.is_kept:
+            is_hashed = not target.artifact.is_proven_by_root  # others have not our models.lock
+            self._sharing.keep(target.name, target.path, sha256, is_hashed=is_hashed)
 
     def _pin(self, name: str, artifact: Artifact, size: int, sha256: str) -> None:
         is_known = artifact.is_pinned and artifact.size is not None
@@ -237,12 +194,8 @@ class FileSyncer:
             self._project.write_pins()
 
 
-def _outcome(verb: str, artifact: Artifact, done: Fetched, began: float, note: str = "") -> Outcome:
-    return Outcome(
-        verb=verb,
-        size=done.size,
-        moved_bytes=done.moved_bytes,
-        seconds=time.monotonic() - began,
-        is_first_use=not artifact.is_pinned,
-        note=note,
+def _not_here(target: Target) -> Offline:
+    return Offline(
+        f"{target.name}/{target.artifact.path} is neither here nor in the store, "
+        "and MODELMAKE_OFFLINE is set."
     )

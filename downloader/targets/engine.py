@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import NamedTuple
 
-from downloader.artifact import Artifact, bytes_text, counted
+from downloader.artifact import bytes_text, counted
 from downloader.errors import Offline, Stop
 from downloader.network.client import Transport
 from downloader.progress.events import Observer, Silent
+from downloader.progress.streams import tell
 from downloader.project.project import Project
 from downloader.targets._archives import ArchiveSyncer
-from downloader.targets._files import FileSyncer, Outcome
-from downloader.targets.plan import Needs
+from downloader.targets._files import FileSyncer, Means, Outcome
+from downloader.targets.plan import Planner
 from downloader.targets.shared import Found, Sharing
 from downloader.targets.state import archive_place
 from downloader.transfer.fetch import Fetcher
@@ -61,6 +62,14 @@ def _size(each: Missing) -> str:
     return "size not known" if each.size is None else bytes_text(each.size)
 
 
+class _Telling(Silent):
+    """Says what there is to be said about the store, and nothing else."""
+
+    def notice(self, text: str) -> None:
+        """See Observer."""
+        tell(text)
+
+
 STOP_SECONDS = 1.5
 
 
@@ -86,9 +95,9 @@ class Syncer:
         self._fetcher = Fetcher(self.transport, project.settings, self.stop)
         sharing = Sharing(project, self.stop)
         self._sharing, self._is_remembered = sharing, False
-        self._needs = Needs(project, sharing)
-        self._files = FileSyncer(project, self._fetcher, sharing)
-        self._archives = ArchiveSyncer(project, self._files, sharing, self.stop)
+        self._planner = Planner(project, sharing)
+        self._files = FileSyncer(self._planner, self._fetcher)
+        self._archives = ArchiveSyncer(self._planner, self._files, self.stop)
 
     def plan(self, files: Iterable[tuple[str, str]]) -> None:
         """Claim room on the disk for what is going to be fetched, as far as sizes are known.
@@ -99,7 +108,7 @@ class Syncer:
         Raises:
             StoreError: It does not all fit.
         """
-        self._fetcher.plan(self._needs.planned(files))
+        self._fetcher.plan(self._planner.downloads(files))
 
     def sync(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Bring one target up to date: hash it when it is there, fetch it when it is not right.
@@ -112,10 +121,15 @@ class Syncer:
         Raises:
             ModelmakeError: It could not be done; the target is as it was.
         """
-        artifact = self._project.artifact(name, path)
+        artifact, observer = self._project.artifact(name, path), observer or Silent()
         with self._busy():
             try:
-                return self._sync(name, artifact, observer or Silent())
+                if artifact.archive is not None:
+                    return self._archives.sync_member(name, artifact, observer)
+                if self._project.lockfile.models[name].has_archive(path):
+                    return self._archives.sync(name, artifact, observer)
+                outcome = self._files.sync(name, artifact, observer)
+                return self._archives.inspect(name, artifact, outcome)
             except Offline as error:
                 self.missing.append(Missing(name, path, artifact.size))
                 error.is_reported = True  # all of them are told together
@@ -149,13 +163,17 @@ class Syncer:
         Raises:
             ModelmakeError: It could not be done; the target is as it was.
         """
+        artifact, place = self._project.artifact(name, path), None
+        is_packed = self._project.lockfile.models[name].has_archive(path)
+        if is_packed:
+            place = archive_place(self._project, name, artifact)
+        means = Means(found=found, is_local=True)
         with self._busy():
-            artifact = self._project.artifact(name, path)
-            if self._project.lockfile.models[name].has_archive(path):
-                place = archive_place(self._project, name, artifact)
-                return self._files.adopt(name, artifact, found, place)
-            outcome = self._files.adopt(name, artifact, found)
-            return outcome and self._archives.inspect(name, artifact, outcome)
+            try:
+                outcome = self._files.sync(name, artifact, _Telling(), place, means)
+            except Offline:
+                return None
+            return outcome if is_packed else self._archives.inspect(name, artifact, outcome)
 
     def repair(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Bring a target up to date without believing its receipt; arguments as of `sync`.
@@ -163,7 +181,7 @@ class Syncer:
         Raises:
             ModelmakeError: As `sync`.
         """
-        self._files.forget(name, path)
+        self._planner.forget(name, path)
         self._archives.forget(name, path)
         return self.sync(name, path, observer)
 
@@ -195,11 +213,3 @@ class Syncer:
             with self._idle:
                 self._active -= 1
                 self._idle.notify_all()
-
-    def _sync(self, name: str, artifact: Artifact, observer: Observer) -> Outcome:
-        if artifact.archive is not None:
-            return self._archives.sync_member(name, artifact, observer)
-        if self._project.lockfile.models[name].has_archive(artifact.path):
-            return self._archives.sync(name, artifact, observer)
-        outcome = self._files.sync(name, artifact, observer)
-        return self._archives.inspect(name, artifact, outcome)

@@ -1,774 +1,441 @@
-"""What a run will do: the same questions that a run asks, and nothing is written.
+"""Decide what is to be done about each file. This is the only place that does.
 
-Every target is looked at; what needs it is hashed on all cores. A file is present, adopted, linked,
-downloaded or unpacked, or it cannot be had. An archive is fetched if a file of it is neither at its
-place nor in the store; then all of it is unpacked, and what was there already is dropped again.
+    present    nothing: it looks as it did when it was verified
+    verify     read it: it may be right, and no look can tell
+    adopt      nothing but a receipt: it was read, and is right
+    link       make it of a file that is here: in the store, or found elsewhere
+    fetch      download it, from where a partial file ends
+    unpack     take it out of its archive
+    missing    nothing, because its bytes are not here and nothing may be downloaded
+    refuse     nothing, because of an error
 
-Space is counted per disk, every file whole: a partial becomes its target by a rename, and a hard
-link takes no room. Archives and all that is unpacked from them lie there together until the run
-ends. So the disk is asked for room before the first byte.
-
-The fields of `Plan` are those of `doit plan --json`, in docs/plan.md; they stay.
+`decide` asks its questions from cheap to dear. One look, the receipt and the lock entry answer
+`doit list` and the disk preflight. A `Target` answers the rest, each question when it is asked: for
+`doit plan`, which changes nothing, and for the run, which then does what the decision says.
 """
 
+import hashlib
 import os
+import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from downloader.artifact import Artifact, LockedModel
-from downloader.errors import ModelmakeError, SettingError, Stop
-from downloader.fs.commit import check_target
-from downloader.fs.digests import cores
-from downloader.fs.files import private_folder
-from downloader.fs.locks import partial_path
+from downloader.artifact import Artifact
+from downloader.errors import Interrupted, LockError, ModelmakeError, SettingError
+from downloader.fs.files import look, looks_same, naming, private_folder
 from downloader.fs.rooted_path import RootedPath
-from downloader.fs.space import Room, disk_of, free_bytes, held_bytes
-from downloader.project import resolve
-from downloader.project.lockfile import Lockfile
-from downloader.project.project import Declared, Model, Project, refuse_stale
+from downloader.project.project import Model, Project
 from downloader.sources.interface import Source
 from downloader.sources.registry import source_for
-from downloader.targets.shared import Sharing
 from downloader.targets.state import (
     FileKey,
     Receipt,
-    Target,
+    append_receipt,
     archive_place,
-    extra,
+    forget_receipts,
     load_receipts,
-    target_rules,
 )
-from downloader.transfer.partial import begun
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from downloader.store.blobs import Blob
+    from downloader.targets.shared import Found, Sharing
+    from downloader.urls import Location
+
+Action = Literal["present", "verify", "adopt", "link", "fetch", "unpack", "missing", "refuse"]
+Rule = Literal["", "missing", "kind", "size", "unpinned", "unproven"]
+"""What one look tells; empty where the file is up to date."""
+
+SHOWN_TIME = "%Y-%m-%d %H:%M"
+IN_ITS_PLACE = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link"}
+
+NEVER_FETCHED = "never fetched"
+NOT_PINNED = "no SHA-256 of it in models.lock yet: it is pinned when it comes"
+PIN_LOST = "fetched, and not pinned in models.lock yet"
+NEVER_VERIFIED = "there, with the right size, and never verified here: its bytes are to be read"
+NOT_UNPACKED = "not unpacked yet"
 
 
-def foresee(project: Project) -> Project:
-    """Return the project with the models.lock that it would have, kept in memory only.
+class Decision(NamedTuple):
+    """What is to be done about one file.
 
-    What follows from an entry is taken from there, with the pins that still hold; what a server
-    would tell when it is asked for a size stays unknown.
+    Attributes:
+        action: What is to be done.
+        rule: What one look told.
+        why: The reason, in words; empty where the file is up to date.
+        sha256: The bytes it is to have; None where nobody knows yet.
+        source: What a link is made of.
+        size: Of a download: its length in bytes; None where nobody knows yet.
+        have: Of a download: how many bytes are in a partial file already.
+        error: Why it is refused.
     """
-    if not project.is_stale:
-        return project
-    before = project.lockfile.models
-    models: dict[str, LockedModel] = {}
-    for each in project.declared:
-        if found := _locked(each, before.get(each.name)):
-            models[each.name] = found
-    seen = Project(project.manifest_path, project.settings)
-    seen.lockfile, seen.declared = Lockfile(models=models), project.declared
-    return seen
+
+    action: Action
+    rule: Rule = ""
+    why: str = ""
+    sha256: str | None = None
+    source: "Blob | Found | None" = None
+    size: int | None = None
+    have: int = 0
+    error: ModelmakeError | None = None
+
+    @property
+    def needs_bytes(self) -> bool:
+        """Whether other bytes are needed than stand there; reading them would change nothing."""
+        return self.action not in ("present", "verify", "adopt")
 
 
-def _locked(each: Declared, before: LockedModel | None) -> LockedModel | None:
-    if before is not None and before.entry == each.digest:
-        return before
-    if each.outlined is None:
-        return None
-    return resolve.lock_model(each.outlined, before, _unasked, upgrade=False)
+PRESENT = Decision("present")
+"""One for all files of a run that are up to date."""
 
 
-def _unasked(artifacts: Sequence[Artifact]) -> Sequence[Artifact]:
-    return artifacts
+def decide(  # noqa: PLR0911 - an answer a line
+    artifact: Artifact,
+    status: os.stat_result | None,
+    receipt: Receipt | None,
+    entry: str,
+    target: "Target | None" = None,
+) -> Decision:
+    """Return what is to be done about a file.
+
+    Args:
+        artifact: What models.lock says of it.
+        status: How what stands at its place looks; None where nothing does.
+        receipt: What was noted when it was last verified.
+        entry: The digest of the model's entry in models.yaml.
+        target: Answers what a look cannot tell. Without it the action is `present`, `verify`, or
+            how other bytes come if there are none in the store.
+
+    Raises:
+        Interrupted: The run was stopped.
+    """
+    found = _at_a_glance(artifact, status, receipt, entry)
+    if target is None:
+        return found
+    try:
+        target.check_lock()
+        if found.action == "present":
+            return found
+        if found.action == "verify" and target.has(found.sha256):
+            return found._replace(action="adopt")
+        target.check_place()
+        if source := target.source():
+            return found._replace(action="link", sha256=artifact.sha256, source=source)
+        if artifact.archive is not None:
+            return found._replace(action="unpack")
+        size, have = target.partial()
+    except Interrupted:
+        raise
+    except ModelmakeError as error:
+        if target.is_offline and isinstance(error, SettingError):  # it says how to download it
+            return found._replace(action="missing")
+        return found._replace(action="refuse", error=error)
+    if target.is_offline and (size is None or not 0 < have == size):
+        return found._replace(action="missing")
+    return found._replace(action="fetch", size=size, have=have)
 
 
-class Needs:
-    """What a project has to fetch."""
+def _at_a_glance(  # noqa: PLR0911 - a rule a line
+    artifact: Artifact, status: os.stat_result | None, receipt: Receipt | None, entry: str
+) -> Decision:
+    """Return what a look, the receipt and the lock entry tell. Nothing is read."""
+    sha256, bring = artifact.sha256, _BRING[artifact.archive is None]
+    if status is None:
+        gone = receipt and f"missing: it was here, verified {_time(receipt)}"
+        return Decision(bring, "missing", gone or NEVER_FETCHED, sha256)
+    if not stat.S_ISREG(status.st_mode):
+        what = IN_ITS_PLACE.get(stat.S_IFMT(status.st_mode), "something that is no file")
+        return Decision(bring, "kind", f"{what} stands in its place", sha256)
+    if artifact.size not in (None, status.st_size):
+        sizes = f"{status.st_size:,} bytes there, and models.lock wants {artifact.size:,}"
+        return Decision(bring, "size", f"size: {sizes}", sha256)
+    if sha256 is None:
+        if receipt and receipt.asked and receipt.asked == wish_of(artifact, entry):
+            return Decision("verify", "unpinned", PIN_LOST, receipt.sha256)
+        return Decision(bring, "unpinned", NOT_PINNED)
+    if receipt is None:
+        return Decision("verify", "unproven", NEVER_VERIFIED, sha256)
+    is_unchanged = receipt.matches(status)
+    if receipt.sha256 != sha256:
+        other = f"models.lock changed: it wants other bytes than those verified {_time(receipt)}"
+        return Decision(bring if is_unchanged else "verify", "unproven", other, sha256)
+    if is_unchanged:
+        return PRESENT
+    return Decision("verify", "unproven", f"changed since it was verified {_time(receipt)}", sha256)
 
-    def __init__(self, project: Project, sharing: Sharing) -> None:
-        self._project, self._sharing = project, sharing
 
-    def planned(self, files: Iterable[FileKey]) -> Iterator[tuple[RootedPath, Artifact]]:
-        """Yield what has to be fetched for these targets, each with its model's workspace.
+_BRING: tuple[Action, Action] = ("unpack", "fetch")
 
-        An archive stands for its files; what is right already, or may be, is left out, and so are
-        bytes that are fetched for another target and linked to this one.
+
+def wish_of(artifact: Artifact, entry: str) -> str:
+    """Return a digest of all that says which bytes an artifact without a SHA-256 means.
+
+    A file is right if it still is what an earlier run downloaded for the very same wish. So a run
+    that was killed before its pins were written is made good.
+    """
+    wish = msgspec.json.encode((entry, artifact))
+    return hashlib.sha256(wish, usedforsecurity=False).hexdigest()
+
+
+def why_fresh(receipt: Receipt) -> str:
+    """Return why a file that is `present` is up to date."""
+    return f"verified {_time(receipt)} as sha256:{receipt.sha256}; size and time unchanged since"
+
+
+def _time(receipt: Receipt) -> str:
+    try:
+        return time.strftime(SHOWN_TIME, time.localtime(receipt.verified))
+    except (OverflowError, ValueError, OSError):  # a receipt may say anything
+        return "at some time"
+
+
+def decisions(
+    folder: Path, artifacts: Iterable[Artifact], entry: str
+) -> Iterator[tuple[Artifact, Decision]]:
+    """Yield the files of a model, each with what one look decides about it."""
+    known, base = load_receipts(folder), folder.as_posix()
+    for artifact in artifacts:
+        path = artifact.path
+        yield artifact, decide(artifact, look(f"{base}/{path}"), known.get(path), entry)
+
+
+def target_decisions(model: Model) -> Iterator[tuple[Artifact, Decision]]:
+    """Yield the targets of a model, each with what one look decides about it."""
+    not_unpacked = {each.path for each in model.not_unpacked}
+    for artifact, found in decisions(model.folder, model.artifacts, model.declared.digest):
+        if found is PRESENT and artifact.path in not_unpacked:
+            yield artifact, Decision("verify", "unproven", NOT_UNPACKED, artifact.sha256)
+        else:
+            yield artifact, found
+
+
+def stale_targets(model: Model) -> list[Artifact]:
+    """Return the targets of a model that are not up to date, as far as one look tells."""
+    return [artifact for artifact, found in target_decisions(model) if found is not PRESENT]
+
+
+class Planner:
+    """What a run, or a plan, decides from; it is read once. Safe to share between threads."""
+
+    def __init__(self, project: Project, sharing: "Sharing") -> None:
+        self.project, self.sharing = project, sharing
+        self._finding = threading.Lock()
+        self._receipts: dict[Path, dict[str, Receipt]] = {}
+        self._sources: dict[str, Source] = {}
+
+    def receipts(self, folder: Path) -> dict[str, Receipt]:
+        """Return the receipts of a model's folder, as they were when they were first asked for."""
+        with self._finding:
+            if folder not in self._receipts:
+                self._receipts[folder] = load_receipts(folder)
+            return self._receipts[folder]
+
+    def forget(self, name: str, path: str) -> None:
+        """Drop a target's receipt, so that its bytes are read again."""
+        folder = self.project.folder(name)
+        forget_receipts(folder, [path])
+        self.receipts(folder).pop(path, None)
+
+    def source(self, name: str) -> Source:
+        """Return what knows from where a model is downloaded."""
+        with self._finding:
+            if name not in self._sources:
+                self._sources[name] = source_for(self.project.named(name).entry)
+            return self._sources[name]
+
+    def glance(self, name: str, artifact: Artifact, place: RootedPath | None = None) -> Decision:
+        """Return what one look decides about a file.
+
+        Args:
+            name: The model.
+            artifact: The file.
+            place: Where the file is to be if that is no target; no receipt is kept of it.
+        """
+        folder = self.project.folder(name)
+        status = look(place or f"{folder}/{artifact.path}")
+        receipt = None if place else self.receipts(folder).get(artifact.path)
+        return decide(artifact, status, receipt, self.project.named(name).digest)
+
+    def must_unpack(self, name: str, archive: Artifact) -> bool:
+        """Whether an archive is needed, as far as one look tells.
+
+        It is if its files are not known yet, or one of them is neither at its place nor stored.
+        """
+        members = self.project.lockfile.models[name].out_of(archive.path)
+        return not members or any(self._needs_archive(name, each) for each in members)
+
+    def _needs_archive(self, name: str, member: Artifact) -> bool:
+        return self.glance(name, member).needs_bytes and not self.sharing.has(name, member)
+
+    def downloads(self, files: Iterable[FileKey]) -> Iterator[tuple[RootedPath, Artifact]]:
+        """Yield what has to be downloaded for these targets, each with its model's workspace.
+
+        An archive stands for its files. The same bytes are downloaded once, and linked to the other
+        targets, if they go through a store; an archive that is not kept does not.
         """
         seen: set[FileKey | str] = set()
         for name, path in files:
-            folder, artifact = self._project.folder(name), self._project.artifact(name, path)
-            if not self._must_be_fetched(name, artifact):
-                continue
+            artifact = self.project.artifact(name, path)
             if artifact.archive is not None:
-                artifact = self._project.artifact(name, artifact.archive)
-                if not self._must_be_fetched(name, artifact):
+                if not self._needs_archive(name, artifact):
                     continue
-            key = self._key(name, artifact)
+                artifact = self.project.artifact(name, artifact.archive)
+            place = None
+            if self.project.lockfile.models[name].has_archive(artifact.path):
+                place = archive_place(self.project, name, artifact)
+            is_near = place is None and self.sharing.is_near(name)
+            is_stored = is_near and self.sharing.has(name, artifact)
+            if is_stored or not self.glance(name, artifact, place).needs_bytes:
+                continue
+            key = artifact.sha256 if is_near and artifact.sha256 else (name, artifact.path)
             if key not in seen:
                 seen.add(key)
-                yield private_folder(folder), artifact
-
-    def _key(self, name: str, artifact: Artifact) -> FileKey | str:
-        """Return what is the same for files that are fetched once: bytes that go into the store.
-
-        An archive that is not to be kept does not go there.
-        """
-        is_private = (
-            self._project.lockfile.models[name].has_archive(artifact.path)
-            and archive_place(self._project, name, artifact) is not None
-        )
-        if artifact.sha256 is None or is_private or not self._sharing.is_near(name):
-            return name, artifact.path
-        return artifact.sha256
-
-    def is_missing(self, name: str, member: Artifact) -> bool:
-        """Whether a file is neither at its place, as one look tells, nor in the store."""
-        target = Target(self._project.folder(name), member, "")
-        return target.must_be_fetched and not self._sharing.has(name, member)
-
-    def _must_be_fetched(self, name: str, artifact: Artifact) -> bool:
-        """Whether a file takes further room: what is copied from a store far away does, too."""
-        if artifact.archive is not None:
-            return self.is_missing(name, artifact)
-        place = None
-        if self._project.lockfile.models[name].has_archive(artifact.path):
-            place = archive_place(self._project, name, artifact)
-        target = Target(self._project.folder(name), artifact, "", place)
-        is_shared = place is None and self._sharing.has(name, artifact, is_near=True)
-        return target.must_be_fetched and not is_shared
+                yield private_folder(self.project.folder(name)), artifact
 
 
-Action = Literal["present", "adopt", "link", "fetch", "unpack", "missing", "refuse"]
-Said = Literal["fetched", "linked", "verified", "unpacked"]
-LockState = Literal["current", "stale", "missing"]
-ModelState = Literal["locked", "stale", "unknown", "refused"]
+class Target:
+    """One file, and what `decide` asks about it; nothing is read, or waited for, before that.
 
-VERSION = 1
-CANNOT: frozenset[Action] = frozenset({"missing", "refuse"})
-
-
-class PlannedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What would be done for one file.
-
-    Attributes:
-        path: Below the model's folder.
-        action: What would be done.
-        outcome: What `doit` then says that it did; None where it says nothing.
-        why: The rule that made it so; empty where it is present.
-        size: In bytes; None where nobody knows it yet.
-        bytes_to_move: How many would come over the wire; None where the size is not known.
-        bytes_resumed: How many are in a partial already.
-    """
-
-    path: str
-    action: Action
-    outcome: Said | None = None
-    why: str = ""
-    size: int | None = None
-    bytes_to_move: int | None = 0
-    bytes_resumed: int = 0
-
-
-class Extraneous(msgspec.Struct, frozen=True, kw_only=True):
-    """A file in a model's folder that models.lock does not name."""
-
-    path: str
-    size: int
-
-
-class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """What would be done for one model.
-
-    Attributes:
-        name: Its key in models.yaml.
-        folder: Where its files go, from the folder of models.yaml.
-        state: `locked`; `stale` where models.lock has to be brought up to date first, and the files
-            are those that follow from the entry; `unknown` where only the provider can tell them;
-            `refused` where nothing can be done.
-        why: What is unknown or refused, a sentence without its full stop; empty otherwise.
-        files: Its files, archives among them where something is done with them.
-        extraneous: What else lies there; it is left alone.
-    """
-
-    name: str
-    folder: str
-    state: ModelState
-    why: str = ""
-    files: tuple[PlannedFile, ...] = ()
-    extraneous: tuple[Extraneous, ...] = ()
-
-    def count(self, action: Action) -> int:
-        """Return for how many files that would be done."""
-        return sum(each.action == action for each in self.files)
-
-    @property
-    def bytes_to_move(self) -> int:
-        """How many bytes would come over the wire, as far as sizes are known."""
-        return sum(each.bytes_to_move or 0 for each in self.files)
-
-    @property
-    def unknown_sizes(self) -> int:
-        """How many files would be fetched whose size is not known."""
-        return sum(each.bytes_to_move is None for each in self.files)
-
-
-class Volume(msgspec.Struct, frozen=True, kw_only=True):
-    """What a disk has to hold.
-
-    Attributes:
-        folder: A folder on it.
-        peak_bytes: How many bytes more than now lie there at the most, while the run lasts.
-        freed_bytes: How many of those, or of what is there now, are removed at its end.
-        free_bytes: How many are free now; None where the disk does not tell.
-        is_at_least: Whether sizes are unknown, so that it may be more.
-    """
-
-    folder: str
-    peak_bytes: int
-    freed_bytes: int
-    free_bytes: int | None
-    is_at_least: bool
-
-    @property
-    def fits(self) -> bool:
-        """Whether there is room for it, as far as is known."""
-        return self.free_bytes is None or self.peak_bytes <= self.free_bytes
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What `doit` would do.
-
-    Attributes:
-        lock: How models.lock stands.
-        offline: Whether nothing may be dialled.
-        refusal: Why `doit` would begin with nothing; None where it would begin.
-        models: What would be done for each model.
-        volumes: What each disk has to hold; none where nothing is written.
-    """
-
-    version: int = VERSION
-    lock: LockState
-    offline: bool
-    refusal: str | None
-    models: tuple[PlannedModel, ...]
-    volumes: tuple[Volume, ...]
-
-    @property
-    def bytes_to_move(self) -> int:
-        """How many bytes would come over the wire, as far as is known."""
-        return sum(each.bytes_to_move for each in self.models)
-
-    @property
-    def bytes_resumed(self) -> int:
-        """How many bytes are in partials already."""
-        return sum(file.bytes_resumed for each in self.models for file in each.files)
-
-    @property
-    def unknown_sizes(self) -> int:
-        """How many files would be fetched whose size is not known."""
-        return sum(each.unknown_sizes for each in self.models)
-
-    @property
-    def is_at_least(self) -> bool:
-        """Whether sizes or whole models are unknown, so that it may be more."""
-        return bool(self.unknown_sizes) or any(each.state == "unknown" for each in self.models)
-
-    @property
-    def fits(self) -> bool:
-        """Whether every disk has room, as far as is known."""
-        return all(each.fits for each in self.volumes)
-
-    @property
-    def is_possible(self) -> bool:
-        """Whether `doit` can be expected to bring everything up to date."""
-        is_refused = self.refusal or any(each.state == "refused" for each in self.models)
-        return not is_refused and self.fits and not self.files(*CANNOT)
-
-    def files(self, *actions: Action) -> list[tuple[PlannedModel, PlannedFile]]:
-        """Return the files for which one of these would be done, each with its model."""
-        found = ((model, file) for model in self.models for file in model.files)
-        return [each for each in found if each[1].action in actions]
-
-    def dump(self) -> bytes:
-        """Return the plan as JSON, with its sums, in one line."""
-        sums = {
-            "bytes_to_move": self.bytes_to_move,
-            "bytes_resumed": self.bytes_resumed,
-            "unknown_sizes": self.unknown_sizes,
-            "is_at_least": self.is_at_least,
-            "fits": self.fits,
-            "is_possible": self.is_possible,
-        }
-        own: dict[str, object] = msgspec.to_builtins(self)
-        return msgspec.json.encode({**own, **sums})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A file that is looked at.
-
-    Attributes:
-        name: The model.
+    Args:
+        planner: What its project knows.
+        name: Its model.
         artifact: What models.lock says of it.
-        why: The rule that makes it stale; None where it is up to date.
-        place: Where it is to be when that is no target.
-    """
-
-    name: str
-    artifact: Artifact
-    why: str | None
-    place: RootedPath | None = None
-
-
-class Judge:
-    """Says what would be done for single files; writes nothing, and is safe to share."""
-
-    def __init__(self, project: Project, sharing: Sharing) -> None:
-        self._project, self._sharing = project, sharing
-        self._finding = threading.Lock()
-        self._receipts: dict[str, dict[str, Receipt]] = {}
-        self._sources: dict[str, Source] = {}
-
-    def file(self, wanted: Wanted) -> PlannedFile:
-        """Return what would be done for a file that is fetched as it is; it may be hashed."""
-        artifact = wanted.artifact
-        if wanted.why is None:
-            return PlannedFile(path=artifact.path, action="present", size=artifact.size)
-        if self._project.is_read_only and not artifact.is_pinned:
-            return refused(wanted, "models.lock pins no SHA-256 for it, and may not be written")
-        try:
-            return self._stale(wanted)
-        except ModelmakeError as error:
-            return refused(wanted, str(error))
-
-    def member(self, wanted: Wanted) -> PlannedFile:
-        """Return what would be done for a file of an archive, `unpack` where that is needed."""
-        if wanted.why is None:
-            return self.file(wanted)
-        try:
-            found = self._here(wanted)
-            check_target(self._target(wanted).path)
-        except ModelmakeError as error:
-            return refused(wanted, str(error))
-        return found or planned(wanted, "unpack", "unpacked")
-
-    def bytes_to_read(self, wanted: Wanted) -> int:
-        """Return how many bytes are going to be hashed for a file, its blob's among them."""
-        artifact, target = wanted.artifact, self._target(wanted)
-        if wanted.why is None or artifact.size is None or not artifact.is_pinned:
-            return 0
-        if not target.must_be_fetched:
-            return artifact.size
-        is_shared = wanted.place is None and self._sharing.must_read(artifact, target.path)
-        return artifact.size * is_shared
-
-    def _stale(self, wanted: Wanted) -> PlannedFile:
-        if found := self._here(wanted):
-            return found
-        check_target(self._target(wanted).path)
-        return self._fetched(wanted)
-
-    def _here(self, wanted: Wanted) -> PlannedFile | None:
-        """Return what is done where the right bytes are at the target or in the store."""
-        target = self._target(wanted)
-        if target.present(self._known(wanted.name)):
-            return planned(wanted, "adopt", "verified")
-        if wanted.place is None and self._sharing.foresee(wanted.artifact, target.path):
-            check_target(target.path)
-            return planned(wanted, "link", "linked")
-        return None
-
-    def _fetched(self, wanted: Wanted) -> PlannedFile:
-        is_offline = self._project.settings.is_offline
-        try:
-            size, have = self._resumed(wanted)
-        except SettingError:
-            if is_offline:
-                return planned(wanted, "missing", None)
-            raise
-        if is_offline and (size is None or not 0 < have == size):
-            return planned(wanted, "missing", None)
-        return PlannedFile(
-            path=wanted.artifact.path,
-            action="fetch",
-            outcome="fetched",
-            why=str(wanted.why or ""),
-            size=size,
-            bytes_to_move=None if size is None else max(0, size - have),
-            bytes_resumed=have,
-        )
-
-    def _resumed(self, wanted: Wanted) -> tuple[int | None, int]:
-        """Return the file's size and how many bytes of it are in a partial, as far as is known."""
-        locations = self._source(wanted.name).locate(wanted.artifact)
-        return begun(workspace(self._project, wanted.name), wanted.artifact, lambda: locations)
-
-    def _target(self, wanted: Wanted) -> Target:
-        folder, entry = self._project.folder(wanted.name), self._project.named(wanted.name).digest
-        return Target(folder, wanted.artifact, entry, wanted.place)
-
-    def _known(self, name: str) -> dict[str, Receipt]:
-        with self._finding:
-            if name not in self._receipts:
-                self._receipts[name] = load_receipts(self._project.folder(name))
-            return self._receipts[name]
-
-    def _source(self, name: str) -> Source:
-        with self._finding:
-            if name not in self._sources:
-                self._sources[name] = source_for(self._project.named(name).entry)
-            return self._sources[name]
-
-
-def workspace(project: Project, name: str) -> RootedPath:
-    """Return a model's private folder."""
-    return private_folder(project.folder(name))
-
-
-def planned(wanted: Wanted, action: Action, outcome: Said | None) -> PlannedFile:
-    """Return a plan for the file in which no byte comes over the wire."""
-    return PlannedFile(
-        path=wanted.artifact.path,
-        action=action,
-        outcome=outcome,
-        why=str(wanted.why or ""),
-        size=wanted.artifact.size,
-    )
-
-
-def refused(wanted: Wanted, why: str) -> PlannedFile:
-    """Return a plan for a file that cannot be brought up to date."""
-    return PlannedFile(
-        path=wanted.artifact.path, action="refuse", why=why, size=wanted.artifact.size
-    )
-
-
-Judged = dict[FileKey, PlannedFile]
-"""What would be done for each file, by model and path."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unpacking:
-    """An archive that would be unpacked.
+        place: As in `Planner.glance`.
+        is_local: Whether nothing may be downloaded, whatever the settings say.
 
     Attributes:
-        name: The model.
-        archive: The archive.
-        members: Its files; none where they are not known yet.
-        is_kept: Whether it stays afterwards.
+        path: Where it is to be.
+        folder: The model's.
+        is_kept: Whether it stays there: it has a receipt, and the store gets it too.
+        source: Returns what it may be linked from. A plan looks for the blob that a run would find;
+            a run has a way of its own, which may wait for others.
+        is_offline: Whether nothing may be downloaded.
     """
 
-    name: str
-    archive: Artifact
-    members: tuple[Artifact, ...]
-    is_kept: bool
-
-
-class Archives:
-    """Says what would be done for the archives of a project."""
-
-    def __init__(self, project: Project, judge: Judge, needs: Needs) -> None:
-        self._project, self._judge, self._needs = project, judge, needs
-
-    def plan(
-        self, model: Model, archive: Artifact, stale: Mapping[str, str], judged: Judged
-    ) -> Unpacking | None:
-        """Add what would be done for an archive, and return it where it would be unpacked.
-
-        Args:
-            model: Its model.
-            archive: The archive.
-            stale: The model's stale targets, each with the rule that makes it so.
-            judged: What would be done for its files; the archive is added, and files that cannot
-                come out of it are changed.
-        """
-        place, why = (model.name, archive.path), stale.get(archive.path)
-        members = _members(model, archive)
-        is_staged = not members or any(
-            each.path in stale and self._needs.is_missing(model.name, each) for each in members
-        )
-        to_unpack = [each for each in members if judged[model.name, each.path].action == "unpack"]
-        if not (is_staged or to_unpack):
-            if archive in model.artifacts:
-                judged[place] = self._judge.file(Wanted(name=model.name, artifact=archive, why=why))
-            return None
-        found = self._had(model, archive, why, is_known=bool(members))
-        is_told = is_staged or why is not None
-        judged[place] = found if is_told else msgspec.structs.replace(found, outcome=None)
-        if found.action in CANNOT:
-            self._cannot(model.name, found, to_unpack, judged)
-            return None
-        keeps = model.declared.keeps_archives
-        return Unpacking(name=model.name, archive=archive, members=members, is_kept=keeps)
-
-    def _had(
-        self, model: Model, archive: Artifact, why: str | None, *, is_known: bool
-    ) -> PlannedFile:
-        """Return what would be done to have the archive where it is kept."""
-        place = archive_place(self._project, model.name, archive)
-        wanted = Wanted(
-            name=model.name, artifact=archive, why=why or "its files are missing", place=place
-        )
-        if not is_known and self._project.is_read_only:
-            return refused(wanted, "models.lock does not know its files, and may not be written")
-        found = self._judge.file(wanted)
-        is_fresh = why is None and place is None and found.action == "adopt"
-        return planned(wanted, "present", "verified") if is_fresh else found
-
-    def _cannot(
-        self, name: str, archive: PlannedFile, to_unpack: list[Artifact], judged: Judged
+    def __init__(
+        self,
+        planner: Planner,
+        name: str,
+        artifact: Artifact,
+        place: RootedPath | None = None,
+        is_local: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
-        why = f"it comes out of {archive.path}"
-        for each in to_unpack:
-            before = judged[name, each.path]
-            judged[name, each.path] = msgspec.structs.replace(
-                before, action=archive.action, outcome=None, why=f"{before.why}; {why}"
-            )
+        self._planner, self._project = planner, planner.project
+        self.name, self.artifact, self.is_kept = name, artifact, place is None
+        self.folder = self._project.folder(name)
+        self.path = place or RootedPath(self.folder, artifact.path)
+        self._status = look(self.path)
+        known = planner.receipts(self.folder) if place is None else {}
+        self._receipt = known.get(artifact.path)
+        self.source: Callable[[], Blob | Found | None] = self._blob
+        self.is_offline = is_local or self._project.settings.is_offline
 
+    def decide(self) -> Decision:
+        """Return what is to be done about it."""
+        entry = self._project.named(self.name).digest
+        return decide(self.artifact, self._status, self._receipt, entry, self)
 
-def _members(model: Model, archive: Artifact) -> tuple[Artifact, ...]:
-    return model.locked.out_of(archive.path) if model.locked else ()
+    def check_lock(self) -> None:
+        """Refuse a file about which something has to be noted in a lock that may not be written.
 
-
-class Rooms:
-    """Counts what the files of a plan take."""
-
-    def __init__(self, project: Project, sharing: Sharing) -> None:
-        self._project, self._sharing = project, sharing
-        self._folders: dict[int, Path] = {}
-        self._peak: dict[int, int] = {}
-        self._freed: dict[int, int] = {}
-        self._unknown = set[int]()
-
-    def add_file(self, name: str, artifact: Artifact, planned: PlannedFile) -> None:
-        """Count a file that is fetched or linked, and its second copy where `link` wants one."""
-        if planned.action == "fetch":
-            held = held_bytes(partial_path(workspace(self._project, name), artifact.path).path)
-            size = planned.size
-            self._add(name, None if size is None else max(0, size - held))
-        elif planned.action == "link" and self._sharing.copies(name):
-            self._add(name, artifact.size)
-        if planned.action in ("fetch", "unpack") and self._is_stored_twice(name, artifact):
-            self._add(name, artifact.size)
-
-    def add_unpacking(self, unpacking: Unpacking) -> None:
-        """Count what comes out of an archive, and the archive where it is removed at the end."""
-        sizes = [each.size for each in unpacking.members] or [None]
-        entry = self._project.named(unpacking.name).entry
-        if entry.include or entry.exclude:
-            sizes.append(None)  # what is left out is unpacked too, and nobody noted its size
-        for size in sizes:
-            self._add(unpacking.name, size)
-        if not unpacking.is_kept:
-            disk = self._disk(unpacking.name)
-            self._freed[disk] = self._freed.get(disk, 0) + (unpacking.archive.size or 0)
-
-    def volumes(self) -> Iterable[Volume]:
-        """Return every disk on which something is written."""
-        for disk, folder in self._folders.items():
-            yield Volume(
-                folder=os.path.abspath(folder),  # noqa: PTH100 - nothing is resolved
-                peak_bytes=self._peak.get(disk, 0),
-                freed_bytes=self._freed.get(disk, 0),
-                free_bytes=free_bytes(folder),
-                is_at_least=disk in self._unknown,
-            )
-
-    def _is_stored_twice(self, name: str, artifact: Artifact) -> bool:
-        is_near = self._sharing.is_near(name)
-        return is_near and self._sharing.copies(name) and not self._sharing.has(name, artifact)
-
-    def _add(self, name: str, count: int | None) -> None:
-        disk = self._disk(name)
-        self._peak[disk] = self._peak.get(disk, 0) + (count or 0)
-        if count is None:
-            self._unknown.add(disk)
-
-    def _disk(self, name: str) -> int:
-        disk, folder = disk_of(self._project.folder(name))
-        self._folders.setdefault(disk, folder)
-        return disk
-
-
-Reading = Callable[[int, int], None]
-"""Told how many files are going to be hashed, and how many bytes they have."""
-
-
-def make_plan(project: Project, names: Sequence[str], reading: Reading) -> Plan:
-    """Return what `doit` would do now, or `doit fetch:NAME` for each of the names.
-
-    Nothing is written, nothing is dialled.
-
-    Args:
-        project: Whose models.
-        names: The models; none named: those that are not optional.
-        reading: Told before files are hashed, which may take long.
-
-    Raises:
-        ModelmakeError: models.yaml or models.lock cannot be used, or has no model of a name.
-    """
-    return _Making(project, foresee(project)).plan(_unique(project, names), reading)
-
-
-def _unique(project: Project, names: Sequence[str]) -> frozenset[str]:
-    return frozenset(project.named(name).name for name in names)
-
-
-class _Making:
-    """One plan on its way.
-
-    Args:
-        project: As it is.
-        seen: As it will be once it is locked.
-    """
-
-    def __init__(self, project: Project, seen: Project) -> None:
-        self._project, self._seen = project, seen
-        self._sharing = Sharing(seen, Stop())
-        self._needs = Needs(seen, self._sharing)
-        self._judge = Judge(seen, self._sharing)
-        self._archives = Archives(seen, self._judge, self._needs)
-        self._judged: Judged = {}
-        self._stale: dict[str, dict[str, str]] = {}
-        self._unpackings: list[Unpacking] = []
-
-    def plan(self, names: frozenset[str], reading: Reading) -> Plan:
-        every = self._seen.models()
-        wanted = [each for each in every if _is_wanted(each, names)]
-        self._judge_files(wanted, reading)
-        for model in wanted:
-            self._judge_archives(model)
-        self._fetch_once(wanted)
-        return Plan(
-            lock=self._lock_state(),
-            offline=self._seen.settings.is_offline,
-            refusal=self._refusal(wanted),
-            models=tuple(self._planned(wanted, every)),
-            volumes=tuple(self._rooms(wanted).volumes()),
+        Raises:
+            LockError: It is not pinned, or an archive whose files are not known.
+        """
+        if not self._project.is_read_only:
+            return
+        settings, path = self._project.settings, self.artifact.path
+        locked = self._project.lockfile.models[self.name]
+        if locked.has_archive(path) and not locked.out_of(path):
+            what = f"models.lock does not know the files in {self.name}/{path}"
+            then = "note them now"
+        elif not self.artifact.is_pinned:
+            what = f"models.lock pins no SHA-256 for {self.name}/{path}"
+            then = "pin one now"
+        else:
+            return
+        raise LockError(
+            f"{what}, and {settings.who_forbids} forbids to {then}.",
+            hint=f"Run `doit fetch:{self.name}` {settings.way_to_write}, and commit models.lock.",
         )
 
-    def _judge_files(self, models: Iterable[Model], reading: Reading) -> None:
-        """Judge all that is no archive; in threads, since hashlib releases the GIL."""
-        stale: list[Wanted] = []
-        for model in models:
-            self._stale[model.name] = {}
-            for artifact, why in target_rules(model):
-                wanted = Wanted(name=model.name, artifact=artifact, why=why)
-                if why is None:
-                    self._judged[model.name, artifact.path] = self._judge.file(wanted)
-                else:
-                    self._stale[model.name][artifact.path] = why
-                    stale.append(wanted)
-        files = [each for each in stale if not self._is_archive(each)]
-        if files:
-            self._judge_stale(files, reading)
+    def has(self, sha256: str | None) -> bool:
+        """Whether it has these bytes; they are read if no receipt vouches for them.
 
-    def _judge_stale(self, files: Sequence[Wanted], reading: Reading) -> None:
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only where one is stale
+        Raises:
+            StoreError: It cannot be read.
+        """
+        from downloader.fs.digests import sha256_of  # noqa: PLC0415 - a run with nothing to do hashes nothing
 
-        to_read = [count for each in files if (count := self._judge.bytes_to_read(each))]
-        if to_read:
-            reading(len(to_read), sum(to_read))
-        with ThreadPoolExecutor(cores()) as pool:
-            for each, found in zip(files, pool.map(self._judge_one, files), strict=True):
-                self._judged[each.name, each.artifact.path] = found
+        receipt = self._receipt
+        if receipt and self._status and receipt.matches(self._status):
+            return receipt.sha256 == sha256
+        with naming(self.path, "read"):
+            return sha256_of(self.path) == sha256
 
-    def _judge_one(self, wanted: Wanted) -> PlannedFile:
-        is_member = wanted.artifact.archive is not None
-        return self._judge.member(wanted) if is_member else self._judge.file(wanted)
+    def check_place(self) -> None:
+        """Refuse a place where no file can be put.
 
-    def _is_archive(self, wanted: Wanted) -> bool:
-        return self._seen.lockfile.models[wanted.name].has_archive(wanted.artifact.path)
+        Raises:
+            StoreError: A folder or a device stands there, or a symlink leads out of the folder.
+        """
+        from downloader.fs.commit import check_target  # noqa: PLC0415 - as above
 
-    def _judge_archives(self, model: Model) -> None:
-        for archive in model.locked.archives if model.locked else ():
-            stale = self._stale[model.name]
-            if found := self._archives.plan(model, archive, stale, self._judged):
-                self._unpackings.append(found)
+        check_target(self.path)
 
-    def _fetch_once(self, models: Iterable[Model]) -> None:
-        """Plan the same bytes once: the others are links, where there is a store for that."""
-        fetched = set[str]()
-        for model in models:
-            if not self._sharing.is_near(model.name):
-                continue
-            for artifact in model.artifacts:
-                found = self._judged[model.name, artifact.path]
-                if found.action != "fetch" or artifact.sha256 is None:
-                    continue
-                if artifact.sha256 in fetched:
-                    self._judged[model.name, artifact.path] = msgspec.structs.replace(
-                        found, action="link", outcome="linked", bytes_to_move=0, bytes_resumed=0
-                    )
-                fetched.add(artifact.sha256)
+    def partial(self) -> tuple[int | None, int]:
+        """Return its length, as far as is known, and how many bytes of it a partial file has.
 
-    def _planned(self, models: Sequence[Model], every: Sequence[Model]) -> Iterator[PlannedModel]:
-        files: dict[str, list[PlannedFile]] = {model.name: [] for model in models}
-        strangers: dict[str, list[Extraneous]] = {model.name: [] for model in models}
-        for each in extra(models, every):
-            strangers[each.model].append(Extraneous(path=each.path, size=each.size))
-        for (name, _), found in self._judged.items():
-            files[name].append(found)
-        for model in models:
-            state, why = self._state(model)
-            yield PlannedModel(
-                name=model.name,
-                folder=model.declared.folder,
-                state=state,
-                why=why,
-                files=tuple(sorted(files[model.name], key=lambda each: each.path)),
-                extraneous=tuple(strangers[model.name]),
-            )
+        Raises:
+            ModelmakeError: Nothing says from where it is downloaded, or the journal is unreadable.
+        """
+        from downloader.transfer.partial import begun  # noqa: PLC0415 - as above
 
-    def _state(self, model: Model) -> tuple[ModelState, str]:
-        if not model.declared.is_known:
-            return "refused", f"this version has no source {model.declared.source!r}"
-        if model.locked is None:
-            return self._unknown()
-        before = self._project.lockfile.models.get(model.name)
-        is_current = before is not None and before.entry == model.declared.digest
-        return ("locked" if is_current else "stale"), ""
+        return begun(private_folder(self.folder), self.artifact, self.locations)
 
-    def _unknown(self) -> tuple[ModelState, str]:
-        why = "not locked, and only its provider knows its files"
-        settings = self._seen.settings
-        if settings.is_offline:
-            return "refused", f"{why}, which MODELMAKE_OFFLINE forbids to ask"
-        if self._project.is_read_only:
-            return "refused", f"{why}; {settings.who_forbids} forbids to write models.lock"
-        return "unknown", why
+    def locations(self) -> "tuple[Location, ...]":
+        """Return from where it is downloaded, best first.
 
-    def _lock_state(self) -> LockState:
-        if not self._project.lock_path.exists():
-            return "missing"
-        return "stale" if self._project.is_stale else "current"
+        Raises:
+            ModelmakeError: Nothing says so.
+        """
+        return self._planner.source(self.name).locate(self.artifact)
 
-    def _refusal(self, models: Iterable[Model]) -> str | None:
-        """Return why a run would begin with nothing: its lock, or the disk."""
-        try:
-            if self._project.is_read_only and self._project.is_outline_stale:
-                refuse_stale(self._project)
-            self._claim_room(models)
-        except ModelmakeError as error:
-            return error.report()
+    def again(self) -> str | None:
+        """Return the SHA-256 of what stands there now if that is right; None if it is not.
+
+        Another process may have been quicker. What looks as before was hashed, and is wrong; unless
+        it is not pinned: then a new receipt may vouch for it.
+        """
+        before, self._status = self._status, look(self.path)
+        if self._status is None:
+            return None
+        if self.artifact.is_pinned and before is not None and looks_same(self._status, before):
+            return None
+        if self.is_kept:
+            self._receipt = load_receipts(self.folder).get(self.artifact.path)
+        entry = self._project.named(self.name).digest
+        found = decide(self.artifact, self._status, self._receipt, entry)
+        if found.action == "present" or (found.action == "verify" and self.has(found.sha256)):
+            return found.sha256 or self.artifact.sha256
         return None
 
-    def _claim_room(self, models: Iterable[Model]) -> None:
-        settings = self._seen.settings
-        room = Room(is_watched=settings.is_preflight and not settings.is_offline)
-        files = [(model.name, path) for model in models for path in self._stale[model.name]]
-        room.plan(
-            (partial_path(folder, artifact.path).path, artifact.size)
-            for folder, artifact in self._needs.planned(files)
-            if artifact.size is not None
-        )
+    def note(self, sha256: str) -> int:
+        """Append the receipt of a file that was verified just now; return its size in bytes.
 
-    def _rooms(self, models: Iterable[Model]) -> Rooms:
-        rooms = Rooms(self._seen, self._sharing)
-        for model in models:
-            for each in (*model.locked.files, *model.locked.archives) if model.locked else ():
-                if found := self._judged.get((model.name, each.path)):
-                    rooms.add_file(model.name, each, found)
-        for unpacking in self._unpackings:
-            rooms.add_unpacking(unpacking)
-        return rooms
+        Raises:
+            StoreError: The disk refused.
+        """
+        if self.is_kept:
+            entry, artifact = self._project.named(self.name).digest, self.artifact
+            asked = None if artifact.is_pinned else wish_of(artifact, entry)
+            return append_receipt(self.folder, artifact.path, sha256, asked=asked).size
+        with naming(self.path, "look at"):
+            return self.path.lstat().st_size
 
-
-def _is_wanted(model: Model, names: frozenset[str]) -> bool:
-    return model.name in names if names else not model.declared.is_optional
+    def _blob(self) -> "Blob | None":
+        """Return the blob that a run would link it to; nothing is changed."""
+        return self._planner.sharing.blob(self.artifact, self.path) if self.is_kept else None

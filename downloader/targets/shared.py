@@ -335,29 +335,41 @@ class Sharing:
                     closing.enter_context(claim)
             yield
 
-    def take(self, name: str, artifact: Artifact, target: RootedPath, notice: Notice) -> bool:
-        """Make a target of the blob that has its bytes, where there is one.
+    def blob(
+        self, artifact: Artifact, target: RootedPath, notice: Notice | None = None
+    ) -> Blob | None:
+        """Return the blob that a target can be linked to, its bytes right.
 
         Args:
-            name: The model.
             artifact: The file.
             target: Its place. Where a wrong file stands there, the blob is read again when both are
                 one file.
-            notice: Takes one line for the user, about a blob that was changed.
+            notice: Takes one line for the user about a blob that was changed, and is set aside.
+                Without it nothing is changed, and such a blob is passed over.
+        """
+        if not self._is_read or artifact.sha256 is None:
+            return None
+        with self._reading():
+            try:
+                look = self._store.find if notice else self._store.peek
+                blob = look(artifact.sha256, target)
+            except Damaged as damage:
+                assert notice
+                notice(self._told(artifact.sha256, damage))
+            else:
+                is_meant = blob and artifact.size in (None, blob.status.st_size)
+                return blob if is_meant else None
+        return None
 
-        Returns:
-            Whether the target is in place.
+    def link(self, name: str, blob: Blob, target: RootedPath) -> bool:
+        """Make a target of a blob, and return whether it is in place; it may be pruned meanwhile.
 
         Raises:
             StoreError: The target's disk refused.
+            Interrupted: The run was stopped.
         """
-        if not self._is_read or artifact.sha256 is None:
-            return False
-        blob = self._found(artifact.sha256, target, notice)
-        if blob is None or artifact.size not in (None, blob.status.st_size):
-            return False
         try:
-            self._linker.place(name, blob.path, target, artifact.sha256)
+            self._linker.place(name, blob.path, target, blob.path.name)
         except SourceUnreadable:
             if blob.path.is_file():  # otherwise it was pruned a moment ago
                 with self._reading():
@@ -365,16 +377,6 @@ class Sharing:
             return False
         self._store.linked(blob)
         return True
-
-    def foresee(self, artifact: Artifact, target: RootedPath) -> RootedPath | None:
-        """Return the blob that `take` would make the target of, and change nothing."""
-        if not self._is_read or artifact.sha256 is None:
-            return None
-        with self._reading():
-            blob = self._store.peek(artifact.sha256, target)
-            if blob and artifact.size in (None, blob.status.st_size):
-                return blob.path
-        return None
 
     def must_read(self, artifact: Artifact, target: RootedPath) -> bool:
         """Whether `take` would hash a blob for this target."""
@@ -426,14 +428,6 @@ class Sharing:
             with self._writing():
                 how = self._project.named(name).entry.link
                 self._store.keep(target, sha256, how, leaves_mode=leaves_mode, is_hashed=is_hashed)
-
-    def _found(self, sha256: str, target: RootedPath, notice: Notice) -> Blob | None:
-        with self._reading():
-            try:
-                return self._store.find(sha256, target)
-            except Damaged as damage:
-                notice(self._told(sha256, damage))
-        return None
 
     def is_near(self, name: str) -> bool:
         """Whether there is a store, on the file system of the model's folder."""

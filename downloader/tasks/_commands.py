@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from downloader.operations.adopt import Report
     from downloader.operations.bundle import Bundle
     from downloader.operations.outdated import Outlook
+    from downloader.operations.plan import Plan
     from downloader.operations.prune import Garbage, Prunable
     from downloader.operations.verify import Verdict
     from downloader.project.project import Declared
-    from downloader.targets.plan import Plan
 
 
 UNTOUCHED_STREAMS: dict[str, Any] = {"io": {"capture": False}, "verbosity": 0}
@@ -231,8 +231,7 @@ def task_plan() -> CommandTask:
 @failing
 def plan(names: list[str], *, json: bool = False) -> None:
     """Say what would be done; fail where `doit` cannot be expected to do it."""
-    from downloader.operations.plan import plan_lines  # noqa: PLC0415 - no other run has a use for it
-    from downloader.targets.plan import make_plan  # noqa: PLC0415 - no other run has a use for it
+    from downloader.operations.plan import make_plan, plan_lines  # noqa: PLC0415 - no other run has a use for it
 
     made = make_plan(current().project, names, _reading)
     if json:

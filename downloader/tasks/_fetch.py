@@ -35,7 +35,8 @@ from downloader.progress import streams
 from downloader.progress.streams import say, tell
 from downloader.project.project import Model, Project
 from downloader.settings import wants_json
-from downloader.targets.state import Rule, forget_receipts, load_receipts, target_rules, why_fresh
+from downloader.targets.plan import PRESENT, Decision, target_decisions, why_fresh
+from downloader.targets.state import forget_receipts, load_receipts
 from downloader.tasks._commands import UNTOUCHED_STREAMS, session
 from downloader.tasks._reporter import usage_errors
 from downloader.tasks._runtime import Values, current, failing
@@ -62,12 +63,12 @@ def checkpoint_text(found: Checkpoint | None) -> str:
     return "".join(f", {part}" for part in parts)
 
 
-def model_doc(model: Model, stale: Sequence[Rule]) -> str:
+def model_doc(model: Model, stale: Sequence[Decision]) -> str:
     """Return how many files a model has, their size, and what is to be done with them.
 
     Args:
         model: The model.
-        stale: The rules that make files of it stale.
+        stale: What is decided about those of its files that are not up to date.
     """
     optional = ", optional" * model.declared.is_optional
     if model.locked is None:
@@ -90,8 +91,8 @@ def _is_row(row: Sequence[str]) -> bool:
     return len(row) == 3 and row[0][0].isdigit()  # noqa: PLR2004 - files, size, state
 
 
-def _state(stale: Sequence[Rule], count: int) -> str:
-    fetch = sum(rule.must_fetch for rule in stale)
+def _state(stale: Sequence[Decision], count: int) -> str:
+    fetch = sum(each.needs_bytes for each in stale)
     verify = len(stale) - fetch
     parts = [f"{fetch:,} of {count:,} to fetch"] * bool(fetch)
     parts += [f"{verify:,} of {count:,} to verify"] * bool(verify)
@@ -115,7 +116,11 @@ def why_unknown(model: Model) -> str:
 @failing
 def fetch_file(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
     """Bring one target up to date; what was done is for the reporter."""
-    return _why_not() or _synced(name, path)
+    if why_not := _why_not():
+        return why_not
+    with current().observer(name, path) as observer:
+        outcome = current().syncer.sync(name, path, observer)
+    return _values(outcome, current().project.artifact(name, path).sha256)
 
 
 fetch_file.__signature__ = inspect.signature(fetch_file)  # type: ignore[attr-defined]  # doit asks for each file
@@ -128,12 +133,6 @@ def unpack_archive(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
         return why_not
     with current().observer(name, path) as observer:
         outcome = current().syncer.stage(name, path, observer)
-    return _values(outcome, current().project.artifact(name, path).sha256)
-
-
-def _synced(name: str, path: str) -> Values:
-    with current().observer(name, path) as observer:
-        outcome = current().syncer.sync(name, path, observer)
     return _values(outcome, current().project.artifact(name, path).sha256)
 
 
@@ -186,7 +185,7 @@ def fetch_asked(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
             f"models.lock knows no file {path} of {name}.",
             hint=f"`doit list --all` shows those it knows; `doit fetch:{name}` fetches them all.",
         )
-    return _why_not() or _synced(name, path)
+    return fetch_file(name, path)
 
 
 @failing
@@ -389,8 +388,8 @@ LOCK_TASK = "_lock"
 ASK_TASK = "_ask"
 UNPACK_TASK = "_unpack"
 
-Targets = Sequence[tuple[Artifact, Rule | None]]
-"""Artifacts, each with the rule that makes its target stale."""
+Targets = Sequence[tuple[Artifact, Decision]]
+"""Artifacts, each with what one look decides about it."""
 
 
 def task_fetch() -> Iterator[Task]:
@@ -497,7 +496,7 @@ def _private_task(
 
 def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
     """Make a task for each target of the model, and their group as the last one."""
-    targets = list(target_rules(model))
+    targets = list(target_decisions(model))
     files = list(_file_tasks(model, targets, needs_lock))
     yield from _unpack_tasks(model, targets, needs_lock)
     yield from files
@@ -507,13 +506,14 @@ def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
 def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
     group = f"fetch:{model.name}"
     folder = _shown(model.folder)
-    for artifact, why in targets:
-        unpack = _unpack_task_of(model, artifact) if why else []
+    for artifact, found in targets:
+        is_stale = found is not PRESENT
+        unpack = _unpack_task_of(model, artifact) if is_stale else []
         yield FileTask(
             f"{group}/{artifact.path}",
             [(fetch_file, [model.name, artifact.path])],
             targets=[f"{folder}/{artifact.path}"],
-            uptodate=[True if why is None else Stale(why)],
+            uptodate=[Stale(found.why) if is_stale else True],
             setup=[*needs_lock, *unpack],
             clean=True,
             doc=file_doc(artifact),
@@ -527,7 +527,12 @@ def _unpack_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iter
 
     So they do not wait for it in doit's threads, where another model's files could be fetched.
     """
-    names = {name for each, why in targets if why for name in _unpack_task_of(model, each)}
+    names = {
+        name
+        for each, found in targets
+        if found is not PRESENT
+        for name in _unpack_task_of(model, each)
+    }
     for name in sorted(names):
         path = name.partition("/")[2]
         yield _private_task(name, unpack_archive, model.name, path, setup=needs_lock)
@@ -538,17 +543,17 @@ def _unpack_task_of(model: Model, artifact: Artifact) -> list[str]:
 
 
 def _model_task(model: Model, targets: Targets, files: list[Task], needs_lock: list[str]) -> Task:
-    rules = [why for _, why in targets if why is not None]
+    stale = [found for _, found in targets if found is not PRESENT]
     is_unknown = model.locked is None
     reasons = [why_unknown(model)] * is_unknown
-    reasons += [f"{len(rules)} of {len(files)} files are stale"] * bool(rules)
+    reasons += [f"{len(stale)} of {len(files)} files are stale"] * bool(stale)
     return Group(
         f"fetch:{model.name}",
         [(refuse, [model.name])] if is_unknown else None,
         setup=[*needs_lock, *(task.name for task in files)],
         uptodate=_uptodate(reasons),
         clean=[(clean_model, [model.name])],
-        doc=model_doc(model, rules),
+        doc=model_doc(model, stale),
         has_subtask=True,
         **UNTOUCHED_STREAMS,
     )

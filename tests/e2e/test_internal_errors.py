@@ -16,10 +16,10 @@ IN_A_TASK = """
     downloader.targets.state.append_receipt = broken
 """
 WHILE_LOADING = """
-    import downloader.targets.state
+    import downloader.targets.plan
     def broken(*_, **__):
         raise RuntimeError("the sky fell")
-    downloader.targets.state.why_stale = broken
+    downloader.targets.plan.decide = broken
 """
 
 

@@ -12,15 +12,15 @@ from downloader.errors import ModelmakeError
 from downloader.fs.files import private_folder
 from downloader.fs.locks import partial_path
 from downloader.network.ranges import Range
+from downloader.operations import plan as planning
+from downloader.operations.plan import Plan
 from downloader.project.project import Project
 from downloader.sources.registry import source_for
 from downloader.store.blobs import Store
-from downloader.targets import plan as planning
 from downloader.targets import state as receipts
 from downloader.targets._files import Outcome
 from downloader.targets.engine import Syncer
-from downloader.targets.plan import Plan
-from downloader.targets.state import target_rules
+from downloader.targets.plan import stale_targets
 from downloader.transfer import _journal
 from tests.projects import sha256
 
@@ -134,7 +134,7 @@ def done(project: Project, name: str = "m") -> dict[str, tuple[str, int]]:
     said: dict[str, tuple[str, int]] = {}
     with closing(Syncer(project)) as syncer:
         (model,) = [each for each in project.models() if each.name == name]
-        stale = [each for each, why in target_rules(model) if why]
+        stale = stale_targets(model)
         for path, outcome in _outcomes(syncer, name, stale):
             if not outcome.is_repeat:
                 said[path] = (outcome.verb, outcome.moved_bytes)

@@ -55,7 +55,7 @@ def test_a_blob_on_another_file_system_is_a_copy(
 
 def disk_with(monkeypatch: pytest.MonkeyPatch, free_bytes: int | None) -> None:
     """Let every disk have so many bytes free."""
-    places = ("downloader.fs.space.free_bytes", "downloader.targets.plan.free_bytes")
+    places = ("downloader.fs.space.free_bytes", "downloader.operations.plan.free_bytes")
     for place in places:
         monkeypatch.setattr(place, lambda _folder: free_bytes)
 

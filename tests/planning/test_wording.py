@@ -4,8 +4,14 @@ from typing import Any
 
 import pytest
 
-from downloader.operations.plan import plan_lines
-from downloader.targets.plan import Extraneous, Plan, PlannedFile, PlannedModel, Volume
+from downloader.operations.plan import (
+    Extraneous,
+    Plan,
+    PlannedFile,
+    PlannedModel,
+    Volume,
+    plan_lines,
+)
 
 GIGABYTE = 10**9
 

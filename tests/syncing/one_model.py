@@ -5,7 +5,7 @@ from typing import Any
 
 from downloader.targets._files import Outcome
 from downloader.targets.engine import Syncer
-from downloader.targets.state import target_rules
+from downloader.targets.plan import target_decisions
 from tests.projects import http, lock, project, sha256
 
 BYTES = b"weights"
@@ -38,4 +38,5 @@ def lock_pinned(folder: Path, url: str) -> None:
 
 def whys(folder: Path) -> list[str | None]:
     """Return why each target is stale, None where it is not."""
-    return [why for model in project(folder).models() for _, why in target_rules(model)]
+    models = project(folder).models()
+    return [found.why or None for model in models for _, found in target_decisions(model)]

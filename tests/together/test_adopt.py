@@ -10,7 +10,7 @@ import pytest
 from downloader.errors import Stop
 from downloader.operations.adopt import Adopter, Report
 from downloader.targets.engine import Syncer
-from downloader.targets.state import target_rules
+from downloader.targets.plan import stale_targets
 from tests.projects import project
 from tests.servers.together.server import TogetherServer
 from tests.together.projects import (
@@ -59,7 +59,7 @@ def test_an_archive_that_is_found_is_unpacked(
     assert (report.missing, report.failed) == ([], 0)
     assert files(tmp_path) == LORA_FILES | ({ARCHIVE} if keeps else set())
     assert downloads(together) == before
-    assert not any(why for model in project(tmp_path).models() for _, why in target_rules(model))
+    assert not any(stale_targets(model) for model in project(tmp_path).models())
     assert not [each for each in private_files(tmp_path) if "linking" in each or "unpack" in each]
     assert (away / f"renamed-{ARCHIVE}").is_file()
 

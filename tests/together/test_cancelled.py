@@ -10,7 +10,7 @@ import pytest
 from downloader import Progress
 from downloader import sync as sync_from_python
 from downloader.operations import sync as python_api
-from downloader.targets._archives import KeptArchives
+from downloader.targets._archives import ArchiveSyncer
 from tests.projects import sync
 from tests.servers.together.server import TogetherServer
 from tests.together.projects import bot, files
@@ -76,7 +76,7 @@ def test_what_waits_for_its_turn_does_not_hold_the_end_up(
         assert OneByOne.is_cancelled.wait(SECONDS)
         raise Enough
 
-    monkeypatch.setattr(KeptArchives, "have", held)
+    monkeypatch.setattr(ArchiveSyncer, "_have", held)
     monkeypatch.setattr(python_api, "ThreadPoolExecutor", OneByOne)
     monkeypatch.setattr(python_api, "FILES_AT_ONCE", 1)
 

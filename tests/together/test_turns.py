@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from downloader.settings import FILES_AT_ONCE
-from downloader.targets._archives import KeptArchives
+from downloader.targets._archives import ArchiveSyncer
 from tests.projects import http, lock
 from tests.projects import sync as sync_all
 from tests.servers.exchange import Exchange
@@ -26,7 +26,7 @@ def test_the_files_of_one_archive_take_no_turns_of_others(
     for path in files(tmp_path):
         (tmp_path / "models/m" / path).unlink()
     came, has_begun = threading.Event(), threading.Event()
-    have = KeptArchives.have
+    have = ArchiveSyncer._have
 
     def waiting(*args: Any, **keys: Any) -> Any:
         has_begun.set()
@@ -38,7 +38,7 @@ def test_the_files_of_one_archive_take_no_turns_of_others(
         came.set()
         return reply
 
-    monkeypatch.setattr(KeptArchives, "have", waiting)
+    monkeypatch.setattr(ArchiveSyncer, "_have", waiting)
     server.put("/a.bin", b"weights")
     adapter = bot(type="adapter", extract=True, keep_archive=False)
     lock(tmp_path, {"m": adapter, "other": http(server.url("/a.bin"))})
