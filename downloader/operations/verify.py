@@ -8,11 +8,10 @@ again; a receipt that proves wrong is dropped, so that the next run does not bel
 
 import functools
 import os
-import stat
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,12 @@ from pathlib import Path
 from downloader.artifact import Artifact
 from downloader.errors import Stop, StoreError
 from downloader.fs.digests import Layer, cores, joined_spans, sha256_of, wrong_pieces
+from downloader.fs.files import look, looks_same
 from downloader.fs.rooted_path import RootedPath
 from downloader.progress.streams import tell
 from downloader.progress.tracker import Reading, Run
 from downloader.project.project import Model
+from downloader.targets.plan import PRESENT, Decision, decide
 from downloader.targets.state import (
     ExtraFile,
     Receipt,
@@ -75,16 +76,18 @@ class Verdict:
         return f"{self.state}: {self.model}/{self.path} {self.detail}"
 
 
-def at_a_glance(artifact: Artifact, status: os.stat_result | None) -> tuple[str, str] | None:
-    """Return state and detail of a file as far as one lstat tells them; None: it has to be read."""
+def at_a_glance(
+    artifact: Artifact, status: os.stat_result | None, found: Decision
+) -> tuple[str, str] | None:
+    """Return state and detail of a file as far as one look tells them; None: it has to be read."""
     if status is None:
         wanted = "" if artifact.size is None else f", and {artifact.size:,} bytes are wanted"
         return "missing", f"is not there{wanted}"
-    if not stat.S_ISREG(status.st_mode):
+    if found.rule == "kind":
         return "wrong kind", f"is {kind(status.st_mode)}, and a file is wanted"
-    if artifact.size not in (None, status.st_size):
+    if found.rule == "size":
         return "changed", f"is {status.st_size:,} bytes, and {artifact.size:,} are wanted"
-    if artifact.sha256 is None:
+    if found.rule == "unpinned":
         return UNPINNED, f"is {status.st_size:,} bytes, and models.lock has no SHA-256 of it yet"
     return None
 
@@ -152,11 +155,11 @@ class _File:
     """A file of the lock as it stood when the verifying began, and what it proves to be."""
 
     def __init__(self, model: Model, artifact: Artifact) -> None:
-        self.artifact, self._model = artifact, model.name
+        self.artifact, self._model, self._entry = artifact, model.name, model.declared.digest
         self.folder, self.path = model.folder, artifact.path
         self._target = RootedPath(model.folder, artifact.path)
-        self._status = self._look()
-        self._found = at_a_glance(artifact, self._status)
+        self._status = look(self._target)
+        self._found = at_a_glance(artifact, self._status, self._decide(None))
         self._unreadable: tuple[str, str] | None = None
         self._wrong: list[int] = []
         self._judging = threading.Lock()
@@ -212,34 +215,27 @@ class _File:
         except OSError as error:
             self._found = "unreadable", f"cannot be read: {error.strerror}"
 
-    def new_receipt(self, known: Mapping[str, Receipt], now: int) -> Receipt | None:
+    def new_receipt(self, known: Receipt | None, now: int) -> Receipt | None:
         """Return what is to be noted of it; None where that is noted, or it changed meanwhile."""
-        before, after = self._status, self._look()
-        if before is None or after is None or self.verdict.state != OK:
+        before, after = self._status, look(self._target)
+        is_right = self.verdict.state == OK and self._decide(known) is not PRESENT
+        if before is None or after is None or not (is_right and looks_same(after, before)):
             return None
-        receipt = Receipt(
+        return Receipt(
             path=self.path,
             size=before.st_size,
             mtime_ns=before.st_mtime_ns,
             sha256=str(self.artifact.sha256),
             verified=now,
         )
-        old = known.get(self.path)
-        is_noted = old is not None and old.matches(before) and old.sha256 == receipt.sha256
-        is_same = os.path.samestat(before, after) and receipt.matches(after)
-        return receipt if is_same and not is_noted else None
 
-    def disproves(self, receipt: Receipt | None) -> bool:
+    def disproves(self, known: Receipt | None) -> bool:
         """Whether the receipt would have the next run believe a file that was read and is bad."""
-        if receipt is None or self._status is None:
-            return False
-        return self.verdict.is_bad and receipt.matches(self._status)
+        return self.verdict.is_bad and self._decide(known) is PRESENT
 
-    def _look(self) -> os.stat_result | None:
-        try:
-            return os.lstat(self._target)
-        except OSError:
-            return None
+    def _decide(self, known: Receipt | None) -> Decision:
+        """Return what a run would do about it, with this receipt."""
+        return decide(self.artifact, self._status, known, self._entry)
 
 
 def _read(files: Sequence[_File], layer_of: LayerOf, reading: Reading, stop: Stop) -> None:
@@ -272,7 +268,7 @@ def _note(files: Iterable[_File]) -> None:
 
 def _note_in(folder: Path, files: Iterable[_File]) -> None:
     known, now = load_receipts(folder), int(time.time())
-    renewed = [each.new_receipt(known, now) for each in files]
+    renewed = [each.new_receipt(known.get(each.path), now) for each in files]
     append_receipts(folder, [each for each in renewed if each is not None])
     if wrong := [each.path for each in files if each.disproves(known.get(each.path))]:
         forget_receipts(folder, wrong)
