@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from downloader.artifact import Artifact, LockedModel, find_collision
+from downloader.artifact import Artifact, LockedModel, check_paths
 from downloader.errors import (
     ConnectionLost,
     Interrupted,
@@ -142,16 +142,13 @@ def _check_targets(project: Project, models: Mapping[str, LockedModel]) -> None:
     """
     current = [each for each in project.declared if is_current(project, each)]
     locked = {each.name: project.lockfile.models[each.name] for each in current} | dict(models)
-    targets = (
+    targets = [
         f"{project.named(name).folder}/{artifact.path}"
         for name, each in locked.items()
         for artifact in (*each.archives, *each.files)
-    )
-    if found := find_collision(targets):
-        raise LockError(
-            f"{found[0]} and {found[1]} would be one place on some disks.",
-            hint="Give one of the models another `to`.",
-        )
+    ]
+    if problem := check_paths(targets):
+        raise LockError(f"{problem}.", hint="Give one of the models another `to`.")
 
 
 def is_current(project: Project, each: Declared) -> bool:

@@ -26,8 +26,8 @@ from downloader.artifact import (
     Artifact,
     LockedModel,
     are_safe,
+    check_paths,
     counted,
-    find_collision,
     is_hex,
 )
 from downloader.errors import (
@@ -294,14 +294,14 @@ def _check_targets_apart(current: Iterable[Declared], lock: Lockfile) -> None:
     Raises:
         LockError: Names both.
     """
-    targets = (
+    targets = [
         f"{each.folder}/{artifact.path}"
         for each in current
         for artifact in chain(lock.models[each.name].archives, lock.models[each.name].files)
-    )
-    if found := find_collision(targets):
+    ]
+    if problem := check_paths(targets):
         raise LockError(
-            f"models.lock: {found[0]!a} and {found[1]!a} would be one place on some disks.",
+            f"models.lock: {problem}.",
             hint="Give one of the models another `to`, or take models.lock back from version "
             "control.",
         )
