@@ -28,10 +28,9 @@ from downloader.fs.space import Room, disk_of, free_bytes, held_bytes
 from downloader.project import resolve
 from downloader.project.lockfile import Lockfile
 from downloader.project.project import Declared, Model, Project, refuse_stale
-from downloader.targets.plan import PRESENT, Decision, Planner, Target, target_decisions
-from downloader.targets.plan import Action as Decided
+from downloader.targets.plan import Decision, Planner, Target, target_decisions
 from downloader.targets.shared import Sharing
-from downloader.targets.state import FileKey, archive_place, extra
+from downloader.targets.state import FileKey, extra
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -366,7 +365,7 @@ class _Making:
         for model in models:
             for artifact, found in target_decisions(model):
                 key = model.name, artifact.path
-                if found is PRESENT:
+                if found.is_present:
                     self._planned[key] = _file(artifact, found, "")
                     continue
                 self._stale[key] = found
@@ -400,12 +399,11 @@ class _Making:
                 found = Target(self._planner, model.name, archive).decide()
                 self._planned[key] = _file(archive, found, why)
             return
-        place = archive_place(self._seen, model.name, archive)
-        found = Target(self._planner, model.name, archive, place).decide()
-        if found.action == "present" and why:  # it has still to be unpacked
+        found = self._planner.archive(model.name, archive).decide()
+        if found.is_present and why:  # it has still to be unpacked
             found = found._replace(action="adopt")
         planned = _file(archive, found, why or "its files are missing")
-        said = planned.outcome or ("verified" if found.action == "present" else None)
+        said = planned.outcome or ("verified" if found.is_present else None)
         is_told = must_unpack or bool(why)
         self._planned[key] = msgspec.structs.replace(planned, outcome=said if is_told else None)
         if planned.action not in CANNOT:
@@ -496,7 +494,7 @@ class _Making:
 
 def _file(artifact: Artifact, found: Decision, why: str) -> PlannedFile:
     """Return a decision as it is told."""
-    action: Decided = found.action
+    action = found.action
     assert action != "verify", artifact
     is_fetched = action == "fetch"
     size = found.size if is_fetched else artifact.size

@@ -24,7 +24,7 @@ from downloader.fs.rooted_path import RootedPath
 from downloader.progress.streams import tell
 from downloader.progress.tracker import Reading, Run
 from downloader.project.project import Model
-from downloader.targets.plan import PRESENT, Decision, decide
+from downloader.targets.plan import Decision, decide
 from downloader.targets.state import (
     ExtraFile,
     Receipt,
@@ -218,7 +218,7 @@ class _File:
     def new_receipt(self, known: Receipt | None, now: int) -> Receipt | None:
         """Return what is to be noted of it; None where that is noted, or it changed meanwhile."""
         before, after = self._status, look(self._target)
-        is_right = self.verdict.state == OK and self._decide(known) is not PRESENT
+        is_right = self.verdict.state == OK and not self._decide(known).is_present
         if before is None or after is None or not (is_right and looks_same(after, before)):
             return None
         return Receipt(
@@ -231,7 +231,7 @@ class _File:
 
     def disproves(self, known: Receipt | None) -> bool:
         """Whether the receipt would have the next run believe a file that was read and is bad."""
-        return self.verdict.is_bad and self._decide(known) is PRESENT
+        return self.verdict.is_bad and self._decide(known).is_present
 
     def _decide(self, known: Receipt | None) -> Decision:
         """Return what a run would do about it, with this receipt."""

@@ -84,6 +84,11 @@ class Decision(NamedTuple):
     error: ModelmakeError | None = None
 
     @property
+    def is_present(self) -> bool:
+        """Whether the file is up to date."""
+        return self.action == "present"
+
+    @property
     def needs_bytes(self) -> bool:
         """Whether other bytes are needed than stand there; reading them would change nothing."""
         return self.action not in ("present", "verify", "adopt")
@@ -259,6 +264,10 @@ class Planner:
         status = look(place or f"{folder}/{artifact.path}")
         receipt = None if place else self.receipts(folder).get(artifact.path)
         return decide(artifact, status, receipt, self.project.named(name).digest)
+
+    def archive(self, name: str, archive: Artifact) -> "Target":
+        """Return an archive where it is kept: at its target, or aside until it is unpacked."""
+        return Target(self, name, archive, archive_place(self.project, name, archive))
 
     def must_unpack(self, name: str, archive: Artifact) -> bool:
         """Whether an archive is needed, as far as one look tells.

@@ -32,10 +32,10 @@ from downloader.tasks.plugins import CommandTask
 
 if TYPE_CHECKING:
     from downloader.network.api import Session
+    from downloader.operations import plan as planning
     from downloader.operations.adopt import Report
     from downloader.operations.bundle import Bundle
     from downloader.operations.outdated import Outlook
-    from downloader.operations.plan import Plan
     from downloader.operations.prune import Garbage, Prunable
     from downloader.operations.verify import Verdict
     from downloader.project.project import Declared
@@ -231,13 +231,13 @@ def task_plan() -> CommandTask:
 @failing
 def plan(names: list[str], *, json: bool = False) -> None:
     """Say what would be done; fail where `doit` cannot be expected to do it."""
-    from downloader.operations.plan import make_plan, plan_lines  # noqa: PLC0415 - no other run has a use for it
+    from downloader.operations import plan as planning  # noqa: PLC0415 - no other run has a use for it
 
-    made = make_plan(current().project, names, _reading)
+    made = planning.make_plan(current().project, names, _reading)
     if json:
         say(made.dump().decode())
     else:
-        for line in plan_lines(made, shutil.get_terminal_size(NO_TERMINAL).columns):
+        for line in planning.plan_lines(made, shutil.get_terminal_size(NO_TERMINAL).columns):
             say(line)
     if not made.is_possible:
         raise _impossible(made)
@@ -247,7 +247,7 @@ def _reading(count: int, count_bytes: int) -> None:
     tell(f"reads {counted(count, 'file')} ({bytes_text(count_bytes)}) that nothing vouches for")
 
 
-def _impossible(made: "Plan") -> ModelmakeError:
+def _impossible(made: "planning.Plan") -> ModelmakeError:
     """Return why `doit` cannot be expected to bring everything up to date."""
     if made.refusal:
         what, _, hint = made.refusal.partition("\n")

@@ -35,7 +35,7 @@ from downloader.progress import streams
 from downloader.progress.streams import say, tell
 from downloader.project.project import Model, Project
 from downloader.settings import wants_json
-from downloader.targets.plan import PRESENT, Decision, target_decisions, why_fresh
+from downloader.targets.plan import Decision, target_decisions, why_fresh
 from downloader.targets.state import forget_receipts, load_receipts
 from downloader.tasks._commands import UNTOUCHED_STREAMS, session
 from downloader.tasks._reporter import usage_errors
@@ -507,7 +507,7 @@ def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterat
     group = f"fetch:{model.name}"
     folder = _shown(model.folder)
     for artifact, found in targets:
-        is_stale = found is not PRESENT
+        is_stale = not found.is_present
         unpack = _unpack_task_of(model, artifact) if is_stale else []
         yield FileTask(
             f"{group}/{artifact.path}",
@@ -530,7 +530,7 @@ def _unpack_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iter
     names = {
         name
         for each, found in targets
-        if found is not PRESENT
+        if not found.is_present
         for name in _unpack_task_of(model, each)
     }
     for name in sorted(names):
@@ -543,7 +543,7 @@ def _unpack_task_of(model: Model, artifact: Artifact) -> list[str]:
 
 
 def _model_task(model: Model, targets: Targets, files: list[Task], needs_lock: list[str]) -> Task:
-    stale = [found for _, found in targets if found is not PRESENT]
+    stale = [found for _, found in targets if not found.is_present]
     is_unknown = model.locked is None
     reasons = [why_unknown(model)] * is_unknown
     reasons += [f"{len(stale)} of {len(files)} files are stale"] * bool(stale)
