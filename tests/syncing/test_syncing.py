@@ -1,8 +1,10 @@
 """One file brought up to date: looked at, hashed or fetched, and noted."""
 
 import os
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from downloader.errors import TransferError
 from downloader.fs.locks import partial_path
 from downloader.fs.rooted_path import RootedPath
 from downloader.targets.engine import Syncer
+from downloader.transfer.fetch import Fetcher
 from tests.projects import (
     http,
     lock,
@@ -147,3 +150,23 @@ def test_what_a_killed_run_left_of_a_file_that_is_right_goes(
         partial.with_suffix(suffix).path.write_bytes(b"half")
     assert sync_one(tmp_path).verb == "verified"
     assert list(partial.parent.path.iterdir()) == []
+
+
+def test_few_functions_lie_between_a_task_and_a_download(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From `Syncer.sync` to `Fetcher.fetch`, both counted: a layer that only passes on is seen."""
+    fetch, passed = Fetcher.fetch, list[str]()
+
+    def noted(*args: Any) -> Any:
+        frames = traceback.extract_stack()
+        passed.extend(
+            each.name for each in frames if f"{os.sep}downloader{os.sep}" in each.filename
+        )
+        return fetch(*args)
+
+    monkeypatch.setattr(Fetcher, "fetch", noted)
+    lock_pinned(tmp_path, url)
+    sync_one(tmp_path)
+    assert passed[0] == "sync"
+    assert len([*passed, "fetch"]) <= 4
