@@ -13,12 +13,13 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from downloader.artifact import LockedModel
+from downloader.artifact import LockedModel, bytes_text, counted
 from downloader.errors import ModelmakeError, StoreError
 from downloader.fs.commit import QUARANTINE
 from downloader.fs.files import PRIVATE_FOLDER, naming
@@ -133,6 +134,11 @@ class Ages:
 
     now: float
     longest_seconds: float
+
+    @classmethod
+    def of_days(cls, days: float) -> "Ages":
+        """Return that what is so many days old by now is old."""
+        return cls(time.time(), days * DAY_SECONDS)
 
     def of_old(self, entry: Entry) -> str:
         """Return how old a file is in words, empty if it is not old."""
@@ -285,6 +291,32 @@ class Prunable:
     garbage: list[Garbage] = field(default_factory=list)
     forgotten: list[Known] = field(default_factory=list)
     hindrances: list[ModelmakeError] = field(default_factory=list)
+
+    def lines(self, *, dry_run: bool) -> Iterator[str]:
+        """Yield a line for each forgotten project; in a dry run for each file too."""
+        for garbage in self.garbage if dry_run else ():
+            frees = bytes_text(garbage.frees_bytes)
+            yield f"would remove {garbage.path} ({frees}): {garbage.why}"
+        for project in self.forgotten:
+            verb = "would forget" if dry_run else "forgotten"
+            yield f"{verb}: {project.lock}, which is not there any more"
+
+
+def summary(removed: Iterable[Garbage], *, dry_run: bool) -> str:
+    """Return one line that counts what was removed, or would be, by kind."""
+    sizes: dict[str, list[int]] = {kind: [] for kind in KINDS}
+    for garbage in removed:
+        sizes[garbage.kind].append(garbage.frees_bytes)
+    if not any(sizes.values()):
+        return "Nothing to prune."
+    parts = [
+        f"{counted(len(freed), kind)} ({bytes_text(sum(freed))})"
+        for kind, freed in sizes.items()
+        if freed
+    ]
+    verb, freed = ("would remove", "would free") if dry_run else ("removed", "freed")
+    total = sum(map(sum, sizes.values()))
+    return f"{verb} {', '.join(parts)}; {freed} {bytes_text(total)}"
 
 
 class Pruner:

@@ -6,7 +6,6 @@ operation when it runs, so that a run with nothing to do loads none of them.
 
 import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from downloader.operations.adopt import Report
     from downloader.operations.bundle import Bundle
     from downloader.operations.outdated import Outlook
-    from downloader.operations.prune import Garbage, Prunable
     from downloader.operations.verify import Verdict
     from downloader.project.project import Declared
 
@@ -298,14 +296,14 @@ def prune(*, dry_run: bool = False, older_than: str = "") -> None:
         SettingError: The age is none.
         ModelmakeError: Something could not be told, or not be removed; all else was.
     """
-    from downloader.operations.prune import DAY_SECONDS, Ages, Pruner  # noqa: PLC0415 - the no-op run has no use
+    from downloader.operations.prune import Ages, Pruner, summary  # noqa: PLC0415 - the no-op run has no use
 
-    ages = Ages(time.time(), _days(older_than) * DAY_SECONDS)
-    pruner = Pruner(current().project, ages, tell)
+    pruner = Pruner(current().project, Ages.of_days(_days(older_than)), tell)
     found = pruner.find()
-    _tell_garbage(found, dry_run=dry_run)
+    for line in found.lines(dry_run=dry_run):
+        say(line)
     removed = found.garbage if dry_run else list(pruner.remove(found))
-    say(_prune_summary(removed, dry_run=dry_run))
+    say(summary(removed, dry_run=dry_run))
     _check_pruned(found.hindrances)
 
 
@@ -320,29 +318,6 @@ def _days(text: str) -> float:
             hint="0 means: however old.",
         )
     return days
-
-
-def _tell_garbage(found: "Prunable", *, dry_run: bool) -> None:
-    if dry_run:
-        for each in found.garbage:
-            say(f"would remove {each.path} ({bytes_text(each.frees_bytes)}): {each.why}")
-    for project in found.forgotten:
-        verb = "would forget" if dry_run else "forgotten"
-        say(f"{verb}: {project.lock}, which is not there any more")
-
-
-def _prune_summary(removed: Iterable["Garbage"], *, dry_run: bool) -> str:
-    from downloader.operations.prune import KINDS  # noqa: PLC0415
-
-    sizes: dict[str, list[int]] = {kind: [] for kind in KINDS}
-    for each in removed:
-        sizes[each.kind].append(each.frees_bytes)
-    if not any(sizes.values()):
-        return "Nothing to prune."
-    parts = [f"{counted(len(s), kind)} ({bytes_text(sum(s))})" for kind, s in sizes.items() if s]
-    verb, freed = ("would remove", "would free") if dry_run else ("removed", "freed")
-    total = sum(map(sum, sizes.values()))
-    return f"{verb} {', '.join(parts)}; {freed} {bytes_text(total)}"
 
 
 def _check_pruned(hindrances: Sequence[ModelmakeError]) -> None:
