@@ -24,7 +24,7 @@ LOCKED = "e2e/test_docs_lock.py::test_the_example_and_the_diff_are_of_real_runs"
 START = "test_starting.py::test_the_commands_of_the_page_begin_a_project"
 
 RUN_BY = {
-    ("adding-a-source.md", "diff"): [ADDING, ADDING],
+    ("adding-a-source.md", "diff"): [ADDING],
     ("adding-a-source.md", "python"): [ADDING, ADDING],
     ("adding-a-source.md", "yaml"): [ADDED],
     ("adding-a-source.md", "sh"): [ADDED, "test_docs_adding.py::test_the_linters_pass"],
