@@ -35,10 +35,10 @@ WIDE_FACES = {
     "errors": (26, "a class for each kind of failure, and Stop, which raises one of them"),
     "fs": (80, "seven tools, each with a face of its own: no room uses all of them"),
     "network": (23, "the client, and its arithmetic of ranges, which the transfer does too"),
-    "operations": (26, "ten verbs of two or three names each"),
+    "operations": (23, "ten verbs of two or three names each"),
     "progress": (21, "the events, and what subscribes to them"),
-    "project": (20, "the manifest, the lock and the differences between two locks"),
-    "sources": (20, "the entry types, which the manifest decodes"),
+    "project": (19, "the manifest, the lock and the differences between two locks"),
+    "sources": (14, "the table, and what a source and its provider answer"),
     "targets": (30, "state, plan and engine, which every operation asks"),
 }
 """Rooms whose face has more than MOST_NAMES names: how many at most, and why."""
