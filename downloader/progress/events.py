@@ -7,7 +7,7 @@ holds a query string or a credential: they are those of errors.py.
 import re
 import traceback
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from downloader.errors import ModelmakeError
 
@@ -258,8 +258,8 @@ def code_of(error: BaseException) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
 
 
-class Observer(Protocol):
-    """Told about one file's transfer; called from the thread that moves the bytes."""
+class Observer:
+    """Told about one file's transfer, by the threads that move the bytes; this one is silent."""
 
     def started(self, have_bytes: int, total_bytes: int | None) -> None:
         """A reply came; `have_bytes` of the file are there from before."""
@@ -275,22 +275,3 @@ class Observer(Protocol):
 
     def unpacked(self, count_bytes: int) -> None:
         """So many more bytes came out of the archive."""
-
-
-class Silent:
-    """An observer that shows nothing."""
-
-    def started(self, have_bytes: int, total_bytes: int | None) -> None:
-        """See Observer."""
-
-    def moved(self, count_bytes: int) -> None:
-        """See Observer."""
-
-    def waiting(self, reason: str, delay_seconds: float) -> None:
-        """See Observer."""
-
-    def notice(self, text: str) -> None:
-        """See Observer."""
-
-    def unpacked(self, count_bytes: int) -> None:
-        """See Observer."""

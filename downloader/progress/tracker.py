@@ -30,6 +30,7 @@ from downloader.progress.events import (
     Failed,
     Moving,
     Notice,
+    Observer,
     Resumed,
     Retry,
     RunStatus,
@@ -135,7 +136,7 @@ class Reading:
         return self.moved_bytes / max(now - self._began, LEAST_READING_SECONDS)
 
 
-class FileProgress:
+class FileProgress(Observer):
     """The Observer of one file; a context manager that lasts as long as something is done for it.
 
     It is told from many threads, so what is told a chunk is one addition under its own lock.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from downloader.artifact import bytes_text, counted
 from downloader.errors import Offline, Stop
 from downloader.network.client import Transport
-from downloader.progress.events import Observer, Silent
+from downloader.progress.events import Observer
 from downloader.progress.streams import tell
 from downloader.project.project import Project
 from downloader.targets._archives import ArchiveSyncer
@@ -121,7 +121,7 @@ class Syncer:
         Raises:
             ModelmakeError: It could not be done; the target is as it was.
         """
-        artifact, observer = self._project.artifact(name, path), observer or Silent()
+        artifact, observer = self._project.artifact(name, path), observer or Observer()
         with self._busy():
             try:
                 if artifact.archive is not None:
@@ -144,7 +144,7 @@ class Syncer:
         with self._busy():
             archive = self._project.artifact(name, path)
             try:
-                return self._archives.stage(name, archive, observer or Silent())
+                return self._archives.stage(name, archive, observer or Observer())
             except Offline as error:
                 error.is_reported = True  # its files are told, with all others
                 raise

@@ -51,7 +51,7 @@ def command(
     Args:
         act: What it does; takes the options, and `names` if it takes names.
         doc: Its line in `doit list`.
-        options: What `flag` and `option` return.
+        options: What `option` returns.
         takes_names: Whether models may be named after the command.
     """
     return CommandTask(
@@ -64,20 +64,10 @@ def command(
     )
 
 
-def flag(name: str, text: str) -> dict[str, Any]:
-    """Return an option that is there or not: `--name`."""
-    return {
-        "name": name.replace("-", "_"),
-        "long": name,
-        "type": bool,
-        "default": False,
-        "help": text,
-    }
-
-
-def option(name: str, text: str) -> dict[str, Any]:
-    """Return an option with a value, empty when it is not given: `--name=VALUE`."""
-    return {"name": name, "long": name, "type": str, "default": "", "help": text}
+def option(name: str, text: str, kind: type[str | bool] = str) -> dict[str, Any]:
+    """Return an option: `--name=VALUE`, empty if it is not given; of bool: `--name`."""
+    python_name = name.replace("-", "_")
+    return {"name": python_name, "long": name, "type": kind, "default": kind(), "help": text}
 
 
 def session(notice: Callable[[str], None] = tell) -> "Session":
@@ -115,7 +105,7 @@ def task_ci_key() -> CommandTask:
     return command(
         ci_key,
         "print one stable cache key for the selected models; models may be named",
-        flag("json", "print the paths to cache and the sizes too, as JSON"),
+        option("json", "print the paths to cache and the sizes too, as JSON", bool),
         takes_names=True,
     )
 
@@ -168,12 +158,13 @@ def task_lock() -> CommandTask:
     return command(
         lock,
         "bring models.lock up to date with models.yaml; moves no files; models may be named",
-        flag("check", "write nothing, and fail when models.lock is stale"),
-        flag("upgrade", "look also for newer checkpoints and changed files upstream"),
-        flag("allow-downgrade", "with --upgrade: take also what is older than the lock"),
-        flag(
+        option("check", "write nothing, and fail when models.lock is stale", bool),
+        option("upgrade", "look also for newer checkpoints and changed files upstream", bool),
+        option("allow-downgrade", "with --upgrade: take also what is older than the lock", bool),
+        option(
             "pieces",
             "also note the pieces of large files that are here, so that they can be checked",
+            bool,
         ),
         takes_names=True,
     )
@@ -221,7 +212,7 @@ def task_plan() -> CommandTask:
     return command(
         plan,
         "say what `doit` would fetch, link or leave, and whether it fits; models may be named",
-        flag("json", "one JSON document on standard output (docs/plan.md)"),
+        option("json", "one JSON document on standard output (docs/plan.md)", bool),
         takes_names=True,
     )
 
@@ -273,18 +264,13 @@ DAYS = 7.0
 
 def task_prune() -> CommandTask:
     """Make the task that removes what nobody needs."""
-    dry_run = {
-        **flag("dry_run", "say what would be removed, and remove nothing"),
-        "long": "dry-run",
-    }
-    older_than = option(
-        "older_than", f"age of partials and quarantined files in days, {DAYS:.0f} if not given"
-    )
     return command(
         prune,
         "remove stored files that no models.lock names, old partials and quarantined files",
-        dry_run,
-        {**older_than, "long": "older-than"},
+        option("dry-run", "say what would be removed, and remove nothing", bool),
+        option(
+            "older-than", f"age of partials and quarantined files in days, {DAYS:.0f} if not given"
+        ),
     )
 
 
@@ -332,7 +318,7 @@ def task_outdated() -> CommandTask:
     return command(
         outdated,
         "say what upstream has newer, gone or not allowed; writes nothing; models may be named",
-        flag("json", "say it as one JSON document"),
+        option("json", "say it as one JSON document", bool),
         takes_names=True,
     )
 
@@ -413,7 +399,7 @@ def task_adopt() -> CommandTask:
         adopt,
         "take files that exist already, or a bundle: --from DIR; models may be named",
         {**option("place", "folder, file, bundle, or `huggingface` for its cache"), "long": "from"},
-        flag("hardlink", "let targets be the same files as those that are found"),
+        option("hardlink", "let targets be the same files as those that are found", bool),
         takes_names=True,
     )
 
@@ -515,7 +501,7 @@ def task_verify() -> CommandTask:
     return command(
         verify,
         "read every file again and compare it with models.lock; models may be named",
-        flag("repair", "fetch again what is bad"),
+        option("repair", "fetch again what is bad", bool),
         takes_names=True,
     )
 

@@ -150,6 +150,7 @@ def _why_not() -> TaskFailed | None:
 
 
 def _values(outcome: "Outcome", sha256: str | None) -> Values:
+    """Return what our reporter makes a `Done` of; nothing if that was told before in this run."""
     if outcome.is_repeat:
         return {}
     return {
@@ -211,7 +212,7 @@ def lock_asked_model(name: str) -> None:
     runtime = current()
     try:
         declared = runtime.project.named(name)
-        with runtime.asking(name) as asking:
+        with runtime.shown_run().asking(name) as asking:
             told = session(lambda text: asking.notice(text.removeprefix(f"{name}: ")))
             lines = locking.lock_asked(runtime.project, declared, told)
     except ModelmakeError as error:

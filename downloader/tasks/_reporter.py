@@ -21,7 +21,7 @@ from downloader.progress.display import as_line, show
 from downloader.progress.events import Done, Failed, Summary, told
 from downloader.progress.streams import put, tell, tell_event
 from downloader.settings import wants_json
-from downloader.tasks._runtime import current, failed_of
+from downloader.tasks._runtime import current
 
 OURS = (
     "adopt",
@@ -147,7 +147,9 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         has_saved = runtime.has_saved()
         if runtime.display:
             self._tell_leftovers()
-            runtime.display.conclude(self._summary(has_saved=has_saved), self._say)
+            runtime.display.conclude(
+                self._summary(has_saved=has_saved), lambda line: self.write(f"{line}\n")
+            )
         if not has_saved:
             raise SystemExit(1)  # what the tasks did is known only now, and doit would say 0
 
@@ -170,9 +172,6 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
             if line := outlived_line(model, every):
                 self._run.notice(line)
 
-    def _say(self, line: str) -> None:
-        self.write(f"{line}\n")
-
 
 def _stale_of(tasks: Mapping[str, Task], selected: list[str]) -> Iterator[tuple[str, str]]:
     for model, path in files_of(tasks, selected):
@@ -187,7 +186,7 @@ def _file_of(task: str) -> tuple[str, str]:
 
 
 def _failed(fail: BaseFail) -> Failed:
-    if known := failed_of(fail):
+    if isinstance(known := getattr(fail, "failed", None), Failed):  # see `failing`
         return known
     if isinstance(fail, UnmetDependency):
         return Failed(task="", error=f"{fail.message} failed before it", code="unmet-dependency")

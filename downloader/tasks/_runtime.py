@@ -19,13 +19,13 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
-from doit.exceptions import BaseFail, TaskError, TaskFailed
+from doit.exceptions import TaskError, TaskFailed
 
 from downloader.artifact import bytes_text
 from downloader.errors import LockError, ManifestError, ModelmakeError, SettingError, Stop
 from downloader.fs.files import private_folder
 from downloader.progress.display import Display, show
-from downloader.progress.events import Failed, told
+from downloader.progress.events import told
 from downloader.progress.streams import tell
 from downloader.progress.tracker import Run
 from downloader.project.project import Project
@@ -118,10 +118,6 @@ class Runtime:
                 self._expected |= {model for model, _ in self.stale()} | {name}
         artifact = self.project.artifact(name, path)
         return run.file(name, path, 0 if artifact.archive else artifact.size)
-
-    def asking(self, name: str) -> "FileProgress":
-        """Begin to ask a provider about a model, and return what is told of it."""
-        return self.shown_run().asking(name)
 
     def _known(self, files: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, str]]":
         """Yield the files that models.lock has, at this moment of the run."""
@@ -268,9 +264,3 @@ def failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
 def _is_usage(error: ModelmakeError) -> bool:
     is_missing = isinstance(error, ManifestError) and not current().project.manifest_path.exists()
     return is_missing or isinstance(error, SettingError)
-
-
-def failed_of(fail: BaseFail) -> Failed | None:
-    """Return what is told of one of our errors; None where doit has another failure."""
-    failed = getattr(fail, "failed", None)
-    return failed if isinstance(failed, Failed) else None

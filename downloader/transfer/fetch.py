@@ -36,7 +36,7 @@ from downloader.fs.rooted_path import RootedPath
 from downloader.fs.space import Room
 from downloader.network.client import Transport, least_bytes
 from downloader.network.failures import RetryPolicy, Tally
-from downloader.progress.events import Observer, Silent
+from downloader.progress.events import Observer
 from downloader.settings import Settings
 from downloader.transfer._attempt import Receiver
 from downloader.transfer._concurrency import Line, Pool, Throttle
@@ -137,7 +137,7 @@ class Fetcher:
             place = Place(job.target)
             for location in job.locations:
                 try:
-                    return self._fetch_from(job, place, location, observer or Silent())
+                    return self._fetch_from(job, place, location, observer or Observer())
                 except (Interrupted, StoreError):
                     raise
                 except ModelmakeError as error:

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from downloader.artifact import Artifact
 from downloader.errors import IntegrityError, Interrupted, ModelmakeError
 from downloader.network.ranges import Range
-from downloader.progress.events import Silent
+from downloader.progress.events import Observer
 from downloader.settings import Settings
 from downloader.transfer import _journal, partial
 from downloader.transfer.fetch import Fetcher
@@ -46,7 +46,7 @@ places = st.integers(0, SIZE)
 sizes = st.sampled_from([SIZE] * 5 + [SIZE - 1, 2 * SIZE, 1, 0])
 
 
-class Snapshot(Silent):
+class Snapshot(Observer):
     """An observer that copies a folder once so many bytes have come: what a kill then leaves."""
 
     def __init__(self, at: int, folder: Path, kept: Path) -> None:
@@ -203,7 +203,7 @@ class OneTarget(RuleBasedStateMachine):
 
         self.desk.server.always(PATH, fault)
 
-    def fetch(self, observer: Silent | None = None) -> ModelmakeError | None:
+    def fetch(self, observer: Observer | None = None) -> ModelmakeError | None:
         """Fetch; note what was placed, or return the error. What was set aside has its reason."""
         aside = self.desk.quarantined
         error: ModelmakeError | None = None
