@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from downloader.artifact import LockedModel
-from downloader.errors import Stop
 from downloader.network.api import Session
 from downloader.network.client import Transport
 from downloader.operations import lock as locking
@@ -81,11 +80,7 @@ def lock_saying(
 def session(declared: Project) -> Iterator[Session]:
     """Give what asks the servers in a process of its own; its notices go to standard error."""
     with closing(Transport(declared.settings)) as transport:
-        yield Session(
-            transport,
-            Stop(),
-            lambda line: print(line, file=sys.stderr),  # noqa: T201
-        )
+        yield Session(transport, lambda line: print(line, file=sys.stderr))  # noqa: T201
 
 
 def sync(folder: Path, models: dict[str, Entry] | None = None) -> None:

@@ -2,11 +2,11 @@
 
 urllib3's own dialling looks names up and connects without a limit on the whole, and shows its
 socket to nobody before the head of the reply is there. Here every wait is limited by the request's
-`Patience`, every address is checked before it is dialled, and the `Call` holds the socket
+`Deadline`, every address is checked before it is dialled, and the `Request` holds the socket
 throughout. Closing a socket wakes nobody who waits for it; shutting it down does. The number of a
-socket may be another's by then, so each call holds a duplicate of its own.
+socket may be another's by then, so each request holds a duplicate of its own.
 
-`Patience` limits every silence and sets a least speed. Only the time spent waiting for the socket
+`Deadline` limits every silence and sets a least speed. Only the time spent waiting for the socket
 counts, on the monotonic clock: neither our own throttle, nor a slow disk, nor a clock that is set
 meanwhile makes a server slow (rows C3, C14).
 """
@@ -21,13 +21,15 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidProxyURL, InvalidURL
+from requests.utils import select_proxy
 from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -56,11 +58,13 @@ class TooSlow(TimeoutError):  # noqa: N818 - as TimedOut
     """Bytes came, and too few of them."""
 
 
-class Patience:
-    """The waiting time that is left for the present step of one request.
+class Deadline:
+    """The waiting time that is left for the present step of one request; a context manager.
 
     A step is one of: dialling, with all handshakes; waiting for the head; a window of the body,
-    which ends when enough bytes have come, so that a steady flow never runs out of time.
+    which ends when enough bytes have come, so that a steady flow never runs out of time. Only a
+    block that runs under it counts: `with deadline:`. Such a block that times out after bytes had
+    come in this step raises TooSlow.
 
     Args:
         seconds: For each step (MODELMAKE_TIMEOUT).
@@ -72,14 +76,10 @@ class Patience:
         self._is_body = False
         self.begin_step()
 
-    def begin_step(self) -> None:
-        """Begin with the whole time again."""
-        self._left, self._got = self.seconds, 0
-
-    def begin_body(self) -> None:
-        """From now on, bytes earn time."""
-        self._is_body = True
-        self.begin_step()
+    def begin_step(self, *, is_body: bool = False) -> None:
+        """Begin with the whole time again; bytes of a body earn time."""
+        self._left, self._received = self.seconds, 0
+        self._is_body |= is_body
 
     @property
     def left(self) -> float:
@@ -91,149 +91,144 @@ class Patience:
         """
         if self._left > 0:
             return self._left
-        raise self._over()
+        raise self._expired()
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count the block as waiting.
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
 
-        Raises:
-            TooSlow: The block timed out, and bytes had come in this step.
-        """
-        began = time.monotonic()
-        try:
-            yield
-        except TimeoutError:
-            raise self._over() from None
-        finally:
-            self._left -= time.monotonic() - began
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._left -= time.monotonic() - self._began
+        if isinstance(error, TimeoutError):
+            raise self._expired() from None
 
-    def got(self, count: int) -> None:
+    def received(self, count: int) -> None:
         """Note bytes that came."""
-        self._got += count
-        if self._is_body and self._got >= self._enough_bytes:
+        self._received += count
+        if self._is_body and self._received >= least_bytes(self.seconds / max(self._sharers(), 1)):
             self.begin_step()
 
-    @property
-    def _enough_bytes(self) -> int:
-        return least_bytes(self.seconds / max(self._sharers(), 1))
-
-    def _over(self) -> TimeoutError:
-        return TooSlow("too slow") if self._got else TimeoutError("nothing came")
+    def _expired(self) -> TimeoutError:
+        return TooSlow("too slow") if self._received else TimeoutError("nothing came")
 
 
-class Calls:
-    """The calls of a file, or of a run, to be ended together; safe to share between threads.
-
-    Attributes:
-        is_over: Whether they were ended.
-    """
-
-    def __init__(self) -> None:
-        self._changing = threading.RLock()  # a signal may come while it is held
-        self._live: set[Call] = set()
-        self.is_over = False
-
-    def __len__(self) -> int:
-        return len(self._live)
-
-    def add(self, call: "Call") -> None:
-        """Take one in; it ends at once where all others were ended before."""
-        with self._changing:
-            self._live.add(call)
-            is_over = self.is_over
-        if is_over:
-            call.hang_up()
-
-    def discard(self, call: "Call") -> None:
-        """Forget one that has ended."""
-        with self._changing:
-            self._live.discard(call)
-
-    def hang_up(self) -> None:
-        """End every call, now and to come; each fails in its own thread."""
-        with self._changing:
-            self.is_over = True
-            live = tuple(self._live)
-        for call in live:
-            call.hang_up()
-
-
-class Call:
-    """One request in flight.
+class CancelScope:
+    """What is cancelled together: a run, an attempt at a file, a request. Safe between threads.
 
     Args:
-        patience: The time it may take.
-        groups: What it is ended with.
+        parents: Scopes whose cancelling cancels this one too.
 
     Attributes:
-        patience: As above.
-        inside: What is raised where the way leads to a private address; None where it may.
+        is_cancelled: Whether it was.
+    """
+
+    def __init__(self, *parents: "CancelScope") -> None:
+        self._changing = threading.RLock()  # a signal may come while it is held
+        self._parents, self._children = parents, set[CancelScope]()
+        self.is_cancelled = False
+        for parent in parents:
+            parent.add(self)
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def add(self, child: "CancelScope") -> None:
+        """Take one in; it is cancelled at once if this was before."""
+        with self._changing:
+            self._children.add(child)
+        if self.is_cancelled:
+            child.cancel()
+
+    def discard(self, child: "CancelScope") -> None:
+        """Forget one that has ended."""
+        with self._changing:
+            self._children.discard(child)
+
+    def cancel(self) -> None:
+        """End every request within, now and to come; each fails in its own thread."""
+        with self._changing:
+            self.is_cancelled = True
+            children = tuple(self._children)
+        for child in children:
+            child.cancel()
+
+    def close(self) -> None:
+        """Leave the parents: their cancelling does nothing here any longer."""
+        for parent in self._parents:
+            parent.discard(self)
+
+
+class Request(CancelScope):
+    """One request in flight: its deadline, where it may go, and the socket that a cancel wakes.
+
+    Args:
+        deadline: For each of its waits.
+        refusal: What to raise if the way leads to a private address; None if it may.
+        parents: As in CancelScope.
+
+    Attributes:
+        deadline: As above.
         peer: The address that was dialled; empty before, and where a proxy dials further.
     """
 
-    def __init__(self, patience: Patience, *groups: Calls) -> None:
-        self.patience, self._groups = patience, groups
-        self.inside: BadResponse | None = None
+    def __init__(
+        self, deadline: Deadline, refusal: "BadResponse | None", *parents: CancelScope
+    ) -> None:
+        self.deadline, self._refusal = deadline, refusal
         self.peer = ""
-        self._changing = threading.RLock()  # a signal may come while it is held
-        self._handle: socket.socket | None = None
-        self._is_over = False
-        for group in groups:
-            group.add(self)
+        self._socket: socket.socket | None = None
+        super().__init__(*parents)
 
     def hold(self, sock: socket.socket) -> None:
-        """Take the socket that the call goes over from now on.
+        """Take the socket that the request goes over from now on.
 
         Raises:
-            ConnectionAbortedError: The call was hung up before.
+            ConnectionAbortedError: The request was cancelled before.
         """
-        handle = socket.fromfd(sock.fileno(), sock.family, sock.type)
+        duplicate = socket.fromfd(sock.fileno(), sock.family, sock.type)
         with self._changing:
-            before, self._handle = self._handle, handle
+            before, self._socket = self._socket, duplicate
         if before is not None:
             before.close()
         self.check()
 
-    def reach(self, name: str, *addresses: str) -> None:
-        """Judge where the call goes, before it is dialled: what is judged is what is dialled.
+    def check_address(self, name: str, *addresses: str) -> None:
+        """Judge where the request goes, before it is dialled: what is judged is what is dialled.
 
         Raises:
-            BadResponse: It may not go inside, and an address of the name is private.
+            BadResponse: It may not go to a private address, and one of the name is private.
         """
-        is_inside = is_loopback(name) or not all(map(is_public_address, addresses))
-        if self.inside is not None and is_inside:
-            raise self.inside
+        is_private = is_loopback(name) or not all(map(is_public_address, addresses))
+        if self._refusal is not None and is_private:
+            raise self._refusal
 
     def check(self) -> None:
-        """Stop where the call was hung up: what came since then is not believed.
+        """Refuse what came since the request was cancelled.
 
         Raises:
-            ConnectionAbortedError: It was.
+            ConnectionAbortedError: It was cancelled.
         """
-        if self._is_over:
-            raise ConnectionAbortedError("hung up")
+        if self.is_cancelled:
+            raise ConnectionAbortedError("cancelled")
 
-    def hang_up(self) -> None:
-        """Wake the call's thread, whatever it waits for; it fails there."""
+    def cancel(self) -> None:
+        """Wake the request's thread, whatever it waits for; it fails there."""
         with self._changing:
-            self._is_over = True
-            if self._handle is not None:
-                with contextlib.suppress(OSError):  # not connected yet, or no more
-                    self._handle.shutdown(socket.SHUT_RDWR)
+            self.is_cancelled = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):  # not connected yet, or no longer
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Let go of the socket; its connection may be used again."""
-        for group in self._groups:
-            group.discard(self)
+        super().close()
         with self._changing:
-            handle, self._handle = self._handle, None
-        if handle is not None:
-            handle.close()
+            held, self._socket = self._socket, None
+        if held is not None:
+            held.close()
 
 
-current_call: ContextVar[Call] = ContextVar("current_call")
-"""The call that this thread is making: urllib3 hands nothing of ours down to its connections."""
+current_request: ContextVar[Request] = ContextVar("current_request")
+"""The request that this thread is making: urllib3 hands nothing of ours down to its connections."""
 
 READ_BYTES = 64 << 10
 """A small file comes in one read, its head before it."""
@@ -241,12 +236,12 @@ FILL_BYTES = 256 << 10
 """How much of what is there already is read at once."""
 
 
-class PatientReader(io.RawIOBase):
-    """The bytes of a reply: each wait for them is bounded, and none is believed after a hang-up."""
+class DeadlineReader(io.RawIOBase):
+    """The bytes of a reply: each wait for them is bounded, and none is believed after a cancel."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, call: Call) -> None:
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, request: Request) -> None:
         self.sock = sock
-        self._raw, self._call = raw, call
+        self._raw, self._request = raw, request
         self._bound_seconds = -1.0
 
     def readable(self) -> bool:
@@ -257,17 +252,17 @@ class PatientReader(io.RawIOBase):
         """Read what is there; 0 at the end.
 
         Raises:
-            TimeoutError: The call's patience is at its end.
-            ConnectionAbortedError: It was hung up.
+            TimeoutError: The request's time is over.
+            ConnectionAbortedError: It was cancelled.
         """
-        patience = self._call.patience
-        self._bound(patience.left)
-        with patience.waiting():
+        deadline = self._request.deadline
+        self._bound(deadline.left)
+        with deadline:
             count = self._raw.readinto(buffer)
         if count and isinstance(self.sock, ssl.SSLSocket):
             count += self._further_records(memoryview(buffer)[count:FILL_BYTES])
-        self._call.check()
-        patience.got(count or 0)
+        self._request.check()
+        deadline.received(count or 0)
         return count
 
     def _further_records(self, room: memoryview) -> int:
@@ -291,17 +286,17 @@ class PatientReader(io.RawIOBase):
         super().close()
 
 
-class PatientResponse(http.client.HTTPResponse):
-    """The standard library's reply, read with the patience of the call that is being made."""
+class DeadlineResponse(http.client.HTTPResponse):
+    """The standard library's reply, read within the deadline of the request that is made."""
 
     def __init__(self, sock: socket.socket, *rest: Any, **named: Any) -> None:  # noqa: ANN401
         super().__init__(sock, *rest, **named)
         raw = self.fp.detach()
-        self.fp = io.BufferedReader(PatientReader(raw, sock, current_call.get()), READ_BYTES)
+        self.fp = io.BufferedReader(DeadlineReader(raw, sock, current_request.get()), READ_BYTES)
 
 
 LOOK_SECONDS = 0.1
-"""How often a call that is not yet connected looks whether it was hung up."""
+"""How often a request that is not yet connected looks whether it was cancelled."""
 NEXT_ADDRESS_SECONDS = 5.0
 """How long an address may keep silent when the name has others."""
 UNDERWAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
@@ -309,16 +304,26 @@ UNDERWAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 
 
-class HeldAdapter(HTTPAdapter):
-    """The adapter of requests, with connections that a call can hold."""
+class CancellableAdapter(HTTPAdapter):
+    """The adapter of requests, with connections that a request can hold."""
 
-    def sent(self, *arguments: Any, **named: Any) -> HTTPResponse:  # noqa: ANN401
+    def sent(
+        self,
+        request: PreparedRequest,
+        proxies: Mapping[str, str],
+        **named: Any,  # noqa: ANN401
+    ) -> HTTPResponse:
         """Send a request as requests does, and return the reply below its own.
 
         Raises:
             RequestException: As `requests.adapters.HTTPAdapter.send`.
         """
-        return cast("HTTPResponse", self.send(*arguments, **named))
+        try:
+            return cast("HTTPResponse", self.send(request, stream=True, proxies=proxies, **named))
+        except InvalidURL as error:
+            if select_proxy(str(request.url), proxies):  # its URL it is: ours could be prepared
+                raise InvalidProxyURL from error
+            raise
 
     def build_response(self, _req: Any, resp: Any) -> Any:  # noqa: ANN401
         """Return the reply as it is: nobody asks for cookies, a history or an encoding."""
@@ -327,36 +332,36 @@ class HeldAdapter(HTTPAdapter):
     def init_poolmanager(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
         """Make the pools of direct connections."""
         super().init_poolmanager(*arguments, **named)
-        _use_held(self.poolmanager)
+        _use_cancellable(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **named: Any) -> Any:  # noqa: ANN401
         """Make the pools of one proxy's connections; those of a SOCKS proxy are not held."""
         manager = super().proxy_manager_for(proxy, **named)
         if not proxy.lower().startswith("socks"):
-            _use_held(manager)
+            _use_cancellable(manager)
         return manager
 
 
-def _use_held(manager: PoolManager) -> None:
-    manager.pool_classes_by_scheme = {"http": HeldHttpPool, "https": HeldHttpsPool}
+def _use_cancellable(manager: PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": CancellablePool, "https": CancellableTlsPool}
 
 
-class HeldConnection(HTTPConnection):
-    """A connection that shows its socket to the call, new or used again."""
+class CancellableConnection(HTTPConnection):
+    """A connection that shows its socket to the request, new or used again."""
 
-    response_class = PatientResponse
+    response_class = DeadlineResponse
     peer = ""
     """The address that was dialled; empty where a proxy dials further."""
 
     def _new_conn(self) -> socket.socket:
-        call = current_call.get()
+        request = current_request.get()
         try:
             if self.proxy is None:
-                call.reach(self.host)
-            addresses = _looked_up(self._dns_host.strip("[]"), self.port, call)
+                request.check_address(self.host)
+            addresses = _looked_up(self._dns_host.strip("[]"), self.port, request)
             if self.proxy is None:
-                call.reach(self.host, *(str(one[4][0]) for one in addresses))
-            sock = self._dialled(addresses, call)
+                request.check_address(self.host, *(str(one[4][0]) for one in addresses))
+            sock = self._dialled(addresses, request)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except UnicodeError as error:  # a name that IDNA cannot write
@@ -365,64 +370,64 @@ class HeldConnection(HTTPConnection):
             raise ConnectTimeoutError(self, "not connected in time") from error
         except OSError as error:
             raise NewConnectionError(self, "not connected") from error
-        sock.settimeout(call.patience.left)
+        sock.settimeout(request.deadline.left)
         return sock
 
-    def _dialled(self, addresses: list[Address], call: Call) -> socket.socket:
+    def _dialled(self, addresses: list[Address], request: Request) -> socket.socket:
         """Return a socket that is connected to the first address that answers."""
         failure: OSError = OSError(errno.ENOENT, "The name has no address")
         for index, address in enumerate(addresses):
             is_last = index == len(addresses) - 1
-            seconds = call.patience.left
+            seconds = request.deadline.left
             try:
                 sock = _connected(
-                    address, call, seconds if is_last else min(seconds / 2, NEXT_ADDRESS_SECONDS)
+                    address, request, seconds if is_last else min(seconds / 2, NEXT_ADDRESS_SECONDS)
                 )
             except OSError as error:
-                call.check()
+                request.check()
                 failure = error
                 continue
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
             self.peer = "" if self.proxy else str(address[4][0])
-            call.peer = self.peer
+            request.peer = self.peer
             return sock
         raise failure
 
     def request(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
         """Send a request, over the socket that is there or a new one."""
         if self.sock is not None:
-            call = current_call.get()
-            call.hold(self.sock)
+            request = current_request.get()
+            request.hold(self.sock)
             if self.peer:
-                call.reach(self.host, self.peer)
-                call.peer = self.peer
+                request.check_address(self.host, self.peer)
+                request.peer = self.peer
         super().request(*arguments, **named)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         """Wait for the reply's head."""
-        current_call.get().patience.begin_step()
+        current_request.get().deadline.begin_step()
         return super().getresponse()
 
 
-class HeldTlsConnection(HeldConnection, HTTPSConnection):
+class CancellableTlsConnection(CancellableConnection, HTTPSConnection):
     """The same with TLS; its handshakes are bounded as a whole by the socket's timeout."""
 
 
-class HeldHttpPool(HTTPConnectionPool):
+class CancellablePool(HTTPConnectionPool):
     """Connections to one host."""
 
-    ConnectionCls = HeldConnection
+    ConnectionCls = CancellableConnection
 
 
-class HeldHttpsPool(HTTPSConnectionPool):
+class CancellableTlsPool(HTTPSConnectionPool):
     """Connections to one host, with TLS."""
 
-    ConnectionCls = HeldTlsConnection
+    ConnectionCls = CancellableTlsConnection
 
 
-def _looked_up(host: str, port: int, call: Call) -> list[Address]:
-    """Return the host's addresses; the system's resolver knows neither bound nor hang-up."""
+def _looked_up(host: str, port: int, request: Request) -> list[Address]:
+    """Return the host's addresses; the system's resolver knows neither bound nor cancel."""
     answer: Future[list[Any]] = Future()
 
     def ask() -> None:
@@ -445,43 +450,43 @@ def _looked_up(host: str, port: int, call: Call) -> list[Address]:
         thread.join(seconds)
         return not thread.is_alive()
 
-    _wait(call, is_there, call.patience.left)
+    _wait(request, is_there, request.deadline.left)
     return answer.result()
 
 
-def _connected(address: Address, call: Call, seconds: float) -> socket.socket:
+def _connected(address: Address, request: Request, seconds: float) -> socket.socket:
     family, kind, protocol, _, place = address
     sock = socket.socket(family, kind, protocol)
     try:
         sock.settimeout(0)
-        _connect(sock, place, call, seconds)
+        _connect(sock, place, request, seconds)
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-def _connect(sock: socket.socket, place: tuple[Any, ...], call: Call, seconds: float) -> None:
+def _connect(sock: socket.socket, place: tuple[Any, ...], request: Request, seconds: float) -> None:
     number = sock.connect_ex(place)
-    call.hold(sock)
+    request.hold(sock)
     if number in UNDERWAY:
-        _wait(call, lambda look: wait_for_write(sock, timeout=look), seconds)
+        _wait(request, lambda look: wait_for_write(sock, timeout=look), seconds)
         number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if number:
         raise OSError(number, os.strerror(number))
-    call.check()
+    request.check()
 
 
-def _wait(call: Call, is_done: Callable[[float], bool], seconds: float) -> None:
-    """Wait until it is done, looking often whether the call was hung up.
+def _wait(request: Request, is_done: Callable[[float], bool], seconds: float) -> None:
+    """Wait until it is done, looking often whether the request was cancelled.
 
     Raises:
         TimeoutError: It took too long.
-        ConnectionAbortedError: The call was hung up.
+        ConnectionAbortedError: The request was cancelled.
     """
     give_up = time.monotonic() + seconds
-    with call.patience.waiting():
+    with request.deadline:
         while not is_done(LOOK_SECONDS):
-            call.check()
+            request.check()
             if time.monotonic() >= give_up:
                 raise TimeoutError

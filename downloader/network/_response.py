@@ -38,7 +38,7 @@ from downloader.errors import (
     ServerBusy,
     TransferError,
 )
-from downloader.network._connection import FILL_BYTES, Call
+from downloader.network._connection import FILL_BYTES, Request
 from downloader.network.failures import translated, without_credentials
 from downloader.network.ranges import Range, parse_content_range
 from downloader.urls import Location, has_same_origin, redact
@@ -426,11 +426,11 @@ class Reply:
     """
 
     def __init__(
-        self, url: str, response: HTTPResponse, call: Call, *, is_redirected: bool
+        self, url: str, response: HTTPResponse, request: Request, *, is_redirected: bool
     ) -> None:
         self.url = url
         self._raw = response
-        self._call, self._is_redirected = call, is_redirected
+        self._request, self._is_redirected = request, is_redirected
         self._is_complete = False
         self.head = Head(
             status=response.status, place=redact(url), values=self._raw.headers.getlist
@@ -438,36 +438,37 @@ class Reply:
         self._body: Body | None = None
         self._on_close: list[Callable[[], None]] = []
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: memoryview, *, fills: bool = False) -> int:
         """Read body bytes as they came over the wire, never decoded; 0 at the complete end.
+
+        Args:
+            buffer: Where to.
+            fills: Whether to read on while more is there already: chunks may be short.
 
         Raises:
             ConnectionLost: The body ended before it was complete.
-            TimedOut: No byte, or too few, came for the patience set.
+            TimedOut: No byte, or too few, came in time.
             BadResponse: The framing is broken.
         """
-        with translated(self.url, self._call.patience.seconds):
-            if self._body is None:
-                self._body = body_of(self.head, self._stream())
-            count = self._body.readinto(buffer)
+        count, wanted = 0, min(len(buffer), FILL_BYTES) if fills else 0
+        try:
+            with translated(self.url, self._request.deadline.seconds):
+                body = self._body or self._begin_body()
+                while more := body.readinto(buffer[count:]):
+                    count += more
+                    if count >= wanted or not self._has_more_now():
+                        return count
+        except TransferError:  # it comes again when nothing is left to lose
+            if not count:
+                raise
+            return count
         # After an interim status, which http.client takes for the last, the real reply follows.
-        self._is_complete = count == 0 and self.head.status >= HTTPStatus.OK
+        self._is_complete = self.head.status >= HTTPStatus.OK
         return count
 
-    def fill(self, buffer: memoryview) -> int:
-        """Read as readinto, and more while it is there already: chunks may be short.
-
-        Raises:
-            TransferError: As readinto, when there was nothing before.
-        """
-        count = self.readinto(buffer)
-        with contextlib.suppress(TransferError):  # it comes again when nothing is left to lose
-            while 0 < count < min(len(buffer), FILL_BYTES) and self._has_more_now():
-                more = self.readinto(buffer[count:])
-                if not more:
-                    break
-                count += more
-        return count
+    def _begin_body(self) -> Body:
+        self._body = body_of(self.head, self._stream())
+        return self._body
 
     def _has_more_now(self) -> bool:
         sock = self._socket()
@@ -507,7 +508,7 @@ class Reply:
     @property
     def peer(self) -> str:
         """The address that was dialled; empty where a proxy dialled."""
-        return self._call.peer
+        return self._request.peer
 
     def _read_start(self) -> bytes:
         with contextlib.suppress(ModelmakeError):  # it breaks off, and is not wanted anyway
@@ -548,7 +549,7 @@ class Reply:
             self._raw.release_conn()
         else:
             self._raw.close()
-        self._call.end()
+        self._request.close()
 
     def _socket(self) -> socket.socket | None:
         """Return the socket itself; http.client lets go of it where the server will close."""

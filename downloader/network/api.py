@@ -4,7 +4,7 @@ A probe is a GET of one byte: HEAD is refused by signed URLs and lies on some se
 (allenai/cached_path#252), and Azure sends the whole file's MD5 with a range.
 """
 
-import random
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,10 @@ from typing import TypeVar
 import msgspec
 
 from downloader.artifact import Artifact
-from downloader.errors import BadResponse, ModelmakeError, Stop
+from downloader.errors import BadResponse, SourceError, TransferError
 from downloader.network._response import Head, Reply
 from downloader.network.client import Transport
-from downloader.network.failures import RetryPolicy
 from downloader.network.ranges import parse_unsatisfied, range_header
-from downloader.settings import Settings
 from downloader.sources.interface import Start
 from downloader.urls import Location
 
@@ -32,26 +30,26 @@ def probe(transport: Transport, artifact: Artifact, locations: tuple[Location, .
     Raises:
         ModelmakeError: No location answered; it is the last one's error.
     """
-    error: ModelmakeError | None = None
-    for location in locations:
-        try:
-            return _asked(transport, artifact, location)
-        except ModelmakeError as failure:
-            error = failure
-    raise error or ValueError("an artifact has at least one location")
+    *others, last = locations
+    for location in others:
+        with contextlib.suppress(SourceError, TransferError):
+            return _probed(transport, artifact, location)
+    return _probed(transport, artifact, last)
 
 
-def _asked(transport: Transport, artifact: Artifact, location: Location) -> Artifact:
-    with transport.open(location, FIRST_BYTE, is_pinned=artifact.is_pinned) as reply:
-        size = size_told(reply.head)
-        if size is None and reply.head.status != HTTPStatus.OK:
-            raise reply.refusal(location)
-        return msgspec.structs.replace(
-            artifact,
-            size=artifact.size if size is None else size,
-            md5=None if artifact.is_pinned else reply.head.md5,
-            etag=reply.head.etag,
-        )
+def _probed(transport: Transport, artifact: Artifact, location: Location) -> Artifact:
+    retries = transport.retries(lambda _error, _delay: None)
+    while True:
+        with retries, transport.open(location, FIRST_BYTE, is_pinned=artifact.is_pinned) as reply:
+            size = size_told(reply.head)
+            if size is None and reply.head.status != HTTPStatus.OK:
+                raise reply.refusal(location)
+            return msgspec.structs.replace(
+                artifact,
+                size=artifact.size if size is None else size,
+                md5=None if artifact.is_pinned else reply.head.md5,
+                etag=reply.head.etag,
+            )
 
 
 def size_told(head: Head) -> int | None:
@@ -82,21 +80,18 @@ class Session:
 
     Attributes:
         transport: Opens the connections.
-        stop: Ends every wait when it is set.
         notice: Told about each wait, as a line that begins with the model's name.
     """
 
     transport: Transport
-    stop: Stop
     notice: Callable[[str], None]
 
-    def asker(self, name: str, settings: Settings) -> "Asker":
+    def asker(self, name: str) -> "Asker":
         """Return what asks about one model."""
-        return Asker(self.transport, settings, self.stop, lambda why: self.notice(f"{name}: {why}"))
+        return Asker(self.transport, lambda why: self.notice(f"{name}: {why}"))
 
     def end(self) -> None:
         """End every wait and every request, and let none begin."""
-        self.stop.set()
         self.transport.interrupt()
 
 
@@ -105,21 +100,12 @@ class Asker:
 
     Args:
         transport: Opens the connections.
-        settings: How patient to be.
-        stop: Ends every wait when it is set.
         say: Told about each wait, as a sentence without a full stop.
     """
 
-    def __init__(
-        self,
-        transport: Transport,
-        settings: Settings,
-        stop: Stop,
-        say: Callable[[str], None],
-    ) -> None:
-        self._transport, self._stop, self._say = transport, stop, say
+    def __init__(self, transport: Transport, say: Callable[[str], None]) -> None:
+        self._transport, self._say = transport, say
         self._said, self._said_at = "", 0.0
-        self._policy = RetryPolicy(settings.retries, settings.max_wait_seconds)
 
     def read(self, location: Location) -> bytes:
         """See Provider."""
@@ -135,26 +121,22 @@ class Asker:
         if why != self._said or now - self._said_at >= REPEAT_SECONDS:
             self._said, self._said_at = why, now
             self._tell(f"{why}; waits for it")
-        self._stop.wait(delay_seconds)
+        self._transport.stop.wait(delay_seconds)
 
     def _asked(
         self, location: Location, conditions: dict[str, str], taken: Callable[[Reply, Location], T]
     ) -> T:
-        failures = 0
+        retries = self._transport.retries(
+            lambda error, delay: self._tell(f"{error} Tries again in {delay:.1f} s")
+        )
         while True:
-            try:
-                with self._transport.open(location, conditions, is_pinned=False) as reply:
-                    return taken(reply, location)
-            except ModelmakeError as error:
-                failures += 1
-                delay = self._policy.delay_seconds(error, failures, random.random())  # noqa: S311
-                if delay is None:
-                    raise
-                self._tell(f"{error} Tries again in {delay:.1f} s")
-                self._stop.wait(delay)
+            with retries, self._transport.open(location, conditions, is_pinned=False) as reply:
+                return taken(reply, location)
 
     def _tell(self, why: str) -> None:
-        if not self._stop.is_set():  # the user's last line is that the run was interrupted
+        if (
+            not self._transport.stop.is_set()
+        ):  # the user's last line is that the run was interrupted
             self._say(why)
 
 

@@ -14,23 +14,22 @@ This is the room's face: other rooms import from here what they need to read a r
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.utils import get_environ_proxies, select_proxy
-from urllib3.response import HTTPResponse
+from requests.utils import get_environ_proxies
 
 from downloader import __version__
-from downloader.errors import BadResponse, ConnectionLost, Interrupted, TransferError
+from downloader.errors import BadResponse, ConnectionLost, ModelmakeError, Stop, TransferError
 from downloader.network._connection import (
-    Call,
-    Calls,
-    HeldAdapter,
-    Patience,
-    current_call,
+    CancellableAdapter,
+    CancelScope,
+    Deadline,
+    Request,
+    current_request,
     least_bytes,
 )
 from downloader.network._response import (
@@ -42,7 +41,7 @@ from downloader.network._response import (
     is_strong,
     page_in_place_of,
 )
-from downloader.network.failures import note_credentials, translated
+from downloader.network.failures import Retries, RetryPolicy, note_credentials, translated
 from downloader.settings import Settings
 from downloader.urls import (
     Location,
@@ -55,7 +54,7 @@ from downloader.urls import (
 )
 
 __all__ = [
-    "Calls",
+    "CancelScope",
     "Head",
     "Reply",
     "Transport",
@@ -63,7 +62,6 @@ __all__ = [
     "cut_short",
     "excerpt",
     "is_strong",
-    "least_bytes",
     "page_in_place_of",
 ]
 
@@ -103,8 +101,8 @@ class Hop:
         return host(self.url) in self.named_hosts
 
     @property
-    def inside(self) -> BadResponse | None:
-        """What to raise where this hop leads to a private address; None where it may (SSRF)."""
+    def private_refusal(self) -> BadResponse | None:
+        """What to raise if this hop leads to a private address; None if it may (SSRF)."""
         if not self.outside:
             return None
         return BadResponse(
@@ -263,17 +261,22 @@ IDENTITY = {"Accept-Encoding": "identity", "User-Agent": USER_AGENT}
 
 
 class Transport:
-    """A pool of kept-alive connections; safe to share between threads."""
+    """A pool of kept-alive connections; safe to share between threads.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._adapter = HeldAdapter(POOL_SIZE, POOL_SIZE, max_retries=0)
+    Args:
+        settings: The environment's wishes.
+        stop: Ends everything when it is set.
+    """
+
+    def __init__(self, settings: Settings, stop: Stop | None = None) -> None:
+        self.settings, self.stop = settings, stop or Stop()
+        self._adapter = CancellableAdapter(POOL_SIZE, POOL_SIZE, max_retries=0)
         self._proxies: dict[tuple[str, str, int], Mapping[str, str]] = {}
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         self._verify: bool | str = bundle or True
         self._has_bundle = bundle is None or os.path.exists(bundle)  # noqa: PTH110
         self._shortcuts = Shortcuts()
-        self._calls = Calls()
+        self._scope = CancelScope()
 
     def open(
         self,
@@ -281,7 +284,7 @@ class Transport:
         conditions: Mapping[str, str],
         *,
         is_pinned: bool,
-        calls: Calls | None = None,
+        scope: CancelScope | None = None,
     ) -> Reply:
         """Send one GET, follow its redirects, and return the first reply that is none.
 
@@ -292,27 +295,38 @@ class Transport:
             location: The URL, and the headers meant for its origin alone.
             conditions: Headers for every hop: Range and If-Match.
             is_pinned: Whether a SHA-256 will judge the bytes.
-            calls: What else may end the request, beside `interrupt`.
+            scope: What else may cancel the request, beside `interrupt`.
 
         Raises:
-            Interrupted: `interrupt` was called.
+            Interrupted: The run was stopped.
             TransferError: No reply came, or a redirect leads where it may not.
         """
         start = first_hop(location, is_pinned=is_pinned)
-        groups = (self._calls,) if calls is None else (self._calls, calls)
+        scopes = (self._scope,) if scope is None else (self._scope, scope)
         known = self._shortcuts.find(start)
         if known is not None:
-            reply = self._still_there(start, known, conditions, groups)
+            reply = self._still_there(start, known, conditions, scopes)
             if reply is not None:
                 return reply
-        end, reply = self._follow(start, conditions, groups)
+        end, reply = self._follow(start, conditions, scopes)
         if reply.head.status in FILE_STATUSES and not is_page(reply.head):
             self._shortcuts.learn(start, end)
         return reply
 
+    def retries(
+        self,
+        waiting: Callable[[ModelmakeError, float], object],
+        present: int = 0,
+    ) -> Retries:
+        """Return what tries again as patiently as the environment says; arguments as of Retries."""
+        policy = RetryPolicy(self.settings.retries, self.settings.max_wait_seconds)
+        least = least_bytes(self.settings.timeout_seconds)
+        return Retries(policy, self.stop, waiting, present, least)
+
     def interrupt(self) -> None:
-        """End every request in flight, and every one to come."""
-        self._calls.hang_up()
+        """Stop the run: end every wait and request now, and let none begin."""
+        self.stop.set()
+        self._scope.cancel()
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -323,7 +337,7 @@ class Transport:
         self._adapter.close()  # alone, it leaves open sockets to the garbage collector
 
     def _still_there(
-        self, start: Hop, known: Hop, conditions: Mapping[str, str], groups: tuple[Calls, ...]
+        self, start: Hop, known: Hop, conditions: Mapping[str, str], scopes: tuple[CancelScope, ...]
     ) -> Reply | None:
         """Ask where the way led before; None where that has worn out.
 
@@ -331,7 +345,7 @@ class Transport:
             TransferError: No reply came; the next attempt asks the way anew.
         """
         try:
-            _, reply = self._follow(known, conditions, groups)
+            _, reply = self._follow(known, conditions, scopes)
         except BadResponse:
             self._shortcuts.refused(start, known)
             return None
@@ -352,11 +366,11 @@ class Transport:
         return reply
 
     def _follow(
-        self, hop: Hop, conditions: Mapping[str, str], groups: tuple[Calls, ...]
+        self, hop: Hop, conditions: Mapping[str, str], scopes: tuple[CancelScope, ...]
     ) -> tuple[Hop, Reply]:
         """Return the way's last hop and its reply."""
         while True:
-            reply = self._get(hop, conditions, groups)
+            reply = self._get(hop, conditions, scopes)
             if reply.head.status not in REDIRECTS:
                 return hop, reply
             with reply:
@@ -365,7 +379,7 @@ class Transport:
 
     def _check_environment(self, url: str) -> None:
         """Refuse to dial where the environment says so, or is wrong."""
-        if self._settings.is_offline:
+        if self.settings.is_offline:
             raise TransferError(
                 f"{redact(url)} is not dialled: MODELMAKE_OFFLINE is set.",
                 hint="Unset MODELMAKE_OFFLINE to fetch what is missing.",
@@ -376,41 +390,31 @@ class Transport:
                 hint="Correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, or unset it.",
             )
 
-    def _get(self, hop: Hop, conditions: Mapping[str, str], groups: tuple[Calls, ...]) -> Reply:
+    def _get(
+        self, hop: Hop, conditions: Mapping[str, str], scopes: tuple[CancelScope, ...]
+    ) -> Reply:
         self._check_environment(hop.url)
-        patience = Patience(self._settings.timeout_seconds, self._calls.__len__)
-        call = Call(patience, *groups)
-        call.inside = hop.inside
-        try:
-            with translated(hop.url, patience.seconds):
-                response = self._send(hop, conditions, call)
-        except BaseException as error:
-            call.end()
-            if self._calls.is_over and isinstance(error, TransferError):
-                raise Interrupted("The run was interrupted.") from None
-            raise
-        patience.begin_body()
-        return Reply(hop.url, response, call, is_redirected=hop.number > 0)
-
-    def _send(self, hop: Hop, conditions: Mapping[str, str], call: Call) -> HTTPResponse:
+        seconds = self.settings.timeout_seconds
+        deadline = Deadline(seconds, self._scope.__len__)
+        request = Request(deadline, hop.private_refusal, *scopes)
         note_credentials(hop.url, hop.headers)
-        request = _prepared(hop.url, {**IDENTITY, **hop.headers, **conditions})
-        patience, proxies = call.patience.seconds, self._proxies_for(hop.url)
-        before = current_call.set(call)
+        before = current_request.set(request)
         try:
-            return self._adapter.sent(
-                request,
-                stream=True,
-                timeout=(patience, patience),
-                verify=self._verify,
-                proxies=proxies,
-            )
-        except requests.exceptions.InvalidURL as error:
-            if select_proxy(hop.url, proxies):  # its URL it is: the other one could be prepared
-                raise requests.exceptions.InvalidProxyURL from error
+            with translated(hop.url, seconds):
+                prepared = _prepared(hop.url, {**IDENTITY, **hop.headers, **conditions})
+                proxies = self._proxies_for(hop.url)
+                response = self._adapter.sent(
+                    prepared, proxies, timeout=(seconds, seconds), verify=self._verify
+                )
+        except BaseException as error:
+            request.close()
+            if isinstance(error, TransferError):
+                self.stop.check()
             raise
         finally:
-            current_call.reset(before)
+            current_request.reset(before)
+        deadline.begin_step(is_body=True)
+        return Reply(hop.url, response, request, is_redirected=hop.number > 0)
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         place = origin(url)

@@ -16,9 +16,10 @@ import binascii
 import errno
 import functools
 import http.client
+import random
 import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
@@ -30,6 +31,7 @@ from downloader.errors import (
     ConnectionLost,
     ModelmakeError,
     ServerBusy,
+    Stop,
     TimedOut,
     TooManyOpen,
     TransferError,
@@ -117,28 +119,57 @@ class RetryPolicy:
         return asked + max(0.1 * asked, _bound_seconds(failures)) * jitter
 
 
-class Tally:
-    """Counts attempts in a row without progress.
+class Retries:
+    """The one loop that tries again: each attempt is a block within it.
 
-    A few bytes are none, else a server that drips would be asked for ever; nor are bytes that came
-    before and were thrown away, else one without ranges that always breaks off would be.
+        retries = Retries(policy, stop, waiting)
+        while True:
+            with retries:
+                return ask()
+
+    A few bytes are no progress, else a server that drips would be asked for ever; nor are bytes
+    that came before and were thrown away, else one without ranges that always breaks off would be.
 
     Args:
-        present: Bytes that are there before the first attempt.
-        least: How many more of them are progress.
+        policy: How patient to be.
+        stop: Ends a wait.
+        waiting: Told what failed, and how many seconds it is until the next attempt.
+        present: How many bytes are there before the first attempt.
+        least: How many more are progress, which begins the count of failures anew.
+
+    Attributes:
+        present: How many bytes are there now; set by the block.
     """
 
-    def __init__(self, present: int, least: int) -> None:
-        self._furthest, self._least = present, least
-        self._failures = 0
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        stop: Stop,
+        waiting: Callable[[ModelmakeError, float], object],
+        present: int = 0,
+        least: int = 1,
+    ) -> None:
+        self._policy, self._stop, self._waiting = policy, stop, waiting
+        self.present = self._furthest = present
+        self._least, self._failures = least, 0
 
-    def failed(self, present: int) -> int:
-        """Note an attempt that failed, and return how many did in a row; 0 after progress."""
-        if present >= self._furthest + self._least:
-            self._furthest, self._failures = present, 0
+    def __enter__(self) -> None:
+        """Begin an attempt."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        """Wait after a failure that may pass, and raise any other; Interrupted if it is stopped."""
+        if not isinstance(error, ModelmakeError):
+            return False
+        if self.present >= self._furthest + self._least:
+            self._furthest, self._failures = self.present, 0
         else:
             self._failures += 1
-        return self._failures
+        delay = self._policy.delay_seconds(error, self._failures, random.random())  # noqa: S311
+        if delay is None:
+            return False
+        self._waiting(error, delay)
+        self._stop.wait(delay)
+        return True
 
 
 def backoff_seconds(failures: int, jitter: float) -> float:

@@ -427,7 +427,7 @@ def lock_asked(
             f"Only its provider knows the files of {each.name}, and MODELMAKE_OFFLINE is set.",
             hint="Run `doit lock` where there is a network, and commit models.lock.",
         )
-    asker = session.asker(each.name, project.settings)
+    asker = session.asker(each.name)
 
     def locked(each: Declared, before: LockedModel | None) -> LockedModel:
         asked = resolve.ask(each.name, each.entry, source, asker)

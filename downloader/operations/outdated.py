@@ -244,7 +244,7 @@ class _Look:
         entry = _without_waiting(each.entry)
         source = asking_source_for(entry)
         assert source is not None
-        asker = self.session.asker(each.name, self.project.settings)
+        asker = self.session.asker(each.name)
         asked = resolve.ask(each.name, entry, source, asker)
         return resolve.keep_first_pins(asked, before), []
 

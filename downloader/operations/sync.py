@@ -147,9 +147,7 @@ class _Sync:
         if not model.must_ask:
             return self._begin(model.name, stale_targets(model))
         with self._run.asking(model.name) as asking:
-            session = Session(
-                self._syncer.transport, self._syncer.stop, asking.notice if self._told else tell
-            )
+            session = Session(self._syncer.transport, asking.notice if self._told else tell)
             locking.lock_asked(self._project, model.declared, session)
         model = next(each for each in self._project.models() if each.name == model.name)
         stale = stale_targets(model)

@@ -174,7 +174,7 @@ class FileSyncer:
             workspace=private_folder(target.folder),
             found=target.again,
             placed=functools.partial(self._placed, target),
-            layer=functools.partial(self._layers.find, target.artifact),
+            layer=self._layers.find(target.artifact),
         )
 
     def _placed(self, target: Target, sha256: str) -> None:

@@ -62,7 +62,7 @@ def _size(each: Missing) -> str:
     return "size not known" if each.size is None else bytes_text(each.size)
 
 
-class _Telling(Silent):
+class _Telling(Observer):
     """Says what there is to be said about the store, and nothing else."""
 
     def notice(self, text: str) -> None:
@@ -91,8 +91,8 @@ class Syncer:
         self.missing: list[Missing] = []
         self._idle = threading.Condition()
         self._active = 0
-        self.transport = Transport(project.settings)
-        self._fetcher = Fetcher(self.transport, project.settings, self.stop)
+        self.transport = Transport(project.settings, self.stop)
+        self._fetcher = Fetcher(self.transport)
         sharing = Sharing(project, self.stop)
         self._sharing, self._is_remembered = sharing, False
         self._planner = Planner(project, sharing)
@@ -187,7 +187,7 @@ class Syncer:
 
     def interrupt(self) -> None:
         """Stop every transfer at once; what arrived is kept."""
-        self._fetcher.interrupt()
+        self.transport.interrupt()
 
     def close(self) -> None:
         """Write the last pins and hang up; interrupted transfers may first note where they are."""

@@ -78,7 +78,7 @@ def session(notice: Callable[[str], None] = tell) -> "Session":
     """
     from downloader.network.api import Session  # noqa: PLC0415 - imports requests
 
-    return Session(current().syncer.transport, current().stop, notice)
+    return Session(current().syncer.transport, notice)
 
 
 def wanted_models(names: Iterable[str]) -> list[Model]:

@@ -28,7 +28,6 @@ from urllib.parse import urlsplit
 
 from downloader.errors import Stop
 from downloader.fs.digests import BUFFER_BYTES
-from downloader.network.client import Transport
 from downloader.transfer._segments import FIRST_LENGTH_BYTES, FIRST_RATE, LEAST_SECONDS, Segments
 
 SHORTEST_SLICE_SECONDS = 0.01
@@ -266,14 +265,32 @@ LONGEST_SEGMENT_BYTES = 64 << 20
 SHARE_ROUND_TRIPS = 2
 """So long the rest of a segment must still take for another connection to bring a part sooner."""
 
+FEW_STREAMS = 4
+SHARED_BYTES = 256 << 10
+"""What each of more connections than that reads at once."""
+
 Grow = Callable[[], bool]
 
 
-class Host:
-    """The connections to one host; safe to share between threads."""
+class HostLimiter:
+    """The connections to one host; safe to share between threads.
 
-    def __init__(self, most: int, enough: float = FASTEST_BYTES_PER_SECOND) -> None:
-        self._most = most
+    Args:
+        most: How many there may be.
+        enough: Bytes per second of all together that are not to be raised.
+        throttle: Bounds the rate of all hosts together.
+
+    Attributes:
+        throttle: As above.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        enough: float = FASTEST_BYTES_PER_SECOND,
+        throttle: "Throttle | None" = None,
+    ) -> None:
+        self._most, self.throttle = most, throttle or Throttle(None)
         changing = threading.Lock()
         self._changed = threading.Condition(changing)
         self._turn = threading.Condition(changing)
@@ -288,7 +305,7 @@ class Host:
         self._served = self._served_before = 0
         """The most replies that were open at once, since the last measurement and before it."""
 
-    def enter(self, stop: Stop) -> None:
+    def acquire(self, stop: Stop) -> None:
         """Wait for a file's first connection; raises Interrupted if the run ends before."""
         with self._turn:
             self._waiting += 1
@@ -302,35 +319,32 @@ class Host:
             self._active += 1
             self._firsts += 1
 
-    def try_enter(self) -> bool:
+    def try_acquire(self) -> bool:
         """Take a further connection when one more is wanted now."""
         with self._changed:
             is_wanted = self._wanted < min(self._climb.level, self._allowed())
             self._active += is_wanted
             return is_wanted
 
-    def leave(self) -> None:
-        """Give a file's first connection back."""
+    def release(self, *, is_further: bool = False) -> None:
+        """Give a file's first connection back, or a further one."""
         with self._changed:
             self._active -= 1
-            self._firsts -= 1
+            self._firsts -= not is_further
             self._turn.notify()
 
-    def leave_further(self) -> None:
-        """Give a further connection back."""
-        with self._changed:
-            self._active -= 1
-            self._turn.notify()
+    def answered(self, first_byte_seconds: float) -> None:
+        """Note how long after its request a reply came."""
+        self._round_trip_seconds = min(self._round_trip_seconds, first_byte_seconds)
 
-    def began(self, first_byte_seconds: float) -> None:
-        """Note that a reply came, and how long after its request."""
+    def began(self) -> None:
+        """Note that a body is received from now on."""
         with self._changed:
             self._flow.opened(1, time.monotonic())
             self._served = max(self._served, self._flow.streams)
-            self._round_trip_seconds = min(self._round_trip_seconds, first_byte_seconds)
 
     def ended(self) -> None:
-        """Note that a reply is over."""
+        """Note that a body is received no longer."""
         with self._changed:
             self._flow.opened(-1, time.monotonic())
 
@@ -344,9 +358,10 @@ class Host:
             return is_surplus
 
     @property
-    def streams(self) -> int:
-        """How many replies are open."""
-        return self._flow.streams
+    def read_bytes(self) -> int:
+        """How much to read at once: many connections with large buffers would fill the memory."""
+        most = BUFFER_BYTES if self._flow.streams <= FEW_STREAMS else SHARED_BYTES
+        return min(self.throttle.slice_bytes, most)
 
     def advises(self, segments: Segments) -> None:
         """Tell a file how its segments are best cut, by what connections gave so far."""
@@ -368,14 +383,14 @@ class Host:
             self._refused_at = time.monotonic()
             self._climb.limit(self._budget)
 
-    def offers(self, grow: Grow) -> None:
+    def register(self, grow: Grow) -> None:
         """Register a file that could use further connections; `grow` opens one, or says no."""
         with self._changed:
             self._growers.append(grow)
             if not self._is_watched:
                 self._is_watched = self._is_watching()
 
-    def withdraws(self, grow: Grow) -> None:
+    def unregister(self, grow: Grow) -> None:
         """Take the registration back."""
         with self._changed:
             self._growers.remove(grow)
@@ -456,26 +471,26 @@ class Host:
         return self._budget
 
 
-class Pool:
+class Limiters:
     """The hosts of a run.
 
     Args:
         most: The most connections to one host (MODELMAKE_CONNECTIONS).
-        limit_rate: Bytes per second of all together (MODELMAKE_LIMIT_RATE); None for no bound.
+        throttle: Bounds the rate of all together (MODELMAKE_LIMIT_RATE).
     """
 
-    def __init__(self, most: int, limit_rate: float | None = None) -> None:
-        self._most = most
-        self._enough = min(NEAR_LIMIT * (limit_rate or math.inf), FASTEST_BYTES_PER_SECOND)
-        self._hosts: dict[str, Host] = {}
+    def __init__(self, most: int, throttle: "Throttle") -> None:
+        self._most, self._throttle = most, throttle
+        self._enough = min(NEAR_LIMIT * (throttle.rate or math.inf), FASTEST_BYTES_PER_SECOND)
+        self._hosts: dict[str, HostLimiter] = {}
         self._finding = threading.Lock()
 
-    def host(self, url: str) -> Host:
-        """Return the host that an URL is asked of; redirects from it count to it."""
+    def of(self, url: str) -> HostLimiter:
+        """Return the limiter of the host that an URL is asked of; redirects from it count to it."""
         place = urlsplit(url).netloc.rpartition("@")[2].lower()
         with self._finding:
             if place not in self._hosts:
-                self._hosts[place] = Host(self._most, self._enough)
+                self._hosts[place] = HostLimiter(self._most, self._enough, self._throttle)
             return self._hosts[place]
 
 
@@ -495,40 +510,24 @@ class Throttle:
     """
 
     def __init__(self, bytes_per_second: int | None) -> None:
-        self._rate = bytes_per_second
+        self.rate = bytes_per_second
         self._paid_until = time.monotonic()
         self._paying = threading.Lock()
 
     @property
     def slice_bytes(self) -> int:
         """How much to read at once, so that the rate is even and not in jumps."""
-        if self._rate is None:
+        if self.rate is None:
             return BUFFER_BYTES
-        return min(max(int(self._rate * SLICE_SECONDS), SMALLEST_SLICE_BYTES), BUFFER_BYTES)
+        return min(max(int(self.rate * SLICE_SECONDS), SMALLEST_SLICE_BYTES), BUFFER_BYTES)
 
     def pay(self, count: int, stop: Stop) -> None:
         """Wait until the bytes that just came were allowed to come, or the run is stopped."""
-        if self._rate is None:
+        if self.rate is None:
             return
         with self._paying:
             now = time.monotonic()
-            self._paid_until = max(self._paid_until, now - CREDIT_SECONDS) + count / self._rate
+            self._paid_until = max(self._paid_until, now - CREDIT_SECONDS) + count / self.rate
             delay = self._paid_until - now
         if delay > 0:
             stop.wait(delay)
-
-
-class Line:
-    """One run's way to the network.
-
-    Attributes:
-        stop: Set when every transfer is to end.
-    """
-
-    def __init__(self, transport: Transport, pool: Pool, throttle: Throttle, stop: Stop) -> None:
-        self.transport, self.pool, self.throttle, self.stop = transport, pool, throttle, stop
-
-    def interrupt(self) -> None:
-        """Stop every transfer now; each keeps what it has."""
-        self.stop.set()
-        self.transport.interrupt()

@@ -18,7 +18,6 @@ from downloader.errors import (
 )
 from downloader.network.client import (
     Head,
-    Reply,
     check_body_start,
     excerpt,
     is_strong,
@@ -130,22 +129,28 @@ class Expectation:
         self._md5 = artifact.md5
         self.first_bytes = b""
 
-    def begin(self, reply: Reply, partial: Partial, most_bytes: int = MOST_START_BYTES) -> None:
+    def begin(self, head: Head, first_bytes: bytes, partial: Partial) -> None:
         """Take a 200, the whole file from its first byte on, and bind the partial to it.
 
+        Nothing is written before, and nothing older is dropped: an error page leaves no trace.
+
         Args:
-            reply: The reply.
+            head: The reply's.
+            first_bytes: The file's first bytes as they came: all of a small one.
             partial: What is to take it.
-            most_bytes: How much of it may be read at once.
 
         Raises:
             SizeMismatch: It announces another length than the lock has.
-            BadResponse: It is coded, an error page, or nothing could tell its end from a broken
+            BadResponse: It is an error page, or nothing could tell its end from a broken
                 connection.
         """
-        head, wanted = reply.head, self._artifact.size
-        refuse_coding(head)
-        self._look_at_start(reply, most_bytes)
+        self.first_bytes = first_bytes
+        length, wanted = head.length, self._artifact.size
+        is_wrong_length = wanted is not None and length not in (None, wanted)
+        if is_wrong_length or not self._artifact.is_pinned:
+            check_body_start(head, self._artifact.path, self._start)
+        if is_wrong_length and length is not None and wanted is not None:
+            raise self.wrong_size(length, wanted)
         self._md5 = self._artifact.md5 or head.md5
         is_judged = wanted is not None or self._artifact.is_pinned or self._md5
         if not (head.has_known_end or is_judged):
@@ -156,7 +161,7 @@ class Expectation:
             )
         if partial.ranges:
             partial.reset()
-        size = head.length if wanted is None else wanted
+        size = length if wanted is None else wanted
         partial.bind(head.etag if is_strong(head.etag) else None, size)
 
     def learn(self, head: Head) -> None:
@@ -214,21 +219,6 @@ class Expectation:
             f"{self._what_it_looks_like() * (not spans)}.",
             hint=self._what_to_do() if not spans else "The server, or what is between, damages it.",
         )
-
-    def _look_at_start(self, reply: Reply, most_bytes: int) -> None:
-        """Look at the first bytes before any is written, and before any older one is dropped.
-
-        Raises:
-            SizeMismatch: The announced length is another than the lock's.
-            BadResponse: An error page stands in the file's place: it leaves no trace.
-        """
-        length, wanted = reply.head.length, self._artifact.size
-        wrong_length = None if wanted is None or length == wanted else length
-        self.first_bytes = reply.read_some(START_BYTES, min(most_bytes, MOST_START_BYTES))
-        if wrong_length is not None or not self._artifact.is_pinned:
-            check_body_start(reply.head, self._artifact.path, self._start)
-        if wanted is not None and wrong_length is not None:
-            raise self.wrong_size(wrong_length, wanted)
 
     @property
     def _is_vouched_for(self) -> bool:

@@ -13,7 +13,6 @@ transient failure go on from there; then verify, and commit. One state machine:
     have none        -> GET
 """
 
-import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -22,9 +21,7 @@ from downloader.errors import (
     IntegrityError,
     Interrupted,
     ModelmakeError,
-    RemoteChanged,
     SourceError,
-    Stop,
     StoreError,
     TransferError,
 )
@@ -34,13 +31,10 @@ from downloader.fs.files import naming
 from downloader.fs.locks import Turn, partial_path, wait_until_free
 from downloader.fs.rooted_path import RootedPath
 from downloader.fs.space import Room
-from downloader.network.client import Transport, least_bytes
-from downloader.network.failures import RetryPolicy, Tally
+from downloader.network.client import Transport
 from downloader.progress.events import Observer
-from downloader.settings import Settings
-from downloader.transfer._attempt import Receiver
-from downloader.transfer._concurrency import Line, Pool, Throttle
-from downloader.transfer._expected import UnusableRange
+from downloader.transfer._attempt import Download
+from downloader.transfer._concurrency import Limiters, Throttle
 from downloader.transfer._journal import binding_for
 from downloader.transfer.partial import Partial
 from downloader.urls import Location, redact
@@ -59,7 +53,7 @@ class Job:
         found: Called when no other process can be at the file any more, before anything is asked
             for: the SHA-256 of a target that one of them made right meanwhile, else None.
         placed: Called with the target's SHA-256 once it is in place, while the others wait.
-        layer: Returns the file's piece layer, where models.lock has its root and the layer is here.
+        layer: The file's piece layer, if models.lock has its root and the layer is here.
     """
 
     artifact: Artifact
@@ -68,7 +62,7 @@ class Job:
     workspace: RootedPath
     found: Callable[[], str | None] = lambda: None
     placed: Callable[[str], object] = lambda _sha256: None
-    layer: Callable[[], Layer | None] = lambda: None
+    layer: Layer | None = None
 
     @property
     def partial(self) -> RootedPath:
@@ -92,20 +86,14 @@ class Fetcher:
     """Fetches files with one pool of connections and one policy; safe to share between threads.
 
     Args:
-        transport: Opens the connections.
-        settings: The environment's wishes.
-        stop: Set from outside to end every transfer; what arrived is kept.
+        transport: Opens the connections. Its stop ends every transfer; what arrived is kept.
     """
 
-    def __init__(self, transport: Transport, settings: Settings, stop: Stop | None = None) -> None:
-        self._settings = settings
+    def __init__(self, transport: Transport) -> None:
+        settings = transport.settings
+        self._transport = transport
         self._room = Room(is_watched=settings.is_preflight and not settings.is_offline)
-        throttle, end = Throttle(settings.limit_rate), stop or Stop()
-        self._line = Line(transport, Pool(settings.connections, settings.limit_rate), throttle, end)
-
-    def interrupt(self) -> None:
-        """Stop every transfer at once; what arrived is kept."""
-        self._line.interrupt()
+        self._limiters = Limiters(settings.connections, Throttle(settings.limit_rate))
 
     def plan(self, files: Iterable[tuple[RootedPath, Artifact]]) -> None:
         """Claim room for the files of a run, as far as their sizes are known.
@@ -153,8 +141,8 @@ class Fetcher:
         self, job: Job, place: Place, location: Location, observer: Observer
     ) -> Fetched:
         binding = binding_for(job.artifact, location)
-        turn = Turn(self._line.stop, observer.notice)
-        with Partial(job.partial.parent, binding, turn, self._room, job.layer()) as partial:
+        turn = Turn(self._transport.stop, observer.notice)
+        with Partial(job.partial.parent, binding, turn, self._room, job.layer) as partial:
             wait_until_free(job.target, turn)
             if sha256 := job.found():
                 partial.reset()
@@ -164,58 +152,22 @@ class Fetcher:
                 return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
             partial.claim_room()
             partial.seed(job.target)
-            receiver = Receiver(self._line, job.artifact, location, observer)
+            download = Download(
+                transport=self._transport,
+                limiter=self._limiters.of(location.url),
+                artifact=job.artifact,
+                location=location,
+                observer=observer,
+                partial=partial,
+            )
             try:
-                self._receive_verified(receiver, partial)
+                download.run()
             except IntegrityError as error:
                 raise partial.set_aside(job.workspace, error) from None
             partial.commit(place)
             sha256 = partial.judge.sha256
             job.placed(sha256)
-            return Fetched(size=partial.have, sha256=sha256, moved_bytes=receiver.moved_bytes)
-
-    def _receive_verified(self, receiver: Receiver, partial: Partial) -> None:
-        """Fill the partial with verified bytes, starting over once where versions may be mixed.
-
-        Raises:
-            IntegrityError: A whole, unmixed download has the wrong bytes.
-            TransferError: The bytes did not arrive.
-        """
-        may_start_over = True
-        while True:
-            try:
-                self._receive_all(receiver, partial)
-                receiver.verify(partial)
-            except (IntegrityError, UnusableRange) as error:
-                is_joined = partial.is_joined and not partial.judge.has_pieces
-                is_mixed = is_joined or isinstance(error, (RemoteChanged, UnusableRange))
-                if not (may_start_over and is_mixed):
-                    raise
-                partial.reset()
-                may_start_over = False
-            else:
-                return
-
-    def _receive_all(self, receiver: Receiver, partial: Partial) -> None:
-        """Receive what is missing, with patience.
-
-        Raises:
-            ModelmakeError: It failed for good, or too often without progress.
-        """
-        policy = RetryPolicy(self._settings.retries, self._settings.max_wait_seconds)
-        tally = Tally(receiver.progress_bytes(partial), least_bytes(self._settings.timeout_seconds))
-        while True:
-            try:
-                receiver.receive(partial)
-            except TransferError as error:
-                failures = tally.failed(receiver.progress_bytes(partial))
-                delay = policy.delay_seconds(error, failures, random.random())  # noqa: S311
-                if delay is None:
-                    raise
-                receiver.observer.waiting(str(error), delay)
-                self._line.stop.wait(delay)
-            else:
-                return
+            return Fetched(size=partial.have, sha256=sha256, moved_bytes=download.moved_bytes)
 
 
 def _combined(

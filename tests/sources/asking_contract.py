@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from downloader.artifact import Artifact, LockedModel, check_path, find_collision
-from downloader.errors import SourceError, Stop
+from downloader.errors import SourceError
 from downloader.network.api import Asker
 from downloader.network.client import Transport
 from downloader.project.lockfile import Lockfile, check_asked, dump, load
@@ -81,7 +81,7 @@ class AskingSourceContract:
         """Give the program's own way to ask."""
         settings = Settings(timeout_seconds=5.0, retries=1)
         with closing(Transport(settings)) as transport:
-            yield Asker(transport, settings, Stop(), lambda _: None)
+            yield Asker(transport, lambda _: None)
 
     @pytest.fixture
     def resolved(self, provider: Provider) -> list[tuple[Entry, Resolution]]:

@@ -125,7 +125,7 @@ def test_a_wait_is_ended_from_outside(tmp_path: Path, together: TogetherServer) 
     declare(tmp_path, {"m": bot(wait=True)})
     asked = project(tmp_path)
     with session(asked) as ended:
-        ended.stop.set()
+        ended.transport.stop.set()
         with pytest.raises(Interrupted):
             locking.lock_asked(asked, asked.named("m"), ended)
 
@@ -207,5 +207,5 @@ def test_whoever_ends_a_lock_ends_its_waits(tmp_path: Path, together: TogetherSe
 
     with session(declared) as own, pytest.raises(KeyboardInterrupt):
         locking.lock(declared, own, interrupted)
-    assert own.stop.is_set()
+    assert own.transport.stop.is_set()
     assert project(tmp_path).lockfile.models.keys() == {"b"}

@@ -39,7 +39,7 @@ def main(arguments: dict[str, str]) -> None:
         target=RootedPath.of(Path(arguments["target"])),
         workspace=RootedPath.of(Path(arguments["workspace"])),
     )
-    Fetcher(Transport(settings), settings).fetch(job)
+    Fetcher(Transport(settings)).fetch(job)
 
 
 if __name__ == "__main__":

@@ -123,12 +123,12 @@ class Desk:
     def run(self, job: Job) -> Fetched:
         """Fetch with a transport of its own."""
         with self.transport() as transport:
-            return Fetcher(transport, self.settings, self.waits).fetch(job)
+            return Fetcher(transport).fetch(job)
 
     @contextmanager
     def transport(self) -> Iterator[Transport]:
         """Give a transport, closed at the end."""
-        transport = Transport(self.settings)
+        transport = Transport(self.settings, self.waits)
         try:
             yield transport
         finally:

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from downloader.errors import BadResponse, ConnectionLost, Interrupted
-from downloader.network._connection import Call, Calls, Patience
+from downloader.network._connection import CancelScope, Deadline, Request
 from downloader.operations import lock as locking
 from tests.projects import http, project, session
 from tests.servers import faults
@@ -24,10 +24,10 @@ def test_a_request_after_the_end_is_not_sent(desk: Desk) -> None:
 
 def test_a_request_after_the_end_of_its_file_is_not_sent(desk: Desk) -> None:
     """A connection that begins when its file has failed already ends at once."""
-    calls = Calls()
-    calls.hang_up()
+    scope = CancelScope()
+    scope.cancel()
     with desk.transport() as transport, pytest.raises(ConnectionLost):
-        transport.open(desk.location(), {}, is_pinned=True, calls=calls)
+        transport.open(desk.location(), {}, is_pinned=True, scope=scope)
     assert desk.seen == []
 
 
@@ -45,49 +45,48 @@ def test_an_interrupted_lock_is_none(desk: Desk) -> None:
 def test_the_end_that_we_make_is_no_end_of_a_body(desk: Desk) -> None:
     """A body that ends with its connection is not taken for whole when we ended that."""
     desk.server.always(PATH, faults.combined(framing.unsized, timing.stall_after(100_000)))
-    calls = Calls()
+    scope = CancelScope()
     with (
         desk.transport() as transport,
-        transport.open(desk.location(), {}, is_pinned=True, calls=calls) as reply,
+        transport.open(desk.location(), {}, is_pinned=True, scope=scope) as reply,
     ):
         assert len(reply.read_some(100_000)) == 100_000
-        calls.hang_up()
+        scope.cancel()
         with pytest.raises(ConnectionLost):
             reply.read_some(1)
 
 
-def test_a_call_that_ended_is_forgotten(desk: Desk) -> None:
-    """Hanging up later does no harm to the next request on the same connection."""
-    calls = Calls()
+def test_a_request_that_ended_is_forgotten(desk: Desk) -> None:
+    """Cancelling later does no harm to the next request on the same connection."""
+    scope = CancelScope()
     with desk.transport() as transport:
-        with transport.open(desk.location(), {}, is_pinned=True, calls=calls) as reply:
+        with transport.open(desk.location(), {}, is_pinned=True, scope=scope) as reply:
             reply.read_some(1_000_000)
-        assert len(calls) == 0
-        calls.hang_up()
+        assert len(scope) == 0
+        scope.cancel()
         with transport.open(desk.location(), {}, is_pinned=True) as reply:
             assert reply.read_some(10)
     assert desk.server.connections == 1
 
 
-def test_a_call_lets_go_of_its_socket() -> None:
+def test_a_request_lets_go_of_its_socket() -> None:
     """The duplicate it holds is closed with it, and with the next one it takes."""
     one, other = socket.socketpair()
     with one, other:
-        call = Call(Patience(1.0))
-        call.hold(one)
-        call.hold(one)
-        call.end()
+        request = Request(Deadline(1.0), None)
+        request.hold(one)
+        request.hold(one)
+        request.close()
         one.close()
         assert other.recv(1) == b"", "no duplicate keeps the connection open"
 
 
 def test_a_private_address_may_be_reached_unless_it_may_not() -> None:
     """The judgement is the caller's; what is refused is raised."""
-    call = Call(Patience(1.0))
-    call.reach("inside.example", "10.0.0.1")
-    call.inside = BadResponse("no")
-    call.reach("outside.example", "8.8.8.8", "2606:4700::1111")
+    Request(Deadline(1.0), None).check_address("inside.example", "10.0.0.1")
+    request = Request(Deadline(1.0), BadResponse("no"))
+    request.check_address("outside.example", "8.8.8.8", "2606:4700::1111")
     with pytest.raises(BadResponse):
-        call.reach("inside.example", "8.8.8.8", "10.0.0.1")
+        request.check_address("inside.example", "8.8.8.8", "10.0.0.1")
     with pytest.raises(BadResponse):
-        call.reach("localhost")
+        request.check_address("localhost")

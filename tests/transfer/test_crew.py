@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from downloader.errors import ServerBusy, Stop
-from downloader.transfer._attempt import Crew
-from downloader.transfer._concurrency import Host
+from downloader.transfer._attempt import Connections
+from downloader.transfer._concurrency import HostLimiter
 from downloader.transfer._segments import Segment, Segments
 
 MIB = 1 << 20
@@ -44,14 +44,14 @@ class Server:
         self._segments.advance(segment, segment.left)
 
 
-def crew_of(refusals: int, helpers: int) -> tuple[Crew, Server, Host]:
+def crew_of(refusals: int, helpers: int) -> tuple[Connections, Server, HostLimiter]:
     """Return the crew of a file of 64 MiB, its own connection entered and helpers wanted."""
-    host = Host(8)
-    host.enter(Stop())
+    host = HostLimiter(8)
+    host.acquire(Stop())
     host._climb.level = 1 + helpers
     segments = Segments(64 * MIB, [])
     server = Server(segments, refusals)
-    crew = Crew(host, segments, server.receive, threading.Event(), is_open=True)
+    crew = Connections(host, segments, server.receive, is_open=True)
     return crew, server, host
 
 
@@ -59,8 +59,8 @@ def test_a_refused_first_connection_waits_for_a_helper() -> None:
     """A 429 to the file's own connection does not end the helpers, nor the attempt."""
     crew, server, host = crew_of(refusals=1, helpers=2)
     with crew:
-        crew.grow()
-        crew.grow()
+        crew.open_further()
+        crew.open_further()
         crew.work()
     assert sum(server.received.values()) == 64 * MIB
     assert host._budget < 8
@@ -71,8 +71,8 @@ def test_a_refused_first_connection_does_not_ask_before_it_may() -> None:
     crew, server, _ = crew_of(refusals=1, helpers=2)
     server.wait_seconds = 3600.0
     with crew:
-        crew.grow()
-        crew.grow()
+        crew.open_further()
+        crew.open_further()
         with pytest.raises(ServerBusy) as caught:
             crew.work()
     assert caught.value.wait_seconds == 3600.0
@@ -92,7 +92,7 @@ def test_one_too_many_leaves_and_its_segment_is_received() -> None:
     crew, server, host = crew_of(refusals=1, helpers=3)
     with crew:
         for _ in range(3):
-            crew.grow()
+            crew.open_further()
         host._climb.level = 1
         crew.work()
     assert sum(server.received.values()) == 64 * MIB

@@ -114,7 +114,8 @@ def test_the_second_process_waits_and_takes_what_is_there(desk: Desk) -> None:
     job = dataclasses.replace(desk.job(artifact), found=found)
     with child(desk, artifact) as process, desk.transport() as transport:
         wait_for_bytes(desk, SENT)
-        fetched = Fetcher(transport, desk.settings, FreesTheOther(go_on)).fetch(job)
+        transport.stop = FreesTheOther(go_on)
+        fetched = Fetcher(transport).fetch(job)
         assert process.wait(WAIT_SECONDS) == 0
     assert (fetched.sha256, fetched.moved_bytes) == (sha256(LARGE), 0)
     assert not fetched.is_new
@@ -129,9 +130,9 @@ def test_a_killed_process_is_followed_at_once(desk: Desk, artifact: Artifact) ->
     desk.server.script(PATH, timing.stall_after(SENT))
     with child(desk, artifact) as process, desk.transport() as transport:
         wait_for_bytes(desk, SENT)
-        stop = Stop()
-        stop.wait = lambda _seconds: process.kill()  # type: ignore[method-assign, assignment]
-        fetched = Fetcher(transport, desk.settings, stop).fetch(desk.job(artifact))
+        transport.stop = Stop()
+        transport.stop.wait = lambda _seconds: process.kill()  # type: ignore[method-assign, assignment]
+        fetched = Fetcher(transport).fetch(desk.job(artifact))
     assert desk.target.read_bytes() == LARGE
     assert 0 < fetched.moved_bytes <= len(LARGE) - SENT + SMALLEST_STEP_BYTES
     assert len(desk.asked) == 2

@@ -276,10 +276,10 @@ def test_an_interrupt_ends_every_connection(desk: Desk, silence: Fault) -> None:
     desk.server.script(PATH, timing.stall_after(2_000_000))
     desk.server.always(PATH, silence)
     with desk.transport() as transport, ThreadPoolExecutor(1) as executor:
-        fetcher = Fetcher(transport, desk.settings, desk.waits)
+        fetcher = Fetcher(transport)
         fetch = executor.submit(fetcher.fetch, desk.job(pinned(BODY)))
         wait_until(lambda: len(desk.seen) >= 4)
-        fetcher.interrupt()
+        transport.interrupt()
         with pytest.raises(Interrupted):
             fetch.result(timeout=2.0)
     assert not [one for one in threading.enumerate() if one.name == "modelmake-range"]

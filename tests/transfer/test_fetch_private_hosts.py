@@ -150,7 +150,7 @@ def test_a_connection_of_one_who_may_is_not_used_by_one_who_may_not(
     inside = f"http://127.0.0.1:{elsewhere.port}{PATH}"
     desk.server.always(PATH, statuses.redirect(inside))
     with desk.transport() as transport:
-        fetcher = Fetcher(transport, desk.settings, desk.waits)
+        fetcher = Fetcher(transport)
         fetcher.fetch(desk.job(None, Location(url=inside)))
         with pytest.raises(BadResponse, match="a private address"):
             fetcher.fetch(desk.job(None, public(desk), target=desk.folder / "other.bin"))

@@ -121,6 +121,6 @@ def test_an_interrupt_ends_the_wait_for_a_proxy(
 
         for path in (TUNNEL, f"http://proxied.example{PATH}"):
             elsewhere.always(path, silent)
-        fetcher = Fetcher(transport, desk.settings, desk.waits)
+        fetcher = Fetcher(transport)
         with pytest.raises(Interrupted):
             fetcher.fetch(desk.job(pinned(), location))

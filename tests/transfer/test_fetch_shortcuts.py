@@ -172,7 +172,7 @@ def test_storage_that_is_gone_is_asked_for_anew(
 ) -> None:
     """Where the remembered server takes no connection any more, the hub names another."""
     with desk.transport() as transport:
-        fetcher = Fetcher(transport, desk.settings, desk.waits)
+        fetcher = Fetcher(transport)
         with FaultyServer() as first:
             first.put(PATH, BODY)
             desk.server.script(PATH, statuses.redirect(first.url(f"{PATH}?Signature=x")))
@@ -188,7 +188,7 @@ def test_what_is_remembered_is_for_the_same_credential(
     """A way that was opened with one token is not gone with another."""
     signing(uses=9)
     with desk.transport() as transport:
-        fetcher = Fetcher(transport, desk.settings, desk.waits)
+        fetcher = Fetcher(transport)
         for token in ("one", "two"):
             place = Location(url=desk.location().url, headers={"Authorization": token})
             fetcher.fetch(desk.job(None, place, target=desk.folder / token))
@@ -210,7 +210,7 @@ def test_a_remembered_server_that_goes_astray_is_asked_for_anew(
     """A bad redirect or a page where the file was means that the link is worn, not the file."""
     signing(uses=9).then = [faults.honest, fault]
     with desk.transport() as transport:
-        fetcher = Fetcher(transport, desk.settings, desk.waits)
+        fetcher = Fetcher(transport)
         fetcher.fetch(desk.job())
         fetcher.fetch(desk.job(target=desk.folder / "again.bin"))
     assert (len(desk.seen), len(elsewhere.requests), desk.waits.delays) == (2, 3, [])
@@ -222,7 +222,7 @@ def test_a_page_that_the_hub_itself_leads_to_is_told(
     """It is asked for anew once, and then it is what the server has to say."""
     signing(uses=9).then = [faults.honest, *[pages.captive_portal()] * 5]
     with desk.transport() as transport:
-        fetcher = Fetcher(transport, desk.settings, desk.waits)
+        fetcher = Fetcher(transport)
         fetcher.fetch(desk.job(unpinned()))
         with pytest.raises(BadResponse, match="HTML"):
             fetcher.fetch(desk.job(unpinned(), target=desk.folder / "again.bin"))

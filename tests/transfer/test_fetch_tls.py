@@ -69,7 +69,7 @@ def test_several_connections_with_tls_bring_the_file(secure: Desk) -> None:
 def test_a_tls_connection_is_used_again(secure: Desk) -> None:
     """A second file costs no second handshake."""
     with secure.transport() as transport:
-        fetcher = Fetcher(transport, secure.settings, secure.waits)
+        fetcher = Fetcher(transport)
         for name in ("a.bin", "b.bin"):
             fetcher.fetch(secure.job(target=secure.folder / name))
     assert (len(secure.seen), secure.server.connections) == (2, 1)

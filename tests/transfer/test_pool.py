@@ -14,8 +14,9 @@ from downloader.transfer._concurrency import (
     SEGMENT_ROUND_TRIPS,
     SEGMENT_SECONDS,
     SHARE_ROUND_TRIPS,
-    Host,
-    Pool,
+    HostLimiter,
+    Limiters,
+    Throttle,
 )
 from downloader.transfer._segments import FIRST_LENGTH_BYTES, LEAST_SECONDS, Segments
 
@@ -43,44 +44,45 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def host(clock: Clock) -> Host:
+def host(clock: Clock) -> HostLimiter:
     """Give a host of which eight connections may be wanted."""
-    return Host(MOST)
+    return HostLimiter(MOST)
 
 
-def enter(host: Host, count: int = 1) -> None:
+def enter(host: HostLimiter, count: int = 1) -> None:
     """Take a first connection of as many files, each with a reply."""
     for _ in range(count):
-        host.enter(Stop())
-        host.began(0.01)
+        host.acquire(Stop())
+        host.answered(0.01)
+        host.began()
 
 
-def leave(host: Host, count: int = 1) -> None:
+def leave(host: HostLimiter, count: int = 1) -> None:
     for _ in range(count):
         host.ended()
-        host.leave()
+        host.release()
 
 
-def look(host: Host, clock: Clock, count: int = 1) -> int:
+def look(host: HostLimiter, clock: Clock, count: int = 1) -> int:
     """Let some time pass, in which bytes arrive, and return how many connections are wanted."""
     clock.now += LOOK
-    host.moved(count, LOOK * host.streams)
+    host.moved(count, LOOK * host._flow.streams)
     host._measure()
     return host._climb.level
 
 
-def free(host: Host) -> int:
+def free(host: HostLimiter) -> int:
     """Return how many more files may begin, by trying; they leave again."""
     count = 0
     while host._active < host._allowed():
-        host.enter(Stop())
+        host.acquire(Stop())
         count += 1
     for _ in range(count):
-        host.leave()
+        host.release()
     return count
 
 
-def test_files_may_begin_up_to_the_budget(host: Host) -> None:
+def test_files_may_begin_up_to_the_budget(host: HostLimiter) -> None:
     """Each file's first connection counts, and what leaves makes room."""
     enter(host, 3)
     assert free(host) == MOST - 3
@@ -88,18 +90,18 @@ def test_files_may_begin_up_to_the_budget(host: Host) -> None:
     assert free(host) == MOST
 
 
-def test_a_stopped_run_does_not_wait_for_its_turn(host: Host) -> None:
+def test_a_stopped_run_does_not_wait_for_its_turn(host: HostLimiter) -> None:
     """When the run ends, who waits is let go, and holds no connection."""
     enter(host, MOST)
     stop = Stop()
     stop.set()
     with pytest.raises(Interrupted):
-        host.enter(stop)
+        host.acquire(stop)
     leave(host, MOST)
     assert free(host) == MOST
 
 
-def test_a_waiting_file_begins_when_another_leaves(host: Host) -> None:
+def test_a_waiting_file_begins_when_another_leaves(host: HostLimiter) -> None:
     """The turn comes with the connection that is given back."""
     enter(host, MOST)
     waiting = threading.Thread(target=enter, args=(host,))
@@ -113,67 +115,67 @@ def test_a_waiting_file_begins_when_another_leaves(host: Host) -> None:
 
 
 def test_a_waiting_file_begins_when_one_too_many_is_dropped(
-    host: Host, monkeypatch: pytest.MonkeyPatch
+    host: HostLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told, and need not look again by itself."""
     told: list[int] = []
     monkeypatch.setattr(host._turn, "notify", lambda: told.append(1))
-    host.enter(Stop())
+    host.acquire(Stop())
     host._climb.level = 2
-    assert host.try_enter()
+    assert host.try_acquire()
     assert not host.drop_surplus()
     host._climb.level = 1
     assert host.drop_surplus()
     assert told == [1]
 
 
-def test_no_further_connection_before_it_is_known_to_pay_off(host: Host) -> None:
+def test_no_further_connection_before_it_is_known_to_pay_off(host: HostLimiter) -> None:
     """A file has one connection until the climb wants more."""
     enter(host)
-    assert not host.try_enter()
+    assert not host.try_acquire()
     host._climb.level = 2
-    assert host.try_enter()
-    assert not host.try_enter()
+    assert host.try_acquire()
+    assert not host.try_acquire()
 
 
-def test_a_refusal_lowers_the_budget_to_what_is_served(host: Host) -> None:
+def test_a_refusal_lowers_the_budget_to_what_is_served(host: HostLimiter) -> None:
     """A server that turns the fourth away gets three from then on."""
     host._climb.level = MOST
     enter(host, 3)
-    assert host.try_enter()
+    assert host.try_acquire()
     host.refused()
-    host.leave_further()
-    assert not host.try_enter()
+    host.release(is_further=True)
+    assert not host.try_acquire()
     assert free(host) == 0
     leave(host)
     assert free(host) == 1
 
 
-def test_who_is_between_two_replies_is_served(host: Host) -> None:
+def test_who_is_between_two_replies_is_served(host: HostLimiter) -> None:
     """A refusal at the moment in which another one's reply is over does not cost its place."""
     host._climb.level = MOST
     enter(host, 3)
     host.ended()
-    assert host.try_enter()
+    assert host.try_acquire()
     host.refused()
-    host.leave_further()
+    host.release(is_further=True)
     leave(host)
     assert free(host) == 1
 
 
-def test_many_refusals_at_once_are_one(host: Host) -> None:
+def test_many_refusals_at_once_are_one(host: HostLimiter) -> None:
     """Of a large step that is refused, each refusal tells the same."""
     host._climb.level = MOST
     enter(host, 3)
-    while host.try_enter():
+    while host.try_acquire():
         pass
     for _ in range(MOST - 3):
         host.refused()
-        host.leave_further()
+        host.release(is_further=True)
     assert host._allowed() == 3
 
 
-def test_a_refusal_lowers_the_budget_even_where_more_were_served(host: Host) -> None:
+def test_a_refusal_lowers_the_budget_even_where_more_were_served(host: HostLimiter) -> None:
     """A server that bears fewer than it did before is believed as well."""
     enter(host, 3)
     host.ended()
@@ -181,24 +183,24 @@ def test_a_refusal_lowers_the_budget_even_where_more_were_served(host: Host) -> 
     assert host._allowed() == 2
 
 
-def test_a_refusal_makes_the_others_surplus(host: Host) -> None:
+def test_a_refusal_makes_the_others_surplus(host: HostLimiter) -> None:
     """Who is connected beyond the budget is to end: as many as there are too many, and no more."""
     host._climb.level = MOST
     enter(host, 2)
-    assert host.try_enter()
+    assert host.try_acquire()
     assert not host.drop_surplus()
     host.refused()
     assert host.drop_surplus()
     assert not host.drop_surplus()
 
 
-def test_one_connection_is_left_whatever_is_refused(host: Host) -> None:
+def test_one_connection_is_left_whatever_is_refused(host: HostLimiter) -> None:
     """A server that serves nobody just now is asked by one."""
     host.refused()
     assert free(host) == 1
 
 
-def test_the_budget_recovers_by_one_each_quiet_time(host: Host, clock: Clock) -> None:
+def test_the_budget_recovers_by_one_each_quiet_time(host: HostLimiter, clock: Clock) -> None:
     """Time without a refusal gives one connection back, and so on up to the setting."""
     host.refused()
     clock.now += RECOVERY_SECONDS - 0.1
@@ -210,7 +212,7 @@ def test_the_budget_recovers_by_one_each_quiet_time(host: Host, clock: Clock) ->
         assert free(host) == expected
 
 
-def test_another_refusal_begins_the_quiet_time_anew(host: Host, clock: Clock) -> None:
+def test_another_refusal_begins_the_quiet_time_anew(host: HostLimiter, clock: Clock) -> None:
     """A budget that proved too high falls again, and waits as long again."""
     enter(host)
     host.refused()
@@ -222,7 +224,7 @@ def test_another_refusal_begins_the_quiet_time_anew(host: Host, clock: Clock) ->
     assert free(host) == 1
 
 
-def test_a_measured_rate_opens_further_connections(host: Host, clock: Clock) -> None:
+def test_a_measured_rate_opens_further_connections(host: HostLimiter, clock: Clock) -> None:
     """A rate that is known says how many are wanted; nothing is known so soon."""
     enter(host)
     host._begin_measuring()
@@ -230,26 +232,27 @@ def test_a_measured_rate_opens_further_connections(host: Host, clock: Clock) -> 
     assert look(host, clock) > 1
 
 
-def test_nothing_is_measured_where_nobody_receives(host: Host, clock: Clock) -> None:
+def test_nothing_is_measured_where_nobody_receives(host: HostLimiter, clock: Clock) -> None:
     """The time before the first reply is no rate."""
-    host.enter(Stop())
+    host.acquire(Stop())
     assert [look(host, clock, 0) for _ in range(2 * MOST_SLICES)] == [1] * 2 * MOST_SLICES
 
 
-def test_a_step_is_not_judged_before_it_was_made(host: Host, clock: Clock) -> None:
+def test_a_step_is_not_judged_before_it_was_made(host: HostLimiter, clock: Clock) -> None:
     """As long as most of the new connections wait for their replies, they are waited for."""
     enter(host)
     host._begin_measuring()
     level = max(look(host, clock) for _ in range(2))
-    while host.try_enter():
+    while host.try_acquire():
         pass
     assert {look(host, clock) for _ in range(7)} == {level}
     for _ in range(level - 1):
-        host.began(0.01)
+        host.answered(0.01)
+        host.began()
     assert max(look(host, clock, 1000) for _ in range(2)) > level
 
 
-def test_a_step_that_never_comes_is_judged_all_the_same(host: Host, clock: Clock) -> None:
+def test_a_step_that_never_comes_is_judged_all_the_same(host: HostLimiter, clock: Clock) -> None:
     """Connections that are not answered do not keep the others from being measured for ever."""
     enter(host)
     host._begin_measuring()
@@ -260,7 +263,7 @@ def test_a_step_that_never_comes_is_judged_all_the_same(host: Host, clock: Clock
 
 
 def test_many_small_files_do_not_keep_a_large_one_from_being_measured(
-    host: Host, clock: Clock
+    host: HostLimiter, clock: Clock
 ) -> None:
     """Files that come and go meanwhile are counted by their time."""
     enter(host)
@@ -273,7 +276,7 @@ def test_many_small_files_do_not_keep_a_large_one_from_being_measured(
     assert max(found) > 1
 
 
-def test_first_connections_are_never_too_many(host: Host, clock: Clock) -> None:
+def test_first_connections_are_never_too_many(host: HostLimiter, clock: Clock) -> None:
     """As many as there are files are wanted in any case; a step goes on from there."""
     enter(host, 5)
     host._begin_measuring()
@@ -291,11 +294,12 @@ def test_first_connections_are_never_too_many(host: Host, clock: Clock) -> None:
     ],
 )
 def test_segments_are_long_enough(
-    host: Host, clock: Clock, rate: float, round_trip: float, expected: int
+    host: HostLimiter, clock: Clock, rate: float, round_trip: float, expected: int
 ) -> None:
     """Asking for a segment costs little beside what it brings, also of a far server."""
-    host.enter(Stop())
-    host.began(round_trip)
+    host.acquire(Stop())
+    host.answered(round_trip)
+    host.began()
     host._begin_measuring()
     for _ in range(2):
         clock.now += 1
@@ -308,7 +312,7 @@ def test_segments_are_long_enough(
     assert segments.rate == pytest.approx(rate)
 
 
-def test_a_growing_file_is_asked_until_it_withdraws(host: Host) -> None:
+def test_a_growing_file_is_asked_until_it_withdraws(host: HostLimiter) -> None:
     """A file that offers work is asked at once to grow, and no thread is left when it withdraws."""
     asked = threading.Event()
 
@@ -318,9 +322,9 @@ def test_a_growing_file_is_asked_until_it_withdraws(host: Host) -> None:
 
     host._climb.level = 2
     enter(host)
-    host.offers(grow)
+    host.register(grow)
     assert asked.wait(10)
-    host.withdraws(grow)
+    host.unregister(grow)
 
 
 @pytest.mark.parametrize(
@@ -335,5 +339,5 @@ def test_a_growing_file_is_asked_until_it_withdraws(host: Host) -> None:
 )
 def test_a_host_is_a_name_and_a_port(one: str, two: str, is_same: bool) -> None:
     """Files of one host share its budget, whatever their paths and users."""
-    hosts = Pool(MOST)
-    assert (hosts.host(one) is hosts.host(two)) is is_same
+    hosts = Limiters(MOST, Throttle(None))
+    assert (hosts.of(one) is hosts.of(two)) is is_same

@@ -204,7 +204,7 @@ def test_a_failed_file_leaves_its_room(desk: Desk, disk: Disk) -> None:
     disk.size = SIZE
     gone = pinned(path="gone/model.bin")
     with desk.transport() as transport:
-        fetcher = Fetcher(transport, desk.settings, desk.waits)
+        fetcher = Fetcher(transport)
         fetcher.plan([(RootedPath.of(desk.workspace), gone)])
         with pytest.raises(StoreError, match="Not enough room"):
             fetcher.fetch(desk.job())

@@ -208,7 +208,7 @@ class OneTarget(RuleBasedStateMachine):
         aside = self.desk.quarantined
         error: ModelmakeError | None = None
         with self.desk.transport() as transport:
-            fetcher = Fetcher(transport, SETTINGS, self.desk.waits)
+            fetcher = Fetcher(transport)
             try:
                 fetched = fetcher.fetch(self.desk.job(self.wanted), observer)
             except ModelmakeError as caught:

@@ -21,7 +21,7 @@ from tests.transfer.desk import BODY, CANARY, PATH, Desk, pinned, unpinned
 def fetch_all(desk: Desk, *artifacts: Artifact) -> None:
     """Fetch one after the other over one transport, ignoring what fails."""
     with desk.transport() as transport:
-        fetcher = Fetcher(transport, desk.settings, desk.waits)
+        fetcher = Fetcher(transport)
         for artifact in artifacts:
             place = desk.location(f"/{artifact.path}")
             job = desk.job(artifact, place, target=desk.folder / "out" / artifact.path)
@@ -148,7 +148,7 @@ def test_a_proxy_is_used(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_closing_ends_every_connection(desk: Desk) -> None:
     """After close, no connection of the pool is left open."""
     transport = Transport(desk.settings)
-    Fetcher(transport, desk.settings).fetch(desk.job())
+    Fetcher(transport).fetch(desk.job())
     transport.close()
     began = time.monotonic()
     while desk.server._open and time.monotonic() - began < 5:
