@@ -10,18 +10,18 @@ import sys
 from dataclasses import dataclass
 
 from downloader.transfer import _concurrency
-from downloader.transfer._concurrency import Climb, Measured
+from downloader.transfer._concurrency import ConcurrencyController, Sample
 
 
 @dataclass(slots=True)
-class Fixed(Climb):
+class Fixed(ConcurrencyController):
     """A climb that stays where it begins; only a server that refuses lowers it."""
 
     def __post_init__(self) -> None:
         """Begin at the number that is wanted, whatever MODELMAKE_CONNECTIONS bounds."""
         self.level = self.highest
 
-    def measured(self, seen: Measured, now: float) -> None:
+    def measured(self, seen: Sample, now: float) -> None:
         """Stay."""
 
 
@@ -29,7 +29,7 @@ if __name__ == "__main__":
     COUNT = int(sys.argv[1])
     setattr(  # noqa: B010
         _concurrency,
-        "Climb",
+        "ConcurrencyController",
         lambda highest, enough: Fixed(highest=min(COUNT, highest), enough=enough),
     )
     sys.argv[:2] = ["doit"]

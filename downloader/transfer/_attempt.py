@@ -375,7 +375,7 @@ class Download:
         if not partial.judge.has_pieces:
             return True
         partial.settle()
-        if partial.judge.is_hopeless:
+        if partial.judge.is_other_file:
             raise self._expectation.wrong_pieces([])
         wrong = partial.drop_wrong()
         self._wrong.update(wrong)
@@ -507,7 +507,7 @@ class Download:
             self.moved_bytes += count
         # What a cut gave to another connection is left to that one: each byte is written once.
         spare = self.partial.put(position, buffer, wanted) if wanted else buffer
-        if self.partial.judge.is_hopeless:
+        if self.partial.judge.is_other_file:
             raise self._expectation.wrong_pieces([])
         self.observer.moved(wanted)
         self.limiter.throttle.pay(count, self._stop)

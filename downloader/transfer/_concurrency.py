@@ -38,7 +38,7 @@ STEADY = 0.15
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Sample:
     """What arrived over some time.
 
     Attributes:
@@ -58,11 +58,11 @@ class Measured:
         """Bytes per second, of all replies together."""
         return self.count / self.seconds
 
-    def __add__(self, other: "Measured") -> "Measured":
+    def __add__(self, other: "Sample") -> "Sample":
         """Return both as one."""
         seconds = self.seconds + other.seconds
         mine, others = self.seconds / seconds, other.seconds / seconds
-        return Measured(
+        return Sample(
             count=self.count + other.count,
             seconds=seconds,
             streams=mine * self.streams + others * other.streams,
@@ -70,7 +70,7 @@ class Measured:
         )
 
 
-class SteadyRate:
+class ThroughputMeter:
     """Measures anew from `begin` on."""
 
     def __init__(self, now: float) -> None:
@@ -81,7 +81,7 @@ class SteadyRate:
 
     def begin(self, now: float) -> None:
         """Forget what was seen so far."""
-        self._slices: list[Measured] = []
+        self._slices: list[Sample] = []
         self._begin_slice(now)
 
     def moved(self, count: int, waited_seconds: float) -> None:
@@ -100,7 +100,7 @@ class SteadyRate:
         """How many replies are open."""
         return self._streams
 
-    def look(self, now: float, round_trip_seconds: float) -> Measured | None:
+    def look(self, now: float, round_trip_seconds: float) -> Sample | None:
         """Return what is measured now; None when it has to go on.
 
         Args:
@@ -113,12 +113,12 @@ class SteadyRate:
             return None
         streamed = self._streamed_seconds
         waits = min(self._waited_seconds / streamed, 1.0) if streamed and self._count else 1.0
-        seen = Measured(self._count, elapsed, streamed / elapsed, waits)
+        seen = Sample(self._count, elapsed, streamed / elapsed, waits)
         self._begin_slice(now)
         self._slices.append(seen)
         return self._settled()
 
-    def _settled(self) -> Measured | None:
+    def _settled(self) -> Sample | None:
         if len(self._slices) > 1 and _are_alike(*self._slices[-2:]):
             return self._slices[-2] + self._slices[-1]
         if len(self._slices) < MOST_SLICES:
@@ -131,7 +131,7 @@ class SteadyRate:
         self._count, self._streamed_seconds, self._waited_seconds = 0, 0.0, 0.0
 
 
-def _are_alike(one: Measured, two: Measured) -> bool:
+def _are_alike(one: Sample, two: Sample) -> bool:
     """Whether two slices show the same rate; silence may be that between two bursts."""
     slow, fast = sorted((one.rate, two.rate))
     return slow > 0 and fast - slow <= STEADY * fast
@@ -170,11 +170,11 @@ FIRST_REST_SECONDS = 0.25
 LONGEST_REST_SECONDS = 32.0
 """How long to rest before the next try."""
 
-NOTHING = Measured(count=0, seconds=1.0, streams=1.0)
+NOTHING = Sample(count=0, seconds=1.0, streams=1.0)
 
 
 @dataclass(slots=True)
-class Climb:
+class ConcurrencyController:
     """The state of one climb.
 
     Attributes:
@@ -187,8 +187,8 @@ class Climb:
     enough: float = FASTEST_BYTES_PER_SECOND
     level: int = 1
     _before: int = 0
-    _seen_before: Measured = NOTHING
-    _seen_since: Measured | None = None
+    _seen_before: Sample = NOTHING
+    _seen_since: Sample | None = None
     _looks: int = 0
     _first_step: int = LARGE_STEP
     _rests_until: float = 0.0
@@ -199,7 +199,7 @@ class Climb:
         """Whether a step was made that is not judged yet."""
         return bool(self._before)
 
-    def measured(self, seen: Measured, now: float) -> None:
+    def measured(self, seen: Sample, now: float) -> None:
         """Take in what the present level gave, and choose the next level.
 
         Args:
@@ -217,7 +217,7 @@ class Climb:
         if self.level > self.highest:
             self.level, self._before = self.highest, 0
 
-    def _judge(self, seen: Measured, now: float) -> None:
+    def _judge(self, seen: Sample, now: float) -> None:
         old = self._seen_before
         self._seen_since = seen if self._seen_since is None else self._seen_since + seen
         self._looks += 1
@@ -239,7 +239,7 @@ class Climb:
         self._rests_until = now + self._next_rest_seconds
         self._next_rest_seconds = min(2 * self._next_rest_seconds, LONGEST_REST_SECONDS)
 
-    def _step(self, seen: Measured, factor: int) -> None:
+    def _step(self, seen: Sample, factor: int) -> None:
         each = seen.rate / max(seen.streams, 1.0)
         is_fast = each >= FAST_BYTES_PER_SECOND or seen.rate >= self.enough
         if is_fast or seen.waits < LEAST_WAITS or self.level >= self.highest:
@@ -296,12 +296,12 @@ class HostLimiter:
         self._turn = threading.Condition(changing)
         self._budget = most
         self._active = self._firsts = self._waiting = 0
-        self._climb = Climb(highest=most, enough=enough)
+        self._controller = ConcurrencyController(highest=most, enough=enough)
         self._growers: list[Grow] = []
         self._is_watched = False
         self._round_trip_seconds = math.inf
         self._refused_at = self._stepped_at = 0.0
-        self._flow, self._rate = SteadyRate(time.monotonic()), FIRST_RATE
+        self._flow, self._rate = ThroughputMeter(time.monotonic()), FIRST_RATE
         self._served = self._served_before = 0
         """The most replies that were open at once, since the last measurement and before it."""
 
@@ -322,7 +322,7 @@ class HostLimiter:
     def try_acquire(self) -> bool:
         """Take a further connection when one more is wanted now."""
         with self._changed:
-            is_wanted = self._wanted < min(self._climb.level, self._allowed())
+            is_wanted = self._wanted < min(self._controller.level, self._allowed())
             self._active += is_wanted
             return is_wanted
 
@@ -351,7 +351,7 @@ class HostLimiter:
     def drop_surplus(self) -> bool:
         """Give a further connection back if it is one too many; returns whether it was."""
         with self._changed:
-            is_surplus = self._wanted > min(self._climb.level, self._allowed())
+            is_surplus = self._wanted > min(self._controller.level, self._allowed())
             self._active -= is_surplus
             if is_surplus:
                 self._turn.notify()
@@ -381,7 +381,7 @@ class HostLimiter:
             served = max(self._served, self._served_before)
             self._budget = max(min(served, self._active - 1), 1)
             self._refused_at = time.monotonic()
-            self._climb.limit(self._budget)
+            self._controller.limit(self._budget)
 
     def register(self, grow: Grow) -> None:
         """Register a file that could use further connections; `grow` opens one, or says no."""
@@ -412,7 +412,7 @@ class HostLimiter:
         """Measure as long as some file could use more connections; a stalled one counts too."""
         while True:
             with self._changed:
-                missing = min(self._climb.level, self._allowed()) - self._active
+                missing = min(self._controller.level, self._allowed()) - self._active
                 growers = list(self._growers)
             for index in range(missing if growers else 0):
                 growers[index % len(growers)]()
@@ -425,14 +425,14 @@ class HostLimiter:
     def _measure(self) -> None:
         """Take in what the connections give, once that is known of the ones that are wanted."""
         now = time.monotonic()
-        is_early = self._climb.is_judging and now - self._stepped_at < self._put_off_seconds
+        is_early = self._controller.is_judging and now - self._stepped_at < self._put_off_seconds
         if not self._flow.streams or (is_early and self._flow.streams < self._enough):
             self._flow.begin(now)
         elif seen := self._flow.look(now, self._known_round_trip):
             self._rate = max(seen.rate / max(seen.streams, 1.0), 1.0)
-            before = self._climb.level = max(self._climb.level, self._firsts)
-            self._climb.measured(seen, now)
-            if self._climb.level != before:
+            before = self._controller.level = max(self._controller.level, self._firsts)
+            self._controller.measured(seen, now)
+            if self._controller.level != before:
                 self._stepped_at = now
             self._begin_measuring()
 
@@ -447,7 +447,7 @@ class HostLimiter:
 
     @property
     def _enough(self) -> float:
-        return ENOUGH_STREAMS * min(self._climb.level, self._allowed())
+        return ENOUGH_STREAMS * min(self._controller.level, self._allowed())
 
     @property
     def _known_round_trip(self) -> float:
@@ -467,7 +467,7 @@ class HostLimiter:
         if self._budget < self._most and quiet >= RECOVERY_SECONDS:
             self._budget += 1
             self._refused_at = time.monotonic()
-            self._climb.limit(self._budget)
+            self._controller.limit(self._budget)
         return self._budget
 
 

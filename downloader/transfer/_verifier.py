@@ -56,10 +56,10 @@ class Follower(Protocol):
     def buffer(self) -> memoryview:
         """Return an empty buffer to receive into."""
 
-    def hand_over(self, offset: int, buffer: memoryview, count: int) -> bool:
+    def feed_block(self, offset: int, buffer: memoryview, count: int) -> bool:
         """Take bytes that are written; returns whether the buffer is kept."""
 
-    def reach(self, prefix: int) -> None:
+    def advance(self, prefix: int) -> None:
         """Say that the file's first `prefix` bytes are there."""
 
     def finish(self) -> None:
@@ -96,7 +96,7 @@ class InlineHasher:
         """See Follower."""
         return memoryview(bytearray(self._buffer_bytes))
 
-    def hand_over(self, offset: int, buffer: memoryview, count: int) -> bool:
+    def feed_block(self, offset: int, buffer: memoryview, count: int) -> bool:
         """See Follower."""
         with self._hashing:
             if offset == self._hashed:
@@ -105,7 +105,7 @@ class InlineHasher:
                 self._hashed += count
         return False
 
-    def reach(self, prefix: int) -> None:
+    def advance(self, prefix: int) -> None:
         """See Follower."""
         with self._hashing:
             if prefix > self._hashed:
@@ -142,7 +142,7 @@ class PrefixHasher:
         with self._changed:
             return self._spare.pop() if self._spare else lazy_buffer()
 
-    def hand_over(self, offset: int, buffer: memoryview, count: int) -> bool:
+    def feed_block(self, offset: int, buffer: memoryview, count: int) -> bool:
         """Take bytes that are written, when they are the next in line.
 
         Returns:
@@ -159,7 +159,7 @@ class PrefixHasher:
             self._changed.notify_all()
             return True
 
-    def reach(self, prefix: int) -> None:
+    def advance(self, prefix: int) -> None:
         """Say that the file's first `prefix` bytes are there."""
         with self._changed:
             if prefix > self._there:
@@ -279,7 +279,7 @@ class PieceChecker:
         with self._changed:
             return self._spare.pop() if self._spare else lazy_buffer()
 
-    def hand_over(self, offset: int, buffer: memoryview, count: int) -> bool:
+    def feed_block(self, offset: int, buffer: memoryview, count: int) -> bool:
         """See Follower; here bytes come in any order."""
         with self._changed:
             if self._threads and len(self._waiting) < MOST_WAITING_BLOCKS and not self._is_closed:
@@ -289,7 +289,7 @@ class PieceChecker:
         self._take(offset, buffer, count)
         return False
 
-    def reach(self, prefix: int) -> None:
+    def advance(self, prefix: int) -> None:
         """See Follower; every range is handed over here."""
 
     def finish(self) -> None:
@@ -317,7 +317,7 @@ class PieceChecker:
             return len(self._right) == self._layer.count
 
     @property
-    def is_hopeless(self) -> bool:
+    def is_other_file(self) -> bool:
         """Whether what comes is another file; what an earlier run left tells nothing of it."""
         with self._changed:
             return self._fresh_wrong >= HOPELESS and self._fresh_wrong > len(self._right)
@@ -328,7 +328,7 @@ class PieceChecker:
             length = self._layer.piece_bytes
             return [span for span in spans if span.start // length not in self._right]
 
-    def take_wrong(self) -> list[Range]:
+    def pop_bad_pieces(self) -> list[Range]:
         """Return where the pieces that proved wrong lie, and expect them anew."""
         with self._changed:
             wrong, self._wrong = self._wrong, set()
@@ -460,10 +460,10 @@ class Judge(Protocol):
         """MD5 of what is there, in hex; None where a SHA-256 is known and makes it needless."""
 
     @property
-    def is_hopeless(self) -> bool:
+    def is_other_file(self) -> bool:
         """Whether so many pieces are wrong that another file must be coming."""
 
-    def take_wrong(self) -> list[Range]:
+    def pop_bad_pieces(self) -> list[Range]:
         """Return where wrong pieces lie, once; they are expected anew."""
 
     def set_aside(self, path: RootedPath, workspace: RootedPath, have: int) -> str:
@@ -482,7 +482,7 @@ class Judge(Protocol):
 class WholeJudge:
     """Judges by digests over all bytes in their order."""
 
-    has_pieces = is_hopeless = False
+    has_pieces = is_other_file = False
 
     def __init__(self, descriptor: int, binding: Binding) -> None:
         self._sha256, self._md5 = new_sha256(), new_md5()
@@ -504,7 +504,7 @@ class WholeJudge:
         """See Judge."""
         return self._md5.hexdigest() if self._needs_md5 else None
 
-    def take_wrong(self) -> list[Range]:
+    def pop_bad_pieces(self) -> list[Range]:
         """See Judge."""
         return []
 
@@ -535,13 +535,13 @@ class PieceJudge:
         return self._sha256 if self._checker.is_right else ""
 
     @property
-    def is_hopeless(self) -> bool:
+    def is_other_file(self) -> bool:
         """See Judge."""
-        return self._checker.is_hopeless
+        return self._checker.is_other_file
 
-    def take_wrong(self) -> list[Range]:
+    def pop_bad_pieces(self) -> list[Range]:
         """See Judge."""
-        wrong = self._checker.take_wrong()
+        wrong = self._checker.pop_bad_pieces()
         self._last_wrong = wrong or self._last_wrong
         return wrong
 

@@ -276,8 +276,8 @@ class Partial:
             with self._changing:
                 self.ranges = merge([*self.ranges, Range(offset, offset + count)])
                 have, present = self.have, self.present
-            is_taken = self._follower.hand_over(offset, buffer, count)
-            self._follower.reach(have)
+            is_taken = self._follower.feed_block(offset, buffer, count)
+            self._follower.advance(have)
             if self._checkpoints.is_due(present, self.binding.size):
                 self._checkpoints.add(self.binding, self.ranges)
         return self._follower.buffer() if is_taken else buffer
@@ -293,7 +293,7 @@ class Partial:
 
     def drop_wrong(self) -> list[Range]:
         """Forget pieces that proved wrong; return where. Raises StoreError as `put`."""
-        if wrong := self.judge.take_wrong():
+        if wrong := self.judge.pop_bad_pieces():
             with naming(self._path, "write"), self._changing:
                 self.ranges = without(self.ranges, wrong)
                 self._checkpoints.noted_bytes = -1  # as many may be there as were noted: others
@@ -343,7 +343,7 @@ class Partial:
         self.judge = judge_of(self._descriptor, self.binding, self._layer, self.ranges, self._turn)
         self._follower = self.judge.follower
         with naming(self._path, "read"):
-            self._follower.reach(have)
+            self._follower.advance(have)
 
     def commit(self, place: Place) -> None:
         """Make the verified bytes visible under the final name, durably, in one step.

@@ -15,8 +15,8 @@ from downloader.transfer._concurrency import (
     LONGEST_REST_SECONDS,
     LOOKS,
     SLOW_BYTES_PER_SECOND,
-    Climb,
-    Measured,
+    ConcurrencyController,
+    Sample,
 )
 
 MEGA = 1e6
@@ -45,18 +45,18 @@ class Server:
     waits: float = 1.0
     now: float = 0.0
 
-    def look(self, climb: Climb) -> int:
+    def look(self, climb: ConcurrencyController) -> int:
         """Measure once what the wanted connections give, and return how many are wanted then."""
         if climb.level > self.bears:
             climb.limit(self.bears)
         self.now += LOOK_SECONDS
         rate = min(climb.level * self.each, self.total)
         climb.measured(
-            Measured(int(rate * LOOK_SECONDS), LOOK_SECONDS, climb.level, self.waits), self.now
+            Sample(int(rate * LOOK_SECONDS), LOOK_SECONDS, climb.level, self.waits), self.now
         )
         return climb.level
 
-    def looks(self, climb: Climb, count: int) -> list[int]:
+    def looks(self, climb: ConcurrencyController, count: int) -> list[int]:
         """Measure so often, and return how many were wanted after each."""
         return [self.look(climb) for _ in range(count)]
 
@@ -74,19 +74,19 @@ class Server:
 )
 def test_the_climb(server: Server, expected: list[int]) -> None:
     """Steps are large where connections are slow, and there are none where more only cost."""
-    assert server.looks(Climb(highest=32), len(expected)) == expected
+    assert server.looks(ConcurrencyController(highest=32), len(expected)) == expected
 
 
 def test_all_together_may_be_fast_too() -> None:
     """Where the sum is a machine's worth already, each one's rate does not matter."""
-    climb = Climb(highest=32, level=16)
+    climb = ConcurrencyController(highest=32, level=16)
     assert Server(total=FASTEST_BYTES_PER_SECOND).look(climb) == 16
 
 
 @given(highest=levels, each=slow_rates)
 def test_every_connection_that_pays_is_opened_soon(highest: int, each: float) -> None:
     """A server that limits each connection is met with all that are allowed, in few looks."""
-    climb = Climb(highest=highest)
+    climb = ConcurrencyController(highest=highest)
     Server(each=min(each, FASTEST_BYTES_PER_SECOND / 70)).looks(climb, 4)
     assert climb.level == highest
 
@@ -94,7 +94,7 @@ def test_every_connection_that_pays_is_opened_soon(highest: int, each: float) ->
 @given(highest=levels, total=slow_rates)
 def test_a_bounded_sum_ends_on_one(highest: int, total: float) -> None:
     """A server that limits its client is asked by one again, once the step was in vain."""
-    climb = Climb(highest=highest)
+    climb = ConcurrencyController(highest=highest)
     assert Server(total=total).looks(climb, 1 + VAIN)[-1] == 1
 
 
@@ -102,7 +102,7 @@ def test_a_bounded_sum_ends_on_one(highest: int, total: float) -> None:
 def test_as_many_stay_as_carry_a_bounded_sum(highest: int, fit: int, each: float) -> None:
     """Where the sum is bounded above one's rate, about as many stay as it takes, and all of it."""
     server = Server(each=each, total=each * fit)
-    climb = Climb(highest=highest)
+    climb = ConcurrencyController(highest=highest)
     server.looks(climb, 4 + 2 * VAIN)
     while climb.is_judging:
         server.look(climb)
@@ -121,20 +121,20 @@ def test_never_more_than_allowed_and_never_none(
 ) -> None:
     """Whatever the server gives, the level is between one and the most, also after refusals."""
     server = Server(each=each, total=total, bears=bears, waits=waits)
-    climb = Climb(highest=highest)
+    climb = ConcurrencyController(highest=highest)
     assert all(1 <= level <= highest for level in server.looks(climb, 200))
     assert climb.highest <= max(highest, 1)
 
 
 def test_a_refusal_does_not_make_it_swing() -> None:
     """Once a server refused, no more than it bore are tried until the limit is lifted."""
-    server, climb = Server(each=20 * MEGA, bears=4), Climb(highest=32)
+    server, climb = Server(each=20 * MEGA, bears=4), ConcurrencyController(highest=32)
     assert set(server.looks(climb, 100)[2:]) == {4}
 
 
 def test_a_bad_moment_is_no_verdict() -> None:
     """One look at which a step seems to be in vain is not enough to take it back."""
-    server, climb = Server(each=20 * MEGA), Climb(highest=32)
+    server, climb = Server(each=20 * MEGA), ConcurrencyController(highest=32)
     server.look(climb)
     server.total = 20 * MEGA
     assert server.look(climb) == 4
@@ -142,7 +142,7 @@ def test_a_bad_moment_is_no_verdict() -> None:
     assert server.look(climb) > 4
 
 
-def rest(server: Server, climb: Climb) -> float:
+def rest(server: Server, climb: ConcurrencyController) -> float:
     """Return for how long it stays where it is, before it tries the next step."""
     began, level = server.now, climb.level
     while server.look(climb) == level:
@@ -152,7 +152,7 @@ def rest(server: Server, climb: Climb) -> float:
 
 def test_the_rests_grow() -> None:
     """A step that brought nothing is tried again, each time after twice as long, to a bound."""
-    server, climb = Server(total=MEGA), Climb(highest=8)
+    server, climb = Server(total=MEGA), ConcurrencyController(highest=8)
     rests = []
     for _ in range(10):
         server.look(climb)
@@ -164,7 +164,7 @@ def test_the_rests_grow() -> None:
 
 def test_a_later_try_is_a_small_step() -> None:
     """Who was bounded once asks for twice as many then, not for four times."""
-    server, climb = Server(total=MEGA), Climb(highest=8)
+    server, climb = Server(total=MEGA), ConcurrencyController(highest=8)
     server.looks(climb, 1 + VAIN)
     rest(server, climb)
     assert climb.level == 2
@@ -172,7 +172,7 @@ def test_a_later_try_is_a_small_step() -> None:
 
 def test_a_limit_lowers_the_level_at_once() -> None:
     """A server that wants fewer gets fewer, and the step under way is not judged."""
-    server, climb = Server(each=MEGA), Climb(highest=8)
+    server, climb = Server(each=MEGA), ConcurrencyController(highest=8)
     server.looks(climb, 2)
     climb.limit(3)
     assert (climb.level, climb.highest, climb.is_judging) == (3, 3, False)
@@ -181,7 +181,7 @@ def test_a_limit_lowers_the_level_at_once() -> None:
 
 def test_a_limit_above_the_level_changes_nothing_yet() -> None:
     """The climb goes on to the new bound."""
-    server, climb = Server(each=MEGA), Climb(highest=2)
+    server, climb = Server(each=MEGA), ConcurrencyController(highest=2)
     assert server.looks(climb, 3) == [2, 2, 2]
     climb.limit(4)
     assert climb.level == 2
@@ -191,15 +191,15 @@ def test_a_limit_above_the_level_changes_nothing_yet() -> None:
 @pytest.mark.parametrize("highest", [0, -3])
 def test_one_connection_is_always_allowed(highest: int) -> None:
     """A limit of none would be the end of the transfer."""
-    climb = Climb(highest=8)
+    climb = ConcurrencyController(highest=8)
     climb.limit(highest)
     assert (climb.level, climb.highest) == (1, 1)
 
 
 def test_a_rate_near_the_users_own_limit_is_left_alone() -> None:
     """Further connections would only share it, and their unread bytes come for nothing."""
-    climb = Climb(highest=32, enough=8e6)
-    climb.measured(Measured(count=8_100_000, seconds=1.0, streams=1.0), 1.0)
+    climb = ConcurrencyController(highest=32, enough=8e6)
+    climb.measured(Sample(count=8_100_000, seconds=1.0, streams=1.0), 1.0)
     assert climb.level == 1
-    climb.measured(Measured(count=4_000_000, seconds=1.0, streams=1.0), 2.0)
+    climb.measured(Sample(count=4_000_000, seconds=1.0, streams=1.0), 2.0)
     assert climb.level > 1

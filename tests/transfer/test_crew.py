@@ -48,7 +48,7 @@ def crew_of(refusals: int, helpers: int) -> tuple[Connections, Server, HostLimit
     """Return the crew of a file of 64 MiB, its own connection entered and helpers wanted."""
     host = HostLimiter(8)
     host.acquire(Stop())
-    host._climb.level = 1 + helpers
+    host._controller.level = 1 + helpers
     segments = Segments(64 * MIB, [])
     server = Server(segments, refusals)
     crew = Connections(host, segments, server.receive, is_open=True)
@@ -93,7 +93,7 @@ def test_one_too_many_leaves_and_its_segment_is_received() -> None:
     with crew:
         for _ in range(3):
             crew.open_further()
-        host._climb.level = 1
+        host._controller.level = 1
         crew.work()
     assert sum(server.received.values()) == 64 * MIB
     assert host._active == 1

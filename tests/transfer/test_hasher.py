@@ -61,8 +61,8 @@ def test_any_order_gives_the_digests(
             give(follower, descriptor, piece)
             written = merge([*written, piece])
             if data.draw(st.booleans()):
-                follower.reach(prefix(written))
-        follower.reach(len(BODY))
+                follower.advance(prefix(written))
+        follower.advance(len(BODY))
         follower.finish()
     finally:
         follower.close()
@@ -79,7 +79,7 @@ def give(follower: InlineHasher | PrefixHasher, descriptor: int, piece: Range) -
             size = min(count, piece.stop - at)
             buffer[:size] = BODY[at : at + size]
             write_at(descriptor, buffer[:size], at)
-            if follower.hand_over(at, buffer, size):
+            if follower.feed_block(at, buffer, size):
                 buffer = follower.buffer()
 
 
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_read_is_told_at_the_end(
 
     monkeypatch.setattr(_verifier, "read_at", broken)
     follower = PrefixHasher(descriptor, (new_sha256(),))
-    follower.reach(1000)
+    follower.advance(1000)
     with pytest.raises(OSError, match="the disk is broken"):
         follower.finish()
 
@@ -102,7 +102,7 @@ def test_a_file_that_became_shorter_is_told_at_the_end(descriptor: int) -> None:
     """A file that somebody cut has no digest of what was there."""
     os.ftruncate(descriptor, 10)
     follower = PrefixHasher(descriptor, (new_sha256(),))
-    follower.reach(1000)
+    follower.advance(1000)
     with pytest.raises(OSError, match="became shorter"):
         follower.finish()
 
@@ -129,7 +129,7 @@ class Held:
 
 def hand_over_many(follower: PrefixHasher, count: int) -> None:
     for index in range(count):
-        assert follower.hand_over(index, memoryview(bytearray(1)), 1)
+        assert follower.feed_block(index, memoryview(bytearray(1)), 1)
 
 
 def test_the_sender_waits_for_a_slow_digest(descriptor: int) -> None:
@@ -155,7 +155,7 @@ def test_the_sender_waits_for_a_slow_digest(descriptor: int) -> None:
 
 def hand_over_rest(follower: PrefixHasher) -> None:
     for index in range(1, MOST_WAITING + 2):
-        follower.hand_over(index, memoryview(bytearray(1)), 1)
+        follower.feed_block(index, memoryview(bytearray(1)), 1)
 
 
 def test_closing_lets_a_waiting_sender_go(descriptor: int) -> None:
@@ -172,13 +172,13 @@ def test_closing_lets_a_waiting_sender_go(descriptor: int) -> None:
     assert not sender.is_alive()
     slow.go_on.set()
     closer.join(10)
-    assert not follower.hand_over(MOST_WAITING + 1, memoryview(bytearray(1)), 1)
+    assert not follower.feed_block(MOST_WAITING + 1, memoryview(bytearray(1)), 1)
 
 
 def test_bytes_out_of_turn_are_not_kept(descriptor: int) -> None:
     """A buffer that comes before its turn stays with the sender: it is read back later."""
     follower = PrefixHasher(descriptor, (new_sha256(),))
-    assert not follower.hand_over(5, follower.buffer(), 1)
+    assert not follower.feed_block(5, follower.buffer(), 1)
     follower.close()
 
 

@@ -75,7 +75,7 @@ def give(checker: PieceChecker, descriptor: int, span: Range, body: bytes = BODY
         buffer = checker.buffer()
         buffer[: len(data)] = data
         write_at(descriptor, buffer[: len(data)], at)
-        checker.hand_over(at, buffer, len(data))
+        checker.feed_block(at, buffer, len(data))
 
 
 cuts = st.lists(st.integers(1, len(BODY) - 1), max_size=20, unique=True)
@@ -103,12 +103,12 @@ def test_any_order_tells_the_wrong_piece(
         checker.finish()
         assert checker.is_right == (wrong is None)
         expected = [] if wrong is None else [Range(*LAYER.span(wrong // PIECE))]
-        assert checker.take_wrong() == expected
+        assert checker.pop_bad_pieces() == expected
         for span in expected:
             give(checker, descriptor, span)
         checker.finish()
         assert checker.is_right
-        assert checker.take_wrong() == []
+        assert checker.pop_bad_pieces() == []
 
 
 def test_a_missing_byte_is_not_right(descriptor: int) -> None:
@@ -117,7 +117,7 @@ def test_a_missing_byte_is_not_right(descriptor: int) -> None:
         give(checker, descriptor, Range(0, len(BODY) - 1))
         checker.finish()
         assert not checker.is_right
-        assert checker.take_wrong() == []
+        assert checker.pop_bad_pieces() == []
 
 
 def test_another_file_is_told_early(descriptor: int) -> None:
@@ -126,10 +126,10 @@ def test_another_file_is_told_early(descriptor: int) -> None:
     with checking(descriptor) as checker:
         give(checker, descriptor, Range(0, (HOPELESS - 1) * PIECE), other)
         checker.finish()
-        assert not checker.is_hopeless
+        assert not checker.is_other_file
         give(checker, descriptor, Range((HOPELESS - 1) * PIECE, HOPELESS * PIECE), other)
         checker.finish()
-        assert checker.is_hopeless
+        assert checker.is_other_file
 
 
 def test_what_an_earlier_run_left_does_not_tell_of_the_server(descriptor: int) -> None:
@@ -137,8 +137,8 @@ def test_what_an_earlier_run_left_does_not_tell_of_the_server(descriptor: int) -
     other = random.Random(9).randbytes(len(BODY))
     with checking(descriptor, Range(0, len(BODY)), body=other) as checker:
         checker.finish()
-        assert len(checker.take_wrong()) == LAYER.count
-        assert not checker.is_hopeless
+        assert len(checker.pop_bad_pieces()) == LAYER.count
+        assert not checker.is_other_file
         give(checker, descriptor, Range(0, len(BODY)))
         checker.finish()
         assert checker.is_right

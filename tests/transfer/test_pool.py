@@ -68,7 +68,7 @@ def look(host: HostLimiter, clock: Clock, count: int = 1) -> int:
     clock.now += LOOK
     host.moved(count, LOOK * host._flow.streams)
     host._measure()
-    return host._climb.level
+    return host._controller.level
 
 
 def free(host: HostLimiter) -> int:
@@ -121,10 +121,10 @@ def test_a_waiting_file_begins_when_one_too_many_is_dropped(
     told: list[int] = []
     monkeypatch.setattr(host._turn, "notify", lambda: told.append(1))
     host.acquire(Stop())
-    host._climb.level = 2
+    host._controller.level = 2
     assert host.try_acquire()
     assert not host.drop_surplus()
-    host._climb.level = 1
+    host._controller.level = 1
     assert host.drop_surplus()
     assert told == [1]
 
@@ -133,14 +133,14 @@ def test_no_further_connection_before_it_is_known_to_pay_off(host: HostLimiter) 
     """A file has one connection until the climb wants more."""
     enter(host)
     assert not host.try_acquire()
-    host._climb.level = 2
+    host._controller.level = 2
     assert host.try_acquire()
     assert not host.try_acquire()
 
 
 def test_a_refusal_lowers_the_budget_to_what_is_served(host: HostLimiter) -> None:
     """A server that turns the fourth away gets three from then on."""
-    host._climb.level = MOST
+    host._controller.level = MOST
     enter(host, 3)
     assert host.try_acquire()
     host.refused()
@@ -153,7 +153,7 @@ def test_a_refusal_lowers_the_budget_to_what_is_served(host: HostLimiter) -> Non
 
 def test_who_is_between_two_replies_is_served(host: HostLimiter) -> None:
     """A refusal at the moment in which another one's reply is over does not cost its place."""
-    host._climb.level = MOST
+    host._controller.level = MOST
     enter(host, 3)
     host.ended()
     assert host.try_acquire()
@@ -165,7 +165,7 @@ def test_who_is_between_two_replies_is_served(host: HostLimiter) -> None:
 
 def test_many_refusals_at_once_are_one(host: HostLimiter) -> None:
     """Of a large step that is refused, each refusal tells the same."""
-    host._climb.level = MOST
+    host._controller.level = MOST
     enter(host, 3)
     while host.try_acquire():
         pass
@@ -185,7 +185,7 @@ def test_a_refusal_lowers_the_budget_even_where_more_were_served(host: HostLimit
 
 def test_a_refusal_makes_the_others_surplus(host: HostLimiter) -> None:
     """Who is connected beyond the budget is to end: as many as there are too many, and no more."""
-    host._climb.level = MOST
+    host._controller.level = MOST
     enter(host, 2)
     assert host.try_acquire()
     assert not host.drop_surplus()
@@ -320,7 +320,7 @@ def test_a_growing_file_is_asked_until_it_withdraws(host: HostLimiter) -> None:
         asked.set()
         return False
 
-    host._climb.level = 2
+    host._controller.level = 2
     enter(host)
     host.register(grow)
     assert asked.wait(10)

@@ -7,8 +7,8 @@ from downloader.transfer._concurrency import (
     MOST_SLICES,
     SHORTEST_SLICE_SECONDS,
     STEADY,
-    Measured,
-    SteadyRate,
+    Sample,
+    ThroughputMeter,
     slice_seconds,
 )
 
@@ -20,10 +20,10 @@ class Wire:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.flow = SteadyRate(self.now)
+        self.flow = ThroughputMeter(self.now)
         self.flow.opened(1, self.now)
 
-    def slice(self, count: int, waited_seconds: float = PIECE) -> Measured | None:
+    def slice(self, count: int, waited_seconds: float = PIECE) -> Sample | None:
         """Let a slice's time pass, in which so many bytes arrive."""
         self.flow.moved(count, waited_seconds)
         self.now += PIECE
