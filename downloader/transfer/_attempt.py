@@ -209,6 +209,7 @@ class Connections:
         with self._growing:
             self.is_over.set()
         self._join()
+        del self._receive  # the download's own: a cycle would keep its buffers for the collector
 
 
 class _GaveUp(Exception):  # noqa: N818
