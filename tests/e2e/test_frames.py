@@ -15,7 +15,7 @@ from tests.servers.faulty import FaultyServer
 
 PACKAGE = Path(downloader.__file__).parent
 BODY = bytes_of("frames", 3_000_000)
-MOST_BELOW_FETCH = 8
+MOST_FRAMES, MOST_BELOW_FETCH = 14, 8
 MOST_STEPS_BACK = 3
 FETCH = "transfer/fetch.py:Fetcher.fetch"
 
@@ -85,12 +85,13 @@ def way(project: Project, server: FaultyServer, tmp_path: Path) -> Way:
     return Way(bodies, [(callee, caller) for callee, caller in calls])
 
 
-def test_from_the_fetch_to_the_socket_there_are_few_frames(way: Way) -> None:
+def test_from_the_action_to_the_socket_there_are_few_frames(way: Way) -> None:
     """A newcomer can hold all of them in their head (docs/decisions/0022)."""
     for stack in way.stacks:
         below = stack[stack.index(FETCH) + 1 :]
         assert below[-1].startswith("network/")
         assert len(below) <= MOST_BELOW_FETCH, below
+        assert len(stack) <= MOST_FRAMES, stack
 
 
 def test_a_download_seldom_steps_back_up(way: Way) -> None:
