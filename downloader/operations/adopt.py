@@ -263,6 +263,9 @@ AT_ONCE = 8
 Want = tuple[str, Artifact]
 """A model's name and an artifact of it."""
 
+SHOWN = 20
+"""So many missing files are named."""
+
 
 @dataclass(slots=True)
 class Report:
@@ -281,6 +284,21 @@ class Report:
     def by(self, *verbs: str) -> list[Outcome]:
         """Return what was done in these ways."""
         return [each for each in self.done if each.verb in verbs]
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is said of it: what is missing, and how many there are of each kind."""
+        for name, artifact in self.missing[:SHOWN]:
+            why = "" if artifact.sha256 or artifact.md5 else ": models.lock has no digest of it yet"
+            yield f"not found: {name}/{artifact.path}{why}"
+        if len(self.missing) > SHOWN:
+            yield f"not found: {len(self.missing) - SHOWN:,} more"
+        taken = self.by("adopted", "unpacked")
+        size = bytes_text(sum(outcome.size for outcome in taken))
+        yield (
+            f"adopted {counted(len(taken), 'file')} ({size}), "
+            f"{len(self.by('linked')):,} linked from the store, "
+            f"{len(self.by('verified')):,} verified in place, {len(self.missing):,} not found"
+        )
 
 
 class Adopter:

@@ -10,13 +10,13 @@ import functools
 import os
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from downloader.artifact import Artifact
+from downloader.artifact import Artifact, counted
 from downloader.errors import Stop, StoreError
 from downloader.fs.digests import Layer, cores, joined_spans, sha256_of, wrong_pieces
 from downloader.fs.files import look, looks_same
@@ -38,6 +38,7 @@ OK, UNPINNED, EXTRA = "ok", "unpinned", "extra"
 STATES = ("missing", "wrong kind", "unreadable", "changed", UNPINNED, EXTRA)
 """All but OK, in the order in which they are told."""
 
+SHOWN_EXTRA_FILES = 20
 SHOWN_SPANS = 3
 SHOWN_DIGITS = 16
 """Of a SHA-256: enough to tell two apart, and to find one in models.lock."""
@@ -272,3 +273,40 @@ def _note_in(folder: Path, files: Iterable[_File]) -> None:
     append_receipts(folder, [each for each in renewed if each is not None])
     if wrong := [each.path for each in files if each.disproves(known.get(each.path))]:
         forget_receipts(folder, wrong)
+
+
+def lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Yield what is not right, a state after the other; of extra files only so many."""
+    for state in STATES:
+        found = [verdict for verdict in verdicts if verdict.state == state]
+        shown = found[:SHOWN_EXTRA_FILES] if state == EXTRA else found
+        yield from (verdict.line for verdict in shown)
+        if len(found) > len(shown):
+            yield f"{state}: and {len(found) - len(shown):,} more"
+
+
+def summary(verdicts: Sequence[Verdict], repaired: int, read: str) -> str:
+    """Return how many files are in each state.
+
+    Args:
+        verdicts: Of all files.
+        repaired: How many of the bad ones were fetched again.
+        read: How much was read, and how fast.
+    """
+    counts = Counter(verdict.state for verdict in verdicts)
+    parts = [f"{counts[OK]:,} right"]
+    parts += [f"{counts[state]:,} {state}" for state in STATES if counts[state]]
+    parts += [f"{repaired:,} repaired"] * bool(repaired)
+    return f"verified {counted(len(verdicts) - counts[EXTRA], 'file')}: {', '.join(parts)}; {read}"
+
+
+def hint(bad: Sequence[Verdict]) -> str:
+    """Return what to do: what has no SHA-256 is not proved wrong, and its first fetch pins it."""
+    unpinned = sorted({verdict.model for verdict in bad if verdict.state == UNPINNED})
+    hints = []
+    if any(verdict.state != UNPINNED for verdict in bad):
+        hints.append("Run `doit verify --repair` to fetch again what is bad.")
+    if unpinned:
+        fetch = " ".join(f"fetch:{name}" for name in unpinned)
+        hints.append(f"Run `doit {fetch}` to pin what is unpinned.")
+    return " ".join(hints)

@@ -6,7 +6,6 @@ operation when it runs, so that a run with nothing to do loads none of them.
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -389,7 +388,6 @@ def _fail_unless_current(found: "list[Outlook]") -> None:
 
 
 HUGGING_FACE = "huggingface"
-SHOWN = 20
 HINT = "Run `doit` to fetch what is missing."
 
 
@@ -425,7 +423,8 @@ def adopt(names: list[str], place: str, *, hardlink: bool = False) -> None:
     adopter = Adopter(project, current().syncer, current().stop.check, tell)
     report = adopter.adopt(locked, here, shares=hardlink)
     project.write_pins()
-    _say(report)
+    for line in report.lines():
+        say(line)
     _check_adopted(
         report, [each for each in models if each not in locked], must=bool(names or bundle)
     )
@@ -464,22 +463,6 @@ def _models(names: Sequence[str], bundle: "Bundle | None") -> list[Model]:
     return wanted_models(each for each in bundle.models if each in declared)
 
 
-def _say(report: "Report") -> None:
-    for name, artifact in report.missing[:SHOWN]:
-        why = "" if artifact.sha256 or artifact.md5 else ": models.lock has no digest of it yet"
-        say(f"not found: {name}/{artifact.path}{why}")
-    if len(report.missing) > SHOWN:
-        say(f"not found: {len(report.missing) - SHOWN:,} more")
-    taken = report.by("adopted", "unpacked")
-    counts = [
-        f"adopted {counted(len(taken), 'file')} ({bytes_text(sum(e.size for e in taken))})",
-        f"{len(report.by('linked')):,} linked from the store",
-        f"{len(report.by('verified')):,} verified in place",
-        f"{len(report.missing):,} not found",
-    ]
-    say(", ".join(counts))
-
-
 def _check_adopted(report: "Report", unlocked: Sequence[Model], *, must: bool) -> None:
     if unlocked:
         names = ", ".join(each.name for each in unlocked)
@@ -491,9 +474,6 @@ def _check_adopted(report: "Report", unlocked: Sequence[Model], *, must: bool) -
         raise StoreError(f"{counted(report.failed, 'file')} could not be put in place.", hint=HINT)
     if must and report.missing:
         raise LockError(f"{counted(len(report.missing), 'file')} not found.", hint=HINT)
-
-
-SHOWN_EXTRA_FILES = 20
 
 
 def task_verify() -> CommandTask:
@@ -509,22 +489,29 @@ def task_verify() -> CommandTask:
 @failing
 def verify(names: list[str], *, repair: bool = False) -> None:
     """Hash every file of the named models, or of all that are here, and tell what is bad."""
-    from downloader.operations.verify import of_extra  # noqa: PLC0415
-    from downloader.operations.verify import verify as judged  # noqa: PLC0415
+    from downloader.operations import verify as verifying  # noqa: PLC0415
     from downloader.targets.shared import KnownLayers  # noqa: PLC0415
     from downloader.targets.state import extra  # noqa: PLC0415 - the no-op run has no use for it
 
     models = wanted_models(names)
     known = _locked(models)
     reading = current().shown_run().reading("verifying")
-    verdicts = judged(known, reading, current().stop, KnownLayers(current().project, tell).find)
-    verdicts += map(of_extra, extra(known, current().project.models()))
-    _tell_bad_files(verdicts)
+    layer_of = KnownLayers(current().project, tell).find
+    verdicts = verifying.verify(known, reading, current().stop, layer_of)
+    verdicts += map(verifying.of_extra, extra(known, current().project.models()))
+    for line in verifying.lines(verdicts):
+        say(line)
     bad = [each for each in verdicts if each.is_bad]
     repaired = _repaired(bad) if repair and bad else 0
-    say(_verify_summary(verdicts, repaired, reading.summary))
-    _check_verified(bad, repaired, is_repair=repair)
-    _check_locked(models)
+    say(verifying.summary(verdicts, repaired, reading.summary))
+    if left := len(bad) - repaired:
+        hint = "" if repair else verifying.hint(bad)
+        raise IntegrityError(f"{counted(left, 'file')} not as models.lock says.", hint=hint)
+    if stale := [model.name for model in models if model.is_stale]:
+        raise LockError(
+            f"Not verified, since models.lock does not say what models.yaml asks for now: "
+            f"{', '.join(stale)}."
+        )
 
 
 def _locked(models: Sequence["Model"]) -> list["Model"]:
@@ -540,56 +527,6 @@ def _locked(models: Sequence["Model"]) -> list["Model"]:
             hint="Run `doit` to lock and fetch, or `doit lock` to lock only.",
         )
     return [each for each in models if not each.is_stale]
-
-
-def _tell_bad_files(verdicts: Iterable["Verdict"]) -> None:
-    """Say what is not right, a state after the other; of extra files only so many."""
-    from downloader.operations.verify import EXTRA, STATES  # noqa: PLC0415
-
-    for state in STATES:
-        found = [each for each in verdicts if each.state == state]
-        shown = found[:SHOWN_EXTRA_FILES] if state == EXTRA else found
-        for each in shown:
-            say(each.line)
-        if len(found) > len(shown):
-            say(f"{state}: and {len(found) - len(shown):,} more")
-
-
-def _verify_summary(verdicts: Sequence["Verdict"], repaired: int, read: str) -> str:
-    from downloader.operations.verify import EXTRA, OK, STATES  # noqa: PLC0415
-
-    counts = Counter(each.state for each in verdicts)
-    parts = [f"{counts[OK]:,} right"]
-    parts += [f"{counts[state]:,} {state}" for state in STATES if counts[state]]
-    parts += [f"{repaired:,} repaired"] * bool(repaired)
-    return f"verified {counted(len(verdicts) - counts[EXTRA], 'file')}: {', '.join(parts)}; {read}"
-
-
-def _check_verified(bad: Sequence["Verdict"], repaired: int, *, is_repair: bool) -> None:
-    if left := len(bad) - repaired:
-        raise IntegrityError(
-            f"{counted(left, 'file')} not as models.lock says.",
-            hint="" if is_repair else _hint(bad),
-        )
-
-
-def _hint(bad: Iterable["Verdict"]) -> str:
-    """Return what to do: what has no SHA-256 is not proved wrong, and its first fetch pins it."""
-    from downloader.operations.verify import UNPINNED  # noqa: PLC0415
-
-    unpinned = sorted({each.model for each in bad if each.state == UNPINNED})
-    fetch = " ".join(f"fetch:{name}" for name in unpinned)
-    hints = ["Run `doit verify --repair` to fetch again what is bad."]
-    hints *= any(each.state != UNPINNED for each in bad)
-    return " ".join(hints + [f"Run `doit {fetch}` to pin what is unpinned."] * bool(fetch))
-
-
-def _check_locked(models: Iterable["Model"]) -> None:
-    if stale := [each.name for each in models if each.is_stale]:
-        raise LockError(
-            f"Not verified, since models.lock does not say what models.yaml asks for now: "
-            f"{', '.join(stale)}."
-        )
 
 
 def _repaired(bad: Sequence["Verdict"]) -> int:
