@@ -6,14 +6,15 @@ models.yaml. Every other command is a doit task.
 
 import argparse
 import contextlib
+import errno
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from downloader import __version__
-from downloader.errors import ModelmakeError
-from downloader.fs.files import PRIVATE_FOLDER, make_folder, naming
-from downloader.fs.rooted_path import RootedPath
+from downloader.errors import ModelmakeError, StoreError
+from downloader.fs.files import PRIVATE_FOLDER
+from downloader.fs.rooted_path import APPEND, NEW_FILE, RootedPath
 from downloader.manifest import schema
 from downloader.progress.streams import say, tell
 
@@ -67,7 +68,7 @@ def init(folder: Path) -> Iterator[str]:
         StoreError: The disk refused.
     """
     project = RootedPath(folder)
-    make_folder(project)
+    project.make_folder()
     schema.write(project / schema.FILE)
     yield _created(project / "models.yaml", MODELS_YAML, schema.LINE, COMPLETION_HINT)
     yield _created(project / "dodo.py", dodo_py(), "downloader.tasks", TASKS_HINT)
@@ -107,14 +108,14 @@ def _created(path: RootedPath, text: str, sign: str, hint: str) -> str:
         sign: The part of the text by which a file that is there does what this one would.
         hint: What to say of a file without that.
     """
-    with naming(path, "write"):
-        try:
-            with path.open_file("xb") as file, _removed_when_torn(path):
-                file.write(text.encode())
-                file.flush()
-        except FileExistsError:
-            said = f"left {path.name} as it is: it is there already"
-            return said if _has(path, sign) else f"{said}\n  {hint}"
+    try:
+        with path.open(NEW_FILE) as file, _removed_when_torn(path):
+            file.append(text.encode())
+    except StoreError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        said = f"left {path.name} as it is: it is there already"
+        return said if _has(path, sign) else f"{said}\n  {hint}"
     return f"wrote {path.name}"
 
 
@@ -130,21 +131,20 @@ def _removed_when_torn(path: RootedPath) -> Iterator[None]:
 def _has(path: RootedPath, sign: str) -> bool:
     try:
         return sign.encode() in path.read_bytes()
-    except OSError:  # a folder, or not for us: that is for doit to say
+    except StoreError:  # a folder, or not for us: that is for doit to say
         return True
 
 
 def _ignored(path: RootedPath) -> str:
     """Append what git is to leave alone, as far as it is not there, and return what to say."""
-    with naming(path, "write"):
-        there = path.read_bytes() if path.is_file() else b""
-        known = {line.strip().strip(b"/") for line in there.splitlines()}
-        missing = [each for each in NOT_FOR_GIT if each.strip("/").encode() not in known]
-        if not missing:
-            return f"left {path.name} as it is: all is in it"
-        ending = "\n" if there and not there.endswith(b"\n") else ""
-        with path.open_file("ab") as file:
-            file.write((ending + "".join(f"{each}\n" for each in missing)).encode())
+    there = path.read_bytes() if path.is_file() else b""
+    known = {line.strip().strip(b"/") for line in there.splitlines()}
+    missing = [each for each in NOT_FOR_GIT if each.strip("/").encode() not in known]
+    if not missing:
+        return f"left {path.name} as it is: all is in it"
+    ending = "\n" if there and not there.endswith(b"\n") else ""
+    with path.open(APPEND) as file:
+        file.append((ending + "".join(f"{each}\n" for each in missing)).encode())
     return f"{'added to' if there else 'wrote'} {path.name}: {' '.join(missing)}"
 
 

@@ -184,6 +184,11 @@ class BadArchive(IntegrityError):  # noqa: N818
 class StoreError(ModelmakeError):
     """The disk refused: full, read-only, or something else stands at the path."""
 
+    errno: int | None = None
+    """The system's number for it, where it was the system that refused."""
+    reason: str = ""
+    """What the system said."""
+
 
 class TooManyOpen(StoreError):  # noqa: N818
     """This process, or the machine, may open no further file or connection (EMFILE, ENFILE)."""

@@ -137,14 +137,14 @@ def test_lines_that_wait_are_written_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits while another writes is taken along by the next one: two writes do for nine."""
-    entered, go_on, writes = threading.Event(), threading.Event(), list[Path]()
+    entered, go_on, writes = threading.Event(), threading.Event(), list[RootedPath]()
 
-    def slow(file: Path) -> None:
+    def slow(file: RootedPath) -> None:
         writes.append(file)
         entered.set()
         assert go_on.wait(10)
 
-    monkeypatch.setattr(files, "make_folder", slow)
+    monkeypatch.setattr(RootedPath, "make_folder", slow)
     (tmp_path / ".modelmake").mkdir()
     paths = [f"file-{number}" for number in range(9)]
     for path in paths:
@@ -166,13 +166,13 @@ def test_a_line_that_could_not_be_written_is_no_receipt(
 ) -> None:
     """The failure is told to whoever noted the file; no later write brings the line back."""
 
-    def full(file: Path) -> None:
+    def full(file: RootedPath) -> None:
         raise StoreError(f"Cannot write {file}.")
 
     for path in ("one", "two"):
         put(tmp_path, path)
     with monkeypatch.context() as patch:
-        patch.setattr(files, "make_folder", full)
+        patch.setattr(RootedPath, "make_folder", full)
         with pytest.raises(StoreError):
             state.append_receipt(tmp_path, "one", SHA)
     state.forget_receipts(tmp_path, ["one"])

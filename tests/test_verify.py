@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import Interrupted, Stop
+from downloader.fs.open_file import refused
 from downloader.operations.verify import Verdict, verify
 from downloader.targets import state as receipts
 from tests.projects import http, lock, project, sha256
@@ -136,7 +137,7 @@ def test_a_file_that_cannot_be_read_is_told_as_such(
     """What a bad disk, or a permission, refuses is neither right nor changed."""
 
     def refuse(*_: object) -> str:
-        raise PermissionError(13, "Permission denied")
+        raise refused(PermissionError(13, "Permission denied"), "read", folder)
 
     monkeypatch.setattr("downloader.operations.verify.sha256_of", refuse)
     (found,) = judged(folder)

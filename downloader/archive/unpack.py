@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import Literal, Protocol
 
 from downloader.archive.compression import USUAL, Compressed, Limits
 from downloader.archive.tar import Entry, Members, shown
 from downloader.errors import BadArchive
 from downloader.fs.digests import new_sha256
-from downloader.fs.files import PRIVATE_FOLDER, make_folder, naming, write_at
+from downloader.fs.files import PRIVATE_FOLDER
 from downloader.fs.rooted_path import BINARY, NEW_FILE, RootedPath, open_to_read
 
 _READ_AHEAD_BYTES = 1 << 20
@@ -73,9 +73,8 @@ def unpack(
         StoreError: The disk refused.
         Interrupted: From the watch.
     """
-    make_folder(folder.parent)
-    with naming(folder, "make the folder"):
-        folder.make_new_folder()
+    folder.parent.make_folder()
+    folder.make_new_folder()
     try:
         return _unpack(archive, folder, watch, limits)
     except BaseException:
@@ -112,18 +111,15 @@ def what_came(
 
 @contextmanager
 def _opened(archive: Path | RootedPath, watch: Watch, limits: Limits) -> Iterator[Members]:
-    with naming(archive, "read"), _buffered(archive) as file:
-        members = Members(Compressed(file, limits, watch.check_stop), limits)
+    with open_to_read(archive) as file:
+        stream = file.stream(_READ_AHEAD_BYTES)
+        members = Members(Compressed(stream, limits, watch.check_stop), limits)
         try:
             yield members
         except BadArchive as error:
             raise type(error)(
                 f"The archive {shown(archive.name)} is refused: {error}{members.place}."
             ) from error
-
-
-def _buffered(archive: Path | RootedPath) -> BinaryIO:
-    return os.fdopen(open_to_read(archive), "rb", buffering=_READ_AHEAD_BYTES)
 
 
 def _unpack(
@@ -148,8 +144,7 @@ def _written(members: Members, folder: RootedPath, watch: Watch) -> Iterator[Mem
         watch.check_stop()
         inner = target if entry.is_folder else target.parent
         if inner != made:
-            with naming(_told(folder, entry), "make the folder of"):
-                inner.make_folder()
+            inner.make_folder(told=_told(folder, entry))
             made = inner
         if not entry.is_folder:
             yield _write(members, entry, folder, watch)
@@ -162,45 +157,31 @@ def _told(folder: RootedPath, entry: Entry) -> Path:
 
 def _write(members: Members, entry: Entry, folder: RootedPath, watch: Watch) -> Member:
     sha256, size = new_sha256(), 0
-    told = _told(folder, entry)
-    with naming(told, "write"):
-        descriptor = (folder / entry.path).open(NEW_FILE)  # no mode of the archive's is asked
-    try:
+    target = folder / entry.path
+    with target.open(NEW_FILE, told=_told(folder, entry)) as file:  # no mode of the archive's
         for chunk in members.data():
-            with naming(told, "write"):
-                write_at(descriptor, chunk, size)
+            file.write_at(chunk, size)
             sha256.update(chunk)
             size += len(chunk)
             watch.moved(len(chunk))
-    finally:
-        os.close(descriptor)
     return Member(path=entry.path, size=size, sha256=sha256.hexdigest())
 
 
 def _flatten(folder: RootedPath, top: str) -> None:
     """Move what lies in the only folder up; there may be a thing of the same name in it."""
-    with naming(folder, "rename within"):
-        aside = folder / _ASIDE
-        (folder / top).move_to(aside)
-        for name in aside.names():
-            (aside / name).move_to(folder / name)
-        aside.remove_folder()
+    aside = folder / _ASIDE
+    (folder / top).move_to(aside)
+    for name in aside.names():
+        (aside / name).move_to(folder / name)
+    aside.remove_folder()
 
 
 def _sync(folder: RootedPath, watch: Watch) -> None:
-    with naming(folder, "sync"):
-        for below in (folder / name for name in folder.names()):
-            watch.check_stop()
-            if stat.S_ISDIR(below.lstat().st_mode):
-                _sync(below, watch)
-            else:
-                _sync_file(below)
-        folder.sync_folder()
-
-
-def _sync_file(path: RootedPath) -> None:
-    descriptor = path.open(os.O_RDWR | BINARY)  # Windows syncs what it may write
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    for below in (folder / name for name in folder.names()):
+        watch.check_stop()
+        if stat.S_ISDIR(below.lstat().st_mode):
+            _sync(below, watch)
+        else:
+            with below.open(os.O_RDWR | BINARY) as file:  # Windows syncs what it may write
+                file.sync()
+    folder.sync_folder()

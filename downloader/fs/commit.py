@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 from downloader.errors import StoreError
 from downloader.fs.digests import BUFFER_BYTES, feed, new_sha256, sha256_of
-from downloader.fs.files import make_folder, naming, nearest_folder, read_at, write_at, write_file
-from downloader.fs.locks import is_same_file
-from downloader.fs.rooted_path import NEW_FILE, RootedPath
+from downloader.fs.files import write_file
+from downloader.fs.open_file import OpenFile, nearest_folder, stat_of
+from downloader.fs.rooted_path import NEW_FILE, READ, RootedPath
 
 QUARANTINE = "quarantine"
 SHOWN_DIGITS = 12
@@ -42,9 +42,8 @@ def set_aside(path: RootedPath, workspace: RootedPath, size: int, sha256: str) -
         StoreError: The disk refused.
     """
     aside = _place(workspace / QUARANTINE, path.name.removesuffix(".part"), size, sha256)
-    make_folder(aside.parent)
-    with naming(aside, "set aside"):
-        path.move_to(aside)
+    aside.parent.make_folder()
+    path.move_to(aside)
     return f"Its {size:,} bytes, SHA-256 {sha256}, were set aside as {aside}."
 
 
@@ -68,9 +67,9 @@ def set_range_aside(
         return ""
     start, stop = spans[0]
     copy = path.with_name(f"{path.stem}-{start}.part")
-    with naming(path, "read"), path.open_file("rb") as file:
-        file.seek(start)
-        wrong = file.read(min(stop - start, MOST_RANGE_BYTES))
+    buffer = memoryview(bytearray(min(stop - start, MOST_RANGE_BYTES)))
+    with path.open(READ) as file:
+        wrong = bytes(buffer[: file.read_full(buffer, start)])
     write_file(copy, wrong)
     sha256 = hashlib.sha256(wrong, usedforsecurity=False).hexdigest()
     told = set_aside(copy, workspace, len(wrong), sha256)
@@ -89,8 +88,7 @@ def _place(folder: RootedPath, name: str, size: int, sha256: str) -> RootedPath:
 
 def _has(aside: RootedPath, size: int, sha256: str) -> bool:
     """Whether these very bytes lie there; what else has their name by chance is told by hashing."""
-    with naming(aside, "read"):
-        return aside.is_file() and aside.lstat().st_size == size and sha256_of(aside) == sha256
+    return aside.is_file() and aside.lstat().st_size == size and sha256_of(aside) == sha256
 
 
 class Place:
@@ -107,15 +105,13 @@ class Place:
         self._target = target
         check_target(target)
         self._base = nearest_folder(target.parent.path)
-        with naming(self._base, "look at"):
-            self._was = self._base.stat()
+        self._was = stat_of(self._base)
 
-    def take(self, descriptor: int, path: RootedPath, sha256: str) -> bool:
+    def take(self, file: OpenFile, sha256: str) -> bool:
         """Rename an open file to the final name, and sync the folder.
 
         Args:
-            descriptor: The open file, whose bytes were verified and synced.
-            path: Its name so far.
+            file: The open file, whose bytes were verified and synced.
             sha256: What it was verified to be.
 
         Returns:
@@ -126,27 +122,26 @@ class Place:
             StoreError: The disk refused, or somebody swapped the file or the folder.
         """
         check_target(self._target)
-        with naming(self._target, "replace"):
-            if not is_same_file(descriptor, path):
-                raise self._swapped(path)
-            self._check_base()
-            make_folder(self._target.parent)
-            try:
-                path.move_to(self._target)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                self._copy(descriptor, sha256)
-                is_gone = False
-            else:
-                self._check_placed(descriptor, path)
-                is_gone = True
-            self._target.parent.sync_folder()
+        if not file.is_at(file.path):
+            raise self._swapped(file.path)
+        self._check_base()
+        self._target.parent.make_folder()
+        is_gone = True
+        try:
+            file.path.move_to(self._target)
+        except StoreError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._copy(file, sha256)
+            is_gone = False
+        else:
+            self._check_placed(file)
+        self._target.parent.sync_folder()
         return is_gone
 
     def _check_base(self) -> None:
         """Refuse a folder that is not the one it was, and one that came meanwhile as a symlink."""
-        if not os.path.samestat(self._was, self._base.stat()):
+        if not os.path.samestat(self._was, stat_of(self._base)):
             raise self._swapped(self._base)
         folder = self._base
         for part in self._target.parent.path.relative_to(self._base).parts:
@@ -154,38 +149,38 @@ class Place:
             if os.path.islink(folder):  # noqa: PTH114 - no error where one may not look
                 raise self._swapped(folder)
 
-    def _check_placed(self, descriptor: int, path: RootedPath) -> None:
+    def _check_placed(self, file: OpenFile) -> None:
         """Take back what was renamed when it is not what was verified, or not where it belongs.
 
         Between the comparison and the rename there is an instant that no system call closes.
         """
-        is_ours = is_same_file(descriptor, self._target)
-        if not is_ours or not os.path.samestat(self._was, self._base.stat()):
-            with contextlib.suppress(OSError):
+        is_ours = file.is_at(self._target)
+        if not is_ours or not os.path.samestat(self._was, stat_of(self._base)):
+            with contextlib.suppress(StoreError):
                 self._target.remove()
-            raise self._swapped(self._base if is_ours else path)
+            raise self._swapped(self._base if is_ours else file.path)
 
-    def _copy(self, descriptor: int, sha256: str) -> None:
+    def _copy(self, file: OpenFile, sha256: str) -> None:
         """Copy to another file system: beside the target first, read again, then renamed.
 
         The partial stays, for its owner to remove.
         """
         readable = self._target.name.encode()[:200].decode("utf-8", "ignore")
         unfinished = self._target.with_name(f".{readable}.{secrets.token_hex(4)}.new")
-        copy = unfinished.open(NEW_FILE)
+        copy = unfinished.open(NEW_FILE, told=self._target)
         try:
-            size = _copy_bytes(descriptor, copy)
-            os.fsync(copy)
+            size = _copy_bytes(file, copy)
+            copy.sync()
             self._check_copy(copy, size, sha256)
             unfinished.move_to(self._target)
         except BaseException:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(StoreError):
                 unfinished.remove()
             raise
         finally:
-            os.close(copy)
+            copy.close()
 
-    def _check_copy(self, copy: int, size: int, sha256: str) -> None:
+    def _check_copy(self, copy: OpenFile, size: int, sha256: str) -> None:
         digest = new_sha256()
         feed(copy, 0, size, (digest,))
         if digest.hexdigest() != sha256:
@@ -205,21 +200,20 @@ def check_target(target: RootedPath) -> None:
         StoreError: It is none of nothing, a file or a symlink; or a symlink leads to it from the
             model's folder.
     """
-    with naming(target, "look at"):
-        try:
-            mode = target.lstat().st_mode
-        except FileNotFoundError:
-            return
+    status = target.status()
+    if status is None:
+        return
+    mode = status.st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
         raise StoreError(f"{target} is {kind}.", hint="Move it away, or choose another `to`.")
 
 
-def _copy_bytes(descriptor: int, copy: int) -> int:
+def _copy_bytes(file: OpenFile, copy: OpenFile) -> int:
     """Copy a whole open file into another, and return how many bytes it has."""
     buffer = memoryview(bytearray(BUFFER_BYTES))
     position = 0
-    while count := read_at(descriptor, buffer, position):
-        write_at(copy, buffer[:count], position)
+    while count := file.read_at(buffer, position):
+        copy.write_at(buffer[:count], position)
         position += count
     return position

@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import msgspec
 
-from downloader.fs.files import read_at
-from downloader.fs.rooted_path import READ, RootedPath
+from downloader.fs.open_file import OpenFile
+from downloader.fs.rooted_path import READ, RootedPath, open_to_read
 
 BUFFER_BYTES = 1 << 20
 WHOLE_FILE_BUFFER_BYTES = 1 << 18
@@ -62,11 +62,11 @@ def new_md5() -> Hash:
     return hashlib.md5(usedforsecurity=False)
 
 
-def feed(descriptor: int, start: int, stop: int, hashes: Iterable[Hash]) -> int:
+def feed(file: OpenFile, start: int, stop: int, hashes: Iterable[Hash]) -> int:
     """Hash a range of an open file.
 
     Args:
-        descriptor: The file.
+        file: The file.
         start: The first byte.
         stop: Where to end.
         hashes: What to feed the bytes to.
@@ -77,7 +77,7 @@ def feed(descriptor: int, start: int, stop: int, hashes: Iterable[Hash]) -> int:
     buffer = memoryview(bytearray(min(BUFFER_BYTES, max(stop - start, 1))))
     hashes = tuple(hashes)
     position = start
-    while position < stop and (count := read_at(descriptor, buffer[: stop - position], position)):
+    while position < stop and (count := file.read_at(buffer[: stop - position], position)):
         for each in hashes:
             each.update(buffer[:count])
         position += count
@@ -92,34 +92,20 @@ def sha256_of(path: Path | RootedPath, seen: Callable[[int], object] | None = No
         seen: Called with the number of bytes after each read; what it raises ends the reading.
 
     Raises:
-        OSError: It cannot be read.
+        StoreError: It cannot be read.
     """
-    digest = new_sha256()
-    with opened(path) as file:
-        descriptor = file.fileno()
-        _read_ahead(descriptor)
-        size = os.fstat(descriptor).st_size
+    digest, done = new_sha256(), 0
+    with open_to_read(path) as file:
+        _read_ahead(file.descriptor)
+        size = file.status().st_size
         buffer = memoryview(bytearray(min(WHOLE_FILE_BUFFER_BYTES, size + 1)))
         # No mmap, which would spare a copy: a bad sector or a file cut short ends the process then.
-        while count := file.readinto(buffer):
+        while count := file.read_at(buffer, done):
             digest.update(buffer[:count])
+            done += count
             if seen is not None:
                 seen(count)
     return digest.hexdigest()
-
-
-def opened(path: Path | RootedPath) -> io.FileIO:
-    """Open a file to read it, unbuffered.
-
-    Args:
-        path: A file of the user's own; or one of a model, which no symlink may lead away from.
-
-    Raises:
-        OSError: It cannot be opened.
-    """
-    if isinstance(path, RootedPath):
-        return io.FileIO(path.open(READ), "rb")
-    return io.FileIO(path, "rb")
 
 
 def _read_ahead(descriptor: int) -> None:
@@ -136,17 +122,17 @@ StopCheck = Callable[[], None]
 """Called often; raises Interrupted when the run is to stop."""
 
 
-def feed_all(descriptor: int, size: int, hashes: Iterable[Hash], watch: StopCheck) -> int:
+def feed_all(file: OpenFile, size: int, hashes: Iterable[Hash], watch: StopCheck) -> int:
     """Hash an open file from its first byte, and return how many there were.
 
     Args:
-        descriptor: The file.
+        file: The file.
         size: How many at most.
         hashes: What to feed the bytes to.
         watch: Called now and then; raises Interrupted when the run is to stop.
     """
     position = 0
-    while count := feed(descriptor, position, min(position + STEP_BYTES, size), hashes):
+    while count := feed(file, position, min(position + STEP_BYTES, size), hashes):
         position += count
         watch()
     return position
@@ -250,22 +236,22 @@ def new_buffer() -> memoryview:
     return memoryview(bytearray(WHOLE_FILE_BUFFER_BYTES))
 
 
-def leaves_at(descriptor: int, start: int, stop: int, buffer: memoryview) -> bytes:
+def leaves_at(file: OpenFile, start: int, stop: int, buffer: memoryview) -> bytes:
     """Return the leaves of a range of an open file; fewer where the file is shorter.
 
     Args:
-        descriptor: The file.
+        file: The file.
         start: Where it begins, at a block.
         stop: Where it ends.
         buffer: To read with.
 
     Raises:
-        OSError: It cannot be read.
+        StoreError: It cannot be read.
     """
     found = []
     for at in range(start, stop, len(buffer)):
         wanted = buffer[: stop - at]
-        found.append(merkle_leaves(wanted[: read_full(descriptor, wanted, at)]))
+        found.append(merkle_leaves(wanted[: file.read_full(wanted, at)]))
     return b"".join(found)
 
 
@@ -281,13 +267,13 @@ def wrong_pieces(
         seen: Called with the length of each piece in bytes; what it raises ends the reading.
 
     Raises:
-        OSError: It cannot be read.
+        StoreError: It cannot be read.
     """
     wrong, buffer = [], new_buffer()
-    with opened(path) as file:
+    with path.open(READ) as file:
         for index in indexes:
             start, stop = layer.span(index)
-            if not layer.is_right(index, leaves_at(file.fileno(), start, stop, buffer)):
+            if not layer.is_right(index, leaves_at(file, start, stop, buffer)):
                 wrong.append(index)
             seen(stop - start)
     return wrong
@@ -302,18 +288,6 @@ def joined_spans(layer: Layer, indexes: Iterable[int]) -> list[tuple[int, int]]:
         else:
             spans.append((start, stop))
     return spans
-
-
-def read_full(descriptor: int, buffer: memoryview, offset: int) -> int:
-    """Fill the buffer, since half a block would pass for a whole one; less at the file's end.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    done = 0
-    while done < len(buffer) and (count := read_at(descriptor, buffer[done:], offset + done)):
-        done += count
-    return done
 
 
 LONGEST_LINE_BYTES = 64 << 20
@@ -356,16 +330,17 @@ def layer_lines(path: RootedPath) -> Iterator[bytes]:
     """Yield the lines of a file, too long ones and one that is torn left out.
 
     Raises:
-        OSError: It cannot be read; that it is not there is no error.
+        StoreError: It cannot be read; that it is not there is no error.
     """
     if not path.is_file():
         return
-    with path.open_file("rb") as file:
-        while line := file.readline(LONGEST_LINE_BYTES):
+    with path.open(READ) as file:
+        lines = file.stream(_CHUNK_BYTES)
+        while line := lines.readline(LONGEST_LINE_BYTES):
             if line.endswith(b"\n"):
                 yield line
             else:
-                _skip_line(file)
+                _skip_line(lines)
 
 
 def is_line_of(line: bytes, root: str) -> bool:
@@ -390,6 +365,6 @@ def joined_layers(layers: Iterable[Layer], lines: Iterable[bytes], roots: Iterab
     return b"".join(line for _, line in sorted(wanted.items()))
 
 
-def _skip_line(file: BinaryIO) -> None:
-    while (part := file.readline(_CHUNK_BYTES)) and not part.endswith(b"\n"):
+def _skip_line(lines: io.BufferedReader) -> None:
+    while (part := lines.readline(_CHUNK_BYTES)) and not part.endswith(b"\n"):
         pass

@@ -17,7 +17,7 @@ from typing import Literal
 
 from downloader.errors import StoreError
 from downloader.fs.digests import BUFFER_BYTES, StopCheck, feed_all, new_sha256
-from downloader.fs.files import read_at, write_at
+from downloader.fs.open_file import OpenFile, refused, stat_of
 from downloader.fs.rooted_path import NEW_FILE, RootedPath, open_to_read
 
 How = Literal["auto", "reflink", "hardlink", "copy"]
@@ -57,12 +57,14 @@ class SourceUnreadable(StoreError):  # noqa: N818 - reads as what happened
     """The file that bytes were to be taken from cannot be read, or is gone."""
 
 
-def link(
+def link(  # noqa: PLR0913 - two of them seldom differ from their defaults
     source: Path | RootedPath,
     new: RootedPath,
     ways: Sequence[Made],
     sha256: str,
     watch: StopCheck = lambda: None,
+    *,
+    told: RootedPath | None = None,
 ) -> Made:
     """Make a new file of the bytes of another one; it appears whole, in one step.
 
@@ -72,18 +74,24 @@ def link(
         ways: Which ways are tried in turn.
         sha256: What the bytes are; a copy is read again.
         watch: Called often while a copy is made; raises to stop that.
+        told: What messages call the new file, where that is another name.
 
     Returns:
         Which way it was.
 
     Raises:
-        OSError: None of them worked; nothing is at the new name.
+        StoreError: None of them worked; nothing is at the new name.
         SourceUnreadable: The file cannot be read, is gone, or has other bytes.
     """
     for way in ways:
         try:
-            _make(way, source, new, sha256, watch)
-        except OSError as error:
+            if way == "hardlink":
+                _hardlink(source, new)
+            elif way == "reflink":
+                _reflink(source, new, told)
+            else:
+                _copy(source, new, told, sha256, watch)
+        except StoreError as error:
             if way == ways[-1] or error.errno not in CANNOT:
                 raise
         else:
@@ -96,107 +104,95 @@ def has_reflinks(folder: RootedPath) -> bool:
     """Whether the file system of a folder can make them; tried with two empty files."""
     source, new = (folder / f".{secrets.token_hex(8)}.new" for _ in range(2))
     try:
-        os.close(source.open(NEW_FILE))
+        source.open(NEW_FILE).close()
         _reflink(source, new)
-    except OSError:
+    except StoreError:
         return False
     else:
         return True
     finally:
         for each in (source, new):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(StoreError):
                 each.remove()
-
-
-def _make(
-    way: Made, source: Path | RootedPath, new: RootedPath, sha256: str, watch: StopCheck
-) -> None:
-    if way == "hardlink":
-        _hardlink(source, new)
-    elif way == "reflink":
-        _reflink(source, new)
-    else:
-        _copy(source, new, sha256, watch)
 
 
 def _hardlink(source: Path | RootedPath, new: RootedPath) -> None:
     try:
         new.hardlink_to(source)
-    except FileNotFoundError:
-        if os.path.isdir(new.parent):  # noqa: PTH112 - no error where one may not look
+    except StoreError as error:
+        if error.errno == errno.ENOENT and os.path.isdir(new.parent):  # noqa: PTH112 - no error where one may not look
             raise _unreadable(source, "it is gone") from None
         raise
 
 
-def _reflink(source: Path | RootedPath, new: RootedPath) -> None:
+def _reflink(source: Path | RootedPath, new: RootedPath, told: RootedPath | None = None) -> None:
     device = _device(new.parent)
     if device in _no_reflinks:
-        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-    with _opened(source) as from_, _made(new) as to:
+        error = OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        raise refused(error, "write", told or new)
+    with _opened(source) as from_, _made(new, told) as to:
         try:
-            _clone(from_, to)
+            _clone(from_.descriptor, to.descriptor)
         except OSError as error:
             if error.errno in CANNOT - {errno.EXDEV}:
                 _no_reflinks.add(device)
-            raise
-        os.fsync(to)
+            raise refused(error, "write", told or new) from error
+        to.sync()
 
 
-def _copy(source: Path | RootedPath, new: RootedPath, sha256: str, watch: StopCheck) -> None:
-    with _opened(source) as from_, _made(new) as to:
+def _copy(
+    source: Path | RootedPath,
+    new: RootedPath,
+    told: RootedPath | None,
+    sha256: str,
+    watch: StopCheck,
+) -> None:
+    with _opened(source) as from_, _made(new, told) as to:
         digest, buffer, size = new_sha256(), memoryview(bytearray(BUFFER_BYTES)), 0
-        while count := _read(source, from_, buffer, size):
+        while count := _read(from_, buffer, size):
             watch()
-            write_at(to, buffer[:count], size)
+            to.write_at(buffer[:count], size)
             size += count
-        os.fsync(to)
+        to.sync()
         feed_all(to, size, (digest,), watch)
         if digest.hexdigest() != sha256:
             raise _unreadable(source, "a copy of it has other bytes")
 
 
-def _read(source: Path | RootedPath, descriptor: int, buffer: memoryview, offset: int) -> int:
+def _read(source: OpenFile, buffer: memoryview, offset: int) -> int:
     try:
-        return read_at(descriptor, buffer, offset)
-    except OSError as error:
-        raise _unreadable(source, error.strerror) from error
+        return source.read_at(buffer, offset)
+    except StoreError as error:
+        raise _unreadable(source.path, error.reason) from error
 
 
 @functools.lru_cache(1024)
 def _device(folder: RootedPath) -> int:
-    return os.lstat(folder).st_dev
+    return stat_of(folder.path).st_dev
+
+
+def _opened(source: Path | RootedPath) -> OpenFile:
+    try:
+        return open_to_read(source)
+    except StoreError as error:
+        raise _unreadable(source, error.reason) from error
 
 
 @contextlib.contextmanager
-def _opened(source: Path | RootedPath) -> Iterator[int]:
-    try:
-        descriptor = open_to_read(source)
-    except OSError as error:
-        raise _unreadable(source, error.strerror) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _made(new: RootedPath) -> Iterator[int]:
+def _made(new: RootedPath, told: RootedPath | None) -> Iterator[OpenFile]:
     """Open a new file beside the name, and give it the name when the block went well."""
     unfinished = new.with_name(f".{new.name}-{secrets.token_hex(4)}.new")
-    descriptor = unfinished.open(NEW_FILE)
     try:
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+        with unfinished.open(NEW_FILE, told=told or new) as file:
+            yield file
         unfinished.move_to(new)
     except BaseException:
-        with contextlib.suppress(OSError):
-            unfinished.remove()
+        with contextlib.suppress(StoreError):
+            unfinished.remove(missing_ok=True)
         raise
 
 
-def _unreadable(source: Path | RootedPath, why: str | None) -> SourceUnreadable:
+def _unreadable(source: Path | RootedPath, why: str) -> SourceUnreadable:
     return SourceUnreadable(f"{source} cannot be used: {why}.")
 
 

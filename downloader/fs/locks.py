@@ -20,7 +20,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from downloader.errors import Stop
+from downloader.errors import Stop, StoreError
+from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import BINARY, NO_FOLLOW, NO_WAITING, READ, RootedPath
 
 FIRST_DELAY_SECONDS = 0.05
@@ -147,7 +148,7 @@ def partial_path(workspace: RootedPath, path: str) -> RootedPath:
     return workspace / PARTIALS / partial_name(path)
 
 
-def open_locked(path: RootedPath, turn: Turn) -> tuple[int, RootedPath]:
+def open_locked(path: RootedPath, turn: Turn) -> OpenFile:
     """Open the file for this process alone, making it when it is not there.
 
     Args:
@@ -156,27 +157,29 @@ def open_locked(path: RootedPath, turn: Turn) -> tuple[int, RootedPath]:
             its holder could not rename it then.
 
     Returns:
-        An open descriptor, and its path: another name beside it where locks are of no use.
+        The open file; its path is another name beside it where locks are of no use.
 
     Raises:
-        OSError: It cannot be opened, or is a symlink.
+        StoreError: It cannot be opened, or is a symlink.
         Interrupted: The user stopped the run.
     """
     while True:
-        with contextlib.ExitStack() as closing:
-            descriptor = path.open(FLAGS)
-            closing.callback(os.close, descriptor)
-            lock = _take_lock(descriptor, path)
-            if lock is _Lock.OURS:
-                closing.pop_all()
-                return descriptor, path
+        file = path.open(FLAGS, act="open")
+        lock = None
+        try:
+            lock = _take_lock(file)
+        finally:
+            if lock is not _Lock.OURS:
+                file.close()
+        if lock is _Lock.OURS:
+            return file
         if lock is _Lock.USELESS:
             turn.warn_of_useless_locks(path.parent)
         if lock is _Lock.USELESS or not turn.wait(path):
             break
     own = path.with_name(f"{_own_prefix(path, os.getpid())}{secrets.token_hex(4)}{path.suffix}")
     _inherit(path, own)
-    return own.open(FLAGS), own
+    return own.open(FLAGS, act="open")
 
 
 def wait_until_free(target: RootedPath, turn: Turn) -> None:
@@ -194,17 +197,15 @@ def wait_until_free(target: RootedPath, turn: Turn) -> None:
 def is_held(path: RootedPath) -> bool:
     """Whether another process has the file; False where there is none, or locks tell nothing."""
     try:
-        descriptor = path.open(READ)
-    except OSError:
+        file = path.open(READ)
+    except StoreError:
         return False
-    try:
-        _lock(descriptor)
-    except OSError as error:
-        return error.errno in HELD
-    else:
+    with file:
+        try:
+            _lock(file.descriptor)
+        except OSError as error:
+            return error.errno in HELD
         return False
-    finally:
-        os.close(descriptor)
 
 
 def remove_unless_held(partial: RootedPath) -> bool:
@@ -214,42 +215,35 @@ def remove_unless_held(partial: RootedPath) -> bool:
     finds another file under the name, and looks again.
 
     Raises:
-        OSError: The disk refused.
+        StoreError: The disk refused.
     """
+    journal = partial.with_suffix(".journal")
     try:
-        descriptor = partial.open(FLAGS & ~os.O_CREAT | NO_WAITING)
-    except FileNotFoundError:  # a run was killed when it had put the file in place
-        partial.with_suffix(".journal").remove(missing_ok=True)
+        file = partial.open(FLAGS & ~os.O_CREAT | NO_WAITING, act="remove")
+    except StoreError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        journal.remove(missing_ok=True)  # a run was killed when it had put the file in place
         return True
-    try:
-        if _take_lock(descriptor, partial) is not _Lock.OURS:
+    with file:
+        if _take_lock(file) is not _Lock.OURS:
             return False
-        partial.with_suffix(".journal").remove(missing_ok=True)
+        journal.remove(missing_ok=True)
         partial.remove()
         return True
-    finally:
-        os.close(descriptor)
 
 
-def is_same_file(descriptor: int, path: RootedPath) -> bool:
-    """Whether the path still leads to the open file."""
+def _take_lock(file: OpenFile) -> _Lock:
     try:
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
-        return False
-
-
-def _take_lock(descriptor: int, path: RootedPath) -> _Lock:
-    try:
-        _lock(descriptor)
+        _lock(file.descriptor)
     except OSError as error:
         return _Lock.HELD if error.errno in HELD else _Lock.USELESS
     # A partial that was committed while we opened it is a final file now: its path tells.
-    if not is_same_file(descriptor, path):
+    if not file.is_at(file.path):
         return _Lock.HELD
-    disk = os.fstat(descriptor).st_dev
+    disk = file.status().st_dev
     if disk not in _proven_disks:
-        if not _keeps_others_out(path):
+        if not _keeps_others_out(file.path):
             return _Lock.USELESS
         _proven_disks.add(disk)
     return _Lock.OURS
@@ -257,15 +251,12 @@ def _take_lock(descriptor: int, path: RootedPath) -> _Lock:
 
 def _keeps_others_out(path: RootedPath) -> bool:
     """Try our own lock: on some network file systems locking does nothing."""
-    second = path.open(FLAGS)
-    try:
-        _lock(second)
-    except OSError:
-        return True
-    else:
+    with path.open(FLAGS, act="open") as second:
+        try:
+            _lock(second.descriptor)
+        except OSError:
+            return True
         return False
-    finally:
-        os.close(second)
 
 
 def _own_prefix(path: RootedPath, process: int) -> str:
@@ -289,7 +280,7 @@ def _inherit(path: RootedPath, own: RootedPath) -> None:
         left = path.with_name(name)
         process = left.stem.split("-")[-2]
         if process.isdecimal() and not is_alive(int(process)):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(StoreError):
                 left.move_to(own)
                 left.with_suffix(".journal").move_to(own.with_suffix(".journal"))
                 return

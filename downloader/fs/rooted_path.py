@@ -4,6 +4,9 @@ Paths come out of files that other people write: models.lock, a bundle, an archi
 when such a file is loaded. This is the second wall: a check that was forgotten there does no harm,
 because nothing done through a RootedPath reaches a place outside its root, as with Go's os.Root.
 
+What the system refuses is raised as StoreError, which names the path and says what to do. Its
+`errno` and its `__cause__` are the system's own.
+
 Each operation opens the folders from the root down, one by one, by descriptor (openat) and without
 following a symlink. A symlink below the root is followed only if it leads to a place below the
 root. The root itself is the user's own choice, and may be reached through symlinks.
@@ -18,18 +21,22 @@ import functools
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 from downloader.errors import StoreError
+from downloader.fs.open_file import OpenFile, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # not on Windows, where making a symlink needs a privilege
 BINARY = getattr(os, "O_BINARY", 0)  # only Windows would translate line ends without it
 NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # a FIFO would block
 READ = os.O_RDONLY | NO_FOLLOW | BINARY | NO_WAITING
 NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW | BINARY
+APPEND = os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_FOLLOW | BINARY
+REPLACE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_FOLLOW | BINARY
 HAS_FOLDER_DESCRIPTORS = {
     os.open,
     os.mkdir,
@@ -41,21 +48,59 @@ _LONGEST_BYTES = 4096
 """Of a whole path, with a NUL (PATH_MAX of Linux). By its name in an open folder a longer one could
 be made, and no program that is given the whole path could open it."""
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-_APPEND = os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY
-_MODES = {
-    "rb": os.O_RDONLY | BINARY | NO_WAITING,
-    "wb": os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY,
-    "xb": os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY,
-    "ab": _APPEND & ~os.O_RDWR | os.O_WRONLY,
-    "a+b": _APPEND,
-}
+_WRITES = os.O_WRONLY | os.O_RDWR
 
 
-class SymlinkLeavesRoot(OSError):  # noqa: N818 - reads as what happened
-    """A symlink below a root leads to a place outside it."""
+class _Folder:
+    """The open folder of one operation; what the system refuses there becomes a StoreError.
 
-    def __init__(self, path: Path, root: Path) -> None:
-        super().__init__(errno.ELOOP, f"{path} is a symlink that leads out of {root}")
+    It is a class, and no generator, since there is one for each operation on each file.
+
+    Args:
+        path: What is worked on.
+        act: The verb for the message of an error.
+        parts: Of the folder, from the root down; the one that the path is in when not given.
+        makes: Whether folders that are not there are made.
+        told: What messages call the path, where that is another name.
+    """
+
+    __slots__ = ("_act", "_descriptor", "_makes", "_parts", "_path", "_told")
+
+    def __init__(
+        self,
+        path: "RootedPath",
+        act: str,
+        *,
+        parts: tuple[str, ...] | None = None,
+        makes: bool = False,
+        told: "Path | RootedPath | None" = None,
+    ) -> None:
+        self._path, self._act, self._parts, self._makes = path, act, parts, makes
+        self._told = told or path
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> tuple[str, int | None]:
+        """Return the path's name and the folder's descriptor, to be used together.
+
+        Where systems have no descriptors of folders, it is the whole path and None.
+        """
+        path = self._path
+        parts = path.parts[:-1] if self._parts is None else self._parts
+        try:
+            if self._parts is None and not path.parts:
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            self._descriptor = _open_folder(path.root, parts, makes=self._makes)
+        except OSError as error:
+            raise refused(error, self._act, self._told) from error
+        if self._descriptor is None:
+            return str(path.path), None
+        return path.name, self._descriptor
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        if isinstance(error, OSError):
+            raise refused(error, self._act, self._told) from error
 
 
 @functools.total_ordering
@@ -156,81 +201,76 @@ class RootedPath:
         """Return the same name with another suffix."""
         return self.with_name(f"{self.stem}{suffix}")
 
-    def open(self, flags: int, mode: int = 0o666) -> int:
-        """Open the file and return its descriptor; a symlink at its name is refused.
-
-        Raises:
-            OSError: The system refused, or a symlink leads out of the root.
-        """
-        if flags & os.O_CREAT and len(os.fsencode(self.path)) >= _LONGEST_BYTES:
-            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-        with self.in_folder() as (name, folder):
-            return os.open(name, flags | NO_FOLLOW, mode, dir_fd=folder)
-
-    def open_file(self, mode: str) -> BinaryIO:
-        """Open the file as a stream, as `open` does.
+    def open(
+        self, flags: int, *, act: str = "", told: "Path | RootedPath | None" = None
+    ) -> OpenFile:
+        """Open the file; a symlink at its name is refused.
 
         Args:
-            mode: One of "rb", "wb", "xb", "ab" and "a+b".
-
-        Raises:
-            OSError: As `open`.
+            flags: READ, NEW_FILE, APPEND, REPLACE or others of the system.
+            act: The verb for the message of an error; "read" or "write" when not given.
+            told: What messages call the file, where that is another name.
         """
-        return os.fdopen(self.open(_MODES[mode]), mode)  # type: ignore[return-value]
+        act = act or ("write" if flags & _WRITES else "read")
+        with _Folder(self, act, told=told) as (name, folder):
+            if flags & os.O_CREAT and len(os.fsencode(self.path)) >= _LONGEST_BYTES:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+            return OpenFile(os.open(name, flags | NO_FOLLOW, 0o666, dir_fd=folder), self, told)
 
     def read_bytes(self) -> bytes:
-        """Return what is in the file.
-
-        Raises:
-            OSError: As `open`.
-        """
-        with os.fdopen(self.open(_MODES["rb"]), "rb") as file:
+        """Return what is in the file."""
+        with self.open(READ) as file:
             return file.read()
 
-    def lstat(self) -> os.stat_result:
-        """Look at what stands there.
+    def read_if_there(self) -> bytes | None:
+        """Return what is in the file, None where there is none."""
+        try:
+            return self.read_bytes()
+        except StoreError as error:
+            if error.errno != errno.ENOENT:
+                raise
+        return None
 
-        Raises:
-            OSError: As `open`.
-        """
-        with self.in_folder() as (name, folder):
+    def lstat(self) -> os.stat_result:
+        """Look at what stands there."""
+        with _Folder(self, "look at") as (name, folder):
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
 
-    def make_folder(self) -> None:
+    def status(self) -> os.stat_result | None:
+        """Look at what stands there; None where nothing does."""
+        try:
+            return self.lstat()
+        except StoreError as error:
+            if error.errno != errno.ENOENT:
+                raise
+        return None
+
+    def make_folder(self, told: Path | None = None) -> None:
         """Make this folder, the root and what is between them, as far as they are not there.
 
-        Raises:
-            OSError: One of them cannot be made, or a symlink leads out of the root.
+        Args:
+            told: What messages call it, where that is another name.
         """
-        with self._opened(self.parts, makes=True):
+        with _Folder(self, "make the folder", parts=self.parts, makes=True, told=told):
             pass
 
     def make_new_folder(self) -> None:
-        """Make this folder, where nothing may be yet; the folders above it are there.
-
-        Raises:
-            OSError: As `open`, or something is there.
-        """
-        with self.in_folder() as (name, folder):
+        """Make this folder, where nothing may be yet; the folders above it are there."""
+        with _Folder(self, "make the folder") as (name, folder):
             os.mkdir(name, dir_fd=folder)
 
     def remove(self, *, missing_ok: bool = False) -> None:
-        """Remove a file or a symlink.
-
-        Raises:
-            OSError: As `open`.
-        """
-        known = (FileNotFoundError,) if missing_ok else ()
-        with contextlib.suppress(*known), self.in_folder() as (name, folder):
-            os.unlink(name, dir_fd=folder)
+        """Remove a file or a symlink."""
+        try:
+            with _Folder(self, "remove") as (name, folder):
+                os.unlink(name, dir_fd=folder)
+        except StoreError as error:
+            if not missing_ok or error.errno != errno.ENOENT:
+                raise
 
     def remove_folder(self) -> None:
-        """Remove an empty folder.
-
-        Raises:
-            OSError: As `open`, or it is not empty.
-        """
-        with self.in_folder() as (name, folder):
+        """Remove an empty folder."""
+        with _Folder(self, "remove") as (name, folder):
             os.rmdir(name, dir_fd=folder)
 
     def remove_tree(self, *, ignore_errors: bool = True) -> None:
@@ -238,171 +278,94 @@ class RootedPath:
 
         Args:
             ignore_errors: Leave what cannot be removed, and say nothing.
-
-        Raises:
-            OSError: As `open`, unless errors are ignored.
         """
-        passed_over = (OSError,) if ignore_errors else ()
-        with contextlib.suppress(*passed_over), self.in_folder() as (name, folder):
+        passed_over = (StoreError,) if ignore_errors else ()
+        with contextlib.suppress(*passed_over), _Folder(self, "remove") as (name, folder):
             shutil.rmtree(name, ignore_errors=ignore_errors, dir_fd=folder)
 
     def move_to(self, to: "RootedPath") -> None:
-        """Give it another name, in place of a file that may have that name.
-
-        Raises:
-            OSError: As `open`.
-        """
-        with self.in_folder() as (name, folder), to.in_folder() as (new, new_folder):
-            os.replace(name, new, src_dir_fd=folder, dst_dir_fd=new_folder)
+        """Give it another name, in place of a file that may have that name."""
+        with _Folder(self, "write", told=to) as (name, folder), _Folder(to, "write") as there:
+            os.replace(name, there[0], src_dir_fd=folder, dst_dir_fd=there[1])
 
     def hardlink_to(self, file: "Path | RootedPath") -> None:
         """Make this free name another name of a file.
 
         Args:
             file: A file of the user's own; or one that no symlink may lead away from.
-
-        Raises:
-            OSError: As `open`.
         """
         found = file if isinstance(file, RootedPath) else RootedPath.of(file)
-        with found.in_folder() as (name, folder), self.in_folder() as (new, new_folder):
-            os.link(name, new, src_dir_fd=folder, dst_dir_fd=new_folder, follow_symlinks=False)
+        with _Folder(found, "link", told=self) as (name, folder), _Folder(self, "write") as here:
+            os.link(name, here[0], src_dir_fd=folder, dst_dir_fd=here[1], follow_symlinks=False)
 
     def protect(self, mode: int) -> None:
-        """Set the permissions of a regular file.
-
-        Raises:
-            OSError: As `open`.
-        """
-        with self.open_file("rb") as file:
-            os.chmod(file.fileno() if os.chmod in os.supports_fd else self.path, mode)  # noqa: PTH101
+        """Set the permissions of a regular file."""
+        with self.open(READ, act="change") as file:
+            file.protect(mode)
 
     def mark_changed(self) -> None:
-        """Set the time of the last change of a regular file to now.
-
-        Raises:
-            OSError: As `open`.
-        """
-        with self.open_file("rb") as file:
-            os.utime(file.fileno() if os.utime in os.supports_fd else self.path)
+        """Set the time of the last change of a regular file to now."""
+        with self.open(READ, act="change") as file:
+            file.mark_changed()
 
     def sync_folder(self) -> None:
-        """Make renames in this folder survive a power cut; Windows cannot, and journals them.
-
-        Raises:
-            OSError: As `open`.
-        """
-        with self._opened(self.parts) as folder:
+        """Make renames in this folder survive a power cut; Windows cannot, and journals them."""
+        with _Folder(self, "sync", parts=self.parts) as (_, folder):
             if folder is not None:
                 os.fsync(folder)
 
     def names(self) -> list[str]:
-        """Return the names in this folder, sorted; none where it is not there.
-
-        Raises:
-            OSError: It cannot be listed, or a symlink leads out of the root.
-        """
+        """Return the names in this folder, sorted; none where it is not there."""
         try:
-            with self._opened(self.parts) as folder:
+            with _Folder(self, "list", parts=self.parts) as (_, folder):
                 return sorted(os.listdir(self.path if folder is None else folder))  # noqa: PTH208
-        except FileNotFoundError:
-            return []
+        except StoreError as error:
+            if error.errno != errno.ENOENT:
+                raise
+        return []
 
     def is_file(self) -> bool:
         """Whether a regular file stands there, and no symlink to one."""
         try:
-            return stat.S_ISREG(self.lstat().st_mode)
-        except OSError:
+            status = self.status()
+        except StoreError:
             return False
-
-    @contextmanager
-    def in_folder(self, *, makes: bool = False) -> Iterator[tuple[str, int | None]]:
-        """Open the folder it is in.
-
-        Args:
-            makes: Whether folders that are not there are made.
-
-        Yields:
-            The name and the folder's descriptor, to be used together; the whole path and None
-            where systems have no descriptors of folders.
-
-        Raises:
-            OSError: A folder cannot be opened, or a symlink leads out of the root.
-        """
-        if not self.parts:
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with self._opened(self.parts[:-1], makes=makes) as folder:
-            yield (str(self.path) if folder is None else self.parts[-1]), folder
-
-    @contextmanager
-    def _opened(self, parts: tuple[str, ...], *, makes: bool = False) -> Iterator[int | None]:
-        """Open the folder at these parts below the root."""
-        if makes and not os.path.isdir(self.root):  # noqa: PTH112 - one look is cheaper than a refusal
-            self.root.mkdir(parents=True, exist_ok=True)
-        if not HAS_FOLDER_DESCRIPTORS:
-            self._check_real(parts)
-            if makes:
-                self.root.joinpath(*parts).mkdir(parents=True, exist_ok=True)
-            yield None
-            return
-        folder = self._walk(parts, makes=makes)
-        try:
-            yield folder
-        finally:
-            os.close(folder)
-
-    def _walk(self, parts: tuple[str, ...], *, makes: bool, is_real: bool = False) -> int:
-        """Open one folder after the other, and return the last one's descriptor."""
-        folder = os.open(self.root, _FOLDER)
-        try:
-            for part in parts:
-                try:
-                    below = os.open(part, _FOLDER | NO_FOLLOW, dir_fd=folder)
-                except FileNotFoundError:
-                    if not makes:
-                        raise
-                    with contextlib.suppress(FileExistsError):
-                        os.mkdir(part, dir_fd=folder)
-                    below = os.open(part, _FOLDER | NO_FOLLOW, dir_fd=folder)
-                except OSError:
-                    if is_real or not _is_symlink(part, folder):
-                        raise
-                    return self._walk(self._real(parts), makes=makes, is_real=True)
-                os.close(folder)
-                folder = below
-            opened, folder = folder, -1
-            return opened
-        finally:
-            if folder >= 0:
-                os.close(folder)
-
-    def _real(self, parts: tuple[str, ...]) -> tuple[str, ...]:
-        """Return where the parts lead to without any symlink, as parts below the root."""
-        path = self.root.joinpath(*parts)
-        root, real = os.path.realpath(self.root), os.path.realpath(path)
-        if real == root:
-            return ()
-        try:
-            return Path(real).relative_to(root).parts
-        except ValueError:
-            raise SymlinkLeavesRoot(path, self.root) from None
-
-    def _check_real(self, parts: tuple[str, ...]) -> None:
-        for number in range(1, len(parts) + 1):
-            if os.path.islink(self.root.joinpath(*parts[:number])):  # noqa: PTH114 - no error where one may not look
-                self._real(parts[:number])
+        return status is not None and stat.S_ISREG(status.st_mode)
 
 
-def open_to_read(path: Path | RootedPath) -> int:
-    """Open a file to read it, and return its descriptor; a symlink at its name is refused.
+def open_to_read(path: Path | RootedPath) -> OpenFile:
+    """Open a file to read it; a symlink at its name is refused.
 
     Args:
         path: A file of the user's own; or one that no symlink may lead away from.
 
     Raises:
-        OSError: It cannot be opened.
+        StoreError: It cannot be opened.
     """
-    return path.open(READ) if isinstance(path, RootedPath) else os.open(path, READ)
+    return path.open(READ) if isinstance(path, RootedPath) else open_own(path, READ)
+
+
+def open_own(path: Path, flags: int = os.O_RDONLY | BINARY) -> OpenFile:
+    """Open a file of the user's own to read it; it may be reached by symlinks.
+
+    Raises:
+        StoreError: It cannot be opened.
+    """
+    named = RootedPath.of(path)
+    try:
+        return OpenFile(os.open(path, flags), named)
+    except OSError as error:
+        raise refused(error, "read", path) from error
+
+
+def read_own(path: Path) -> bytes:
+    """Return what is in a file of the user's own; it may be reached by symlinks.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    with open_own(path) as file:
+        return file.read()
 
 
 def _is_name(part: str) -> bool:
@@ -417,3 +380,60 @@ def _is_symlink(part: str, folder: int) -> bool:
         return stat.S_ISLNK(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mode)
     except OSError:
         return False
+
+
+def _open_folder(root: Path, parts: tuple[str, ...], *, makes: bool) -> int | None:
+    """Open the folder at these parts below the root; None where systems know no such thing."""
+    if makes and not os.path.isdir(root):  # noqa: PTH112 - one look is cheaper than a refusal
+        root.mkdir(parents=True, exist_ok=True)
+    if HAS_FOLDER_DESCRIPTORS:
+        return _walk(root, parts, makes=makes)
+    _check_real(root, parts)
+    if makes:
+        root.joinpath(*parts).mkdir(parents=True, exist_ok=True)
+    return None
+
+
+def _walk(root: Path, parts: tuple[str, ...], *, makes: bool, is_real: bool = False) -> int:
+    """Open one folder after the other, and return the last one's descriptor."""
+    folder = os.open(root, _FOLDER)
+    try:
+        for part in parts:
+            try:
+                below = os.open(part, _FOLDER | NO_FOLLOW, dir_fd=folder)
+            except FileNotFoundError:
+                if not makes:
+                    raise
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=folder)
+                below = os.open(part, _FOLDER | NO_FOLLOW, dir_fd=folder)
+            except OSError:
+                if is_real or not _is_symlink(part, folder):
+                    raise
+                return _walk(root, _real(root, parts), makes=makes, is_real=True)
+            os.close(folder)
+            folder = below
+        opened, folder = folder, -1
+        return opened
+    finally:
+        if folder >= 0:
+            os.close(folder)
+
+
+def _real(root: Path, parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return where the parts lead to without any symlink, as parts below the root."""
+    path = root.joinpath(*parts)
+    real_root, real = os.path.realpath(root), os.path.realpath(path)
+    if real == real_root:
+        return ()
+    try:
+        return Path(real).relative_to(real_root).parts
+    except ValueError:
+        text = f"{path} is a symlink that leads out of {root}"
+        raise OSError(errno.ELOOP, text) from None
+
+
+def _check_real(root: Path, parts: tuple[str, ...]) -> None:
+    for number in range(1, len(parts) + 1):
+        if os.path.islink(root.joinpath(*parts[:number])):  # noqa: PTH114 - no error where one may not look
+            _real(root, parts[:number])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from downloader.artifact import bytes_text
 from downloader.errors import StoreError
-from downloader.fs.files import nearest_folder
+from downloader.fs.open_file import nearest_folder
 
 HINT = (
     "Free some space there, or fetch fewer models at a time; MODELMAKE_PREFLIGHT=0 "

@@ -36,7 +36,7 @@ from downloader.errors import (
     TooManyOpen,
     TransferError,
 )
-from downloader.fs.files import ADVICE, TOO_MANY_OPEN
+from downloader.fs.open_file import ADVICE, TOO_MANY_OPEN
 from downloader.network._connection import LEAST_BYTES_A_SECOND, TooSlow
 from downloader.urls import redact
 

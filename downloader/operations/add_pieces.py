@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from downloader.artifact import Artifact, bytes_text, counted
-from downloader.errors import Stop
+from downloader.errors import Stop, StoreError
 from downloader.fs.digests import (
     BLOCK_BYTES,
     PIECE_BYTES,
@@ -23,11 +23,9 @@ from downloader.fs.digests import (
     merkle_leaves,
     merkle_node,
     new_sha256,
-    opened,
-    read_full,
 )
 from downloader.fs.files import look
-from downloader.fs.rooted_path import RootedPath
+from downloader.fs.rooted_path import READ, RootedPath
 from downloader.progress.tracker import Reading, Run
 from downloader.project.project import Model, Project
 from downloader.targets.shared import SMALLEST_BYTES, KnownLayers, can_have_root
@@ -127,8 +125,8 @@ def _layer_of(file: _File, seen: Seen) -> tuple[Layer | None, str]:
     """Return a file's layer; None, and why, where its bytes are not those of models.lock."""
     try:
         sha256, nodes, size = _digests_of(file.target, seen)
-    except OSError as error:
-        return None, f"cannot be read: {error.strerror}"
+    except StoreError as error:
+        return None, f"cannot be read: {error.reason}"
     if (sha256, size) != (file.artifact.sha256, file.artifact.size):
         return None, "is not as models.lock says; `doit verify --repair` fetches it again"
     return layer_of(nodes, size), ""
@@ -138,8 +136,8 @@ def _digests_of(path: RootedPath, seen: Seen) -> tuple[str, bytes, int]:
     """Return SHA-256, nodes of the pieces and length of a file, of one reading."""
     sha256, nodes, size = new_sha256(), [], 0
     buffer = memoryview(bytearray(PIECE_BYTES))
-    with opened(path) as file:
-        while count := read_full(file.fileno(), buffer, size):
+    with path.open(READ) as file:
+        while count := file.read_full(buffer, size):
             piece = buffer[:count]
             sha256.update(piece)
             leaves = merkle_leaves(piece)

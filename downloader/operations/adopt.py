@@ -26,13 +26,11 @@ from downloader.fs.digests import Hash, StopCheck, cores, feed_all, new_md5, new
 from downloader.fs.files import (
     PRIVATE_FOLDER,
     looks_same,
-    make_folder,
-    naming,
     private_folder,
     write_file,
 )
 from downloader.fs.link import needs_room
-from downloader.fs.rooted_path import RootedPath, open_to_read
+from downloader.fs.rooted_path import RootedPath, open_to_read, read_own
 from downloader.fs.space import Room
 from downloader.operations.bundle import Bundle, check
 from downloader.operations.lock import put_known, stale
@@ -60,8 +58,7 @@ def take_lock(project: Project, bundle: Bundle) -> list[str]:
     meant = check(bundle)
     if not project.manifest_path.exists():
         if project.lock_path.exists():
-            with naming(project.lock_path, "read"):
-                text = project.lock_path.read_bytes()
+            text = read_own(project.lock_path)
             check_lock(meant, lockfile.load(text, project.lock_path.name))
         else:
             write_file(RootedPath.of(project.lock_path), dump(bundle.lock))
@@ -227,8 +224,8 @@ class Search:
             return  # all that it may be was found elsewhere meanwhile
         try:
             digests = self._digests(path, status, with_md5=any(":" in key for key in wanted))
-        except OSError as error:
-            self._tell(f"passed over: {shown(path)}: {error.strerror}")
+        except StoreError as error:
+            self._tell(f"passed over: {shown(path)}: {error.reason}")
             return
         if digests is None:
             self._tell(f"passed over: {shown(path)} was changed while it was read")
@@ -243,17 +240,14 @@ class Search:
         self, path: Path, status: os.stat_result, *, with_md5: bool
     ) -> tuple[str, str] | None:
         """Return SHA-256 and MD5 as keys; None when the file is not what it was."""
-        descriptor = open_to_read(path)
-        try:
-            if not looks_same(os.fstat(descriptor), status):
+        with open_to_read(path) as file:
+            if not looks_same(file.status(), status):
                 return None
             sha256, md5 = new_sha256(), new_md5()
             hashes: tuple[Hash, ...] = (sha256, md5) if with_md5 else (sha256,)
-            size = feed_all(descriptor, status.st_size, hashes, self._watch)
-            if size != status.st_size or not looks_same(os.fstat(descriptor), status):
+            size = feed_all(file, status.st_size, hashes, self._watch)
+            if size != status.st_size or not looks_same(file.status(), status):
                 return None
-        finally:
-            os.close(descriptor)
         return sha256.hexdigest(), f"md5:{md5.hexdigest()}"
 
 
@@ -413,7 +407,7 @@ class Adopter:
         """Whether a target of the file takes disk space of its own."""
         workspace = self._workspace(name)
         try:
-            make_folder(workspace)
+            workspace.make_folder()
         except StoreError:  # reported when the file is to be placed, and stops no other
             return True
         return needs_room(way(self._project.named(name).entry.link, found), found.status, workspace)

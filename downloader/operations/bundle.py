@@ -13,7 +13,6 @@ write nothing but what the lock wants.
 """
 
 import contextlib
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ import msgspec
 from downloader.artifact import Artifact, printable, shown
 from downloader.errors import BadArchive, DigestMismatch, LockError, ManifestError, StoreError
 from downloader.fs.digests import StopCheck, cores, sha256_of
-from downloader.fs.files import looks_same, make_folder, naming, write_file
+from downloader.fs.files import look, looks_same, write_file
 from downloader.fs.link import How, needs_room
-from downloader.fs.rooted_path import RootedPath
+from downloader.fs.rooted_path import RootedPath, open_own, read_own
 from downloader.fs.space import Room
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile
@@ -80,8 +79,9 @@ def read(place: Path) -> Bundle | None:
 
 
 def _text(file: Path) -> bytes:
-    with naming(file, "read"), file.open("rb") as opened:
-        return opened.read(MOST_BYTES)
+    with open_own(file) as opened:
+        text = memoryview(bytearray(min(opened.status().st_size, MOST_BYTES)))
+        return bytes(text[: opened.read_full(text, 0)])
 
 
 def _mark(place: Path, text: bytes) -> Mark:
@@ -184,8 +184,7 @@ def contents(project: Project, models: Sequence[Model]) -> Contents:
         _Receipt(model=model.name, path=artifact.path, size=source.size, sha256=source.sha256)
         for (model, artifact), source in zip(wanted, sources, strict=True)
     ]
-    with naming(project.manifest_path, "read"):
-        manifest = project.manifest_path.read_bytes()
+    manifest = read_own(project.manifest_path)
     texts = {
         MARK: msgspec.json.encode(Mark(models=sorted(model.name for model in models))) + b"\n",
         LOCK: lockfile.dump(project.lockfile),
@@ -209,10 +208,10 @@ def _shown(names: Sequence[str]) -> str:
 def _source(model: Model, artifact: Artifact) -> BlobSource | None:
     """Return a target as the source of its blob; None if it is not here as models.lock says."""
     target = RootedPath(model.folder, artifact.path)
-    try:
-        size = os.lstat(target).st_size
-    except OSError:
+    status = look(target)
+    if status is None:
         return None
+    size = status.st_size
     if not artifact.sha256 or artifact in model.not_unpacked or artifact.size not in (None, size):
         return None
     return BlobSource(
@@ -242,15 +241,14 @@ def write(contents: Contents, out: Path, watch: StopCheck, *, is_watched: bool) 
         Interrupted: From the watch.
     """
     folder = RootedPath(out)
-    make_folder(folder)
+    folder.make_folder()
     _check_folder(folder)
     store = Store(out, is_cache=False, watch=watch)
     with ThreadPoolExecutor(cores()) as pool:
         has = list(pool.map(lambda blob: _has(store, blob, watch), contents.blobs))
         todo = [blob for blob, is_there in zip(contents.blobs, has, strict=True) if not is_there]
         _check_room(folder, todo, is_watched=is_watched)
-        with naming(out, "write in"):
-            (folder / MARK).remove(missing_ok=True)  # until it is whole again
+        (folder / MARK).remove(missing_ok=True)  # until it is whole again
         damaged = [name for name in pool.map(lambda blob: _put(store, blob, watch), todo) if name]
     if damaged:
         raise DigestMismatch(
@@ -263,8 +261,7 @@ def write(contents: Contents, out: Path, watch: StopCheck, *, is_watched: bool) 
 
 
 def _check_folder(out: RootedPath) -> None:
-    with naming(out, "look into"):
-        names = set(out.names())
+    names = set(out.names())
     if names and not names & {MARK, "format"}:
         raise StoreError(
             f"{out} holds other things than a bundle.", hint="Name a new folder for it."
@@ -280,13 +277,12 @@ def _has(store: Store, blob: BlobSource, watch: StopCheck) -> bool:
 
 def _put(store: Store, blob: BlobSource, watch: StopCheck) -> str:
     """Put one target's bytes into the bundle; return its name if they are not what they must be."""
-    with naming(blob.target, "read"):
-        before = os.lstat(blob.target)
-        if sha256_of(blob.target, lambda _: watch()) != blob.sha256:
-            return blob.name
-        store.keep(blob.target, blob.sha256, blob.how, leaves_mode=True)
-        if looks_same(os.lstat(blob.target), before):
-            return ""
+    before = blob.target.lstat()
+    if sha256_of(blob.target, lambda _: watch()) != blob.sha256:
+        return blob.name
+    store.keep(blob.target, blob.sha256, blob.how, leaves_mode=True)
+    if looks_same(blob.target.lstat(), before):
+        return ""
     store.remove(blob.sha256)
     return blob.name
 
@@ -300,5 +296,5 @@ def _check_room(out: RootedPath, todo: Iterable[BlobSource], *, is_watched: bool
     Room(is_watched=is_watched).plan(
         (out.path / blob.sha256, blob.size)
         for blob in todo
-        if needs_room(blob.how, os.lstat(blob.target), out)
+        if needs_room(blob.how, blob.target.lstat(), out)
     )

@@ -9,7 +9,6 @@ removed only under its lock, a folder of a living process not at all, and what n
 if nobody wrote to it for an hour.
 """
 
-import contextlib
 import os
 import re
 import stat
@@ -22,7 +21,7 @@ from typing import NamedTuple
 from downloader.artifact import LockedModel, bytes_text, counted
 from downloader.errors import ModelmakeError, StoreError
 from downloader.fs.commit import QUARANTINE
-from downloader.fs.files import PRIVATE_FOLDER, naming
+from downloader.fs.files import PRIVATE_FOLDER
 from downloader.fs.locks import (
     PARTIALS,
     is_alive,
@@ -73,15 +72,16 @@ class Garbage:
         Raises:
             StoreError: The disk refused.
         """
-        with naming(self.path, "remove"):
-            if self.kind == PARTIAL:
-                return remove_unless_held(self.path)
-            with contextlib.suppress(FileNotFoundError):  # a run put it in place, or removed it
-                if stat.S_ISDIR(self.path.lstat().st_mode):
-                    self.path.remove_tree(ignore_errors=False)
-                else:
-                    self.path.remove()
-            return True
+        if self.kind == PARTIAL:
+            return remove_unless_held(self.path)
+        status = self.path.status()
+        if status is None:
+            return True  # a run put it in place, or removed it
+        if stat.S_ISDIR(status.st_mode):
+            self.path.remove_tree(ignore_errors=False)
+        else:
+            self.path.remove(missing_ok=True)
+        return True
 
 
 class Entry(NamedTuple):
@@ -273,7 +273,7 @@ def _is_growing(note: Entry) -> bool:
     """Whether a run holds the partial that a note names."""
     try:
         partial = noted_path(note.path.read_bytes())
-    except OSError:
+    except StoreError:
         return False
     return partial is not None and is_held(partial)
 

@@ -196,8 +196,8 @@ class _File:
         wrong, unreadable = [], None
         try:
             wrong = wrong_pieces(self._target, layer, part, seen)
-        except OSError as error:
-            unreadable = "unreadable", f"cannot be read: {error.strerror}"
+        except StoreError as error:
+            unreadable = "unreadable", f"cannot be read: {error.reason}"
         with self._judging:
             self._wrong += wrong
             self._unreadable = self._unreadable or unreadable
@@ -213,8 +213,8 @@ class _File:
             if layer and self.verdict.is_bad:
                 wrong = wrong_pieces(self._target, layer, range(layer.count), lambda _: None)
                 self._found = by_pieces(joined_spans(layer, wrong)) if wrong else self._found
-        except OSError as error:
-            self._found = "unreadable", f"cannot be read: {error.strerror}"
+        except StoreError as error:
+            self._found = "unreadable", f"cannot be read: {error.reason}"
 
     def new_receipt(self, known: Receipt | None, now: int) -> Receipt | None:
         """Return what is to be noted of it; None where that is noted, or it changed meanwhile."""

@@ -15,7 +15,6 @@ reading and writing is short, and what is lost then is pinned by the next run.
 
 import contextlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,9 +36,9 @@ from downloader.artifact import (
     printable,
     unsafe,
 )
-from downloader.errors import RESTORE_HINT, LockError
-from downloader.fs.files import make_folder, naming, private_folder, write_file
-from downloader.fs.rooted_path import RootedPath
+from downloader.errors import RESTORE_HINT, LockError, StoreError
+from downloader.fs.files import private_folder, write_file
+from downloader.fs.rooted_path import RootedPath, read_own
 
 UNCLEAN = "is too long, or holds a control or invisible character"
 MOST_BYTES = 2**63 - 1
@@ -373,8 +372,7 @@ def _is_written(path: Path, found: Lockfile, ours: Lockfile) -> bool:
 
 def _wanted(path: Path, found: Lockfile, ours: Lockfile) -> tuple[bytes | None, bytes]:
     """Return the text of models.lock, None when there is none, and what it should be."""
-    with naming(path, "read"):
-        text = path.read_bytes() if path.exists() else None
+    text = read_own(path) if path.exists() else None
     if text is None or text == dump(found):  # nobody else was there
         return text, dump(ours)
     return text, dump(merge(found, ours, load(text, path.name)))
@@ -386,17 +384,16 @@ def alone(path: Path) -> Iterator[None]:
     from downloader.fs.locks import Turn, open_locked  # noqa: PLC0415 - a run with nothing to do writes no lock
 
     folder = private_folder(path.parent)
-    make_folder(folder)
+    folder.make_folder()
     name = folder / f"{path.name}.turn"
-    with naming(name, "open"):
-        descriptor, opened = open_locked(name, Turn())
+    file = open_locked(name, Turn())
     try:
         yield
     finally:
-        os.close(descriptor)
-        if opened != name:  # locks are of no use here, and it is ours alone
-            with contextlib.suppress(OSError):
-                opened.remove()
+        file.close()
+        if file.path != name:  # locks are of no use here, and it is ours alone
+            with contextlib.suppress(StoreError):
+                file.path.remove()
 
 
 def check_follows(name: str, locked: LockedModel, outlined: LockedModel) -> None:

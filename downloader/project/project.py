@@ -137,7 +137,7 @@ def _binding(text: bytes, status: os.stat_result) -> str:
 def _cached(cache: RootedPath, binding: str) -> list[Declared] | None:
     try:
         found = msgspec.json.decode(cache.read_bytes(), type=_Compiled)
-    except (OSError, ValueError, RecursionError):  # gone, torn, or not even text
+    except (StoreError, ValueError, RecursionError):  # gone, torn, or not even text
         return None
     is_meant = found.binding == binding and _may_be_used(found.models)
     return found.models if is_meant else None

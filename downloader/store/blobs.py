@@ -16,6 +16,7 @@ Everything here but `projects/` may be deleted at any time: it costs hashing, or
 """
 
 import contextlib
+import errno
 import functools
 import os
 import stat
@@ -37,12 +38,11 @@ from downloader.fs.files import (
     is_same,
     look,
     looks_same,
-    make_folder,
-    naming,
     write_file,
 )
 from downloader.fs.link import CANNOT, WAYS, How, Made, SourceUnreadable, link
-from downloader.fs.rooted_path import RootedPath
+from downloader.fs.open_file import refused
+from downloader.fs.rooted_path import READ, RootedPath
 
 
 class Blob(NamedTuple):
@@ -67,11 +67,12 @@ class Damaged(Exception):  # noqa: N818 - no failure: the bytes are fetched agai
 
 def digest_of(blob: RootedPath) -> str | None:
     """Return a blob's digest; None when it was removed meanwhile."""
-    with naming(blob, "read"):
-        try:
-            return sha256_of(blob)
-        except FileNotFoundError:
-            return None
+    try:
+        return sha256_of(blob)
+    except StoreError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    return None
 
 
 SPARE_LINES = 10_000
@@ -137,14 +138,13 @@ class Records:
     def _load(self) -> None:
         """Read what was appended since the last time, by whichever process."""
         try:
-            with self._file.open_file("rb") as file:
-                inode = os.fstat(file.fileno()).st_ino
+            with self._file.open(READ) as file:
+                inode = file.status().st_ino
                 if inode != self._inode:  # a whole new file, as after `keep_only` elsewhere
                     self._inode, self._read_bytes, self._lines = inode, 0, 0
                     self._known.clear()
-                file.seek(self._read_bytes)
-                text = file.read()
-        except OSError:
+                text = file.read(self._read_bytes)
+        except StoreError:
             return
         whole = text[: text.rfind(b"\n") + 1]
         self._read_bytes += len(whole)
@@ -216,11 +216,11 @@ class Layout:
         if folder in self._made:
             return
         if not os.path.exists(self.root / "format"):  # noqa: PTH110 - no error where one may not look
-            make_folder(self.root)
+            self.root.make_folder()
             if self._is_cache:
                 write_file(self.root / "CACHEDIR.TAG", CACHE_TAG)
             write_file(self.root / "format", FORMAT)
-        make_folder(folder)
+        folder.make_folder()
         self.check_own(folder)
         self._made.add(folder)
 
@@ -244,9 +244,9 @@ class Layout:
         Raises:
             StoreError: They cannot be listed.
         """
-        with naming(self.root, "list"):
-            for shard in _folders(self.root / BLOBS):
-                for each in os.scandir(shard):
+        for shard in _entries(self.root / BLOBS):
+            if shard.is_dir(follow_symlinks=False):
+                for each in _entries(self.root / f"{BLOBS}/{shard.name}"):
                     is_blob = is_digest(each.name) and each.name[:2] == shard.name
                     if is_blob and each.is_file(follow_symlinks=False):
                         yield each.name
@@ -261,19 +261,13 @@ class Layout:
         Raises:
             StoreError: They cannot be listed.
         """
-        with naming(self.root, "list"), contextlib.suppress(FileNotFoundError):
-            for each in os.scandir(self.root / LAYERS):
-                if is_digest(each.name) and each.is_file(follow_symlinks=False):
-                    yield each.name
+        for each in _entries(self.root / LAYERS):
+            if is_digest(each.name) and each.is_file(follow_symlinks=False):
+                yield each.name
 
     def _check_format(self) -> None:
         file = self.root / "format"
-        with naming(file, "read"):
-            try:
-                found = file.read_bytes()
-            except FileNotFoundError:
-                return
-        if found != FORMAT:
+        if file.read_if_there() not in {None, FORMAT}:
             raise StoreError(f"{self.root} was made by a newer modelmake; update this one.")
 
 
@@ -290,11 +284,17 @@ def _checked(digest: str) -> str:
     return digest
 
 
-def _folders(parent: RootedPath) -> Iterator[Path]:
-    """Yield the folders in a folder, and no symlink to one."""
-    with contextlib.suppress(FileNotFoundError):
-        if not os.path.islink(parent):  # noqa: PTH114 - as above
-            yield from (Path(e.path) for e in os.scandir(parent) if e.is_dir(follow_symlinks=False))
+def _entries(folder: RootedPath) -> list["os.DirEntry[str]"]:
+    """Return what is in a folder; nothing where there is none, or a symlink to one."""
+    if os.path.islink(folder):  # noqa: PTH114 - as above
+        return []
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise refused(error, "list", folder) from error
 
 
 READ_ONLY = 0o444
@@ -449,21 +449,25 @@ class Store:
         self._layout.make_room(blob.parent)
         if "copy" in self._ways[how] and look(blob) is not None:
             return  # the other ways find that out by themselves, or cost nothing
-        with naming(blob, "write"):
-            made = self._linked(file, blob, how)
-            with contextlib.suppress(FileNotFoundError):  # it was pruned at once
-                if made and not (leaves_mode and made == "hardlink"):
-                    _protect(blob)
-                if made and is_hashed:
-                    self._records.note(sha256, blob.lstat())
+        made = self._linked(file, blob, how)
+        try:
+            if made and not (leaves_mode and made == "hardlink"):
+                _protect(blob)
+            if made and is_hashed:
+                self._records.note(sha256, blob.lstat())
+        except StoreError as error:
+            if error.errno != errno.ENOENT:  # it was pruned at once
+                raise
 
     def _linked(self, file: RootedPath, blob: RootedPath, how: How) -> Made | None:
         """Make a blob of a file, and return which way; None where that was not to be."""
         try:
             return link(file, blob, self._ways[how], blob.name, self._watch)
-        except (FileExistsError, SourceUnreadable):
-            return None  # somebody else was quicker: to keep them, or to remove the file
-        except OSError as error:
+        except SourceUnreadable:
+            return None  # somebody else was quicker, and removed the file
+        except StoreError as error:
+            if error.errno == errno.EEXIST:
+                return None  # somebody else was quicker, and kept them
             if error.errno in CANNOT and "copy" not in self._ways[how]:
                 return None
             raise
@@ -490,8 +494,7 @@ class Store:
         Raises:
             StoreError: The disk refused.
         """
-        with naming(self.path(sha256), "remove"):
-            self.path(sha256).remove(missing_ok=True)
+        self.path(sha256).remove(missing_ok=True)
 
     def _is_doubted(self, sha256: str, status: os.stat_result, target: RootedPath | None) -> bool:
         """Whether a blob is read first: a wrong target is the same file, or it looks changed."""
@@ -510,7 +513,7 @@ class Store:
             Damaged: It was; nothing is raised where somebody else was quicker.
         """
         if stat.S_ISREG(status.st_mode):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(StoreError):
                 blob.mark_changed()
         try:
             told = set_aside(blob, RootedPath(self.root), status.st_size, actual)

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from downloader.artifact import is_absolute
 from downloader.errors import Stop, StoreError
-from downloader.fs.files import PRIVATE_FOLDER, make_folder, naming
+from downloader.fs.files import PRIVATE_FOLDER
 from downloader.fs.locks import HELD, PARTIALS, QUIET_SECONDS, Turn
-from downloader.fs.rooted_path import BINARY, NO_FOLLOW, RootedPath
+from downloader.fs.rooted_path import BINARY, NO_FOLLOW, REPLACE, RootedPath
 
 FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
 DIGITS = 15
@@ -108,9 +108,8 @@ class _Ours:
 
     def __init__(self, folder: RootedPath) -> None:
         self._path = folder / "claims"
-        make_folder(folder)
-        with naming(self._path, "lock"):
-            self._descriptor = self._path.open(FLAGS)
+        folder.make_folder()
+        self._file = self._path.open(FLAGS, act="lock")
         self._changing = threading.Lock()
         self._threads: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -124,7 +123,7 @@ class _Ours:
         while True:
             try:
                 with self._changing:
-                    _lock(self._descriptor, int(sha256[:DIGITS], 16))
+                    _lock(self._file.descriptor, int(sha256[:DIGITS], 16))
             except OSError as error:
                 if error.errno not in HELD:
                     turn.warn_of_useless_locks(self._path.parent)
@@ -137,13 +136,13 @@ class _Ours:
     def unlock(self, sha256: str) -> None:
         """Give the claim up."""
         with contextlib.suppress(OSError), self._changing:
-            _unlock(self._descriptor, int(sha256[:DIGITS], 16))
+            _unlock(self._file.descriptor, int(sha256[:DIGITS], 16))
 
     def _growing(self, sha256: str) -> RootedPath:
         """Return the holder's partial, where a note says which that is."""
         try:
             named = (self._path.with_name(GROWING) / sha256).read_bytes()
-        except OSError:
+        except StoreError:
             return self._path
         return noted_path(named) or self._path
 
@@ -176,11 +175,11 @@ def _claims_of(folder: RootedPath) -> _Ours:
 
 
 def _write(note: RootedPath, partial: RootedPath) -> None:
-    make_folder(note.parent)
-    with naming(note, "write"), note.open_file("wb") as file:
-        file.write(os.fsencode(partial.parent.path.resolve() / partial.name))
+    note.parent.make_folder()
+    with note.open(REPLACE) as file:
+        file.append(os.fsencode(partial.parent.path.resolve() / partial.name))
 
 
 def _remove(note: RootedPath) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(StoreError):
         note.remove()

@@ -9,8 +9,9 @@ import msgspec
 
 from downloader.artifact import is_absolute, is_below, is_clean, is_name
 from downloader.errors import StoreError
-from downloader.fs.files import naming, write_file
+from downloader.fs.files import write_file
 from downloader.fs.locks import machine
+from downloader.fs.open_file import refused
 from downloader.fs.rooted_path import RootedPath
 
 
@@ -52,12 +53,13 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 def _is_there(path: Path) -> bool:
     """Whether something is there; only a clear no is one, and no error of a disk or a right."""
-    with naming(path, "look at"):
-        try:
-            path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise refused(error, "look at", path) from error
+    return True
 
 
 def known(lock: Path, manifest: Path, folders: dict[str, str]) -> Known:
@@ -107,8 +109,7 @@ class Projects:
         Raises:
             StoreError: The disk refused.
         """
-        with naming(self.file(project), "remove"):
-            self.file(project).remove(missing_ok=True)
+        self.file(project).remove(missing_ok=True)
 
     def look(self) -> tuple[list[Known], list[StoreError]]:
         """Return the projects that were noted, and why others could not be read.
@@ -130,14 +131,12 @@ class Projects:
         return self._folder / f"{digest[:32]}.json"
 
     def _files(self) -> list[RootedPath]:
-        with naming(self._folder, "list"):
-            names = self._folder.names()
+        names = self._folder.names()
         return [self._folder / each for each in names if each.endswith(".json") and each[0] != "."]
 
 
 def _read(file: RootedPath) -> Known:
-    with naming(file, "read"):
-        content = file.read_bytes()
+    content = file.read_bytes()
     try:
         found = msgspec.json.decode(content, type=Known)
     except (ValueError, RecursionError):

@@ -35,9 +35,9 @@ from downloader.errors import (
     StoreError,
 )
 from downloader.fs.commit import Place, set_aside
-from downloader.fs.files import naming, private_folder
+from downloader.fs.files import private_folder
 from downloader.fs.locks import is_alive, machine
-from downloader.fs.rooted_path import BINARY, RootedPath
+from downloader.fs.rooted_path import READ, RootedPath
 from downloader.progress.events import Observer
 from downloader.project.project import Project
 from downloader.targets._files import FileSyncer, Means, Outcome
@@ -118,12 +118,8 @@ class Unpacker:
         target = RootedPath(self._project.folder(name), member.path)
         source = staged.folder / member.path.removeprefix(f"{into}/" if into else "")
         place = Place(target)
-        with naming(source, "open"):
-            descriptor = source.open(os.O_RDWR | BINARY)
-        try:
-            place.take(descriptor, source, str(member.sha256))
-        finally:
-            os.close(descriptor)
+        with source.open(READ) as file:
+            place.take(file, str(member.sha256))
 
     def close(self) -> None:
         """Remove what was unpacked and not wanted."""
@@ -182,7 +178,7 @@ def _bytes_of(member: Artifact) -> tuple[str, int | None, str | None]:
 
 def remove_abandoned(workspace: RootedPath) -> None:
     """Remove what killed processes of this machine left half unpacked."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(StoreError):
         for name in workspace.names():
             if not name.startswith(f"{machine()}-"):
                 continue
@@ -339,7 +335,7 @@ class ArchiveSyncer:
         for (name, path), this in self._archives.items():
             is_done = this.file and not this.error and not self._project.named(name).keeps_archives
             if this.file and is_done and self._is_unpacked(name, path):
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(StoreError):
                     this.file.remove()
         for name in {name for name, _ in self._archives}:
             self._sweep(name)
@@ -352,7 +348,7 @@ class ArchiveSyncer:
             left = private_archives(folder) / archive.path
             keeps = self._project.named(name).keeps_archives
             if left.is_file() and (keeps or self._is_unpacked(name, archive.path)):
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(StoreError):
                     left.remove()
 
     def _is_unpacked(self, name: str, path: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from downloader.artifact import Artifact
-from downloader.errors import Interrupted, Offline, TransferError
+from downloader.errors import Interrupted, Offline, StoreError, TransferError
 from downloader.fs.files import private_folder
 from downloader.fs.locks import partial_path, remove_unless_held
 from downloader.fs.rooted_path import RootedPath
@@ -162,7 +162,7 @@ class FileSyncer:
         What an earlier run left of it on the way, or beside it when it was killed, goes.
         """
         size = target.note(sha256)
-        with contextlib.suppress(OSError):  # `doit prune` finds it too
+        with contextlib.suppress(StoreError):  # `doit prune` finds it too
             remove_unless_held(partial_path(private_folder(target.folder), target.artifact.path))
         return Fetched(size=size, sha256=sha256, moved_bytes=moved_bytes, is_new=False)
 

@@ -27,7 +27,7 @@ import msgspec
 
 from downloader.artifact import Artifact
 from downloader.errors import Interrupted, LockError, ModelmakeError, SettingError
-from downloader.fs.files import look, looks_same, naming, private_folder
+from downloader.fs.files import look, looks_same, private_folder
 from downloader.fs.rooted_path import RootedPath
 from downloader.project.project import Model, Project
 from downloader.sources.interface import Source
@@ -382,8 +382,7 @@ class Target:
         receipt = self._receipt
         if receipt and self._status and receipt.matches(self._status):
             return receipt.sha256 == sha256
-        with naming(self.path, "read"):
-            return sha256_of(self.path) == sha256
+        return sha256_of(self.path) == sha256
 
     def check_place(self) -> None:
         """Refuse a place where no file can be put.
@@ -442,8 +441,7 @@ class Target:
             entry, artifact = self._project.named(self.name).digest, self.artifact
             asked = None if artifact.is_pinned else wish_of(artifact, entry)
             return append_receipt(self.folder, artifact.path, sha256, asked=asked).size
-        with naming(self.path, "look at"):
-            return self.path.lstat().st_size
+        return self.path.lstat().st_size
 
     def _blob(self) -> "Blob | None":
         """Return the blob that a run would link it to; nothing is changed."""

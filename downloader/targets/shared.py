@@ -33,15 +33,13 @@ from downloader.fs.digests import (
 from downloader.fs.files import (
     is_same,
     looks_same,
-    make_folder,
-    naming,
-    nearest_folder,
     private_folder,
     write_file,
 )
 from downloader.fs.link import WAYS, How, Made, SourceUnreadable, link
 from downloader.fs.locks import is_alive, machine
-from downloader.fs.rooted_path import READ, RootedPath
+from downloader.fs.open_file import nearest_folder
+from downloader.fs.rooted_path import READ, RootedPath, read_own
 from downloader.progress.streams import tell
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile, alone
@@ -138,18 +136,18 @@ class Linker:
         ways = WAYS[way(wish, found) if found else wish]
         place = Place(target)
         workspace = private_folder(self._project.folder(name)) / LINKING
-        make_folder(workspace)
+        workspace.make_folder()
         self._remove_abandoned(workspace)
         new = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
-        with naming(target, "write"):
-            made = link(source, new, ways, sha256, self._stop.check)
-            try:
-                if found:
-                    found.check()
-                _rename(new, place, sha256)
-            finally:
-                with contextlib.suppress(OSError):  # it is left where both names are one file
-                    new.remove()
+        made = link(source, new, ways, sha256, self._stop.check, told=target)
+        try:
+            if found:
+                found.check()
+            with new.open(READ) as file:
+                place.take(file, sha256)
+        finally:
+            with contextlib.suppress(StoreError):  # it is left where both names are one file
+                new.remove()
         return made
 
     def _remove_abandoned(self, workspace: RootedPath) -> None:
@@ -162,16 +160,8 @@ class Linker:
                 continue
             process = name.split("-")[1]
             if process.isdecimal() and not is_alive(int(process)):
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(StoreError):
                     (workspace / name).remove()
-
-
-def _rename(new: RootedPath, place: Place, sha256: str) -> None:
-    descriptor = new.open(READ)
-    try:
-        place.take(descriptor, new, sha256)
-    finally:
-        os.close(descriptor)
 
 
 def way(wish: How, found: Found) -> How:
@@ -231,8 +221,7 @@ class KnownLayers:
         models = self._project.lockfile.models.values()
         roots = {a.root for model in models for a in (*model.files, *model.archives) if a.root}
         with alone(self.beside):
-            with naming(self.beside, "read"):
-                before = list(layer_lines(RootedPath.of(self.beside)))
+            before = list(layer_lines(RootedPath.of(self.beside)))
             text = joined_layers(layers, before, roots | {each.root for each in layers})
             is_changed = text != b"".join(before)
             if is_changed:
@@ -251,7 +240,7 @@ class KnownLayers:
         """Yield every line that claims to be of the root, with the file that it stands in."""
         own = [self._store.layer_path(root)] if self._store else []
         for path in (*own, RootedPath.of(self.beside)):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(StoreError):
                 for line in layer_lines(path):
                     if is_line_of(line, root):
                         yield path, line
@@ -489,8 +478,7 @@ def lock_of(project: Known) -> Lockfile:
         LockError: It cannot be used.
         StoreError: It cannot be read.
     """
-    with naming(Path(project.lock), "read"):
-        return lockfile.load(Path(project.lock).read_bytes(), project.lock)
+    return lockfile.load(read_own(Path(project.lock)), project.lock)
 
 
 def targets_of(project: Known, sha256: str) -> Iterator[Path]:

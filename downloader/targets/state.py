@@ -23,7 +23,6 @@ from downloader.fs.files import (
     PRIVATE_FOLDER,
     append_line,
     appending,
-    naming,
     private_folder,
     read_lines,
     write_file,
@@ -105,8 +104,7 @@ def append_receipt(folder: Path, path: str, sha256: str, *, asked: str | None = 
         StoreError: The disk refused.
     """
     target = RootedPath(folder, path)
-    with naming(target, "look at"):
-        status = target.lstat()
+    status = target.lstat()
     receipt = Receipt(
         path=path,
         size=status.st_size,

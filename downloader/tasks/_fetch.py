@@ -29,7 +29,7 @@ from doit.task import DelayedLoader, Task
 
 from downloader.artifact import Artifact, Checkpoint, bytes_text, counted
 from downloader.errors import LockError, ModelmakeError
-from downloader.fs.files import naming, private_folder
+from downloader.fs.files import private_folder
 from downloader.fs.rooted_path import RootedPath
 from downloader.progress import streams
 from downloader.progress.streams import say, tell
@@ -258,21 +258,21 @@ _told_of = set[RootedPath]()
 
 
 def _remove(name: str, target: RootedPath, *, dryrun: bool) -> None:
-    with naming(target, "remove"):
-        if target in _told_of or not _is_file(target):
-            return
-        _told_of.add(target)
-        say(f"fetch:{name} - removing file '{target}'")
-        if not dryrun:
-            target.remove()
+    if target in _told_of or not _is_file(target):
+        return
+    _told_of.add(target)
+    say(f"fetch:{name} - removing file '{target}'")
+    if not dryrun:
+        target.remove()
 
 
 def _is_file(target: RootedPath) -> bool:
     """Whether a file stands there, or a symlink to one, which is removed in its place."""
-    with contextlib.suppress(FileNotFoundError):
-        mode = target.lstat().st_mode  # refuses to look where a symlink leads out of the folder
-        return stat.S_ISREG(mode) or (stat.S_ISLNK(mode) and target.path.is_file())
-    return False
+    status = target.status()  # refuses to look where a symlink leads out of the folder
+    if status is None:
+        return False
+    mode = status.st_mode
+    return stat.S_ISREG(mode) or (stat.S_ISLNK(mode) and target.path.is_file())
 
 
 def _clean(name: str, *, dryrun: bool) -> None:
@@ -297,10 +297,9 @@ def _clean(name: str, *, dryrun: bool) -> None:
 def _remove_empty(folders: Iterable[Path], root: Path) -> None:
     for folder in sorted(folders, key=lambda each: len(each.parts), reverse=True):
         for each in (folder, *folder.parents):
-            with naming(each, "remove"):
-                if each == root or not each.is_dir() or any(each.iterdir()):
-                    break
-                RootedPath.of(each).remove_folder()
+            if each == root or not each.is_dir() or RootedPath(each).names():
+                break
+            RootedPath.of(each).remove_folder()
 
 
 SHOWN_PARTS = 20

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import msgspec
 
 from downloader.artifact import Artifact, Size, is_digest, is_etag, is_safe
-from downloader.fs.files import naming, write_file
-from downloader.fs.rooted_path import RootedPath
+from downloader.fs.files import write_file
+from downloader.fs.rooted_path import APPEND, REPLACE, RootedPath
 from downloader.network.ranges import Range, merge
 from downloader.urls import Location
 
@@ -91,15 +91,12 @@ class Journal:
         Raises:
             StoreError: The disk refused.
         """
-        with naming(self.path, "read"):
-            try:
-                mode = self.path.lstat().st_mode
-            except FileNotFoundError:
-                self.is_there = False
-                return None
-            if not stat.S_ISREG(mode):
-                return None
-            text = self.path.read_bytes()
+        status = self.path.status()
+        if status is None:
+            self.is_there = False
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return None
+        text = self.path.read_bytes()
         self._is_torn = not text.endswith(b"\n")
         return load(text)
 
@@ -134,13 +131,12 @@ class Journal:
         Raises:
             StoreError: The disk refused. The next line then begins on a line of its own.
         """
-        with naming(self.path, "write"):
-            is_new = not self.path.is_file()
-            head = dump_head(binding) if is_new else b"\n" * self._is_torn
-            self.is_there = self._is_torn = True
-            with self.path.open_file("wb" if is_new else "ab") as file:
-                file.write(head + dump_ranges(ranges))
-            self._is_torn = False
+        is_new = not self.path.is_file()
+        head = dump_head(binding) if is_new else b"\n" * self._is_torn
+        self.is_there = self._is_torn = True
+        with self.path.open(REPLACE if is_new else APPEND) as file:
+            file.append(head + dump_ranges(ranges))
+        self._is_torn = False
 
     def replace(self, binding: Binding, ranges: Sequence[Range]) -> None:
         """Let it say this and nothing from before, in one step.
@@ -161,9 +157,8 @@ class Journal:
         self._is_torn = False
         if not self.is_there:
             return
-        with naming(self.path, "remove"):
-            self.path.remove(missing_ok=True)
-            self.path.parent.sync_folder()
+        self.path.remove(missing_ok=True)
+        self.path.parent.sync_folder()
         self.is_there = False
 
 

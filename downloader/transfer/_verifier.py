@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from downloader.errors import StoreError
 from downloader.fs.commit import set_aside, set_range_aside
 from downloader.fs.digests import (
     BLOCK_BYTES,
@@ -36,8 +37,8 @@ from downloader.fs.digests import (
     new_md5,
     new_sha256,
 )
-from downloader.fs.files import read_at
 from downloader.fs.locks import Turn
+from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath
 from downloader.network.ranges import Range
 from downloader.transfer._journal import Binding
@@ -63,13 +64,13 @@ class Follower(Protocol):
         """Say that the file's first `prefix` bytes are there."""
 
     def finish(self) -> None:
-        """Wait until all that is there is hashed; raises OSError when it cannot be read back."""
+        """Wait until all that is there is hashed; raises StoreError when it cannot be read back."""
 
     def close(self) -> None:
         """Stop; what is not hashed stays so."""
 
 
-def follower_for(descriptor: int, hashes: tuple[Hash, ...], size: int | None) -> Follower:
+def follower_for(descriptor: OpenFile, hashes: tuple[Hash, ...], size: int | None) -> Follower:
     """Return what hashes a file of this size, None when it is not known, from its first byte."""
     if size is not None and size >= THREADED_BYTES:
         with contextlib.suppress(RuntimeError):  # the system has no thread left
@@ -86,7 +87,9 @@ class InlineHasher:
         size: The file's length as far as it is known: a small one gets a small buffer.
     """
 
-    def __init__(self, descriptor: int, hashes: tuple[Hash, ...], size: int | None = None) -> None:
+    def __init__(
+        self, descriptor: OpenFile, hashes: tuple[Hash, ...], size: int | None = None
+    ) -> None:
         self._descriptor, self._hashes, self._hashed = descriptor, hashes, 0
         wanted = INLINE_BUFFER_BYTES if size is None else max(size, SMALLEST_BUFFER_BYTES)
         self._buffer_bytes = min(wanted, INLINE_BUFFER_BYTES)
@@ -126,7 +129,7 @@ class PrefixHasher:
         hashes: The running digests, which have taken in nothing yet.
     """
 
-    def __init__(self, descriptor: int, hashes: tuple[Hash, ...]) -> None:
+    def __init__(self, descriptor: OpenFile, hashes: tuple[Hash, ...]) -> None:
         self._descriptor, self._hashes = descriptor, hashes
         self._hashed = self._tail = self._there = 0  # the tail: where waiting bytes end
         self._waiting: deque[tuple[memoryview, int]] = deque()
@@ -170,7 +173,7 @@ class PrefixHasher:
         """Wait until all that is there is hashed, and end the thread.
 
         Raises:
-            OSError: The file could not be read back.
+            StoreError: The file could not be read back.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._hashed >= self._there or self._is_closed)
@@ -222,11 +225,12 @@ class PrefixHasher:
 
     def _read_back(self, own: memoryview, length: int) -> tuple[memoryview, int] | None:
         try:
-            count = read_at(self._descriptor, own[:length], self._hashed)
+            count = self._descriptor.read_at(own[:length], self._hashed)
             if count == length:
                 return own, count
-            self._fail(OSError("it became shorter while it was written"))
-        except OSError as error:
+            name = self._descriptor.path
+            self._fail(StoreError(f"Cannot read {name}: it became shorter while it was written."))
+        except StoreError as error:
             self._fail(error)
         return None
 
@@ -260,7 +264,9 @@ class PieceChecker:
         turn: Says when the run is to end.
     """
 
-    def __init__(self, descriptor: int, layer: Layer, present: Sequence[Range], turn: Turn) -> None:
+    def __init__(
+        self, descriptor: OpenFile, layer: Layer, present: Sequence[Range], turn: Turn
+    ) -> None:
         self._descriptor, self._layer, self._turn = descriptor, layer, turn
         self._missing = [stop - start for start, stop in map(layer.span, range(layer.count))]
         self._runs: dict[int, list[Run]] = {}
@@ -449,7 +455,7 @@ class Judge(Protocol):
     has_pieces: bool
 
     def settle(self) -> None:
-        """Wait until all that is there is judged; raises OSError where it cannot be read back."""
+        """Wait until all that is there is judged; raises StoreError when that cannot be read."""
 
     @property
     def sha256(self) -> str:
@@ -484,7 +490,7 @@ class WholeJudge:
 
     has_pieces = is_other_file = False
 
-    def __init__(self, descriptor: int, binding: Binding) -> None:
+    def __init__(self, descriptor: OpenFile, binding: Binding) -> None:
         self._sha256, self._md5 = new_sha256(), new_md5()
         self._needs_md5 = binding.sha256 is None
         hashes = (self._sha256, self._md5) if self._needs_md5 else (self._sha256,)
@@ -551,7 +557,11 @@ class PieceJudge:
 
 
 def judge_of(
-    descriptor: int, binding: Binding, layer: Layer | None, present: Sequence[Range], turn: Turn
+    descriptor: OpenFile,
+    binding: Binding,
+    layer: Layer | None,
+    present: Sequence[Range],
+    turn: Turn,
 ) -> Judge:
     """Return what judges a partial.
 
@@ -569,7 +579,7 @@ def judge_of(
     return PieceJudge(PieceChecker(descriptor, layer, present, turn), proven, whole)
 
 
-def _hashed(descriptor: int, size: int, turn: Turn) -> str:
+def _hashed(descriptor: OpenFile, size: int, turn: Turn) -> str:
     """Return the SHA-256 of a whole open file; it was just written, so it is in memory still."""
     digest = new_sha256()
     for start in range(0, size, STRETCH_BYTES):

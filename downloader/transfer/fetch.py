@@ -27,7 +27,6 @@ from downloader.errors import (
 )
 from downloader.fs.commit import Place
 from downloader.fs.digests import Layer
-from downloader.fs.files import naming
 from downloader.fs.locks import Turn, partial_path, wait_until_free
 from downloader.fs.rooted_path import RootedPath
 from downloader.fs.space import Room
@@ -147,8 +146,7 @@ class Fetcher:
             if sha256 := job.found():
                 partial.reset()
                 job.placed(sha256)
-                with naming(job.target, "look at"):
-                    size = job.target.lstat().st_size
+                size = job.target.lstat().st_size
                 return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
             partial.claim_room()
             partial.seed(job.target)

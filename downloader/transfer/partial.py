@@ -18,15 +18,14 @@ from downloader.artifact import Artifact
 from downloader.errors import IntegrityError, StoreError
 from downloader.fs.commit import Place
 from downloader.fs.digests import BUFFER_BYTES, Layer
-from downloader.fs.files import make_folder, naming, read_at, write_at
 from downloader.fs.locks import (
     PARTIALS,
     Turn,
-    is_same_file,
     open_locked,
     partial_name,
     partial_path,
 )
+from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import READ, RootedPath
 from downloader.fs.space import Room
 from downloader.network.ranges import Range, merge, prefix, total, without
@@ -88,12 +87,12 @@ STEP_BYTES = 64 << 20
 _copy_range = getattr(os, "copy_file_range", None)  # shares blocks where the file system can
 
 
-def copied(source: RootedPath, descriptor: int, size: int, turn: Turn) -> bool:
+def copied(source: RootedPath, file: OpenFile, size: int, turn: Turn) -> bool:
     """Copy a file of exactly this size to the beginning of an open one.
 
     Args:
         source: The file; what is no regular file of that size is left alone.
-        descriptor: The open one.
+        file: The open one.
         size: In bytes.
         turn: Says when the run is to end.
 
@@ -104,35 +103,29 @@ def copied(source: RootedPath, descriptor: int, size: int, turn: Turn) -> bool:
         Interrupted: The user stopped the run.
     """
     try:
-        opened = source.open(READ)
-    except OSError:
+        with source.open(READ) as opened:
+            status, position = opened.status(), 0
+            if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+                return False
+            while position < size and (count := _copy(opened, file, position, size)):
+                turn.check()
+                position += count
+            return position == size
+    except StoreError:
         return False
-    try:
-        status, position = os.fstat(opened), 0
-        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
-            return False
-        while position < size and (count := _copy(opened, descriptor, position, size)):
-            turn.check()
-            position += count
-    except OSError:
-        return False
-    else:
-        return position == size
-    finally:
-        os.close(opened)
 
 
-def _copy(source: int, descriptor: int, position: int, size: int) -> int:
+def _copy(source: OpenFile, file: OpenFile, position: int, size: int) -> int:
     """Copy some bytes, and return how many; 0 at the end."""
     if _copy_range is not None:
         wanted = min(STEP_BYTES, size - position)
         try:
-            return int(_copy_range(source, descriptor, wanted, position, position))
+            return int(_copy_range(source.descriptor, file.descriptor, wanted, position, position))
         except OSError:
             pass  # between two file systems, or one that does not know it
     buffer = memoryview(bytearray(min(BUFFER_BYTES, size - position)))
-    count = read_at(source, buffer, position)
-    write_at(descriptor, buffer[:count], position)
+    count = source.read_at(buffer, position)
+    file.write_at(buffer[:count], position)
     return count
 
 
@@ -145,15 +138,15 @@ class Checkpoints:
     """The checkpoints of one open partial; safe to share between its connections.
 
     Args:
-        descriptor: The open partial.
+        file: The open partial.
         journal: Where they are noted.
 
     Attributes:
         noted_bytes: How many bytes the journal vouches for.
     """
 
-    def __init__(self, descriptor: int, journal: Journal) -> None:
-        self._descriptor, self._journal = descriptor, journal
+    def __init__(self, file: OpenFile, journal: Journal) -> None:
+        self._file, self._journal = file, journal
         self.noted_bytes = 0
         self._is_doubtful = False
         self._noting = threading.Lock()
@@ -167,18 +160,17 @@ class Checkpoints:
         """Sync what was written, and note it, unless it is noted or cannot be resumed.
 
         Raises:
-            OSError: It cannot be synced.
-            StoreError: The journal cannot be written.
+            StoreError: It cannot be synced, or the journal cannot be written.
         """
         with self._noting:
             present = total(ranges)
             if self._is_doubtful or not binding.can_resume or present == self.noted_bytes:
                 return
-            self.sync(getattr(os, "fdatasync", os.fsync))
+            self.sync(self._file.sync_data)
             self._journal.note(binding, ranges)
             self.noted_bytes = present
 
-    def sync(self, sync: Callable[[int], None]) -> None:
+    def sync(self, sync: Callable[[], None]) -> None:
         """Sync the partial, and note nothing more after a failure.
 
         Linux drops what it could not write and calls the next fsync a success, so a second one
@@ -186,11 +178,11 @@ class Checkpoints:
         lost.
 
         Raises:
-            OSError: It cannot be synced.
+            StoreError: It cannot be synced.
         """
         try:
-            sync(self._descriptor)
-        except OSError:
+            sync()
+        except StoreError:
             self._is_doubtful = True
             raise
 
@@ -220,15 +212,16 @@ class Partial:
         room: Room | None = None,
         layer: Layer | None = None,
     ) -> None:
-        make_folder(folder)
+        folder.make_folder()
         self._name = folder / partial_name(binding.path)
         self._room, self._turn, self._layer = room or Room(), turn or Turn(), layer
-        with naming(self._name, "open"):
-            self._descriptor, self._path = open_locked(self._name, self._turn)
+        self._file = open_locked(self._name, self._turn)
+        self._file.needed_bytes = self._missing_bytes
+        self._path = self._file.path
         self._journal = Journal(self._path.with_suffix(".journal"))
-        self._checkpoints = Checkpoints(self._descriptor, self._journal)
+        self._checkpoints = Checkpoints(self._file, self._journal)
         self._wanted = self.binding = binding
-        self._follower: Follower = InlineHasher(-1, ())
+        self._follower: Follower = InlineHasher(self._file, ())
         self.ranges: list[Range] = []
         self.is_joined = self._is_placed = self._is_gone = False
         self._changing = threading.Lock()
@@ -271,15 +264,14 @@ class Partial:
         Raises:
             StoreError: The disk refused them.
         """
-        with naming(self._path, "write", self._missing_bytes):
-            write_at(self._descriptor, buffer[:count], offset)
-            with self._changing:
-                self.ranges = merge([*self.ranges, Range(offset, offset + count)])
-                have, present = self.have, self.present
-            is_taken = self._follower.feed_block(offset, buffer, count)
-            self._follower.advance(have)
-            if self._checkpoints.is_due(present, self.binding.size):
-                self._checkpoints.add(self.binding, self.ranges)
+        self._file.write_at(buffer[:count], offset)
+        with self._changing:
+            self.ranges = merge([*self.ranges, Range(offset, offset + count)])
+            have, present = self.have, self.present
+        is_taken = self._follower.feed_block(offset, buffer, count)
+        self._follower.advance(have)
+        if self._checkpoints.is_due(present, self.binding.size):
+            self._checkpoints.add(self.binding, self.ranges)
         return self._follower.buffer() if is_taken else buffer
 
     def settle(self) -> None:
@@ -288,13 +280,12 @@ class Partial:
         Raises:
             StoreError: What was written cannot be read back.
         """
-        with naming(self._path, "read back"):
-            self.judge.settle()
+        self.judge.settle()
 
     def drop_wrong(self) -> list[Range]:
         """Forget pieces that proved wrong; return where. Raises StoreError as `put`."""
         if wrong := self.judge.pop_bad_pieces():
-            with naming(self._path, "write"), self._changing:
+            with self._changing:
                 self.ranges = without(self.ranges, wrong)
                 self._checkpoints.noted_bytes = -1  # as many may be there as were noted: others
                 self._checkpoints.add(self.binding, self.ranges)
@@ -312,7 +303,7 @@ class Partial:
     def seed(self, source: RootedPath) -> None:
         """Begin with a file's bytes where pieces tell which are right; Interrupted as `settle`."""
         if self.judge.has_pieces and not self.ranges and (size := self.binding.size):
-            if copied(source, self._descriptor, size, self._turn):
+            if copied(source, self._file, size, self._turn):
                 self.ranges = [Range(0, size)]
             self._follow(0)
 
@@ -329,8 +320,7 @@ class Partial:
 
     def reset(self) -> None:
         """Forget every byte; raises StoreError where the disk refuses."""
-        with naming(self._path, "empty"):
-            os.ftruncate(self._descriptor, 0)
+        self._file.truncate(0)
         self._journal.remove()
         self.ranges, self.is_joined = [], False
         self._checkpoints.noted_bytes = 0
@@ -340,10 +330,9 @@ class Partial:
     def _follow(self, have: int) -> None:
         """Begin the digests anew, over the first `have` bytes and what will follow them."""
         self._follower.close()
-        self.judge = judge_of(self._descriptor, self.binding, self._layer, self.ranges, self._turn)
+        self.judge = judge_of(self._file, self.binding, self._layer, self.ranges, self._turn)
         self._follower = self.judge.follower
-        with naming(self._path, "read"):
-            self._follower.advance(have)
+        self._follower.advance(have)
 
     def commit(self, place: Place) -> None:
         """Make the verified bytes visible under the final name, durably, in one step.
@@ -351,9 +340,8 @@ class Partial:
         Raises:
             StoreError: The disk refused, or something that is no file stands at the target.
         """
-        with naming(self._path, "write"):
-            self._checkpoints.sync(os.fsync)
-        self._is_gone = place.take(self._descriptor, self._path, self.judge.sha256)
+        self._checkpoints.sync(self._file.sync)
+        self._is_gone = place.take(self._file, self.judge.sha256)
         self._is_placed = True
         self._journal.remove()
 
@@ -375,9 +363,9 @@ class Partial:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what can be resumed, remove what cannot; never hide the block's own error."""
         self._follower.close()
-        with contextlib.suppress(OSError, StoreError):
-            is_open = self._descriptor >= 0 and not self._is_gone
-            if is_open and is_same_file(self._descriptor, self._path):
+        with contextlib.suppress(StoreError):
+            is_open = self._file.descriptor >= 0 and not self._is_gone
+            if is_open and self._file.is_at(self._path):
                 if self.ranges and self.binding.can_resume and not self._is_placed:
                     self._checkpoints.add(self.binding, self.ranges)
                 else:
@@ -388,8 +376,7 @@ class Partial:
 
     def _take_over(self) -> None:
         """Go on from what an earlier run left, as far as its journal vouches for it."""
-        with naming(self._path, "look at"):
-            length = os.fstat(self._descriptor).st_size
+        length = self._file.status().st_size
         taken = self._journal.take_over(self._wanted, length, anywhere=self._layer is not None)
         if taken is None and not length and not self._journal.is_there:
             self._follow(0)
@@ -398,8 +385,7 @@ class Partial:
             self.reset()  # a journal of no bytes would name its version for other bytes to come
             return
         self.binding, self.ranges = taken
-        with naming(self._path, "read"):
-            os.ftruncate(self._descriptor, self.ranges[-1].stop)
+        self._file.truncate(self.ranges[-1].stop)
         self._checkpoints.noted_bytes = self.present
         self.is_joined = True
         self._follow(self.have)
@@ -410,7 +396,4 @@ class Partial:
     def _close(self) -> None:
         self._follower.close()
         self._room.release(self._name.path)
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            with naming(self._path, "close"):
-                os.close(descriptor)
+        self._file.close()

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from downloader.archive import unpack as unpacking
 from downloader.archive.unpack import unpack, what_came
 from downloader.errors import BadArchive, Interrupted, StoreError
+from downloader.fs import open_file
 from downloader.fs.rooted_path import RootedPath
 from tests.archive.building import END, Looker, gz, header, member, pax, tar_of, tree, zst
 
@@ -114,7 +114,7 @@ def test_a_write_that_fails_names_the_file(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(unpacking, "write_at", refuse)
+    monkeypatch.setattr(open_file, "_pwrite", refuse)
     with pytest.raises(StoreError, match=r"Cannot write .*out/a: No space left") as caught:
         unpack(archive, RootedPath.of(tmp_path / "out"), Looker())
     assert "Free some space" in caught.value.hint

@@ -8,18 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from downloader.errors import StoreError
 from downloader.fs.digests import BUFFER_BYTES, feed, new_md5, new_sha256, sha256_of
+from downloader.fs.rooted_path import open_own
 
 
 def fed(path: Path, start: int, length: int) -> tuple[int, str, str]:
     """Feed from a position; return the count and both digests."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        hashes = new_sha256(), new_md5()
-        count = feed(descriptor, start, start + length, hashes)
-        return count, hashes[0].hexdigest(), hashes[1].hexdigest()
-    finally:
-        os.close(descriptor)
+    hashes = new_sha256(), new_md5()
+    with open_own(path) as opened:
+        count = feed(opened, start, start + length, hashes)
+    return count, hashes[0].hexdigest(), hashes[1].hexdigest()
 
 
 def expected(part: bytes) -> tuple[int, str, str]:
@@ -61,12 +60,12 @@ def test_a_file_that_is_shorter_is_hashed_to_its_end(file: tuple[Path, bytes]) -
     assert fed(path, 0, 10 * len(data)) == expected(data)
 
 
-def test_the_descriptor_stays_open(file: tuple[Path, bytes]) -> None:
+def test_the_file_stays_open(file: tuple[Path, bytes]) -> None:
     """Whoever opened it closes it, and finds its position untouched."""
     path, data = file
-    with path.open("rb", buffering=0) as opened:
-        feed(opened.fileno(), 0, 10, [new_sha256()])
-        assert opened.read(5) == data[:5]
+    with open_own(path) as opened:
+        feed(opened, 0, 10, [new_sha256()])
+        assert os.read(opened.descriptor, 5) == data[:5]
 
 
 def test_a_whole_file_is_hashed(file: tuple[Path, bytes], tmp_path: Path) -> None:
@@ -79,5 +78,5 @@ def test_a_whole_file_is_hashed(file: tuple[Path, bytes], tmp_path: Path) -> Non
 
 def test_a_file_that_is_not_there_cannot_be_hashed(tmp_path: Path) -> None:
     """The caller learns why."""
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StoreError, match="No such file"):
         sha256_of(tmp_path / "gone")

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from downloader.errors import StoreError
 from downloader.fs import link as linking
+from downloader.fs import open_file
 from downloader.fs.link import WAYS, How, SourceUnreadable, link
 from downloader.fs.rooted_path import RootedPath
 from tests.projects import sha256
@@ -89,7 +91,7 @@ def test_a_disk_that_refuses_for_good_is_not_asked_again(
     """A fault of the disk is told, and no other way is tried."""
     monkeypatch.setattr(os, "link", refusing(errno.EIO))
 
-    with pytest.raises(OSError, match="Input/output"):
+    with pytest.raises(StoreError, match="Input/output"):
         link(source, RootedPath.of(source.with_name("new")), WAYS["hardlink"], DIGEST)
     assert others(source.parent) == []
 
@@ -107,14 +109,14 @@ def test_a_full_disk_leaves_nothing_of_a_copy(
     """What was written before the disk was full is removed."""
     seen = []
 
-    def full(descriptor: int, data: memoryview, offset: int) -> None:
+    def full(descriptor: int, data: memoryview, offset: int) -> int:
         os.pwrite(descriptor, data[:100], offset)
         seen.extend(others(source.parent))
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(linking, "write_at", full)
+    monkeypatch.setattr(open_file, "_pwrite", full)
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StoreError, match="No space"):
         link(source, RootedPath.of(source.with_name("new")), WAYS["copy"], DIGEST)
     assert len(seen) == 1
     assert seen != ["new"], "a half is never seen under the name"
@@ -135,7 +137,7 @@ def test_a_source_that_cannot_be_read_is_no_fault_of_the_place(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broken block of the store's disk is told as such."""
-    monkeypatch.setattr(linking, "read_at", refusing(errno.EIO))
+    monkeypatch.setattr(open_file, "_preadv", refusing(errno.EIO))
 
     with pytest.raises(SourceUnreadable, match=r"source cannot be used: Input/output"):
         link(source, RootedPath.of(source.with_name("new")), WAYS["copy"], DIGEST)
@@ -157,7 +159,7 @@ def test_a_name_that_is_taken_stays_as_it_is(source: Path) -> None:
     new = source.with_name("new")
     new.write_bytes(b"another")
 
-    with pytest.raises(FileExistsError):
+    with pytest.raises(StoreError, match="File exists"):
         link(source, RootedPath.of(new), WAYS["hardlink"], DIGEST)
     assert new.read_bytes() == b"another"
 

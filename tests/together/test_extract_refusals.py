@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from downloader.archive import unpack
 from downloader.errors import BadArchive, DigestMismatch, LockError, ManifestError, StoreError
+from downloader.fs import open_file
 from downloader.fs.locks import machine
 from downloader.fs.rooted_path import RootedPath
 from downloader.targets._archives import Unpacker
@@ -186,12 +186,15 @@ def test_a_full_disk_is_one_clear_error(
     tmp_path: Path, together: TogetherServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ENOSPC while unpacking: no half of it stays, the archive does, and the next run ends it."""
+    pwrite = os.pwrite
 
-    def full(descriptor: int, data: object, offset: int) -> None:
+    def full(descriptor: int, data: memoryview, offset: int) -> int:
+        if "/unpacking/" not in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            return pwrite(descriptor, data, offset)
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(unpack, "write_at", full)
+        patch.setattr(open_file, "_pwrite", full)
         with pytest.raises(StoreError, match="No space left on device"):
             sync_adapter(tmp_path, keep_archive=False)
     assert not files(tmp_path)

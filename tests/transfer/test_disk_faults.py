@@ -7,12 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from downloader.errors import StoreError
-from downloader.fs.rooted_path import RootedPath
 from downloader.network.ranges import total
 from downloader.transfer import _journal
 from tests.transfer.child import command
@@ -51,7 +50,7 @@ def inject(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Inject:
 
         monkeypatch.setattr(os, name, refuse)
         if name == "pwrite":
-            monkeypatch.setattr("downloader.fs.files._pwrite", refuse)
+            monkeypatch.setattr("downloader.fs.open_file._pwrite", refuse)
         return hit
 
     return inject
@@ -110,34 +109,26 @@ def test_a_journal_that_cannot_be_written(
 ) -> None:
     """It is named, and the next run goes on from the line before."""
     desk.server.put(PATH, LARGE)
-    opened, code = RootedPath.open_file, getattr(errno, number)
+    open_, write, code = os.open, os.write, getattr(errno, number)
+    torn = set[int]()
 
-    class Torn:
-        """Writes half of what it is told, and then the disk is full."""
-
-        def __init__(self, file: Any) -> None:
-            self._file = file
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self._file.close()
-
-        def write(self, data: bytes) -> None:
-            """Write half."""
-            self._file.write(data[: len(data) // 2])
+    def opens(name: str, flags: int, *rest: Any, **named: Any) -> int:
+        is_struck = str(name).endswith(".journal") and flags & os.O_APPEND
+        if is_struck and act == "open":
             raise OSError(code, os.strerror(code))
+        found = open_(name, flags, *rest, **named)
+        torn.update([found] if is_struck else [])
+        return found
 
-    def refuse(path: RootedPath, mode: str) -> Any:
-        if path.suffix == ".journal" and mode == "ab":
-            if act == "open":
-                raise OSError(code, os.strerror(code))
-            return Torn(opened(path, mode))
-        return opened(path, mode)
+    def writes(descriptor: int, data: memoryview) -> int:
+        if descriptor not in torn:
+            return write(descriptor, data)
+        write(descriptor, data[: len(data) // 2])
+        raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as faulty:
-        faulty.setattr(RootedPath, "open_file", refuse)
+        faulty.setattr(os, "open", opens)
+        faulty.setattr(os, "write", writes)
         with pytest.raises(StoreError, match=r"Cannot write .*\.journal"):
             desk.run(desk.job(pinned(LARGE)))
     assert MIB <= vouched(desk) < len(LARGE)
@@ -186,11 +177,15 @@ def test_a_partial_that_cannot_be_read_back(desk: Desk, monkeypatch: pytest.Monk
     """A bad sector under what an earlier run left is told, and not a traceback."""
     desk.leave_partial(100_000)
 
-    def refuse(*_: object) -> int:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    preadv = os.preadv
+
+    def refuse(descriptor: int, *rest: Any) -> int:
+        if _path_of(descriptor, None).endswith(".part"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return preadv(descriptor, *rest)
 
     with monkeypatch.context() as faulty:
-        faulty.setattr("downloader.fs.digests.read_at", refuse)
+        faulty.setattr("downloader.fs.open_file._preadv", refuse)
         with pytest.raises(StoreError, match=r"Cannot read .*\.part: Input/output error"):
             desk.run(desk.job())
     desk.fetch()
@@ -200,7 +195,7 @@ def test_a_disk_that_takes_no_byte_and_says_nothing(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write of no bytes is an error, not a loop."""
-    monkeypatch.setattr("downloader.fs.files._pwrite", lambda *_: 0)
+    monkeypatch.setattr("downloader.fs.open_file._pwrite", lambda *_: 0)
     with pytest.raises(StoreError, match="Cannot write"):
         desk.run(desk.job())
 

@@ -32,7 +32,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     for name in ("ftruncate", "unlink", "fsync", "replace"):
         monkeypatch.setattr(os, name, counting(name, getattr(os, name)))
     write = counting("pwrite", os.pwrite)
-    monkeypatch.setattr("downloader.fs.files._pwrite", write)
+    monkeypatch.setattr("downloader.fs.open_file._pwrite", write)
     return counts
 
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from downloader.errors import StoreError
 from downloader.fs.digests import BUFFER_BYTES, new_md5, new_sha256
-from downloader.fs.files import write_at
+from downloader.fs.open_file import OpenFile
+from downloader.fs.rooted_path import RootedPath
 from downloader.network.ranges import Range, merge, prefix
-from downloader.transfer import _verifier
 from downloader.transfer._verifier import (
     INLINE_BUFFER_BYTES,
     MOST_WAITING,
@@ -32,12 +33,11 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture(scope="module")
-def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenFile]:
     """Give an open file, empty at first."""
     path = tmp_path_factory.mktemp("hasher") / "file"
-    opened = os.open(path, os.O_RDWR | os.O_CREAT)
-    yield opened
-    os.close(opened)
+    with RootedPath.of(path).open(os.O_RDWR | os.O_CREAT) as opened:
+        yield opened
 
 
 cuts = st.lists(st.integers(1, len(BODY) - 1), max_size=12, unique=True)
@@ -46,10 +46,10 @@ cuts = st.lists(st.integers(1, len(BODY) - 1), max_size=12, unique=True)
 @each_kind
 @given(cuts=cuts, order=st.randoms(use_true_random=False), data=st.data())
 def test_any_order_gives_the_digests(
-    descriptor: int, kind: Kind, cuts: list[int], order: random.Random, data: st.DataObject
+    descriptor: OpenFile, kind: Kind, cuts: list[int], order: random.Random, data: st.DataObject
 ) -> None:
     """Pieces written in any order, handed over or not, give the digests of the whole."""
-    os.ftruncate(descriptor, 0)
+    descriptor.truncate(0)
     edges = [0, *sorted(cuts), len(BODY)]
     pieces = [Range(*pair) for pair in pairwise(edges)]
     order.shuffle(pieces)
@@ -70,7 +70,7 @@ def test_any_order_gives_the_digests(
     assert md5.hexdigest() == hashlib.md5(BODY).hexdigest()
 
 
-def give(follower: InlineHasher | PrefixHasher, descriptor: int, piece: Range) -> None:
+def give(follower: InlineHasher | PrefixHasher, descriptor: OpenFile, piece: Range) -> None:
     """Write a piece a buffer at a time, and hand each one over."""
     for start in range(piece.start, piece.stop, BUFFER_BYTES):
         buffer = follower.buffer()
@@ -78,32 +78,32 @@ def give(follower: InlineHasher | PrefixHasher, descriptor: int, piece: Range) -
         for at in range(start, min(start + BUFFER_BYTES, piece.stop), count):
             size = min(count, piece.stop - at)
             buffer[:size] = BODY[at : at + size]
-            write_at(descriptor, buffer[:size], at)
+            descriptor.write_at(buffer[:size], at)
             if follower.feed_block(at, buffer, size):
                 buffer = follower.buffer()
 
 
 def test_a_file_that_cannot_be_read_is_told_at_the_end(
-    descriptor: int, monkeypatch: pytest.MonkeyPatch
+    descriptor: OpenFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reading thread's error is raised where the digest is wanted."""
 
     def broken(*_: object) -> int:
         raise OSError(5, "the disk is broken")
 
-    monkeypatch.setattr(_verifier, "read_at", broken)
+    monkeypatch.setattr("downloader.fs.open_file._preadv", broken)
     follower = PrefixHasher(descriptor, (new_sha256(),))
     follower.advance(1000)
-    with pytest.raises(OSError, match="the disk is broken"):
+    with pytest.raises(StoreError, match="the disk is broken"):
         follower.finish()
 
 
-def test_a_file_that_became_shorter_is_told_at_the_end(descriptor: int) -> None:
+def test_a_file_that_became_shorter_is_told_at_the_end(descriptor: OpenFile) -> None:
     """A file that somebody cut has no digest of what was there."""
-    os.ftruncate(descriptor, 10)
+    descriptor.truncate(10)
     follower = PrefixHasher(descriptor, (new_sha256(),))
     follower.advance(1000)
-    with pytest.raises(OSError, match="became shorter"):
+    with pytest.raises(StoreError, match="became shorter"):
         follower.finish()
 
 
@@ -132,7 +132,7 @@ def hand_over_many(follower: PrefixHasher, count: int) -> None:
         assert follower.feed_block(index, memoryview(bytearray(1)), 1)
 
 
-def test_the_sender_waits_for_a_slow_digest(descriptor: int) -> None:
+def test_the_sender_waits_for_a_slow_digest(descriptor: OpenFile) -> None:
     """So many buffers wait and no more: then whoever hands over waits, until there is room."""
     slow = Held()
     follower = PrefixHasher(descriptor, (slow,))
@@ -158,7 +158,7 @@ def hand_over_rest(follower: PrefixHasher) -> None:
         follower.feed_block(index, memoryview(bytearray(1)), 1)
 
 
-def test_closing_lets_a_waiting_sender_go(descriptor: int) -> None:
+def test_closing_lets_a_waiting_sender_go(descriptor: OpenFile) -> None:
     """Who waits for room is told that the buffer was not taken, when all ends."""
     slow = Held()
     follower = PrefixHasher(descriptor, (slow,))
@@ -175,7 +175,7 @@ def test_closing_lets_a_waiting_sender_go(descriptor: int) -> None:
     assert not follower.feed_block(MOST_WAITING + 1, memoryview(bytearray(1)), 1)
 
 
-def test_bytes_out_of_turn_are_not_kept(descriptor: int) -> None:
+def test_bytes_out_of_turn_are_not_kept(descriptor: OpenFile) -> None:
     """A buffer that comes before its turn stays with the sender: it is read back later."""
     follower = PrefixHasher(descriptor, (new_sha256(),))
     assert not follower.feed_block(5, follower.buffer(), 1)
@@ -191,7 +191,7 @@ def test_bytes_out_of_turn_are_not_kept(descriptor: int) -> None:
         (THREADED_BYTES, PrefixHasher),
     ],
 )
-def test_only_large_files_get_a_thread(descriptor: int, size: int | None, kind: Kind) -> None:
+def test_only_large_files_get_a_thread(descriptor: OpenFile, size: int | None, kind: Kind) -> None:
     """A small file, or one of unknown length, is hashed by who receives it."""
     follower = follower_for(descriptor, (new_sha256(),), size)
     follower.close()
@@ -199,7 +199,7 @@ def test_only_large_files_get_a_thread(descriptor: int, size: int | None, kind: 
 
 
 def test_without_a_thread_it_is_hashed_all_the_same(
-    descriptor: int, monkeypatch: pytest.MonkeyPatch
+    descriptor: OpenFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A system that has no thread left costs speed, not the file."""
 
@@ -220,7 +220,7 @@ def test_without_a_thread_it_is_hashed_all_the_same(
     ],
 )
 def test_a_small_file_gets_a_small_buffer(
-    descriptor: int, size: int | None, buffer_bytes: int
+    descriptor: OpenFile, size: int | None, buffer_bytes: int
 ) -> None:
     """Memory that nothing is received into is not even zeroed."""
     follower = follower_for(descriptor, (new_sha256(),), size)

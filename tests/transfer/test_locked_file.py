@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from downloader.errors import Interrupted, Stop
+from downloader.errors import Interrupted, Stop, StoreError
 from downloader.fs import locks
-from downloader.fs.locks import Turn, is_same_file, open_locked, wait_until_free
+from downloader.fs.locks import Turn, open_locked, wait_until_free
+from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath
 from tests.transfer.desk import StopsAtWait
 
@@ -34,12 +35,9 @@ class Acts(Stop):
 
 
 @contextmanager
-def opened(path: Path, turn: Turn | None = None) -> Iterator[tuple[int, Path]]:
-    descriptor, found = open_locked(RootedPath.of(path), turn or Turn())
-    try:
-        yield descriptor, found.path
-    finally:
-        os.close(descriptor)
+def opened(path: Path, turn: Turn | None = None) -> Iterator[tuple[OpenFile, Path]]:
+    with open_locked(RootedPath.of(path), turn or Turn()) as file:
+        yield file, file.path.path
 
 
 @pytest.fixture
@@ -64,12 +62,12 @@ def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_held_partial_is_waited_for(tmp_path: Path) -> None:
     """The second to open it gets the very same file, once the first one is done with it."""
     path = tmp_path / "m.part"
-    first, _ = open_locked(RootedPath.of(path), Turn())
-    os.write(first, b"data")
-    stop = Acts(lambda: os.close(first))
+    first = open_locked(RootedPath.of(path), Turn())
+    first.append(b"data")
+    stop = Acts(first.close)
     with opened(path, Turn(stop)) as (second, found):
         assert found == path
-        assert os.read(second, 10) == b"data"
+        assert second.read() == b"data"
     assert stop.delays == [locks.FIRST_DELAY_SECONDS]
 
 
@@ -108,11 +106,11 @@ def test_a_holder_that_does_nothing_is_not_waited_for_ever(
 ) -> None:
     """A lock that outlives its machine, as on some network disks, costs duplicate bytes only."""
     path = tmp_path / "m.part"
-    with opened(path) as (descriptor, _):
+    with opened(path) as (file, _):
         turn = Turn(Acts())
         turn.wait(RootedPath.of(path))
         clock[0] += locks.STILL_SECONDS - 10
-        os.write(descriptor, b"a sign of life")
+        file.append(b"a sign of life")
         assert turn.wait(RootedPath.of(path))
         clock[0] += locks.STILL_SECONDS - 10
         assert turn.wait(RootedPath.of(path))
@@ -125,10 +123,10 @@ def test_a_holder_that_does_nothing_is_not_waited_for_ever(
 def test_a_freed_partial_is_opened_by_its_name(tmp_path: Path) -> None:
     """When the holder is gone, its file is taken over with what it holds."""
     path = tmp_path / "m.part"
-    with opened(path) as (descriptor, _):
-        os.write(descriptor, b"data")
-    with opened(path) as (descriptor, found):
-        assert os.read(descriptor, 10) == b"data"
+    with opened(path) as (file, _):
+        file.append(b"data")
+    with opened(path) as (file, found):
+        assert file.read() == b"data"
     assert found == path
 
 
@@ -177,8 +175,8 @@ def test_a_partial_committed_while_it_is_opened_is_left_alone(
         lock(descriptor, how)
 
     monkeypatch.setattr("fcntl.flock", commit_first)
-    with opened(path, Turn(Acts())) as (descriptor, found):
-        os.write(descriptor, b"data")
+    with opened(path, Turn(Acts())) as (file, found):
+        file.append(b"data")
         assert found == path
     assert final.read_bytes() == b""
 
@@ -194,12 +192,12 @@ def test_nothing_stays_open_when_locking_fails(
 ) -> None:
     """An error while the lock is tried gives the descriptor back."""
 
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    def refuse(_file: OpenFile) -> None:
+        raise StoreError("Input/output error")
 
-    monkeypatch.setattr("downloader.fs.locks.is_same_file", refuse)
+    monkeypatch.setattr(OpenFile, "status", refuse)
     before = lowest_free_descriptor()
-    with pytest.raises(OSError, match="Input/output"):
+    with pytest.raises(StoreError, match="Input/output"):
         open_locked(RootedPath.of(tmp_path / "m.part"), Turn())
     assert lowest_free_descriptor() == before
 
@@ -207,9 +205,9 @@ def test_nothing_stays_open_when_locking_fails(
 def test_a_target_that_is_being_noted_is_waited_for(tmp_path: Path) -> None:
     """The lock goes along with the rename: it is free when the receipt is written."""
     path, target = tmp_path / "m.part", tmp_path / "m"
-    descriptor, _ = open_locked(RootedPath.of(path), Turn())
+    file = open_locked(RootedPath.of(path), Turn())
     path.rename(target)
-    stop = Acts(lambda: os.close(descriptor))
+    stop = Acts(file.close)
     wait_until_free(RootedPath.of(target), Turn(stop))
     assert len(stop.delays) == 1
 
@@ -232,12 +230,12 @@ def test_a_target_that_nobody_holds_is_not_waited_for(tmp_path: Path, kind: str)
 def test_a_file_is_the_same_until_its_name_is_anothers(tmp_path: Path) -> None:
     """The path is compared with what is open, not with what was."""
     path = tmp_path / "m.part"
-    with opened(path) as (descriptor, _):
-        assert is_same_file(descriptor, RootedPath.of(path))
+    with opened(path) as (file, _):
+        assert file.is_at(RootedPath.of(path))
         path.rename(tmp_path / "moved")
-        assert not is_same_file(descriptor, RootedPath.of(path))
+        assert not file.is_at(RootedPath.of(path))
         path.write_bytes(b"")
-        assert not is_same_file(descriptor, RootedPath.of(path))
+        assert not file.is_at(RootedPath.of(path))
 
 
 @pytest.mark.parametrize("process", ["²", "9" * 40])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.errors import Interrupted
+from downloader.errors import Interrupted, StoreError
 from downloader.fs.digests import (
     BLOCK_BYTES,
     BUFFER_BYTES,
@@ -21,8 +21,9 @@ from downloader.fs.digests import (
     merkle_leaves,
     merkle_node,
 )
-from downloader.fs.files import write_at
 from downloader.fs.locks import Turn
+from downloader.fs.open_file import OpenFile
+from downloader.fs.rooted_path import RootedPath
 from downloader.network.ranges import Range
 from downloader.transfer._verifier import HOPELESS, PieceChecker
 from tests.transfer.desk import StopsAtWait
@@ -46,21 +47,22 @@ LAYER = layer_over(BODY)
 
 
 @pytest.fixture(scope="module")
-def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenFile]:
     """Give an open file, empty at first."""
-    opened = os.open(tmp_path_factory.mktemp("pieces") / "file", os.O_RDWR | os.O_CREAT)
-    yield opened
-    os.close(opened)
+    with RootedPath(tmp_path_factory.mktemp("pieces"), "file").open(
+        os.O_RDWR | os.O_CREAT
+    ) as opened:
+        yield opened
 
 
 @contextmanager
 def checking(
-    descriptor: int, *present: Range, body: bytes = BODY, turn: Turn | None = None
+    descriptor: OpenFile, *present: Range, body: bytes = BODY, turn: Turn | None = None
 ) -> Iterator[PieceChecker]:
     """Give a checker of a file that has these ranges of the body."""
-    os.ftruncate(descriptor, 0)
+    descriptor.truncate(0)
     for span in present:
-        write_at(descriptor, memoryview(body)[span.start : span.stop], span.start)
+        descriptor.write_at(memoryview(body)[span.start : span.stop], span.start)
     checker = PieceChecker(descriptor, LAYER, present, turn or Turn())
     try:
         yield checker
@@ -68,13 +70,13 @@ def checking(
         checker.close()
 
 
-def give(checker: PieceChecker, descriptor: int, span: Range, body: bytes = BODY) -> None:
+def give(checker: PieceChecker, descriptor: OpenFile, span: Range, body: bytes = BODY) -> None:
     """Write a range and hand it over, a buffer at a time."""
     for at in range(span.start, span.stop, BUFFER_BYTES):
         data = body[at : min(at + BUFFER_BYTES, span.stop)]
         buffer = checker.buffer()
         buffer[: len(data)] = data
-        write_at(descriptor, buffer[: len(data)], at)
+        descriptor.write_at(buffer[: len(data)], at)
         checker.feed_block(at, buffer, len(data))
 
 
@@ -88,7 +90,7 @@ cuts = st.lists(st.integers(1, len(BODY) - 1), max_size=20, unique=True)
     old=st.integers(0, 5),
 )
 def test_any_order_tells_the_wrong_piece(
-    descriptor: int, cuts: list[int], order: random.Random, wrong: int | None, old: int
+    descriptor: OpenFile, cuts: list[int], order: random.Random, wrong: int | None, old: int
 ) -> None:
     """Wherever replies begin and end, and whatever was there: the piece of a wrong bit is told."""
     spans = [Range(*pair) for pair in pairwise([0, *sorted(cuts), len(BODY)])]
@@ -111,7 +113,7 @@ def test_any_order_tells_the_wrong_piece(
         assert checker.pop_bad_pieces() == []
 
 
-def test_a_missing_byte_is_not_right(descriptor: int) -> None:
+def test_a_missing_byte_is_not_right(descriptor: OpenFile) -> None:
     """A file with a gap is not right, and no piece of it is wrong."""
     with checking(descriptor) as checker:
         give(checker, descriptor, Range(0, len(BODY) - 1))
@@ -120,7 +122,7 @@ def test_a_missing_byte_is_not_right(descriptor: int) -> None:
         assert checker.pop_bad_pieces() == []
 
 
-def test_another_file_is_told_early(descriptor: int) -> None:
+def test_another_file_is_told_early(descriptor: OpenFile) -> None:
     """A few pieces show that nothing right will come."""
     other = random.Random(9).randbytes(len(BODY))
     with checking(descriptor) as checker:
@@ -132,7 +134,7 @@ def test_another_file_is_told_early(descriptor: int) -> None:
         assert checker.is_other_file
 
 
-def test_what_an_earlier_run_left_does_not_tell_of_the_server(descriptor: int) -> None:
+def test_what_an_earlier_run_left_does_not_tell_of_the_server(descriptor: OpenFile) -> None:
     """However much of it is wrong, what comes now may be right."""
     other = random.Random(9).randbytes(len(BODY))
     with checking(descriptor, Range(0, len(BODY)), body=other) as checker:
@@ -145,7 +147,7 @@ def test_what_an_earlier_run_left_does_not_tell_of_the_server(descriptor: int) -
 
 
 def test_without_a_further_thread_the_receiving_one_hashes(
-    descriptor: int, monkeypatch: pytest.MonkeyPatch
+    descriptor: OpenFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A system that has no thread left costs time and nothing else."""
 
@@ -159,7 +161,9 @@ def test_without_a_further_thread_the_receiving_one_hashes(
         assert checker.is_right
 
 
-def test_a_stopped_run_does_not_read_on(descriptor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_does_not_read_on(
+    descriptor: OpenFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Reading back what was left ends when the run is stopped."""
     monkeypatch.setattr(PieceChecker, "_started", lambda _self, _count: [])
     stop = StopsAtWait()
@@ -173,12 +177,12 @@ def test_what_cannot_be_read_back_is_an_error(tmp_path: Path) -> None:
     """A disk that refuses to be read ends in its error, and not in a right file."""
     path = tmp_path / "write only"
     path.write_bytes(BODY)
-    opened = os.open(path, os.O_WRONLY)
+    opened = RootedPath.of(path).open(os.O_WRONLY)
     checker = PieceChecker(opened, LAYER, [Range(0, len(BODY))], Turn())
     try:
-        with pytest.raises(OSError, match="Bad file descriptor"):
+        with pytest.raises(StoreError, match="Bad file descriptor"):
             checker.finish()
         assert not checker.is_right
     finally:
         checker.close()
-        os.close(opened)
+        opened.close()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from downloader.errors import StoreError
-from downloader.fs import commit, rooted_path
+from downloader.fs import commit, open_file, rooted_path
+from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath
 from tests.transfer.desk import BODY, OLD, PATH, Desk, pinned, sha256
 
@@ -37,16 +38,16 @@ def acts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     watch("fsync", synced)
     watch("replace", lambda _source, target: f"rename to {Path(target).name}")
-    monkeypatch.setattr("downloader.transfer.partial.write_at", written(noted))
+    monkeypatch.setattr(OpenFile, "write_at", written(noted))
     return noted
 
 
 def written(noted: list[str]) -> Callable[..., None]:
-    from downloader.fs.files import write_at  # noqa: PLC0415 - before it is replaced
+    write_at = OpenFile.write_at
 
-    def write(*args: Any) -> None:
+    def write(file: OpenFile, data: memoryview, offset: int) -> None:
         noted.append("write")
-        write_at(*args)
+        write_at(file, data, offset)
 
     return write
 
@@ -79,6 +80,7 @@ def test_another_file_system_gets_a_copy(
     other_disk(monkeypatch)
     desk.fetch()
     assert [act.partition(".")[0] for act in acts[acts.index("sync file") + 1 :]] == [
+        "write",
         "sync file",
         "rename to model",
         "sync folder",
@@ -99,15 +101,17 @@ def test_a_copy_that_goes_wrong_is_removed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     """The copy is read again before it gets the name; the partial stays and is placed later."""
+    pwrite = os.pwrite
 
-    def write(descriptor: int, data: memoryview, offset: int) -> None:
-        if fault == "full disk":
+    def write(descriptor: int, data: memoryview, offset: int) -> int:
+        is_copy = ".new" in Path(f"/proc/self/fd/{descriptor}").readlink().name
+        if is_copy and fault == "full disk":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.pwrite(descriptor, bytes(len(data)), offset)
+        return pwrite(descriptor, bytes(len(data)) if is_copy else data, offset)
 
     with monkeypatch.context() as faulty:
         other_disk(faulty)
-        faulty.setattr(commit, "write_at", write)
+        faulty.setattr(open_file, "_pwrite", write)
         error = desk.refuses(StoreError)
     assert "has other bytes" in str(error) or "No space left" in str(error)
     assert list(desk.target.parent.iterdir()) == [desk.target]
