@@ -44,6 +44,8 @@ WIDE_FACES = {
 """Rooms whose face has more than MOST_NAMES names: how many at most, and why."""
 ONE_THING_A_FILE = {"fs", "operations", "sources"}
 """Rooms whose files are all public: a tool for files, a verb, a provider each."""
+OUTSIDE = {"bench", "ci", "docs", "e2e", "recorded", "sdk", "servers"}
+"""Folders of tests that belong to no room."""
 LEAST_MODULE_LINES = 60
 SMALL = {
     "errors.py": "the tree of all errors: most of it is the docstring that draws it",
@@ -347,6 +349,14 @@ def test_there_are_few_rooms_floors_and_modules() -> None:
     assert sorted(re.findall(r"downloader\.(\w+)", " ".join(floors))) == sorted(
         {*rooms, "__main__"}
     )
+
+
+def test_the_tests_mirror_the_rooms() -> None:
+    """A folder of tests is a room's, or one of a few that look at the program from outside."""
+    folders = {path.parent.name for path in ROOT.glob("tests/*/__init__.py")}
+    rooms = {name.partition("/")[0] for name in NAMES if "/" in name}
+    assert rooms <= folders
+    assert folders - rooms <= OUTSIDE
 
 
 @pytest.mark.parametrize("library", sorted(GATES))

@@ -17,7 +17,7 @@ from downloader import ensure, sync
 from downloader.errors import ModelmakeError
 from downloader.progress import display
 from downloader.sources.openai_gpt2 import FILES
-from tests.documents import first_cells, page
+from tests.docs.documents import first_cells, page
 from tests.projects import declare, gpt2, http, lock, locked, serve_gpt2
 from tests.servers.faulty import FaultyServer
 

@@ -6,7 +6,7 @@ import pytest
 
 from downloader.archive.compression import Limits
 from tests.archive.building import END, FOLDER, LONG_NAME, member, pax, refused, tar_of, zst
-from tests.test_safe_path import UNSAFE
+from tests.test_artifact_paths import UNSAFE
 
 GOOD = member(b"good", b"G")
 SLIPPING = [

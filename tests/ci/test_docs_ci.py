@@ -9,7 +9,7 @@ import pytest
 from downloader.operations.cache_key import CachedModel, CacheKey
 from tests.ci.github import action
 from tests.ci.machine import Machine
-from tests.documents import blocks, first_cells, page
+from tests.docs.documents import blocks, first_cells, page
 from tests.e2e.content import pinned_toy
 from tests.e2e.project import REPOSITORY, Project
 from tests.servers.faulty import FaultyServer

@@ -18,11 +18,11 @@ from typing import Any, Final
 from tests.conftest import changes_results
 from tests.e2e.content import sha256, toy, toy_content
 from tests.e2e.project import Project, Run
+from tests.e2e.together.projects import JOB, bot, usual_checkpoints
 from tests.e2e.warm import Warm
 from tests.projects import serve_gpt2
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import JOB, bot, usual_checkpoints
 
 Looks = Mapping[str, tuple[object, ...]]
 """How each path below a folder looks, without what reading changes."""

@@ -12,7 +12,7 @@ import pytest
 from downloader import artifact
 from downloader.artifact import Artifact, Checkpoint
 from downloader.sources.registry import entry_types
-from tests.documents import blocks, first_cells, page
+from tests.docs.documents import blocks, first_cells, page
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project, Run
 from tests.servers.faulty import FaultyServer

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 from downloader.operations.outdated import STATES, VERSION, File, Outlook, Side
-from tests.documents import blocks, first_cells, page
+from tests.docs.documents import blocks, first_cells, page
 from tests.e2e.content import CHECKPOINT, HPARAMS, gpt2, put_all, toy
 from tests.e2e.project import Project
+from tests.e2e.together.projects import JOB, bot
 from tests.servers.faults import statuses
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.archives import lora_archive
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import JOB, bot
 
 PAGE = page("outdated.md")
 COMMANDS = [

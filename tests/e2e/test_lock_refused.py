@@ -9,9 +9,9 @@ import pytest
 
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import REPOSITORY, Project
+from tests.e2e.together.projects import JOB, bot, usual_checkpoints
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import JOB, bot, usual_checkpoints
 
 WAYS = [[], ["fetch:one"], ["lock"], ["models/one/a.bin"], ["ensure"], ["sync"]]
 ENSURE = "import downloader; downloader.ensure('one')"

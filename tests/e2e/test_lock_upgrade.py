@@ -6,10 +6,10 @@ import pytest
 
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project
+from tests.e2e.together.projects import JOB, bot, usual_checkpoints
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.archives import merged_archive
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import JOB, bot, usual_checkpoints
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import downloader
 from downloader.errors import OFFLINE_HINT, Offline
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project
+from tests.e2e.together.projects import ARCHIVE, JOB, LORA_FILES, bot, usual_checkpoints
 from tests.e2e.watching import without_dialling
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import ARCHIVE, JOB, LORA_FILES, bot, usual_checkpoints
 
 OFFLINE = {"MODELMAKE_OFFLINE": "1"}
 UNSHARE = ("unshare", "--net", "--map-root-user")

@@ -13,12 +13,12 @@ import pytest
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project, Run, finish
 from tests.e2e.test_interrupted import GOES_ON
+from tests.e2e.together.projects import JOB, LOOK, bot, usual_checkpoints
 from tests.e2e.watching import wait_until
 from tests.servers.faults import statuses, timing
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.archives import merged_archive
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import JOB, LOOK, bot, usual_checkpoints
 
 END_SECONDS = 10.0
 CACHE = ".modelmake/manifest.json"

@@ -10,13 +10,13 @@ import pytest
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project, Run
 from tests.e2e.test_preflight import small_disk
+from tests.e2e.together.projects import ARCHIVE, JOB, LORA_FILES, bot, downloads, usual_checkpoints
 from tests.e2e.watching import listing_modules, without_sockets
-from tests.planning.states import BLOBS, PARTIALS, TARGETS, State, make_all
 from tests.projects import http, sha256
 from tests.projects import project as in_process
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import ARCHIVE, JOB, LORA_FILES, bot, downloads, usual_checkpoints
+from tests.targets.states import BLOBS, PARTIALS, TARGETS, State, make_all
 
 SAID = re.compile(r"^(fetched|linked|verified|unpacked) (\S+) ", re.MULTILINE)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import blocks, page
+from tests.docs.documents import blocks, page
 from tests.e2e.content import CHECKPOINT, gpt2, has_real_124m, put_all, real_124m, small_gpt2
 from tests.e2e.project import REPOSITORY, Project
 from tests.servers.faulty import FaultyServer

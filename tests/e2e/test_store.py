@@ -21,12 +21,12 @@ from tests.e2e.sharing import (
     entry,
     used_bytes,
 )
+from tests.e2e.together.projects import JOB, bot
 from tests.e2e.watching import wait_until, without_dialling
 from tests.servers.faults import timing
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.archives import lora_archive
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import JOB, bot
 
 RUNS = 8
 SHM = Path("/dev/shm")

@@ -10,10 +10,10 @@ import pytest
 
 from tests.e2e.content import toy, toy_content
 from tests.e2e.project import Project
+from tests.e2e.together.projects import ADAPTER, JOB, STEM, TOKENIZER, bot, usual_checkpoints
 from tests.servers.faults import timing
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import ADAPTER, JOB, STEM, TOKENIZER, bot, usual_checkpoints
 
 
 @pytest.fixture

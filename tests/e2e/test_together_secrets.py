@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.project import Project, Run, finish
+from tests.e2e.together.projects import DOWNLOAD, JOB, LOOK, bot, usual_checkpoints
 from tests.e2e.watching import injected, wait_until
 from tests.servers.faults import statuses, timing
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import DOWNLOAD, JOB, LOOK, bot, usual_checkpoints
 
 CANARY = "tgp_v1_canary-0f1e2d3c4b5a"
 SECRETS = (CANARY, "canary", "X-Amz-Signature")

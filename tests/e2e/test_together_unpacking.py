@@ -8,9 +8,9 @@ import pytest
 
 from tests.e2e.project import Project
 from tests.e2e.test_preflight import small_disk
+from tests.e2e.together.projects import ARCHIVE, JOB, bot, downloads, usual_checkpoints
 from tests.servers.together.archives import lora_archive
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import ARCHIVE, JOB, bot, downloads, usual_checkpoints
 
 
 def other_archive() -> bytes:

@@ -9,11 +9,11 @@ import pytest
 
 from tests.e2e.content import toy, toy_content
 from tests.e2e.project import Project, finish
+from tests.e2e.together.projects import DOWNLOAD, JOB, LOOK, STEM, bot, usual_checkpoints
 from tests.e2e.watching import wait_until
 from tests.servers.faults import timing
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import DOWNLOAD, JOB, LOOK, STEM, bot, usual_checkpoints
 
 GOES_ON = "Interrupted; run the same command again to go on."
 END_SECONDS = 10.0

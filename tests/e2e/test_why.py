@@ -6,9 +6,9 @@ import pytest
 
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project
+from tests.e2e.together.projects import JOB, STEM, bot, usual_checkpoints
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import JOB, STEM, bot, usual_checkpoints
 
 WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d"
 

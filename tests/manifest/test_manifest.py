@@ -15,7 +15,7 @@ from downloader.sources.http import HttpEntry, HttpFile
 from downloader.sources.huggingface import HuggingFaceEntry
 from downloader.sources.openai_gpt2 import OpenAIGPT2Entry
 from downloader.sources.together import CheckpointRange, TogetherEntry
-from tests.manifest_texts import GPT2, HTTP, SHA, TOGETHER, entry, error, model
+from tests.manifest.texts import GPT2, HTTP, SHA, TOGETHER, entry, error, model
 
 EXAMPLE = f"""\
 version: 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.manifest_texts import GPT2, HUGGING_FACE, SHA, TOGETHER, U, error, files, model
+from tests.manifest.texts import GPT2, HUGGING_FACE, SHA, TOGETHER, U, error, files, model
 
 AT_THE_TOP = [
     ("models: {}", "models.yaml:1: `version` is missing"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.manifest_texts import GPT2, U, error, files, model
+from tests.manifest.texts import GPT2, U, error, files, model
 
 SECRETS = [
     "https://user:hunter2@e.org/a",

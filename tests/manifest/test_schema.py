@@ -13,11 +13,11 @@ from downloader.errors import ManifestError
 from downloader.manifest import _strict_yaml, schema
 from downloader.project.project import Project
 from downloader.settings import Settings
-from tests.documents import blocks
+from tests.docs.documents import blocks
 from tests.e2e.project import REPOSITORY
 from tests.manifest.test_manifest import ACCEPTED, EXAMPLE
 from tests.manifest.test_manifest_faults import AT_THE_TOP, IN_A_FILE, IN_A_MODEL
-from tests.manifest_texts import GPT2, files, model
+from tests.manifest.texts import GPT2, files, model
 
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 MANIFESTS = [

@@ -17,10 +17,10 @@ from typing import Any
 
 from tests.e2e.content import GPT2_FILES, bytes_of
 from tests.e2e.project import Project, finish
+from tests.e2e.together.projects import JOB, bot, usual_checkpoints
 from tests.servers.faults import timing
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
-from tests.together.projects import JOB, bot, usual_checkpoints
 
 LARGE = b"sixteen letters." * (17 << 16)
 """More than 16 MiB, from where on `doit lock --pieces` notes pieces; it compresses well."""

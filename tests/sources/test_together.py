@@ -1,13 +1,13 @@
-"""Together AI keeps the contract of sources that ask; what is its own is in tests/together/."""
+"""Together AI keeps the contract of sources that ask; what is its own is in tests/e2e/together/."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from downloader.sources.together import CheckpointRange, TogetherEntry
+from tests.e2e.together.projects import JOB, usual_checkpoints
 from tests.servers.together.server import TogetherServer
 from tests.sources.asking_contract import AskingSourceContract
-from tests.together.projects import JOB, usual_checkpoints
 
 
 class TestTogether(AskingSourceContract):

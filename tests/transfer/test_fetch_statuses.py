@@ -6,12 +6,12 @@ import pytest
 
 from downloader.artifact import Artifact
 from downloader.errors import AccessDenied, BadResponse, ConnectionLost
+from tests.network.test_refusals import KINDS
 from tests.servers import faults
 from tests.servers.exchange import Fault
 from tests.servers.faults import framing, heads, statuses
 from tests.servers.faulty import FaultyServer
 from tests.transfer.desk import BODY, PATH, Desk, pinned, unpinned
-from tests.transfer.test_refusals import KINDS
 
 ARTIFACTS = {"pinned": pinned(), "unpinned": unpinned()}
 both = pytest.mark.parametrize("artifact", ARTIFACTS.values(), ids=ARTIFACTS.keys())

@@ -1,1 +1,0 @@
-"""models.lock, and how models.yaml becomes it."""

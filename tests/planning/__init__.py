@@ -1,1 +1,0 @@
-"""What `doit plan` says, held against what a run does."""

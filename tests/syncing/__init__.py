@@ -1,1 +1,0 @@
-"""Targets brought up to date."""
