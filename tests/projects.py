@@ -10,9 +10,9 @@ from typing import Any
 
 from downloader.artifact import LockedModel
 from downloader.network.api import Session
-from downloader.network.client import Transport
+from downloader.network.client import Client
 from downloader.operations import lock as locking
-from downloader.operations.lock import Wish
+from downloader.operations.lock import LockOptions
 from downloader.operations.sync import sync_models
 from downloader.project.project import Project
 from downloader.settings import Settings
@@ -73,13 +73,13 @@ def lock_saying(
 ) -> None:
     """Lock over a transport of its own."""
     with session(declared) as own:
-        locking.lock(declared, own, say, Wish(upgrade=upgrade, fills=True))
+        locking.lock(declared, own, say, LockOptions(upgrade=upgrade, fills=True))
 
 
 @contextmanager
 def session(declared: Project) -> Iterator[Session]:
     """Give what asks the servers in a process of its own; its notices go to standard error."""
-    with closing(Transport(declared.settings)) as transport:
+    with closing(Client(declared.settings)) as transport:
         yield Session(transport, lambda line: print(line, file=sys.stderr))  # noqa: T201
 
 

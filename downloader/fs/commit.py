@@ -1,6 +1,6 @@
 """Move verified bytes to their final name, or set wrong ones aside.
 
-`Place` opens the folder once, from a place that was there when the download began. The rename uses
+`Commit` opens the folder once, from a place that was there when the download began. The rename uses
 that descriptor (renameat), so nobody can redirect it by a symlink meanwhile. Wrong bytes go to the
 quarantine: for people to look at, never used again.
 """
@@ -91,7 +91,7 @@ def _has(aside: RootedPath, size: int, sha256: str) -> bool:
     return aside.is_file() and aside.lstat().st_size == size and sha256_of(aside) == sha256
 
 
-class Place:
+class Commit:
     """Where a file goes, as it was when its fetch began.
 
     Args:

@@ -35,22 +35,20 @@ disks keep the lock of a machine that is gone. No pause between two attempts is 
 _warned = threading.Lock()  # taken by the first warning of the process, and never given back
 
 
-class Turn:
-    """One fetch's wait for its turn.
+class LockWait:
+    """Wait for a file that another process downloads, with pauses that grow.
 
     Args:
         stop: Set when the run is to end.
         notice: Takes one line for the user.
-        doing: What the other process does with the file.
     """
 
     def __init__(
         self,
         stop: Stop | None = None,
         notice: Callable[[str], None] = lambda _text: None,
-        doing: str = "fetching",
     ) -> None:
-        self._stop, self._notice, self._doing = stop or Stop(), notice, doing
+        self._stop, self._notice = stop or Stop(), notice
         self._delay_seconds = FIRST_DELAY_SECONDS
         self._began = self._moved = time.monotonic()
         self._seen: tuple[int, int] | None = None
@@ -72,8 +70,7 @@ class Turn:
             self._seen, self._moved = looks, now
         if not self._is_told and now - self._began >= QUIET_SECONDS:
             self._is_told = True
-            what = f"which is {self._doing} it ({path} is locked)"
-            self._notice(f"waits for another process, {what}")
+            self._notice(f"waits for another process, which is fetching it ({path} is locked)")
         return now - self._moved < STILL_SECONDS
 
     def check(self) -> None:
@@ -148,13 +145,13 @@ def partial_path(workspace: RootedPath, path: str) -> RootedPath:
     return workspace / PARTIALS / partial_name(path)
 
 
-def open_locked(path: RootedPath, turn: Turn) -> OpenFile:
+def open_locked(path: RootedPath, lock_wait: LockWait) -> OpenFile:
     """Open the file for this process alone, making it when it is not there.
 
     Args:
         path: Its name, the same for every process.
-        turn: Waits while another process has it. The file is not kept open meanwhile: on Windows
-            its holder could not rename it then.
+        lock_wait: Waits while another process has it. The file is not kept open meanwhile: on
+            Windows its holder could not rename it then.
 
     Returns:
         The open file; its path is another name beside it where locks are of no use.
@@ -174,15 +171,15 @@ def open_locked(path: RootedPath, turn: Turn) -> OpenFile:
         if lock is _Lock.OURS:
             return file
         if lock is _Lock.USELESS:
-            turn.warn_of_useless_locks(path.parent)
-        if lock is _Lock.USELESS or not turn.wait(path):
+            lock_wait.warn_of_useless_locks(path.parent)
+        if lock is _Lock.USELESS or not lock_wait.wait(path):
             break
     own = path.with_name(f"{_own_prefix(path, os.getpid())}{secrets.token_hex(4)}{path.suffix}")
     _inherit(path, own)
     return own.open(FLAGS, act="open")
 
 
-def wait_until_free(target: RootedPath, turn: Turn) -> None:
+def wait_until_free(target: RootedPath, lock_wait: LockWait) -> None:
     """Wait while another process notes what it has just put there.
 
     The lock of its partial went along with the rename, and the partial's name was free at once.
@@ -190,7 +187,7 @@ def wait_until_free(target: RootedPath, turn: Turn) -> None:
     Raises:
         Interrupted: The user stopped the run.
     """
-    while is_held(target) and turn.wait(target):
+    while is_held(target) and lock_wait.wait(target):
         pass
 
 

@@ -35,7 +35,7 @@ class _Claim:
     missing: Callable[[], int]
 
 
-class Room:
+class DiskBudget:
     """What the files of one run still need of each disk; safe to share between threads.
 
     Args:

@@ -16,7 +16,7 @@ import msgspec
 from downloader.artifact import Artifact
 from downloader.errors import BadResponse, SourceError, TransferError
 from downloader.network._response import Head, Reply
-from downloader.network.client import Transport
+from downloader.network.client import Client
 from downloader.network.ranges import parse_unsatisfied, range_header
 from downloader.sources.interface import Start
 from downloader.urls import Location
@@ -24,7 +24,7 @@ from downloader.urls import Location
 FIRST_BYTE = {"Range": range_header(0, 1)}
 
 
-def probe(transport: Transport, artifact: Artifact, locations: tuple[Location, ...]) -> Artifact:
+def probe(transport: Client, artifact: Artifact, locations: tuple[Location, ...]) -> Artifact:
     """Fill in what the first location that answers knows of the artifact.
 
     Raises:
@@ -37,7 +37,7 @@ def probe(transport: Transport, artifact: Artifact, locations: tuple[Location, .
     return _probed(transport, artifact, last)
 
 
-def _probed(transport: Transport, artifact: Artifact, location: Location) -> Artifact:
+def _probed(transport: Client, artifact: Artifact, location: Location) -> Artifact:
     retries = transport.retries(lambda _error, _delay: None)
     while True:
         with retries, transport.open(location, FIRST_BYTE, is_pinned=artifact.is_pinned) as reply:
@@ -83,19 +83,19 @@ class Session:
         notice: Told about each wait, as a line that begins with the model's name.
     """
 
-    transport: Transport
+    transport: Client
     notice: Callable[[str], None]
 
-    def asker(self, name: str) -> "Asker":
+    def asker(self, name: str) -> "ApiClient":
         """Return what asks about one model."""
-        return Asker(self.transport, lambda why: self.notice(f"{name}: {why}"))
+        return ApiClient(self.transport, lambda why: self.notice(f"{name}: {why}"))
 
     def end(self) -> None:
         """End every wait and every request, and let none begin."""
         self.transport.interrupt()
 
 
-class Asker:
+class ApiClient:
     """A Provider that is asked over HTTP, as patiently as files are fetched.
 
     Args:
@@ -103,7 +103,7 @@ class Asker:
         say: Told about each wait, as a sentence without a full stop.
     """
 
-    def __init__(self, transport: Transport, say: Callable[[str], None]) -> None:
+    def __init__(self, transport: Client, say: Callable[[str], None]) -> None:
         self._transport, self._say = transport, say
         self._said, self._said_at = "", 0.0
 

@@ -55,9 +55,9 @@ from downloader.urls import (
 
 __all__ = [
     "CancelScope",
+    "Client",
     "Head",
     "Reply",
-    "Transport",
     "check_body_start",
     "cut_short",
     "excerpt",
@@ -206,7 +206,7 @@ def is_page(head: Head) -> bool:
 Key = tuple[str, bool]
 
 
-class Shortcuts:
+class RedirectCache:
     """The last hop of a way, by its first one; safe to share between threads."""
 
     def __init__(self) -> None:
@@ -260,7 +260,7 @@ FILE_STATUSES = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
 IDENTITY = {"Accept-Encoding": "identity", "User-Agent": USER_AGENT}
 
 
-class Transport:
+class Client:
     """A pool of kept-alive connections; safe to share between threads.
 
     Args:
@@ -275,7 +275,7 @@ class Transport:
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         self._verify: bool | str = bundle or True
         self._has_bundle = bundle is None or os.path.exists(bundle)  # noqa: PTH110
-        self._shortcuts = Shortcuts()
+        self._shortcuts = RedirectCache()
         self._scope = CancelScope()
 
     def open(

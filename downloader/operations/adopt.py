@@ -31,15 +31,15 @@ from downloader.fs.files import (
 )
 from downloader.fs.link import needs_room
 from downloader.fs.rooted_path import RootedPath, open_to_read, read_own
-from downloader.fs.space import Room
+from downloader.fs.space import DiskBudget
 from downloader.operations.bundle import Bundle, check
-from downloader.operations.lock import put_known, stale
+from downloader.operations.lock import stale, write_locked
 from downloader.project import lockfile
 from downloader.project.lockfile import dump
-from downloader.project.project import Declared, Model, Project, check_lock, check_locked
-from downloader.targets.engine import Outcome, Syncer
+from downloader.project.project import Declaration, Model, Project, check_lock, check_locked
+from downloader.targets.engine import Engine, Outcome
 from downloader.targets.plan import stale_targets
-from downloader.targets.shared import LINKING, Found, found_key, way
+from downloader.targets.shared import LINKING, FoundFile, found_key, way
 
 
 def take_lock(project: Project, bundle: Bundle) -> list[str]:
@@ -66,10 +66,10 @@ def take_lock(project: Project, bundle: Bundle) -> list[str]:
         return [f"{project.manifest_path.name} and {project.lock_path.name} are the bundle's"]
     models = bundle.lock.models
     taken = {model.name: models[model.name] for model in stale(project) if _has(models, model)}
-    return put_known(project, taken)
+    return write_locked(project, taken)
 
 
-def _has(models: Mapping[str, LockedModel], model: Declared) -> bool:
+def _has(models: Mapping[str, LockedModel], model: Declaration) -> bool:
     if model.name not in models or models[model.name].entry != model.digest:
         return False
     check_locked(model, models[model.name])
@@ -166,11 +166,11 @@ class Search:
         self._by_size: dict[int, set[str]] = defaultdict(set)
         self._by_name: dict[str, set[str]] = defaultdict(set)  # where no size is known
         self._nameless = set[str]()
-        self.found: dict[str, Found] = {}
+        self.found: dict[str, FoundFile] = {}
         for artifact in wanted:
             self._add(artifact)
 
-    def look(self, place: Path) -> dict[str, Found]:
+    def look(self, place: Path) -> dict[str, FoundFile]:
         """Read every file that may be wanted, and return those that are, by `found_key`.
 
         Args:
@@ -231,7 +231,7 @@ class Search:
             self._tell(f"passed over: {shown(path)} was changed while it was read")
             return
         may_share = self._shares or is_cached(path, status)
-        one = Found(path=path, sha256=digests[0], status=status, may_share=may_share)
+        one = FoundFile(path=path, sha256=digests[0], status=status, may_share=may_share)
         with self._finding:
             for key in wanted.intersection(digests):
                 self.found.setdefault(key, one)
@@ -262,7 +262,7 @@ SHOWN = 20
 
 
 @dataclass(slots=True)
-class Report:
+class AdoptReport:
     """What became of the files that were wanted.
 
     Attributes:
@@ -306,13 +306,13 @@ class Adopter:
     """
 
     def __init__(
-        self, project: Project, syncer: Syncer, watch: StopCheck, tell: Callable[[str], None]
+        self, project: Project, syncer: Engine, watch: StopCheck, tell: Callable[[str], None]
     ) -> None:
         self._project, self._syncer, self._watch, self._tell = project, syncer, watch, tell
-        self._report = Report()
+        self._report = AdoptReport()
         self._settled = set[tuple[str, str]]()
 
-    def adopt(self, models: Sequence[Model], place: Path, *, shares: bool = False) -> Report:
+    def adopt(self, models: Sequence[Model], place: Path, *, shares: bool = False) -> AdoptReport:
         """Bring models up to date, and tell each file.
 
         Args:
@@ -344,10 +344,10 @@ class Adopter:
     def _left(self, wanted: Iterable[Want]) -> list[Want]:
         return [each for each in wanted if _id(each) not in self._settled]
 
-    def _bring(self, wanted: Iterable[tuple[Want, Found | None]]) -> None:
+    def _bring(self, wanted: Iterable[tuple[Want, FoundFile | None]]) -> None:
         """Put files in place whose bytes are here, several at once."""
 
-        def bring(each: tuple[Want, Found | None]) -> None:
+        def bring(each: tuple[Want, FoundFile | None]) -> None:
             (name, artifact), found = each
             act = functools.partial(self._syncer.adopt, name, artifact.path, found)
             self._do(each[0], act)
@@ -395,15 +395,15 @@ class Adopter:
     def _workspace(self, name: str) -> RootedPath:
         return private_folder(self._project.folder(name)) / LINKING
 
-    def _check_room(self, chosen: Iterable[tuple[Want, Found]]) -> None:
-        room = Room(is_watched=self._project.settings.is_preflight)
-        room.plan(
+    def _check_room(self, chosen: Iterable[tuple[Want, FoundFile]]) -> None:
+        budget = DiskBudget(is_watched=self._project.settings.is_preflight)
+        budget.plan(
             ((self._workspace(name) / str(number)).path, found.status.st_size)
             for number, ((name, _), found) in enumerate(chosen)
             if self._needs_room(name, found)
         )
 
-    def _needs_room(self, name: str, found: Found) -> bool:
+    def _needs_room(self, name: str, found: FoundFile) -> bool:
         """Whether a target of the file takes disk space of its own."""
         workspace = self._workspace(name)
         try:

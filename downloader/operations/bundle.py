@@ -26,10 +26,10 @@ from downloader.fs.digests import StopCheck, cores, sha256_of
 from downloader.fs.files import look, looks_same, write_file
 from downloader.fs.link import How, needs_room
 from downloader.fs.rooted_path import RootedPath, open_own, read_own
-from downloader.fs.space import Room
+from downloader.fs.space import DiskBudget
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile
-from downloader.project.project import Declared, Model, Project, check_lock, compiled
+from downloader.project.project import Declaration, Model, Project, check_lock, compiled
 from downloader.store.blobs import Damaged, Store
 
 VERSION = 1
@@ -95,7 +95,7 @@ def _mark(place: Path, text: bytes) -> Mark:
     return mark
 
 
-def check(bundle: Bundle) -> list[Declared]:
+def check(bundle: Bundle) -> list[Declaration]:
     """Return the models of a bundle's manifest, if all that the bundle says fits together.
 
     Raises:
@@ -293,7 +293,7 @@ def _check_room(out: RootedPath, todo: Iterable[BlobSource], *, is_watched: bool
     Raises:
         StoreError: It does not.
     """
-    Room(is_watched=is_watched).plan(
+    DiskBudget(is_watched=is_watched).plan(
         (out.path / blob.sha256, blob.size)
         for blob in todo
         if needs_room(blob.how, blob.target.lstat(), out)

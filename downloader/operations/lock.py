@@ -27,10 +27,10 @@ from downloader.errors import (
     TimedOut,
 )
 from downloader.network.api import Session, probe
-from downloader.network.client import Transport
+from downloader.network.client import Client
 from downloader.project import changes, resolve
 from downloader.project.project import (
-    Declared,
+    Declaration,
     Project,
     check_current,
     refuse_stale,
@@ -46,7 +46,7 @@ MOST_THREADS = 256
 T = TypeVar("T")
 
 
-def at_once(
+def run_concurrently(
     acts: Mapping[str, Callable[[], T]], end: Callable[[], None]
 ) -> Generator[tuple[str, Future[T]], None, None]:
     """Run every act; give its name and how it ended, in the order in which they end.
@@ -68,11 +68,11 @@ def at_once(
 
 _putting = threading.Lock()
 
-Locked = Callable[[Declared, LockedModel | None], LockedModel]
+Locked = Callable[[Declaration, LockedModel | None], LockedModel]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class LockOptions:
     """What is wanted of the lock.
 
     Attributes:
@@ -97,18 +97,20 @@ class Wish:
         return self.upgrade or (self.fills and is_unknown)
 
 
-CURRENT = Wish()
+CURRENT = LockOptions()
 """Only what is stale is locked."""
 
 
-def relock(project: Project, wanted: Iterable[Declared], locked: Locked, wish: Wish) -> list[str]:
+def relock(
+    project: Project, wanted: Iterable[Declaration], locked: Locked, options: LockOptions
+) -> list[str]:
     """Lock what is stale of the wanted models.
 
     Args:
         project: Whose lock.
         wanted: The models.
         locked: Tells what a model is to be locked as, given what it was.
-        wish: Whether to lock also what is current; and whether about all models, so that what is
+        options: Whether to lock also what is current; and whether about all models, so that what is
             declared no more is dropped.
 
     Returns:
@@ -122,14 +124,14 @@ def relock(project: Project, wanted: Iterable[Declared], locked: Locked, wish: W
     lines: list[str] = []
     for each in wanted:
         before = project.lockfile.models.get(each.name)
-        if is_current(project, each) and not wish.is_open(before):
+        if is_current(project, each) and not options.is_open(before):
             continue
         models[each.name] = locked(each, before)
         lines += changes.lines(each.name, before, models[each.name])
     with _putting:
         _check_targets(project, models)
         had = set(project.lockfile.models)
-        project.put_locked(models, drops=not wish.names)
+        project.put_locked(models, drops=not options.names)
         dropped = sorted(had - project.lockfile.models.keys())
     return [*lines, *(f"dropped {name}: models.yaml declares it no more" for name in dropped)]
 
@@ -151,7 +153,7 @@ def _check_targets(project: Project, models: Mapping[str, LockedModel]) -> None:
         raise LockError(f"{problem}.", hint="Give one of the models another `to`.")
 
 
-def is_current(project: Project, each: Declared) -> bool:
+def is_current(project: Project, each: Declaration) -> bool:
     """Whether models.lock says what a model is, for the entry as it stands now."""
     before = project.lockfile.models.get(each.name)
     return before is not None and before.entry == each.digest
@@ -170,15 +172,15 @@ def lock_offline(project: Project) -> None:
         for each in stale(project)
         if each.outlined
     }
-    put_known(project, {n: m for n, m in locked.items() if all(f.is_pinned for f in m.files)})
+    write_locked(project, {n: m for n, m in locked.items() if all(f.is_pinned for f in m.files)})
 
 
-def stale(project: Project) -> Iterator[Declared]:
+def stale(project: Project) -> Iterator[Declaration]:
     """Yield the models whose entry models.lock does not follow yet."""
     return (each for each in project.declared if each.is_known and not is_current(project, each))
 
 
-def put_known(project: Project, models: Mapping[str, LockedModel]) -> list[str]:
+def write_locked(project: Project, models: Mapping[str, LockedModel]) -> list[str]:
     """Write models into models.lock that are locked already; return what was done, a line each.
 
     Raises:
@@ -192,7 +194,7 @@ def put_known(project: Project, models: Mapping[str, LockedModel]) -> list[str]:
 
 PROBES_AT_ONCE = 8
 
-Dead = dict[tuple[str, str, int], ModelmakeError]
+DeadOrigins = dict[tuple[str, str, int], ModelmakeError]
 """Origins that did not answer in this run, each with how they failed."""
 
 
@@ -215,7 +217,7 @@ class Failure(NamedTuple):
 class Prober:
     """Asks servers about one model's artifacts, several at once; of a dead host no more."""
 
-    def __init__(self, transport: Transport, name: str, source: Source, dead: Dead) -> None:
+    def __init__(self, transport: Client, name: str, source: Source, dead: DeadOrigins) -> None:
         self.name = name
         self._transport, self._source = transport, source
         self._dead = dead
@@ -287,7 +289,7 @@ def _files_text(files: Sequence[tuple[str, Failure]]) -> str:
 
 
 def lock(
-    project: Project, session: Session, say: Callable[[str], None], wish: Wish = CURRENT
+    project: Project, session: Session, say: Callable[[str], None], options: LockOptions = CURRENT
 ) -> bool:
     """Bring models.lock up to date with models.yaml; moves no bodies.
 
@@ -298,7 +300,7 @@ def lock(
         project: Whose lock.
         session: What asks the servers, and ends it all.
         say: Told what was done and what could not be asked, a line each; in this thread.
-        wish: Which models, and whether to look upstream for what is current.
+        options: Which models, and whether to look upstream for what is current.
 
     Returns:
         Whether there was anything to say.
@@ -311,17 +313,19 @@ def lock(
         ModelmakeError: There is no model of a name; or a provider could not tell what a model is,
             and the others are locked.
     """
-    for name in wish.names:
+    for name in options.names:
         source_for(project.named(name).entry)
     if project.is_read_only:
-        check_current(project, wish.names)
-        _refuse_upgrade(project, wish)
+        check_current(project, options.names)
+        _refuse_upgrade(project, options)
         return False
-    lines = lock_outlined(project, session.transport, wish) + _left_out(project, wish)
+    lines = lock_outlined(project, session.transport, options) + _left_out(project, options)
     _tell(lines, say)
-    wanted = [each for each in project.declared if _must_ask(project, each, wish)]
-    acts = {one.name: functools.partial(lock_asked, project, one, session, wish) for one in wanted}
-    if failures := _failures(at_once(acts, session.end), say):
+    wanted = [each for each in project.declared if _must_ask(project, each, options)]
+    acts = {
+        one.name: functools.partial(lock_asked, project, one, session, options) for one in wanted
+    }
+    if failures := _failures(run_concurrently(acts, session.end), say):
         raise _not_locked(project, sorted(failures, key=lambda each: each[0]))
     return bool(lines or wanted)
 
@@ -342,9 +346,9 @@ def _failures(
     return failures
 
 
-def _refuse_upgrade(project: Project, wish: Wish) -> None:
+def _refuse_upgrade(project: Project, options: LockOptions) -> None:
     settings = project.settings
-    if wish.upgrade:
+    if options.upgrade:
         raise LockError(
             f"{project.lock_path.name} may change, and {settings.who_forbids} forbids it.",
             hint=f"Run `doit lock --upgrade` {settings.way_to_write}; "
@@ -357,18 +361,20 @@ def _tell(lines: Iterable[str], say: Callable[[str], None]) -> None:
         say(line)
 
 
-def _left_out(project: Project, wish: Wish) -> list[str]:
-    unknown = [each for each in project.declared if not each.is_known and wish.is_about(each.name)]
+def _left_out(project: Project, options: LockOptions) -> list[str]:
+    unknown = [
+        each for each in project.declared if not each.is_known and options.is_about(each.name)
+    ]
     return [f"{each.name} is left out: {_why_unknown(each)}" for each in unknown]
 
 
-def _must_ask(project: Project, each: Declared, wish: Wish) -> bool:
-    is_asked = each.is_known and not each.outlined and wish.is_about(each.name)
-    return is_asked and (wish.upgrade or not is_current(project, each))
+def _must_ask(project: Project, each: Declaration, options: LockOptions) -> bool:
+    is_asked = each.is_known and not each.outlined and options.is_about(each.name)
+    return is_asked and (options.upgrade or not is_current(project, each))
 
 
 def lock_outlined(
-    project: Project, transport: Transport | None = None, wish: Wish = CURRENT
+    project: Project, transport: Client | None = None, options: LockOptions = CURRENT
 ) -> list[str]:
     """Lock the models whose files follow from their entries, and drop what is declared no more.
 
@@ -380,28 +386,28 @@ def lock_outlined(
     """
     if project.is_read_only:
         refuse_stale(project)
-    dead: Dead = {}
+    dead: DeadOrigins = {}
     probers: list[Prober] = []
     with _opened(project, transport) as found:
 
-        def locked(each: Declared, before: LockedModel | None) -> LockedModel:
+        def locked(each: Declaration, before: LockedModel | None) -> LockedModel:
             prober = Prober(found, each.name, source_for(each.entry), dead)
             probers.append(prober)
             prober.pinned = (
                 frozenset(e.path for e in before.files if e.is_pinned) if before else frozenset()
             )
             assert each.outlined is not None
-            if before and is_current(project, each) and not wish.upgrade:
+            if before and is_current(project, each) and not options.upgrade:
                 return resolve.fill(before, prober)
-            return resolve.lock_model(each.outlined, before, prober, upgrade=wish.upgrade)
+            return resolve.lock_model(each.outlined, before, prober, upgrade=options.upgrade)
 
         known = [each for each in project.declared if each.outlined]
-        wanted = [each for each in known if wish.is_about(each.name)]
-        return relock(project, wanted, locked, wish) + notices(probers)
+        wanted = [each for each in known if options.is_about(each.name)]
+        return relock(project, wanted, locked, options) + notices(probers)
 
 
 def lock_asked(
-    project: Project, each: Declared, session: Session, wish: Wish = CURRENT
+    project: Project, each: Declaration, session: Session, options: LockOptions = CURRENT
 ) -> list[str]:
     """Lock one model whose provider has to be asked; does nothing for any other.
 
@@ -409,7 +415,7 @@ def lock_asked(
         project: Whose lock.
         each: The model.
         session: What asks, tells of each wait, and ends it.
-        wish: Whether to ask also where models.lock is current, and to go back.
+        options: Whether to ask also where models.lock is current, and to go back.
 
     Returns:
         What was done, a line each.
@@ -429,14 +435,14 @@ def lock_asked(
         )
     asker = session.asker(each.name)
 
-    def locked(each: Declared, before: LockedModel | None) -> LockedModel:
+    def locked(each: Declaration, before: LockedModel | None) -> LockedModel:
         asked = resolve.ask(each.name, each.entry, source, asker)
         after = resolve.keep_first_pins(asked, before)
-        if before and not wish.allow_downgrade and (why := changes.why_older(before, after)):
+        if before and not options.allow_downgrade and (why := changes.why_older(before, after)):
             raise _downgrade(each.name, why)
         return after
 
-    return relock(project, [each], locked, wish)
+    return relock(project, [each], locked, options)
 
 
 def _downgrade(name: str, why: str) -> LockError:
@@ -447,15 +453,15 @@ def _downgrade(name: str, why: str) -> LockError:
 
 
 @contextmanager
-def _opened(project: Project, transport: Transport | None) -> Iterator[Transport]:
+def _opened(project: Project, transport: Client | None) -> Iterator[Client]:
     if transport is not None:
         yield transport
         return
-    with closing(Transport(project.settings)) as own:
+    with closing(Client(project.settings)) as own:
         yield own
 
 
-def _why_unknown(each: Declared) -> str:
+def _why_unknown(each: Declaration) -> str:
     try:
         source_for(each.entry)
     except ModelmakeError as error:

@@ -27,11 +27,11 @@ from downloader.errors import (
     SourceError,
 )
 from downloader.network.api import Session
-from downloader.operations.lock import Dead, Failure, Prober, at_once, is_current
+from downloader.operations.lock import DeadOrigins, Failure, Prober, is_current, run_concurrently
 from downloader.project import changes as lock_changes
 from downloader.project import resolve
 from downloader.project.changes import first_lines, moved, sizes_text, steps
-from downloader.project.project import Declared, Project
+from downloader.project.project import Declaration, Project
 from downloader.sources.interface import Entry
 from downloader.sources.registry import asking_source_for, source_for
 
@@ -80,7 +80,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     """The error, where one is the reason."""
 
 
-class Outlook(msgspec.Struct, frozen=True, kw_only=True):
+class Outdated(msgspec.Struct, frozen=True, kw_only=True):
     """What upstream has of one model."""
 
     model: str
@@ -139,7 +139,7 @@ def _sum(sizes: Iterable[int | None]) -> int | None:
     return sum(known) if len(known) == len(found) else None
 
 
-def outlook_lines(outlook: Outlook) -> list[str]:
+def outlook_lines(outlook: Outdated) -> list[str]:
     """Return what people read: a line of the model, and one for each of the first files."""
     message = f": {outlook.message}" if outlook.message else ""
     told = first_lines(list(_file_lines(outlook.files)))
@@ -164,13 +164,13 @@ def _sizes(file: File) -> list[int | None]:
     return sizes.get(file.state, [file.locked_bytes, file.upstream_bytes])
 
 
-def document(outlooks: Sequence[Outlook]) -> str:
+def document(outlooks: Sequence[Outdated]) -> str:
     """Return the JSON document, without a line end."""
     told = {"version": VERSION, "models": outlooks}
     return msgspec.json.format(msgspec.json.encode(told), indent=1).decode()
 
 
-def count_text(outlooks: Iterable[Outlook]) -> str:
+def count_text(outlooks: Iterable[Outdated]) -> str:
     """Return how many models are not up to date, by state; empty where all are."""
     counts = Counter(each.state for each in outlooks)
     found = [state for state in STATES if counts[state] and state != "up-to-date"]
@@ -194,8 +194,8 @@ OLDER_HINT = "`doit lock --upgrade` leaves it as it is; `--allow-downgrade` take
 
 
 def look(
-    project: Project, wanted: Iterable[Declared], session: Session
-) -> Generator[Outlook, None, None]:
+    project: Project, wanted: Iterable[Declaration], session: Session
+) -> Generator[Outdated, None, None]:
     """Ask upstream about models, all at once; give each as it is known.
 
     Args:
@@ -208,7 +208,7 @@ def look(
     """
     one = _Look(project, session, {})
     acts = {each.name: functools.partial(one.at, each) for each in wanted}
-    with closing(at_once(acts, session.end)) as ended:
+    with closing(run_concurrently(acts, session.end)) as ended:
         for _, result in ended:
             yield result.result()
 
@@ -219,11 +219,11 @@ class _Look:
 
     project: Project
     session: Session
-    dead: Dead
+    dead: DeadOrigins
 
-    def at(self, each: Declared) -> Outlook:
+    def at(self, each: Declaration) -> Outdated:
         """Return what upstream has of a model."""
-        found = Outlook(model=each.name, source=each.source, state="not-locked")
+        found = Outdated(model=each.name, source=each.source, state="not-locked")
         if not is_current(self.project, each):
             is_known = each.name in self.project.lockfile.models
             return _with(found, message=CHANGED if is_known else NEW)
@@ -239,7 +239,7 @@ class _Look:
             return _with(found, state=_state_of(error), message=str(error), hint=hint)
         return _told(found, before, after, others)
 
-    def _provider(self, each: Declared, before: LockedModel) -> tuple[LockedModel, list[File]]:
+    def _provider(self, each: Declaration, before: LockedModel) -> tuple[LockedModel, list[File]]:
         """Return what the provider says that the entry means now."""
         entry = _without_waiting(each.entry)
         source = asking_source_for(entry)
@@ -248,7 +248,7 @@ class _Look:
         asked = resolve.ask(each.name, entry, source, asker)
         return resolve.keep_first_pins(asked, before), []
 
-    def _servers(self, each: Declared, before: LockedModel) -> tuple[LockedModel, list[File]]:
+    def _servers(self, each: Declaration, before: LockedModel) -> tuple[LockedModel, list[File]]:
         """Return what `doit lock --upgrade` makes of what the servers show, and what it leaves."""
         assert each.outlined is not None
         prober = Prober(self.session.transport, each.name, source_for(each.entry), self.dead)
@@ -280,7 +280,7 @@ def _file_of(failure: Failure, before: LockedModel) -> File:
     )
 
 
-def _told(found: Outlook, before: LockedModel, after: LockedModel, others: list[File]) -> Outlook:
+def _told(found: Outdated, before: LockedModel, after: LockedModel, others: list[File]) -> Outdated:
     changes = lock_changes.changes(before, after)
     files, fetch_bytes = compared(changes, others)
     found = _with(found, upstream=side(after), files=files, fetch_bytes=fetch_bytes)
@@ -301,7 +301,7 @@ def _to_fetch(after: LockedModel, changes: Sequence[lock_changes.FileChange]) ->
     return f"{lock_changes.amount(after, sizes)} to fetch"
 
 
-def _with(found: Outlook, **fields: object) -> Outlook:
+def _with(found: Outdated, **fields: object) -> Outdated:
     return msgspec.structs.replace(found, **fields)
 
 

@@ -24,12 +24,12 @@ from downloader.errors import ModelmakeError, Stop
 from downloader.fs.digests import cores
 from downloader.fs.files import private_folder
 from downloader.fs.locks import partial_path
-from downloader.fs.space import Room, disk_of, free_bytes, held_bytes
+from downloader.fs.space import DiskBudget, disk_of, free_bytes, held_bytes
 from downloader.project import resolve
 from downloader.project.lockfile import Lockfile
-from downloader.project.project import Declared, Model, Project, refuse_stale
+from downloader.project.project import Declaration, Model, Project, refuse_stale
 from downloader.targets.plan import Decision, Planner, Target, target_decisions
-from downloader.targets.shared import Sharing
+from downloader.targets.shared import SharedStore
 from downloader.targets.state import FileKey, extra
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def foresee(project: Project) -> Project:
     return seen
 
 
-def _locked(each: Declared, before: LockedModel | None) -> LockedModel | None:
+def _locked(each: Declaration, before: LockedModel | None) -> LockedModel | None:
     if before is not None and before.entry == each.digest:
         return before
     if each.outlined is None:
@@ -240,7 +240,7 @@ def _unasked(artifacts: Sequence[Artifact]) -> Sequence[Artifact]:
 class _Disks:
     """Counts what the files of a plan take."""
 
-    def __init__(self, project: Project, sharing: Sharing) -> None:
+    def __init__(self, project: Project, sharing: SharedStore) -> None:
         self._project, self._sharing = project, sharing
         self._folders: dict[int, Path] = {}
         self._peak: dict[int, int] = {}
@@ -332,7 +332,7 @@ class _Making:
 
     def __init__(self, project: Project, seen: Project) -> None:
         self._project, self._seen = project, seen
-        self._sharing = Sharing(seen, Stop())
+        self._sharing = SharedStore(seen, Stop())
         self._planner = Planner(seen, self._sharing)
         self._disks = _Disks(seen, self._sharing)
         self._planned: dict[FileKey, PlannedFile] = {}
@@ -481,8 +481,8 @@ class _Making:
         try:
             if self._project.is_read_only and self._project.is_outline_stale:
                 refuse_stale(self._project)
-            room = Room(is_watched=settings.is_preflight and not settings.is_offline)
-            room.plan(
+            budget = DiskBudget(is_watched=settings.is_preflight and not settings.is_offline)
+            budget.plan(
                 (partial_path(folder, artifact.path).path, artifact.size)
                 for folder, artifact in self._planner.downloads(self._stale)
                 if artifact.size is not None

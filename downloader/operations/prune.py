@@ -34,7 +34,7 @@ from downloader.fs.rooted_path import RootedPath
 from downloader.project.project import Project
 from downloader.store.blobs import Store, store_at
 from downloader.store.claims import GROWING, noted_path
-from downloader.store.projects import Known, Projects
+from downloader.store.projects import KnownProject, Projects
 from downloader.targets.shared import PROJECTS, known_as, lock_of
 
 BLOB, PARTIAL, QUARANTINED, LEFTOVER = "blob", "partial", "quarantined file", "leftover"
@@ -289,7 +289,7 @@ class Prunable:
     """
 
     garbage: list[Garbage] = field(default_factory=list)
-    forgotten: list[Known] = field(default_factory=list)
+    forgotten: list[KnownProject] = field(default_factory=list)
     hindrances: list[ModelmakeError] = field(default_factory=list)
 
     def lines(self, *, dry_run: bool) -> Iterator[str]:
@@ -378,7 +378,7 @@ class Pruner:
             except StoreError as error:
                 found.hindrances.append(error)
 
-    def _remembered(self, found: Prunable) -> Iterator[Known]:
+    def _remembered(self, found: Prunable) -> Iterator[KnownProject]:
         """Yield the other projects that the store remembers and that still exist."""
         if self._store is None:
             return
@@ -398,7 +398,7 @@ class Pruner:
             else:
                 yield project
 
-    def _needed(self, project: Known, found: Prunable) -> set[str]:
+    def _needed(self, project: KnownProject, found: Prunable) -> set[str]:
         """Return digests and roots that a project's lock names; note what its folders may hold."""
         self._add(dict.fromkeys(project.former, NOTHING))
         try:
@@ -423,7 +423,7 @@ class Pruner:
             before = self._wanted.get(key, NOTHING)
             self._wanted[key] = before | wanted if before and wanted else None
 
-    def _out_of_sight(self, project: Known, error: ModelmakeError) -> StoreError:
+    def _out_of_sight(self, project: KnownProject, error: ModelmakeError) -> StoreError:
         told = f"No blob is removed: nobody can tell which ones {project.lock} names. {error}"
         if project is self._own or self._store is None:
             return StoreError(told, hint=error.hint)

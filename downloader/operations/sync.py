@@ -19,7 +19,7 @@ from downloader.progress.tracker import Run
 from downloader.project.project import Model, Project
 from downloader.settings import FILES_AT_ONCE
 from downloader.sources.registry import source_for
-from downloader.targets.engine import Outcome, Syncer, missing_offline
+from downloader.targets.engine import Engine, Outcome, missing_offline
 from downloader.targets.plan import stale_targets
 
 SIGNAL_SECONDS = 0.1
@@ -69,7 +69,7 @@ class _Sync:
         self._project = project
         self._run = Run()
         self._told = CallbackDispatcher(self._run, progress) if progress else None
-        self._syncer = Syncer(project)
+        self._syncer = Engine(project)
         self._files = ThreadPoolExecutor(FILES_AT_ONCE)
         self._asking = ThreadPoolExecutor(max(1, len(project.declared)))
 

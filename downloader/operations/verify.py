@@ -45,7 +45,7 @@ SHOWN_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class FileCheck:
     """What one file is.
 
     Attributes:
@@ -110,9 +110,9 @@ def by_pieces(spans: Sequence[tuple[int, int]]) -> tuple[str, str]:
     return "changed", f"is not what models.lock means in bytes {shown}{more}"
 
 
-def of_extra(file: ExtraFile) -> Verdict:
+def of_extra(file: ExtraFile) -> FileCheck:
     """Return what is told of a file that the lock does not name."""
-    return Verdict(
+    return FileCheck(
         model=file.model, path=file.path, state=EXTRA, size=file.size, detail=file.detail
     )
 
@@ -131,7 +131,7 @@ def verify(
     reading: Reading | None = None,
     stop: Stop | None = None,
     layer_of: LayerOf = lambda _artifact: None,
-) -> list[Verdict]:
+) -> list[FileCheck]:
     """Return a verdict on every file of the models, in their order.
 
     Args:
@@ -176,10 +176,10 @@ class _File:
         return self._found is None
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> FileCheck:
         """What it is, once it was read where it must be."""
         state, detail = self._found or ("unreadable", "was not read")
-        return Verdict(
+        return FileCheck(
             model=self._model, path=self.path, state=state, size=self.size, detail=detail
         )
 
@@ -275,7 +275,7 @@ def _note_in(folder: Path, files: Iterable[_File]) -> None:
         forget_receipts(folder, wrong)
 
 
-def lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
+def lines(verdicts: Sequence[FileCheck]) -> Iterator[str]:
     """Yield what is not right, a state after the other; of extra files only so many."""
     for state in STATES:
         found = [verdict for verdict in verdicts if verdict.state == state]
@@ -285,7 +285,7 @@ def lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
             yield f"{state}: and {len(found) - len(shown):,} more"
 
 
-def summary(verdicts: Sequence[Verdict], repaired: int, read: str) -> str:
+def summary(verdicts: Sequence[FileCheck], repaired: int, read: str) -> str:
     """Return how many files are in each state.
 
     Args:
@@ -300,7 +300,7 @@ def summary(verdicts: Sequence[Verdict], repaired: int, read: str) -> str:
     return f"verified {counted(len(verdicts) - counts[EXTRA], 'file')}: {', '.join(parts)}; {read}"
 
 
-def hint(bad: Sequence[Verdict]) -> str:
+def hint(bad: Sequence[FileCheck]) -> str:
     """Return what to do: what has no SHA-256 is not proved wrong, and its first fetch pins it."""
     unpinned = sorted({verdict.model for verdict in bad if verdict.state == UNPINNED})
     hints = []

@@ -381,12 +381,12 @@ def _wanted(path: Path, found: Lockfile, ours: Lockfile) -> tuple[bytes | None, 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Keep other runs from writing the same file of the project during the block."""
-    from downloader.fs.locks import Turn, open_locked  # noqa: PLC0415 - a run with nothing to do writes no lock
+    from downloader.fs.locks import LockWait, open_locked  # noqa: PLC0415 - a run with nothing to do writes no lock
 
     folder = private_folder(path.parent)
     folder.make_folder()
     name = folder / f"{path.name}.turn"
-    file = open_locked(name, Turn())
+    file = open_locked(name, LockWait())
     try:
         yield
     finally:

@@ -49,7 +49,7 @@ from downloader.sources.registry import asking_source_for, entry_type
 CACHE_FORMAT = 4
 
 
-class Declared(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class Declaration(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One model of models.yaml: what every run needs, and its entry for when it is asked for.
 
     Attributes:
@@ -96,10 +96,10 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 class _Compiled(msgspec.Struct, frozen=True, kw_only=True):
     binding: str
-    models: list[Declared]
+    models: list[Declaration]
 
 
-def load_declared(manifest: Path, cache: RootedPath) -> list[Declared]:
+def load_declared(manifest: Path, cache: RootedPath) -> list[Declaration]:
     """Return the manifest's models, compiled.
 
     Args:
@@ -134,7 +134,7 @@ def _binding(text: bytes, status: os.stat_result) -> str:
     return f"{CACHE_FORMAT} {__version__} {hashlib.sha256(text).hexdigest()} {file}"
 
 
-def _cached(cache: RootedPath, binding: str) -> list[Declared] | None:
+def _cached(cache: RootedPath, binding: str) -> list[Declaration] | None:
     try:
         found = msgspec.json.decode(cache.read_bytes(), type=_Compiled)
     except (StoreError, ValueError, RecursionError):  # gone, torn, or not even text
@@ -143,7 +143,7 @@ def _cached(cache: RootedPath, binding: str) -> list[Declared] | None:
     return found.models if is_meant else None
 
 
-def _may_be_used(models: list[Declared]) -> bool:
+def _may_be_used(models: list[Declaration]) -> bool:
     """Whether names, paths and digests are such as a manifest that was just compiled has."""
     outlined = [model.outlined for model in models if model.outlined]
     files = [file for model in outlined for file in (*model.archives, *model.files)]
@@ -155,7 +155,7 @@ def _may_be_used(models: list[Declared]) -> bool:
     )
 
 
-def compiled(text: bytes, name: str) -> list[Declared]:
+def compiled(text: bytes, name: str) -> list[Declaration]:
     """Return what a manifest's text means; nothing is read or written.
 
     Args:
@@ -182,7 +182,7 @@ def _give_schema(text: bytes, private: RootedPath) -> None:
             schema.write(private / Path(schema.FILE).name)
 
 
-def _declared(name: str, entry: Entry) -> Declared:
+def _declared(name: str, entry: Entry) -> Declaration:
     from downloader.project import resolve  # noqa: PLC0415
 
     outlined: LockedModel | None = None
@@ -190,7 +190,7 @@ def _declared(name: str, entry: Entry) -> Declared:
     with contextlib.suppress(SourceError):
         outlined = resolve.outline(name, entry)
         is_known = True
-    return Declared(
+    return Declaration(
         name=name,
         source=entry.source_name,
         digest=entry.digest(),
@@ -215,7 +215,7 @@ class Model:
         folder: Where its files go.
     """
 
-    declared: Declared
+    declared: Declaration
     locked: LockedModel | None
     is_stale: bool
     folder: Path
@@ -250,7 +250,7 @@ class Model:
         return self.is_stale and self.declared.is_known and self.declared.outlined is None
 
 
-def check_lock(declared: Iterable[Declared], lock: Lockfile) -> None:
+def check_lock(declared: Iterable[Declaration], lock: Lockfile) -> None:
     """Refuse a lock that does not follow from the manifest.
 
     A model that is stale is passed over: it will be locked anew, and what is kept of it then is
@@ -270,7 +270,7 @@ def check_lock(declared: Iterable[Declared], lock: Lockfile) -> None:
         _check_targets_apart(current, lock)
 
 
-def check_locked(each: Declared, found: LockedModel) -> None:
+def check_locked(each: Declaration, found: LockedModel) -> None:
     """Refuse what a lock says of a model where it does not follow from the entry.
 
     Raises:
@@ -288,7 +288,7 @@ def check_locked(each: Declared, found: LockedModel) -> None:
             raise tampered(f"{each.name}/{file.path}", "include and exclude leave it out")
 
 
-def _check_targets_apart(current: Iterable[Declared], lock: Lockfile) -> None:
+def _check_targets_apart(current: Iterable[Declaration], lock: Lockfile) -> None:
     """Refuse a file in the place of another model's, where a provider told its path.
 
     Raises:
@@ -360,7 +360,7 @@ class Project:
         return found
 
     @cached_property
-    def declared(self) -> list[Declared]:
+    def declared(self) -> list[Declaration]:
         """The models of models.yaml.
 
         Raises:
@@ -383,7 +383,7 @@ class Project:
         """Whether models.lock is stale for more than models whose provider has to be asked."""
         return self._is_stale(lambda model: model.outlined is not None)
 
-    def _is_stale(self, counts: Callable[[Declared], bool]) -> bool:
+    def _is_stale(self, counts: Callable[[Declaration], bool]) -> bool:
         """Whether the lock misses a model that counts, or has one that is declared no more."""
         locked = self.lockfile.models
         known = {model.name: model for model in self.declared if model.is_known}
@@ -402,7 +402,7 @@ class Project:
         """
         return [self._model(each) for each in self.declared]
 
-    def named(self, name: str) -> Declared:
+    def named(self, name: str) -> Declaration:
         """Return what models.yaml says of one model.
 
         Raises:
@@ -427,7 +427,7 @@ class Project:
         return known
 
     @cached_property
-    def _by_name(self) -> dict[str, Declared]:
+    def _by_name(self) -> dict[str, Declaration]:
         return {each.name: each for each in self.declared}
 
     def replace_lock(self, changed: Lockfile) -> bool:
@@ -520,7 +520,7 @@ class Project:
             self._indexed = (now, index)
         return index
 
-    def _model(self, declared: Declared) -> Model:
+    def _model(self, declared: Declaration) -> Model:
         locked = self.lockfile.models.get(declared.name)
         is_stale = not declared.is_current(locked)
         return Model(

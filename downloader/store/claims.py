@@ -19,7 +19,7 @@ from pathlib import Path
 from downloader.artifact import is_absolute
 from downloader.errors import Stop, StoreError
 from downloader.fs.files import PRIVATE_FOLDER
-from downloader.fs.locks import HELD, PARTIALS, QUIET_SECONDS, Turn
+from downloader.fs.locks import HELD, PARTIALS, QUIET_SECONDS, LockWait
 from downloader.fs.rooted_path import BINARY, NO_FOLLOW, REPLACE, RootedPath
 
 FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
@@ -78,7 +78,7 @@ class Claims:
         """
         ours = _claims_of(self._folder)
         with _taken(ours.thread(sha256), notice), contextlib.ExitStack() as closing:
-            if ours.lock(sha256, Turn(self._stop, notice)):
+            if ours.lock(sha256, LockWait(self._stop, notice)):
                 closing.callback(ours.unlock, sha256)
                 if size is None or size >= NOTED_BYTES:
                     note = self._folder / GROWING / sha256
@@ -118,7 +118,7 @@ class _Ours:
         with self._changing:
             return self._threads[sha256]
 
-    def lock(self, sha256: str, turn: Turn) -> bool:
+    def lock(self, sha256: str, lock_wait: LockWait) -> bool:
         """Wait for the claim; False where locks are of no use, or its holder is not believed."""
         while True:
             try:
@@ -126,11 +126,11 @@ class _Ours:
                     _lock(self._file.descriptor, int(sha256[:DIGITS], 16))
             except OSError as error:
                 if error.errno not in HELD:
-                    turn.warn_of_useless_locks(self._path.parent)
+                    lock_wait.warn_of_useless_locks(self._path.parent)
                     return False
             else:
                 return True
-            if not turn.wait(self._growing(sha256)):
+            if not lock_wait.wait(self._growing(sha256)):
                 return False
 
     def unlock(self, sha256: str) -> None:

@@ -15,7 +15,7 @@ from downloader.fs.open_file import refused
 from downloader.fs.rooted_path import RootedPath
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
+class KnownProject(msgspec.Struct, frozen=True, kw_only=True):
     """One project, by absolute paths."""
 
     lock: str
@@ -62,7 +62,7 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def known(lock: Path, manifest: Path, folders: dict[str, str]) -> Known:
+def known(lock: Path, manifest: Path, folders: dict[str, str]) -> KnownProject:
     """Return a project as it is noted.
 
     Args:
@@ -71,7 +71,7 @@ def known(lock: Path, manifest: Path, folders: dict[str, str]) -> Known:
         folders: Each model's folder.
     """
     mount = next(each for each in lock.parents if os.path.ismount(each) or each.parent == each)
-    return Known(
+    return KnownProject(
         lock=str(lock),
         manifest=str(manifest),
         folders=folders,
@@ -86,7 +86,7 @@ class Projects:
     def __init__(self, folder: RootedPath) -> None:
         self._folder = folder
 
-    def remember(self, project: Known) -> None:
+    def remember(self, project: KnownProject) -> None:
         """Note a project, where it was not noted as it is; folders that were noted are kept.
 
         Raises:
@@ -103,7 +103,7 @@ class Projects:
         if now != before:
             write_file(file, msgspec.json.encode(now))
 
-    def forget(self, project: Known) -> None:
+    def forget(self, project: KnownProject) -> None:
         """Drop a project.
 
         Raises:
@@ -111,7 +111,7 @@ class Projects:
         """
         self.file(project).remove(missing_ok=True)
 
-    def look(self) -> tuple[list[Known], list[StoreError]]:
+    def look(self) -> tuple[list[KnownProject], list[StoreError]]:
         """Return the projects that were noted, and why others could not be read.
 
         Raises:
@@ -125,7 +125,7 @@ class Projects:
                 errors.append(error)
         return found, errors
 
-    def file(self, project: Known) -> RootedPath:
+    def file(self, project: KnownProject) -> RootedPath:
         """Return where a project is noted."""
         digest = hashlib.sha256(project.lock.encode(), usedforsecurity=False).hexdigest()
         return self._folder / f"{digest[:32]}.json"
@@ -135,10 +135,10 @@ class Projects:
         return [self._folder / each for each in names if each.endswith(".json") and each[0] != "."]
 
 
-def _read(file: RootedPath) -> Known:
+def _read(file: RootedPath) -> KnownProject:
     content = file.read_bytes()
     try:
-        found = msgspec.json.decode(content, type=Known)
+        found = msgspec.json.decode(content, type=KnownProject)
     except (ValueError, RecursionError):
         found = None
     if found is None or not _may_be_ours(found):
@@ -149,7 +149,7 @@ def _read(file: RootedPath) -> Known:
     return found
 
 
-def _may_be_ours(found: Known) -> bool:
+def _may_be_ours(found: KnownProject) -> bool:
     """Whether a note is one that we may have written: files are removed below its folders."""
     manifest = Path(found.manifest)
     return (

@@ -34,7 +34,7 @@ from downloader.errors import (
     Stop,
     StoreError,
 )
-from downloader.fs.commit import Place, set_aside
+from downloader.fs.commit import Commit, set_aside
 from downloader.fs.files import private_folder
 from downloader.fs.locks import is_alive, machine
 from downloader.fs.rooted_path import READ, RootedPath
@@ -117,7 +117,7 @@ class Unpacker:
         """
         target = RootedPath(self._project.folder(name), member.path)
         source = staged.folder / member.path.removeprefix(f"{into}/" if into else "")
-        place = Place(target)
+        place = Commit(target)
         with source.open(READ) as file:
             place.take(file, str(member.sha256))
 

@@ -15,7 +15,7 @@ from downloader.fs.rooted_path import RootedPath
 from downloader.progress.events import Observer
 from downloader.project.resolve import pinned
 from downloader.targets.plan import Decision, Planner, Target
-from downloader.targets.shared import Found, KnownLayers
+from downloader.targets.shared import FoundFile, KnownLayers
 from downloader.transfer.fetch import Fetched, Fetcher, Job
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Means:
     """
 
     unpack: Callable[[Target], int] | None = None
-    found: Found | None = None
+    found: FoundFile | None = None
     is_local: bool = False
 
 
@@ -100,7 +100,7 @@ class FileSyncer:
         workspace = private_folder(self._project.folder(name))
         partial = partial_path(workspace, artifact.path)
 
-        def source() -> "Blob | Found | None":
+        def source() -> "Blob | FoundFile | None":
             """Return what it may be linked from; nobody else downloads the same bytes meanwhile."""
             if artifact.archive is None:
                 claim = self._sharing.claimed(name, artifact, partial, observer.notice)
@@ -144,7 +144,7 @@ class FileSyncer:
         if found.action == "unpack" and means.unpack:
             moved_bytes, verb = means.unpack(target), "unpacked"
             self._sharing.keep(name, target.path, sha256)
-        elif isinstance(found.source, Found):
+        elif isinstance(found.source, FoundFile):
             sha256, verb = found.source.sha256, "adopted"
             note = self._sharing.adopt(name, found.source, target.path, is_kept=target.is_kept)
         elif found.source:

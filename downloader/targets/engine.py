@@ -11,18 +11,18 @@ from typing import NamedTuple
 
 from downloader.artifact import bytes_text, counted
 from downloader.errors import Offline, Stop
-from downloader.network.client import Transport
+from downloader.network.client import Client
 from downloader.progress.events import Observer
 from downloader.progress.streams import tell
 from downloader.project.project import Project
 from downloader.targets._archives import ArchiveSyncer
 from downloader.targets._files import FileSyncer, Means, Outcome
 from downloader.targets.plan import Planner
-from downloader.targets.shared import Found, Sharing
+from downloader.targets.shared import FoundFile, SharedStore
 from downloader.targets.state import archive_place
 from downloader.transfer.fetch import Fetcher
 
-__all__ = ["Outcome", "Syncer", "missing_offline"]
+__all__ = ["Engine", "Outcome", "missing_offline"]
 
 
 MOST_LINES = 20
@@ -73,7 +73,7 @@ class _Telling(Observer):
 STOP_SECONDS = 1.5
 
 
-class Syncer:
+class Engine:
     """Brings targets of one project up to date; safe to share between threads.
 
     Args:
@@ -91,9 +91,9 @@ class Syncer:
         self.missing: list[Missing] = []
         self._idle = threading.Condition()
         self._active = 0
-        self.transport = Transport(project.settings, self.stop)
+        self.transport = Client(project.settings, self.stop)
         self._fetcher = Fetcher(self.transport)
-        sharing = Sharing(project, self.stop)
+        sharing = SharedStore(project, self.stop)
         self._sharing, self._is_remembered = sharing, False
         self._planner = Planner(project, sharing)
         self._files = FileSyncer(self._planner, self._fetcher)
@@ -149,7 +149,7 @@ class Syncer:
                 error.is_reported = True  # its files are told, with all others
                 raise
 
-    def adopt(self, name: str, path: str, found: Found | None) -> Outcome | None:
+    def adopt(self, name: str, path: str, found: FoundFile | None) -> Outcome | None:
         """Bring one target up to date without any network, or an archive that is needed for some.
 
         Args:

@@ -43,7 +43,7 @@ from downloader.targets.state import (
 
 if TYPE_CHECKING:
     from downloader.store.blobs import Blob
-    from downloader.targets.shared import Found, Sharing
+    from downloader.targets.shared import FoundFile, SharedStore
     from downloader.urls import Location
 
 Action = Literal["present", "verify", "adopt", "link", "fetch", "unpack", "missing", "refuse"]
@@ -78,7 +78,7 @@ class Decision(NamedTuple):
     rule: Rule = ""
     why: str = ""
     sha256: str | None = None
-    source: "Blob | Found | None" = None
+    source: "Blob | FoundFile | None" = None
     size: int | None = None
     have: int = 0
     error: ModelmakeError | None = None
@@ -226,7 +226,7 @@ def stale_targets(model: Model) -> list[Artifact]:
 class Planner:
     """What a run, or a plan, decides from; it is read once. Safe to share between threads."""
 
-    def __init__(self, project: Project, sharing: "Sharing") -> None:
+    def __init__(self, project: Project, sharing: "SharedStore") -> None:
         self.project, self.sharing = project, sharing
         self._finding = threading.Lock()
         self._receipts: dict[Path, dict[str, Receipt]] = {}
@@ -340,7 +340,7 @@ class Target:
         self._status = look(self.path)
         known = planner.receipts(self.folder) if place is None else {}
         self._receipt = known.get(artifact.path)
-        self.source: Callable[[], Blob | Found | None] = self._blob
+        self.source: Callable[[], Blob | FoundFile | None] = self._blob
         self.is_offline = is_local or self._project.settings.is_offline
 
     def decide(self) -> Decision:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from downloader.artifact import Artifact
 from downloader.errors import ModelmakeError, Stop, StoreError
-from downloader.fs.commit import Place
+from downloader.fs.commit import Commit
 from downloader.fs.digests import (
     MOST_PIECE_BYTES,
     Layer,
@@ -46,14 +46,14 @@ from downloader.project.lockfile import Lockfile, alone
 from downloader.project.project import Project
 from downloader.store.blobs import Blob, Damaged, store_at
 from downloader.store.claims import Claims
-from downloader.store.projects import Known, Projects, known
+from downloader.store.projects import KnownProject, Projects, known
 
 if TYPE_CHECKING:
     from downloader.store.blobs import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FoundFile:
     """A file that was read, and is what an artifact is to be.
 
     Attributes:
@@ -113,7 +113,7 @@ class Linker:
         source: Path | RootedPath,
         target: RootedPath,
         sha256: str,
-        found: Found | None = None,
+        found: FoundFile | None = None,
     ) -> Made:
         """Put a file under the target's name that is made of another one.
 
@@ -134,7 +134,7 @@ class Linker:
         """
         wish = self._project.named(name).entry.link
         ways = WAYS[way(wish, found) if found else wish]
-        place = Place(target)
+        place = Commit(target)
         workspace = private_folder(self._project.folder(name)) / LINKING
         workspace.make_folder()
         self._remove_abandoned(workspace)
@@ -164,7 +164,7 @@ class Linker:
                     (workspace / name).remove()
 
 
-def way(wish: How, found: Found) -> How:
+def way(wish: How, found: FoundFile) -> How:
     """Return how a target is to be made of a file that was found.
 
     A file of the user's is shared only where that was asked for: by `link: hardlink` too.
@@ -269,7 +269,7 @@ TWICE = frozenset({"reflink", "copy"})
 ELSEWHERE = "MODELMAKE_STORE names another folder, or `off`."
 
 
-class Sharing:
+class SharedStore:
     """The way between one project's targets and the store; safe to share between threads.
 
     Args:
@@ -377,7 +377,7 @@ class Sharing:
         """Whether a file of the model and its blob may be two on the disk."""
         return not self.is_near(name) or self._project.named(name).entry.link in TWICE
 
-    def adopt(self, name: str, found: Found, target: RootedPath, *, is_kept: bool) -> Made:
+    def adopt(self, name: str, found: FoundFile, target: RootedPath, *, is_kept: bool) -> Made:
         """Make a target of a file that was found elsewhere, which stays as it is; say which way.
 
         Args:
@@ -463,7 +463,7 @@ class Sharing:
                 tell(f"Nothing more is put into the shared store: {error} {ELSEWHERE}")
 
 
-def known_as(project: Project) -> Known:
+def known_as(project: Project) -> KnownProject:
     """Return a project as it is noted in a store."""
     root = project.root.absolute()
     root = root.resolve() if ".." in root.parts else root
@@ -471,7 +471,7 @@ def known_as(project: Project) -> Known:
     return known(root / project.lock_path.name, root / project.manifest_path.name, folders)
 
 
-def lock_of(project: Known) -> Lockfile:
+def lock_of(project: KnownProject) -> Lockfile:
     """Return a project's models.lock.
 
     Raises:
@@ -481,7 +481,7 @@ def lock_of(project: Known) -> Lockfile:
     return lockfile.load(read_own(Path(project.lock)), project.lock)
 
 
-def targets_of(project: Known, sha256: str) -> Iterator[Path]:
+def targets_of(project: KnownProject, sha256: str) -> Iterator[Path]:
     """Yield where files of this digest belong.
 
     Raises:

@@ -31,11 +31,11 @@ from downloader.tasks.plugins import CommandTask
 if TYPE_CHECKING:
     from downloader.network.api import Session
     from downloader.operations import plan as planning
-    from downloader.operations.adopt import Report
+    from downloader.operations.adopt import AdoptReport
     from downloader.operations.bundle import Bundle
-    from downloader.operations.outdated import Outlook
-    from downloader.operations.verify import Verdict
-    from downloader.project.project import Declared
+    from downloader.operations.outdated import Outdated
+    from downloader.operations.verify import FileCheck
+    from downloader.project.project import Declaration
 
 
 UNTOUCHED_STREAMS: dict[str, Any] = {"io": {"capture": False}, "verbosity": 0}
@@ -175,7 +175,7 @@ def lock(
 ) -> None:
     """Bring models.lock up to date, or only look whether it is."""
     from downloader.operations import lock as locking  # noqa: PLC0415 - imports requests
-    from downloader.operations.lock import Wish  # noqa: PLC0415
+    from downloader.operations.lock import LockOptions  # noqa: PLC0415
     from downloader.project.project import check_current  # noqa: PLC0415 - imports requests
 
     if check and pieces:
@@ -184,12 +184,14 @@ def lock(
             hint="Run `doit lock --check`, or `doit lock --pieces`.",
         )
     fills = not current().project.settings.is_offline
-    wish = Wish(names=tuple(names), upgrade=upgrade, allow_downgrade=allow_downgrade, fills=fills)
+    options = LockOptions(
+        names=tuple(names), upgrade=upgrade, allow_downgrade=allow_downgrade, fills=fills
+    )
     project = current().project
     try:
         if check:
-            check_current(project, wish.names)
-        is_told = not check and locking.lock(project, session(), say, wish)
+            check_current(project, options.names)
+        is_told = not check and locking.lock(project, session(), say, options)
     except ModelmakeError:
         current().has_lock_failed = True
         raise
@@ -331,7 +333,7 @@ def outdated(names: list[str], *, json: bool) -> None:
     project = current().project
     if project.settings.is_offline:
         raise TransferError("MODELMAKE_OFFLINE is set, and only upstream can tell what it has.")
-    found: list[Outlook] = []
+    found: list[Outdated] = []
     with closing(looking.look(project, _wanted(names), session())) as looks:
         for each in looks:
             if not json:
@@ -344,13 +346,13 @@ def outdated(names: list[str], *, json: bool) -> None:
     _fail_unless_current(found)
 
 
-def _say_hint(each: "Outlook", before: "list[Outlook]") -> None:
+def _say_hint(each: "Outdated", before: "list[Outdated]") -> None:
     """Say what to do about a model, where that was not said before."""
     if each.hint and each.hint not in {other.hint for other in before}:
         say(f"  {each.hint}")
 
 
-def _wanted(names: list[str]) -> "list[Declared]":
+def _wanted(names: list[str]) -> "list[Declaration]":
     """Return the named models; with no name all, but those whose source is not there yet.
 
     Raises:
@@ -371,7 +373,7 @@ def _wanted(names: list[str]) -> "list[Declared]":
     return [each for each in wanted if each.is_known]
 
 
-def _fail_unless_current(found: "list[Outlook]") -> None:
+def _fail_unless_current(found: "list[Outdated]") -> None:
     """End with status 1 where a model is not up to date, or nobody could say.
 
     Raises:
@@ -463,7 +465,7 @@ def _models(names: Sequence[str], bundle: "Bundle | None") -> list[Model]:
     return wanted_models(each for each in bundle.models if each in declared)
 
 
-def _check_adopted(report: "Report", unlocked: Sequence[Model], *, must: bool) -> None:
+def _check_adopted(report: "AdoptReport", unlocked: Sequence[Model], *, must: bool) -> None:
     if unlocked:
         names = ", ".join(each.name for each in unlocked)
         raise LockError(
@@ -529,7 +531,7 @@ def _locked(models: Sequence["Model"]) -> list["Model"]:
     return [each for each in models if not each.is_stale]
 
 
-def _repaired(bad: Sequence["Verdict"]) -> int:
+def _repaired(bad: Sequence["FileCheck"]) -> int:
     """Fetch what is bad, and return how many that went well for; one failure stops no other."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - loads logging
 
@@ -538,7 +540,7 @@ def _repaired(bad: Sequence["Verdict"]) -> int:
         return sum(pool.map(_is_repaired, bad))
 
 
-def _is_repaired(bad: "Verdict") -> bool:
+def _is_repaired(bad: "FileCheck") -> bool:
     try:
         with current().observer(bad.model, bad.path) as observer:
             done = current().syncer.repair(bad.model, bad.path, observer)

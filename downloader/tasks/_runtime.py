@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from downloader.artifact import Artifact
     from downloader.progress.tracker import FileProgress
-    from downloader.targets.engine import Syncer
+    from downloader.targets.engine import Engine
     from downloader.urls import Location
 
 
@@ -63,7 +63,7 @@ class Runtime:
         self.not_locked: dict[str, ModelmakeError] = {}
         self.stop = Stop()
         self._making, self._planning = threading.Lock(), threading.Lock()
-        self._syncer: Syncer | None = None
+        self._syncer: Engine | None = None
         self.selected: Callable[[], Iterable[tuple[str, str]]] = tuple
         self.stale: Callable[[], Iterable[tuple[str, str]]] = tuple
         self._has_room = True
@@ -73,13 +73,13 @@ class Runtime:
         self._expected = set[str]()
 
     @property
-    def syncer(self) -> "Syncer":
+    def syncer(self) -> "Engine":
         """The engine, made when it is first needed."""
-        from downloader.targets.engine import Syncer  # noqa: PLC0415 - imports requests
+        from downloader.targets.engine import Engine  # noqa: PLC0415 - imports requests
 
         with self._making:
             if self._syncer is None:
-                self._syncer = Syncer(self.project, self.stop)
+                self._syncer = Engine(self.project, self.stop)
                 # doit has no hook that runs once after all threads of a run (users of other
                 # reporters too), so the last pins are written when the process ends.
                 atexit.register(self.close)

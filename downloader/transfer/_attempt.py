@@ -25,7 +25,7 @@ from downloader.errors import (
     TooManyOpen,
     TransferError,
 )
-from downloader.network.client import CancelScope, Head, Reply, Transport, cut_short
+from downloader.network.client import CancelScope, Client, Head, Reply, cut_short
 from downloader.network.failures import Retries
 from downloader.network.ranges import Range, first_gap, total
 from downloader.progress.events import Observer
@@ -235,7 +235,7 @@ class Download:
         moved_bytes: Bytes of the file that came over the wire so far.
     """
 
-    transport: Transport
+    transport: Client
     limiter: HostLimiter
     artifact: Artifact
     location: Location

@@ -37,7 +37,7 @@ from downloader.fs.digests import (
     new_md5,
     new_sha256,
 )
-from downloader.fs.locks import Turn
+from downloader.fs.locks import LockWait
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath
 from downloader.network.ranges import Range
@@ -70,27 +70,25 @@ class Follower(Protocol):
         """Stop; what is not hashed stays so."""
 
 
-def follower_for(descriptor: OpenFile, hashes: tuple[Hash, ...], size: int | None) -> Follower:
+def follower_for(file: OpenFile, hashes: tuple[Hash, ...], size: int | None) -> Follower:
     """Return what hashes a file of this size, None when it is not known, from its first byte."""
     if size is not None and size >= THREADED_BYTES:
         with contextlib.suppress(RuntimeError):  # the system has no thread left
-            return PrefixHasher(descriptor, hashes)
-    return InlineHasher(descriptor, hashes, size)
+            return PrefixHasher(file, hashes)
+    return InlineHasher(file, hashes, size)
 
 
 class InlineHasher:
     """Hashes in the thread that hands over.
 
     Args:
-        descriptor: The open file, which this reads and never moves.
+        file: The open file, which this reads and never moves.
         hashes: The running digests, which have taken in nothing yet.
         size: The file's length as far as it is known: a small one gets a small buffer.
     """
 
-    def __init__(
-        self, descriptor: OpenFile, hashes: tuple[Hash, ...], size: int | None = None
-    ) -> None:
-        self._descriptor, self._hashes, self._hashed = descriptor, hashes, 0
+    def __init__(self, file: OpenFile, hashes: tuple[Hash, ...], size: int | None = None) -> None:
+        self._file, self._hashes, self._hashed = file, hashes, 0
         wanted = INLINE_BUFFER_BYTES if size is None else max(size, SMALLEST_BUFFER_BYTES)
         self._buffer_bytes = min(wanted, INLINE_BUFFER_BYTES)
         self._hashing = threading.Lock()
@@ -112,7 +110,7 @@ class InlineHasher:
         """See Follower."""
         with self._hashing:
             if prefix > self._hashed:
-                self._hashed += feed(self._descriptor, self._hashed, prefix, self._hashes)
+                self._hashed += feed(self._file, self._hashed, prefix, self._hashes)
 
     def finish(self) -> None:
         """See Follower."""
@@ -125,12 +123,12 @@ class PrefixHasher:
     """Hashes a file's bytes from the first on, as far as they are there.
 
     Args:
-        descriptor: The open file, which this reads and never moves.
+        file: The open file, which this reads and never moves.
         hashes: The running digests, which have taken in nothing yet.
     """
 
-    def __init__(self, descriptor: OpenFile, hashes: tuple[Hash, ...]) -> None:
-        self._descriptor, self._hashes = descriptor, hashes
+    def __init__(self, file: OpenFile, hashes: tuple[Hash, ...]) -> None:
+        self._file, self._hashes = file, hashes
         self._hashed = self._tail = self._there = 0  # the tail: where waiting bytes end
         self._waiting: deque[tuple[memoryview, int]] = deque()
         self._spare: list[memoryview] = []
@@ -225,10 +223,10 @@ class PrefixHasher:
 
     def _read_back(self, own: memoryview, length: int) -> tuple[memoryview, int] | None:
         try:
-            count = self._descriptor.read_at(own[:length], self._hashed)
+            count = self._file.read_at(own[:length], self._hashed)
             if count == length:
                 return own, count
-            name = self._descriptor.path
+            name = self._file.path
             self._fail(StoreError(f"Cannot read {name}: it became shorter while it was written."))
         except StoreError as error:
             self._fail(error)
@@ -258,16 +256,16 @@ class PieceChecker:
     """Hashes and judges the pieces of one partial; a Follower, safe to share between threads.
 
     Args:
-        descriptor: The open partial, which this reads and never moves.
+        file: The open partial, which this reads and never moves.
         layer: What its pieces must be.
         present: What an earlier run left of it, merged.
-        turn: Says when the run is to end.
+        lock_wait: Says when the run is to end.
     """
 
     def __init__(
-        self, descriptor: OpenFile, layer: Layer, present: Sequence[Range], turn: Turn
+        self, file: OpenFile, layer: Layer, present: Sequence[Range], lock_wait: LockWait
     ) -> None:
-        self._descriptor, self._layer, self._turn = descriptor, layer, turn
+        self._file, self._layer, self._lock_wait = file, layer, lock_wait
         self._missing = [stop - start for start, stop in map(layer.span, range(layer.count))]
         self._runs: dict[int, list[Run]] = {}
         self._right, self._wrong, self._old = set[int](), set[int](), set[int]()
@@ -301,7 +299,7 @@ class PieceChecker:
     def finish(self) -> None:
         """See Follower; whoever waits takes part in the work."""
         while work := self._next(waits=False):
-            self._turn.check()
+            self._lock_wait.check()
             self._do(*work)
         with self._changed:
             self._changed.wait_for(lambda: not self._busy or self._is_closed)
@@ -406,8 +404,8 @@ class PieceChecker:
         """Keep leaves until their pieces are whole."""
         per_piece = self._layer.piece_bytes // BLOCK_BYTES
         while leaves:
-            room = (per_piece - block % per_piece) * HASH_BYTES
-            run, leaves = leaves[:room], leaves[room:]
+            budget = (per_piece - block % per_piece) * HASH_BYTES
+            run, leaves = leaves[:budget], leaves[budget:]
             self._runs.setdefault(block // per_piece, []).append((block, run))
             block += len(run) // HASH_BYTES
 
@@ -434,7 +432,7 @@ class PieceChecker:
         buffer, found = new_buffer(), []
         for block, leaves in [*sorted(runs), (-(-stop // BLOCK_BYTES), b"")]:
             gap_stop = min(block * BLOCK_BYTES, stop)
-            found += [leaves_at(self._descriptor, position, gap_stop, buffer), leaves]
+            found += [leaves_at(self._file, position, gap_stop, buffer), leaves]
             position = gap_stop + len(leaves) // HASH_BYTES * BLOCK_BYTES
         return b"".join(found)
 
@@ -490,11 +488,11 @@ class WholeJudge:
 
     has_pieces = is_other_file = False
 
-    def __init__(self, descriptor: OpenFile, binding: Binding) -> None:
+    def __init__(self, file: OpenFile, binding: Binding) -> None:
         self._sha256, self._md5 = new_sha256(), new_md5()
         self._needs_md5 = binding.sha256 is None
         hashes = (self._sha256, self._md5) if self._needs_md5 else (self._sha256,)
-        self.follower = follower_for(descriptor, hashes, binding.size)
+        self.follower = follower_for(file, hashes, binding.size)
 
     def settle(self) -> None:
         """See Judge."""
@@ -557,32 +555,32 @@ class PieceJudge:
 
 
 def judge_of(
-    descriptor: OpenFile,
+    file: OpenFile,
     binding: Binding,
     layer: Layer | None,
     present: Sequence[Range],
-    turn: Turn,
+    lock_wait: LockWait,
 ) -> Judge:
     """Return what judges a partial.
 
     Args:
-        descriptor: The open partial.
+        file: The open partial.
         binding: What its bytes are to be.
         layer: Of the file that is wanted, where it is known.
         present: What is there of it already.
-        turn: Says when the run is to end.
+        lock_wait: Says when the run is to end.
     """
     if layer is None or layer.size != binding.size or binding.sha256 is None:
-        return WholeJudge(descriptor, binding)
+        return WholeJudge(file, binding)
     proven = binding.sha256 if layer.is_proof else ""
-    whole = functools.partial(_hashed, descriptor, layer.size, turn)
-    return PieceJudge(PieceChecker(descriptor, layer, present, turn), proven, whole)
+    whole = functools.partial(_hashed, file, layer.size, lock_wait)
+    return PieceJudge(PieceChecker(file, layer, present, lock_wait), proven, whole)
 
 
-def _hashed(descriptor: OpenFile, size: int, turn: Turn) -> str:
+def _hashed(file: OpenFile, size: int, lock_wait: LockWait) -> str:
     """Return the SHA-256 of a whole open file; it was just written, so it is in memory still."""
     digest = new_sha256()
     for start in range(0, size, STRETCH_BYTES):
-        turn.check()
-        feed(descriptor, start, min(start + STRETCH_BYTES, size), (digest,))
+        lock_wait.check()
+        feed(file, start, min(start + STRETCH_BYTES, size), (digest,))
     return digest.hexdigest()

@@ -25,12 +25,12 @@ from downloader.errors import (
     StoreError,
     TransferError,
 )
-from downloader.fs.commit import Place
+from downloader.fs.commit import Commit
 from downloader.fs.digests import Layer
-from downloader.fs.locks import Turn, partial_path, wait_until_free
+from downloader.fs.locks import LockWait, partial_path, wait_until_free
 from downloader.fs.rooted_path import RootedPath
-from downloader.fs.space import Room
-from downloader.network.client import Transport
+from downloader.fs.space import DiskBudget
+from downloader.network.client import Client
 from downloader.progress.events import Observer
 from downloader.transfer._attempt import Download
 from downloader.transfer._concurrency import Limiters, Throttle
@@ -88,10 +88,10 @@ class Fetcher:
         transport: Opens the connections. Its stop ends every transfer; what arrived is kept.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Client) -> None:
         settings = transport.settings
         self._transport = transport
-        self._room = Room(is_watched=settings.is_preflight and not settings.is_offline)
+        self._budget = DiskBudget(is_watched=settings.is_preflight and not settings.is_offline)
         self._limiters = Limiters(settings.connections, Throttle(settings.limit_rate))
 
     def plan(self, files: Iterable[tuple[RootedPath, Artifact]]) -> None:
@@ -103,7 +103,7 @@ class Fetcher:
         Raises:
             StoreError: They do not all fit on the disk.
         """
-        self._room.plan(
+        self._budget.plan(
             (partial_path(workspace, artifact.path).path, artifact.size)
             for workspace, artifact in files
             if artifact.size is not None
@@ -111,7 +111,7 @@ class Fetcher:
 
     def release(self, workspace: RootedPath, artifact: Artifact) -> None:
         """Give up what `plan` claimed for a file: it is there, or will not come."""
-        self._room.release(partial_path(workspace, artifact.path).path)
+        self._budget.release(partial_path(workspace, artifact.path).path)
 
     def fetch(self, job: Job, observer: Observer | None = None) -> Fetched:
         """Bring the artifact to its target.
@@ -121,7 +121,7 @@ class Fetcher:
         """
         failures: list[tuple[Location, ModelmakeError]] = []
         try:
-            place = Place(job.target)
+            place = Commit(job.target)
             for location in job.locations:
                 try:
                     return self._fetch_from(job, place, location, observer or Observer())
@@ -137,12 +137,12 @@ class Fetcher:
             del failures  # it holds the error, whose traceback holds this frame: a cycle
 
     def _fetch_from(
-        self, job: Job, place: Place, location: Location, observer: Observer
+        self, job: Job, place: Commit, location: Location, observer: Observer
     ) -> Fetched:
         binding = binding_for(job.artifact, location)
-        turn = Turn(self._transport.stop, observer.notice)
-        with Partial(job.partial.parent, binding, turn, self._room, job.layer) as partial:
-            wait_until_free(job.target, turn)
+        lock_wait = LockWait(self._transport.stop, observer.notice)
+        with Partial(job.partial.parent, binding, lock_wait, self._budget, job.layer) as partial:
+            wait_until_free(job.target, lock_wait)
             if sha256 := job.found():
                 partial.reset()
                 job.placed(sha256)

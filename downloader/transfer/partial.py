@@ -16,18 +16,18 @@ import msgspec
 
 from downloader.artifact import Artifact
 from downloader.errors import IntegrityError, StoreError
-from downloader.fs.commit import Place
+from downloader.fs.commit import Commit
 from downloader.fs.digests import BUFFER_BYTES, Layer
 from downloader.fs.locks import (
     PARTIALS,
-    Turn,
+    LockWait,
     open_locked,
     partial_name,
     partial_path,
 )
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import READ, RootedPath
-from downloader.fs.space import Room
+from downloader.fs.space import DiskBudget
 from downloader.network.ranges import Range, merge, prefix, total, without
 from downloader.transfer._journal import Binding, Journal, binding_for, vouched
 from downloader.transfer._verifier import Follower, InlineHasher, judge_of
@@ -87,14 +87,14 @@ STEP_BYTES = 64 << 20
 _copy_range = getattr(os, "copy_file_range", None)  # shares blocks where the file system can
 
 
-def copied(source: RootedPath, file: OpenFile, size: int, turn: Turn) -> bool:
+def copied(source: RootedPath, file: OpenFile, size: int, lock_wait: LockWait) -> bool:
     """Copy a file of exactly this size to the beginning of an open one.
 
     Args:
         source: The file; what is no regular file of that size is left alone.
         file: The open one.
         size: In bytes.
-        turn: Says when the run is to end.
+        lock_wait: Says when the run is to end.
 
     Returns:
         Whether all of it was copied; where not, some of it may be.
@@ -108,7 +108,7 @@ def copied(source: RootedPath, file: OpenFile, size: int, turn: Turn) -> bool:
             if not stat.S_ISREG(status.st_mode) or status.st_size != size:
                 return False
             while position < size and (count := _copy(opened, file, position, size)):
-                turn.check()
+                lock_wait.check()
                 position += count
             return position == size
     except StoreError:
@@ -193,8 +193,8 @@ class Partial:
     Args:
         folder: Where partials are kept.
         binding: What is wanted.
-        turn: Waits while another process has the partial.
-        room: Is told what is still to be written.
+        lock_wait: Waits while another process has the partial.
+        budget: Is told what is still to be written.
         layer: The file's piece layer, where models.lock has its root.
 
     Attributes:
@@ -208,14 +208,18 @@ class Partial:
         self,
         folder: RootedPath,
         binding: Binding,
-        turn: Turn | None = None,
-        room: Room | None = None,
+        lock_wait: LockWait | None = None,
+        budget: DiskBudget | None = None,
         layer: Layer | None = None,
     ) -> None:
         folder.make_folder()
         self._name = folder / partial_name(binding.path)
-        self._room, self._turn, self._layer = room or Room(), turn or Turn(), layer
-        self._file = open_locked(self._name, self._turn)
+        self._budget, self._lock_wait, self._layer = (
+            budget or DiskBudget(),
+            lock_wait or LockWait(),
+            layer,
+        )
+        self._file = open_locked(self._name, self._lock_wait)
         self._file.needed_bytes = self._missing_bytes
         self._path = self._file.path
         self._journal = Journal(self._path.with_suffix(".journal"))
@@ -298,12 +302,12 @@ class Partial:
             StoreError: It does not.
         """
         if self.binding.size is not None:
-            self._room.claim(self._name.path, self._missing_bytes)
+            self._budget.claim(self._name.path, self._missing_bytes)
 
     def seed(self, source: RootedPath) -> None:
         """Begin with a file's bytes where pieces tell which are right; Interrupted as `settle`."""
         if self.judge.has_pieces and not self.ranges and (size := self.binding.size):
-            if copied(source, self._file, size, self._turn):
+            if copied(source, self._file, size, self._lock_wait):
                 self.ranges = [Range(0, size)]
             self._follow(0)
 
@@ -330,11 +334,11 @@ class Partial:
     def _follow(self, have: int) -> None:
         """Begin the digests anew, over the first `have` bytes and what will follow them."""
         self._follower.close()
-        self.judge = judge_of(self._file, self.binding, self._layer, self.ranges, self._turn)
+        self.judge = judge_of(self._file, self.binding, self._layer, self.ranges, self._lock_wait)
         self._follower = self.judge.follower
         self._follower.advance(have)
 
-    def commit(self, place: Place) -> None:
+    def commit(self, place: Commit) -> None:
         """Make the verified bytes visible under the final name, durably, in one step.
 
         Raises:
@@ -395,5 +399,5 @@ class Partial:
 
     def _close(self) -> None:
         self._follower.close()
-        self._room.release(self._name.path)
+        self._budget.release(self._name.path)
         self._file.close()

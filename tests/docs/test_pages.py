@@ -9,7 +9,7 @@ import pytest
 
 from downloader.store import blobs
 from downloader.store.blobs import Record
-from downloader.store.projects import Known
+from downloader.store.projects import KnownProject
 from downloader.targets.state import Receipt
 from downloader.transfer import _journal
 from tests.docs.documents import FENCE, PYPROJECT, blocks, first_cells, modules, page
@@ -37,7 +37,7 @@ def test_everything_in_a_store_is_told() -> None:
     section = FORMATS.partition("## The shared store")[2].partition("\n## ")[0]
     told = set(re.findall(r"^\| `(\w[\w.]*)", section, re.MULTILINE))
     assert told == {*blobs.OWN, "format", "CACHEDIR.TAG", "claims"}
-    for kind in (Record, Known):
+    for kind in (Record, KnownProject):
         for field in kind.__struct_encode_fields__:
             assert f"`{field}`" in section, field
 

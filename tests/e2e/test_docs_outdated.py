@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from downloader.operations.outdated import STATES, VERSION, File, Outlook, Side
+from downloader.operations.outdated import STATES, VERSION, File, Outdated, Side
 from tests.docs.documents import blocks, first_cells, page
 from tests.e2e.content import CHECKPOINT, HPARAMS, gpt2, put_all, toy
 from tests.e2e.project import Project
@@ -46,7 +46,7 @@ def test_every_state_has_its_row_in_order() -> None:
 def test_every_field_of_the_document_is_told() -> None:
     """Each field of each object is in a first column."""
     told = set(re.findall(r"`(\w+)`", " ".join(first_cells(PAGE))))
-    for kind in (Outlook, Side, File):
+    for kind in (Outdated, Side, File):
         assert set(kind.__struct_encode_fields__) <= told
 
 

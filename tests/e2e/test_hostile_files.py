@@ -17,9 +17,9 @@ import pytest
 
 from downloader.fs.locks import PARTIALS, partial_name
 from downloader.project import project
-from downloader.project.project import Declared
+from downloader.project.project import Declaration
 from downloader.store.blobs import Record
-from downloader.store.projects import Known
+from downloader.store.projects import KnownProject
 from downloader.targets.state import Receipt
 from downloader.transfer._journal import Binding
 from tests.e2e.hostile_runs import CORE, Command, Findings, damage, watched
@@ -114,7 +114,7 @@ def compiled(world: World) -> Texts:
     honest = json.loads(file.read_bytes())
     tiny = next(each for each in honest["models"] if each["name"] == "tiny")
     others = [each for each in honest["models"] if each is not tiny]
-    for what, text in hostile(world, Declared, tiny):
+    for what, text in hostile(world, Declaration, tiny):
         models = [json.loads(text), *others]
         yield what, json.dumps({**honest, "models": models}).encode()
     assert {*honest} == {*project._Compiled.__struct_fields__} == {"binding", "models"}
@@ -124,7 +124,7 @@ def notes(world: World) -> Texts:
     """Yield what a store remembers of another project, whose folders it may look into."""
     other = {"lock": str(world.victims / "models.lock"), "manifest": str(world.project.manifest)}
     noted = {"folders": {}, "former": [], "mount": "/", "machine": "", **other}
-    yield from hostile(world, Known, noted)
+    yield from hostile(world, KnownProject, noted)
 
 
 def records(world: World) -> Texts:

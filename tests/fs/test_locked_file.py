@@ -12,7 +12,7 @@ import pytest
 
 from downloader.errors import Interrupted, Stop, StoreError
 from downloader.fs import locks
-from downloader.fs.locks import Turn, open_locked, wait_until_free
+from downloader.fs.locks import LockWait, open_locked, wait_until_free
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath
 from tests.transfer.desk import StopsAtWait
@@ -35,8 +35,8 @@ class Acts(Stop):
 
 
 @contextmanager
-def opened(path: Path, turn: Turn | None = None) -> Iterator[tuple[OpenFile, Path]]:
-    with open_locked(RootedPath.of(path), turn or Turn()) as file:
+def opened(path: Path, lock_wait: LockWait | None = None) -> Iterator[tuple[OpenFile, Path]]:
+    with open_locked(RootedPath.of(path), lock_wait or LockWait()) as file:
         yield file, file.path.path
 
 
@@ -62,10 +62,10 @@ def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_held_partial_is_waited_for(tmp_path: Path) -> None:
     """The second to open it gets the very same file, once the first one is done with it."""
     path = tmp_path / "m.part"
-    first = open_locked(RootedPath.of(path), Turn())
+    first = open_locked(RootedPath.of(path), LockWait())
     first.append(b"data")
     stop = Acts(first.close)
-    with opened(path, Turn(stop)) as (second, found):
+    with opened(path, LockWait(stop)) as (second, found):
         assert found == path
         assert second.read() == b"data"
     assert stop.delays == [locks.FIRST_DELAY_SECONDS]
@@ -73,9 +73,9 @@ def test_a_held_partial_is_waited_for(tmp_path: Path) -> None:
 
 def test_the_pauses_grow_to_a_second(tmp_path: Path) -> None:
     """A holder that is soon done is followed at once, a slow one costs a look a second."""
-    turn = Turn(stop := Acts())
+    lock_wait = LockWait(stop := Acts())
     for _ in range(20):
-        turn.wait(RootedPath.of(tmp_path / "m.part"))
+        lock_wait.wait(RootedPath.of(tmp_path / "m.part"))
     assert stop.delays[0] == locks.FIRST_DELAY_SECONDS
     assert stop.delays == sorted(stop.delays)
     assert stop.delays[-1] == locks.LONGEST_DELAY_SECONDS == 1.0
@@ -85,18 +85,18 @@ def test_ctrl_c_ends_the_wait(tmp_path: Path) -> None:
     """The wait is under the run's stop event."""
     path = tmp_path / "m.part"
     with opened(path), pytest.raises(Interrupted):
-        open_locked(RootedPath.of(path), Turn(StopsAtWait()))
+        open_locked(RootedPath.of(path), LockWait(StopsAtWait()))
 
 
 def test_what_is_waited_for_is_said_once(tmp_path: Path, clock: list[float]) -> None:
     """After two seconds a line names the file that is locked; sooner, nothing is worth a line."""
     said: list[str] = []
-    turn = Turn(Acts(), said.append)
+    lock_wait = LockWait(Acts(), said.append)
     path = tmp_path / "m.part"
-    turn.wait(RootedPath.of(path))
+    lock_wait.wait(RootedPath.of(path))
     assert said == []
     for _ in range(5):
-        turn.wait(RootedPath.of(path))
+        lock_wait.wait(RootedPath.of(path))
     assert len(said) == 1
     assert str(path) in said[0]
 
@@ -107,16 +107,16 @@ def test_a_holder_that_does_nothing_is_not_waited_for_ever(
     """A lock that outlives its machine, as on some network disks, costs duplicate bytes only."""
     path = tmp_path / "m.part"
     with opened(path) as (file, _):
-        turn = Turn(Acts())
-        turn.wait(RootedPath.of(path))
+        lock_wait = LockWait(Acts())
+        lock_wait.wait(RootedPath.of(path))
         clock[0] += locks.STILL_SECONDS - 10
         file.append(b"a sign of life")
-        assert turn.wait(RootedPath.of(path))
+        assert lock_wait.wait(RootedPath.of(path))
         clock[0] += locks.STILL_SECONDS - 10
-        assert turn.wait(RootedPath.of(path))
+        assert lock_wait.wait(RootedPath.of(path))
         clock[0] += 20
-        assert not turn.wait(RootedPath.of(path))
-        with opened(path, turn) as (_, found):
+        assert not lock_wait.wait(RootedPath.of(path))
+        with opened(path, lock_wait) as (_, found):
             assert found != path
 
 
@@ -141,9 +141,9 @@ def test_where_locks_fail_every_opener_has_a_file_of_its_own(
 
     monkeypatch.setattr("fcntl.flock", no_locks)
     said: list[str] = []
-    turn = Turn(stop := Acts(), said.append)
+    lock_wait = LockWait(stop := Acts(), said.append)
     path = tmp_path / "m.part"
-    with opened(path, turn) as (_, first), opened(path, turn) as (_, second):
+    with opened(path, lock_wait) as (_, first), opened(path, lock_wait) as (_, second):
         assert len({first, second, path}) == 3
         assert (first.parent, first.suffix) == (path.parent, ".part")
     assert len(said) == 1
@@ -175,7 +175,7 @@ def test_a_partial_committed_while_it_is_opened_is_left_alone(
         lock(descriptor, how)
 
     monkeypatch.setattr("fcntl.flock", commit_first)
-    with opened(path, Turn(Acts())) as (file, found):
+    with opened(path, LockWait(Acts())) as (file, found):
         file.append(b"data")
         assert found == path
     assert final.read_bytes() == b""
@@ -198,17 +198,17 @@ def test_nothing_stays_open_when_locking_fails(
     monkeypatch.setattr(OpenFile, "status", refuse)
     before = lowest_free_descriptor()
     with pytest.raises(StoreError, match="Input/output"):
-        open_locked(RootedPath.of(tmp_path / "m.part"), Turn())
+        open_locked(RootedPath.of(tmp_path / "m.part"), LockWait())
     assert lowest_free_descriptor() == before
 
 
 def test_a_target_that_is_being_noted_is_waited_for(tmp_path: Path) -> None:
     """The lock goes along with the rename: it is free when the receipt is written."""
     path, target = tmp_path / "m.part", tmp_path / "m"
-    file = open_locked(RootedPath.of(path), Turn())
+    file = open_locked(RootedPath.of(path), LockWait())
     path.rename(target)
     stop = Acts(file.close)
-    wait_until_free(RootedPath.of(target), Turn(stop))
+    wait_until_free(RootedPath.of(target), LockWait(stop))
     assert len(stop.delays) == 1
 
 
@@ -223,7 +223,7 @@ def test_a_target_that_nobody_holds_is_not_waited_for(tmp_path: Path, kind: str)
         "folder": Path.mkdir,
     }
     make[kind](target)
-    wait_until_free(RootedPath.of(target), Turn(stop := Acts()))
+    wait_until_free(RootedPath.of(target), LockWait(stop := Acts()))
     assert stop.delays == []
 
 

@@ -11,9 +11,9 @@ from downloader.artifact import Artifact
 from downloader.errors import NotFound, StoreError
 from downloader.fs import space
 from downloader.fs.rooted_path import RootedPath
-from downloader.fs.space import Room, free_bytes
+from downloader.fs.space import DiskBudget, free_bytes
 from downloader.settings import Settings
-from downloader.targets.engine import Syncer
+from downloader.targets.engine import Engine
 from downloader.transfer.fetch import Fetcher
 from tests.projects import http, lock, project
 from tests.servers.faulty import FaultyServer
@@ -43,9 +43,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 def test_what_fits_to_the_byte_is_let_pass(disk: Disk, tmp_path: Path) -> None:
     """A run may fill the disk, and one byte more is refused with all the figures."""
-    Room().plan([(tmp_path / "a", 600), (tmp_path / "b", 400)])
+    DiskBudget().plan([(tmp_path / "a", 600), (tmp_path / "b", 400)])
     with pytest.raises(StoreError) as caught:
-        Room().plan([(tmp_path / "a", 600), (tmp_path / "b", 401)])
+        DiskBudget().plan([(tmp_path / "a", 600), (tmp_path / "b", 401)])
     said = str(caught.value)
     assert "has still to write 1.0 kB (1,001 bytes)" in said
     assert "has 1.0 kB (1,000 bytes) free" in said
@@ -55,40 +55,40 @@ def test_what_fits_to_the_byte_is_let_pass(disk: Disk, tmp_path: Path) -> None:
 
 def test_files_that_move_count_together(disk: Disk, tmp_path: Path) -> None:
     """Two files that fit one by one, and not together, are not both begun."""
-    room = Room()
-    room.claim(tmp_path / "a", lambda: 600)
+    budget = DiskBudget()
+    budget.claim(tmp_path / "a", lambda: 600)
     with pytest.raises(StoreError, match="1,200 bytes"):
-        room.claim(tmp_path / "b", lambda: 600)
-    room.claim(tmp_path / "c", lambda: 400)
+        budget.claim(tmp_path / "b", lambda: 600)
+    budget.claim(tmp_path / "c", lambda: 400)
 
 
 def test_what_is_written_is_needed_no_more(disk: Disk, tmp_path: Path) -> None:
     """A file on its way counts with what is missing of it now, as the disk does."""
-    room, left = Room(), [600]
-    room.claim(tmp_path / "a", lambda: left[0])
+    budget, left = DiskBudget(), [600]
+    budget.claim(tmp_path / "a", lambda: left[0])
     left[0], disk.written = 100, 500
-    room.claim(tmp_path / "b", lambda: 400)
+    budget.claim(tmp_path / "b", lambda: 400)
 
 
 def test_a_plan_is_replaced_by_the_files_own_claim(disk: Disk, tmp_path: Path) -> None:
     """No file counts twice, and one that failed counts no more."""
-    room = Room()
-    room.plan([(tmp_path / "a", 600), (tmp_path / "b", 400)])
-    room.claim(tmp_path / "a", lambda: 600)
-    room.release(tmp_path / "a")
-    room.claim(tmp_path / "c", lambda: 600)
-    room.release(tmp_path / "b")
-    room.claim(tmp_path / "d", lambda: 400)
+    budget = DiskBudget()
+    budget.plan([(tmp_path / "a", 600), (tmp_path / "b", 400)])
+    budget.claim(tmp_path / "a", lambda: 600)
+    budget.release(tmp_path / "a")
+    budget.claim(tmp_path / "c", lambda: 600)
+    budget.release(tmp_path / "b")
+    budget.claim(tmp_path / "d", lambda: 400)
 
 
 def test_a_refused_file_claims_nothing(disk: Disk, tmp_path: Path) -> None:
     """One file that is too large does not take the room of the others."""
-    room = Room()
+    budget = DiskBudget()
     with pytest.raises(StoreError):
-        room.claim(tmp_path / "a", lambda: 1001)
+        budget.claim(tmp_path / "a", lambda: 1001)
     with pytest.raises(StoreError):
-        room.plan([(tmp_path / "b", 1001)])
-    room.claim(tmp_path / "c", lambda: 1000)
+        budget.plan([(tmp_path / "b", 1001)])
+    budget.claim(tmp_path / "c", lambda: 1000)
 
 
 def test_what_a_partial_holds_is_not_needed_again(disk: Disk, tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_what_a_partial_holds_is_not_needed_again(disk: Disk, tmp_path: Path) ->
         os.fsync(file.fileno())
     held = partial.stat().st_blocks * 512
     assert 8192 <= held < 1 << 19
-    Room().plan([(partial, held + 1000)])
+    DiskBudget().plan([(partial, held + 1000)])
     with pytest.raises(StoreError):
-        Room().plan([(partial, held + 1001)])
+        DiskBudget().plan([(partial, held + 1001)])
 
 
 def test_disks_are_counted_apart(
@@ -110,21 +110,21 @@ def test_disks_are_counted_apart(
 ) -> None:
     """What goes to one disk takes no room on another."""
     monkeypatch.setattr(space, "disk_of", lambda folder: (len(folder.parts), folder))
-    room = Room()
-    room.plan([(tmp_path / "a", 600), (tmp_path / "b" / "c", 600)])
+    budget = DiskBudget()
+    budget.plan([(tmp_path / "a", 600), (tmp_path / "b" / "c", 600)])
     with pytest.raises(StoreError, match="1,200 bytes"):
-        room.claim(tmp_path / "b" / "d", lambda: 600)
-    room.release(tmp_path / "b" / "c")
-    room.claim(tmp_path / "e", lambda: 400)
-    room.claim(tmp_path / "b" / "d", lambda: 1000)
+        budget.claim(tmp_path / "b" / "d", lambda: 600)
+    budget.release(tmp_path / "b" / "c")
+    budget.claim(tmp_path / "e", lambda: 400)
+    budget.claim(tmp_path / "b" / "d", lambda: 1000)
 
 
 def test_it_can_be_turned_off(disk: Disk, tmp_path: Path) -> None:
     """Nothing is refused then."""
-    room = Room(is_watched=False)
-    room.plan([(tmp_path / "a", 2000)])
-    room.claim(tmp_path / "b", lambda: 2000)
-    room.release(tmp_path / "b")
+    budget = DiskBudget(is_watched=False)
+    budget.plan([(tmp_path / "a", 2000)])
+    budget.claim(tmp_path / "b", lambda: 2000)
+    budget.release(tmp_path / "b")
 
 
 @pytest.mark.parametrize(("blocks", "available"), [(0, 0), (0, 5), (5, 6), (5, -1)], ids=str)
@@ -135,7 +135,7 @@ def test_a_disk_that_lies_is_not_believed(
     answer = SimpleNamespace(f_blocks=blocks, f_bavail=available, f_frsize=1)
     monkeypatch.setattr(space, "_statvfs", lambda _folder: answer)
     assert free_bytes(tmp_path) is None
-    Room().claim(tmp_path / "a", lambda: 1 << 60)
+    DiskBudget().claim(tmp_path / "a", lambda: 1 << 60)
 
 
 def test_a_disk_that_does_not_answer_is_not_asked_twice(
@@ -147,7 +147,7 @@ def test_a_disk_that_does_not_answer_is_not_asked_twice(
         raise OSError
 
     monkeypatch.setattr(space, "_statvfs", refuse)
-    Room().claim(tmp_path / "a", lambda: 1 << 60)
+    DiskBudget().claim(tmp_path / "a", lambda: 1 << 60)
 
 
 def test_windows_is_asked_in_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,11 +227,11 @@ def test_the_variable(value: str, is_on: bool) -> None:
 
 def test_a_plan_leaves_what_moves_alone(disk: Disk, tmp_path: Path) -> None:
     """Its own claim shrinks with what is written; a planned one would not."""
-    room, left = Room(), [600]
-    room.claim(tmp_path / "a", lambda: left[0])
-    room.plan([(tmp_path / "a", 600), (tmp_path / "b", 300)])
+    budget, left = DiskBudget(), [600]
+    budget.claim(tmp_path / "a", lambda: left[0])
+    budget.plan([(tmp_path / "a", 600), (tmp_path / "b", 300)])
     left[0], disk.written = 0, 600
-    room.claim(tmp_path / "b", lambda: 400)
+    budget.claim(tmp_path / "b", lambda: 400)
 
 
 def test_a_planned_file_that_is_there_leaves_its_room(
@@ -242,7 +242,7 @@ def test_a_planned_file_that_is_there_leaves_its_room(
         server.put(f"/{name}", BODY[:400])
     entry = http(*({"url": server.url(f"/{n}"), "sha256": sha256(BODY[:400])} for n in ("a", "b")))
     lock(tmp_path, {"m": entry})
-    syncer = Syncer(project(tmp_path))
+    syncer = Engine(project(tmp_path))
     syncer.plan([("m", "a"), ("m", "b")])
     (tmp_path / "models/m").mkdir(parents=True)
     (tmp_path / "models/m/a").write_bytes(BODY[:400])

@@ -7,7 +7,7 @@ import pytest
 
 from downloader.artifact import Artifact
 from downloader.errors import ConnectionLost, ModelmakeError, TransferError
-from downloader.network.client import Transport
+from downloader.network.client import Client
 from downloader.settings import Settings
 from downloader.transfer.fetch import Fetcher
 from tests.servers import faults
@@ -147,7 +147,7 @@ def test_a_proxy_is_used(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_closing_ends_every_connection(desk: Desk) -> None:
     """After close, no connection of the pool is left open."""
-    transport = Transport(desk.settings)
+    transport = Client(desk.settings)
     Fetcher(transport).fetch(desk.job())
     transport.close()
     began = time.monotonic()

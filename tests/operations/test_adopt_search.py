@@ -12,7 +12,7 @@ from downloader.artifact import Artifact
 from downloader.errors import Interrupted, StoreError
 from downloader.operations import adopt
 from downloader.operations.adopt import SHARED_FROM_BYTES, Search, files_at, is_cached
-from downloader.targets.shared import Found
+from downloader.targets.shared import FoundFile
 from tests.projects import sha256
 
 BYTES = b"weights"
@@ -210,5 +210,5 @@ def test_found_says_nothing_of_sharing_by_itself(tmp_path: Path) -> None:
     (tmp_path / "any").write_bytes(BYTES)
     (found,) = search(artifact()).look(tmp_path).values()
 
-    assert isinstance(found, Found)
+    assert isinstance(found, FoundFile)
     assert not found.may_share

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from downloader.network import failures
-from downloader.operations.outdated import Outlook, look
+from downloader.operations.outdated import Outdated, look
 from tests.e2e.together.projects import JOB, LOOK, bot, usual_checkpoints
 from tests.projects import Entry, declare, gpt2, http, lock, project, serve_gpt2, session, sha256
 from tests.projects import sync as sync_all
@@ -22,7 +22,7 @@ from tests.servers.together.server import TogetherServer
 World = tuple[FaultyServer, TogetherServer]
 
 
-def looked(folder: Path) -> dict[str, Outlook]:
+def looked(folder: Path) -> dict[str, Outdated]:
     """Return what upstream has of each model, as a process of its own sees it."""
     found = project(folder)
     with session(found) as own:

@@ -12,7 +12,7 @@ from downloader.fs.rooted_path import RootedPath
 from downloader.operations.prune import BLOB, DAY_SECONDS, PARTIAL, Ages, Prunable, Pruner
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile
-from downloader.store.projects import Known, Projects, known
+from downloader.store.projects import KnownProject, Projects, known
 from tests.projects import project
 
 NAMED, OTHER, ORPHAN = "aa" * 32, "ab" * 32, "ac" * 32
@@ -28,7 +28,7 @@ def locking(folder: Path, *digests: str, archive: str | None = None) -> None:
     (folder / "models.lock").write_bytes(lockfile.dump(Lockfile(models={"m": model})))
 
 
-def remembered(store: Path, folder: Path, at: Path | None = None) -> Known:
+def remembered(store: Path, folder: Path, at: Path | None = None) -> KnownProject:
     """Note a project in a store; `at` is its model's folder."""
     folders = {"m": str(at or folder / "models" / "m")}
     noted = known(folder / "models.lock", folder / "models.yaml", folders)

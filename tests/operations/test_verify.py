@@ -8,7 +8,7 @@ import pytest
 
 from downloader.errors import Interrupted, Stop
 from downloader.fs.open_file import refused
-from downloader.operations.verify import Verdict, verify
+from downloader.operations.verify import FileCheck, verify
 from downloader.targets import state as receipts
 from tests.projects import http, lock, project, sha256
 
@@ -16,7 +16,7 @@ BYTES = b"weights"
 URL = "http://127.0.0.1:9"
 
 
-def judged(folder: Path) -> list[Verdict]:
+def judged(folder: Path) -> list[FileCheck]:
     return list(verify(project(folder).models()))
 
 

@@ -12,7 +12,7 @@ from downloader.errors import ManifestError
 from downloader.fs.rooted_path import RootedPath
 from downloader.manifest import _strict_yaml
 from downloader.project import project
-from downloader.project.project import Declared, load_declared
+from downloader.project.project import Declaration, load_declared
 from tests.projects import ELSEWHERE, declare, gpt2, http
 
 CLOSED = "http://127.0.0.1:9"
@@ -23,7 +23,7 @@ MODELS = {
 }
 
 
-def compiled(folder: Path) -> list[Declared]:
+def compiled(folder: Path) -> list[Declaration]:
     return load_declared(
         folder / "models.yaml", RootedPath.of(folder / ".modelmake" / "manifest.json")
     )

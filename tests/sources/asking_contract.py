@@ -18,8 +18,8 @@ import pytest
 
 from downloader.artifact import Artifact, LockedModel, check_path, find_collision
 from downloader.errors import SourceError
-from downloader.network.api import Asker
-from downloader.network.client import Transport
+from downloader.network.api import ApiClient
+from downloader.network.client import Client
 from downloader.project.lockfile import Lockfile, check_asked, dump, load
 from downloader.project.resolve import ask, keep_first_pins, outline
 from downloader.settings import Settings
@@ -80,8 +80,8 @@ class AskingSourceContract:
     def provider(self) -> Iterator[Provider]:
         """Give the program's own way to ask."""
         settings = Settings(timeout_seconds=5.0, retries=1)
-        with closing(Transport(settings)) as transport:
-            yield Asker(transport, lambda _: None)
+        with closing(Client(settings)) as transport:
+            yield ApiClient(transport, lambda _: None)
 
     @pytest.fixture
     def resolved(self, provider: Provider) -> list[tuple[Entry, Resolution]]:

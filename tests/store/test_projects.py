@@ -9,12 +9,12 @@ import pytest
 
 from downloader.errors import LockError, StoreError
 from downloader.fs.rooted_path import RootedPath
-from downloader.store.projects import Known, Projects, known
+from downloader.store.projects import KnownProject, Projects, known
 from downloader.targets.shared import targets_of
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Known:
+def project(tmp_path: Path) -> KnownProject:
     """Give a project of one model, with an empty lock."""
     folder = tmp_path / "project"
     folder.mkdir()
@@ -23,7 +23,7 @@ def project(tmp_path: Path) -> Known:
     return known_in(folder)
 
 
-def known_in(folder: Path, *models: str) -> Known:
+def known_in(folder: Path, *models: str) -> KnownProject:
     """Return a project as it is noted."""
     folders = {name: str(folder / "models" / name) for name in models or ("m",)}
     return known(folder / "models.lock", folder / "models.yaml", folders)
@@ -35,7 +35,7 @@ def projects(tmp_path: Path) -> Projects:
     return Projects(RootedPath.of(tmp_path / "store" / "projects"))
 
 
-def test_a_project_is_remembered_once(project: Known, projects: Projects) -> None:
+def test_a_project_is_remembered_once(project: KnownProject, projects: Projects) -> None:
     """The second time nothing is written."""
     assert projects.look() == ([], [])
     projects.remember(project)
@@ -51,7 +51,7 @@ def test_a_project_is_remembered_once(project: Known, projects: Projects) -> Non
 
 
 def test_folders_of_models_that_were_removed_are_remembered(
-    project: Known, projects: Projects
+    project: KnownProject, projects: Projects
 ) -> None:
     """As long as they are there: what a kill left in them is to be found."""
     folder = Path(project.lock).parent
@@ -70,7 +70,7 @@ def test_folders_of_models_that_were_removed_are_remembered(
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"lock": 1}', b"{" * 100_000])
 def test_a_note_that_cannot_be_read_is_told(
-    project: Known, projects: Projects, content: bytes
+    project: KnownProject, projects: Projects, content: bytes
 ) -> None:
     """Nobody can tell what that project needs; the project itself mends it."""
     projects.remember(project)
@@ -85,7 +85,7 @@ def test_a_note_that_cannot_be_read_is_told(
     assert projects.look() == ([project], [])
 
 
-def test_half_written_notes_are_passed_over(project: Known, projects: Projects) -> None:
+def test_half_written_notes_are_passed_over(project: KnownProject, projects: Projects) -> None:
     """What a killed run left beside the notes is none of them."""
     projects.remember(project)
     projects.file(project).with_name(".x.json.1234.new").path.write_text("{")
@@ -94,7 +94,7 @@ def test_half_written_notes_are_passed_over(project: Known, projects: Projects) 
     assert projects.look() == ([project], [])
 
 
-def test_a_deleted_project_is_gone(project: Known) -> None:
+def test_a_deleted_project_is_gone(project: KnownProject) -> None:
     """Its folder is not there, on a disk that is; another branch may lack both of its files."""
     seen = [project.is_gone]
     Path(project.lock).unlink()
@@ -107,7 +107,7 @@ def test_a_deleted_project_is_gone(project: Known) -> None:
     assert [*seen, project.is_gone] == [False, False, False, True]
 
 
-def test_a_project_that_one_may_not_look_at_is_not_gone(project: Known) -> None:
+def test_a_project_that_one_may_not_look_at_is_not_gone(project: KnownProject) -> None:
     """Only a clear no is one: another user's folder, and a faulty disk, hide what is there."""
     hidden = Path(project.lock).parent / ("x" * 300) / "models.lock"
     not_ours = msgspec.structs.replace(project, lock=str(hidden))
@@ -116,7 +116,9 @@ def test_a_project_that_one_may_not_look_at_is_not_gone(project: Known) -> None:
 
 
 @pytest.mark.parametrize("change", [{"mount": "/no/such/mount"}, {"machine": "another"}, "none"])
-def test_a_project_out_of_sight_is_not_gone(project: Known, change: dict[str, str] | str) -> None:
+def test_a_project_out_of_sight_is_not_gone(
+    project: KnownProject, change: dict[str, str] | str
+) -> None:
     """Its disk is not mounted, or it was on another machine, or nobody noted where it was."""
     Path(project.lock).unlink()
     Path(project.manifest).unlink()
@@ -126,14 +128,14 @@ def test_a_project_out_of_sight_is_not_gone(project: Known, change: dict[str, st
     assert not msgspec.structs.replace(project, **changed).is_gone
 
 
-def test_the_mount_point_is_noted(project: Known) -> None:
+def test_the_mount_point_is_noted(project: KnownProject) -> None:
     """It is the nearest one above the project."""
     assert os.path.ismount(project.mount)
     assert Path(project.lock).is_relative_to(project.mount)
     assert Path(project.mount).stat().st_dev == Path(project.lock).stat().st_dev
 
 
-def test_targets_are_those_of_the_digest(project: Known) -> None:
+def test_targets_are_those_of_the_digest(project: KnownProject) -> None:
     """By the lock as it is now; a model without a folder has none."""
     digest = "ab" * 32
     lock = """{"version": 1, "models": {%s: {"entry": "sha256:%s", "source": "http", "files": [
@@ -169,7 +171,7 @@ def test_targets_are_those_of_the_digest(project: Known) -> None:
     ids=str,
 )
 def test_a_note_that_we_cannot_have_written_is_told_and_not_followed(
-    project: Known, projects: Projects, changes: dict[str, object]
+    project: KnownProject, projects: Projects, changes: dict[str, object]
 ) -> None:
     """Prune removes files below its folders: so they are those of the project, or none are."""
     projects.remember(project)

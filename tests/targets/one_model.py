@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from downloader.targets._files import Outcome
-from downloader.targets.engine import Syncer
+from downloader.targets.engine import Engine
 from downloader.targets.plan import target_decisions
 from tests.projects import http, lock, project, sha256
 
@@ -24,7 +24,7 @@ def put(folder: Path, content: bytes) -> None:
 
 def sync_one(folder: Path, path: str = "a.bin", **settings: Any) -> Outcome:
     """Bring one file up to date as a process of its own would."""
-    syncer = Syncer(project(folder, **settings))
+    syncer = Engine(project(folder, **settings))
     try:
         return syncer.sync("m", path)
     finally:

@@ -19,7 +19,7 @@ from downloader.sources.registry import source_for
 from downloader.store.blobs import Store
 from downloader.targets import state as receipts
 from downloader.targets._files import Outcome
-from downloader.targets.engine import Syncer
+from downloader.targets.engine import Engine
 from downloader.targets.plan import stale_targets
 from downloader.transfer import _journal
 from tests.projects import sha256
@@ -132,7 +132,7 @@ def told(made: Plan, name: str = "m") -> dict[str, tuple[str, int]]:
 def done(project: Project, name: str = "m") -> dict[str, tuple[str, int]]:
     """Bring a model up to date as its tasks would, one by one; return what each said."""
     said: dict[str, tuple[str, int]] = {}
-    with closing(Syncer(project)) as syncer:
+    with closing(Engine(project)) as syncer:
         (model,) = [each for each in project.models() if each.name == name]
         stale = stale_targets(model)
         for path, outcome in _outcomes(syncer, name, stale):
@@ -141,7 +141,7 @@ def done(project: Project, name: str = "m") -> dict[str, tuple[str, int]]:
     return said
 
 
-def _outcomes(syncer: Syncer, name: str, stale: list[Artifact]) -> Iterator[tuple[str, Outcome]]:
+def _outcomes(syncer: Engine, name: str, stale: list[Artifact]) -> Iterator[tuple[str, Outcome]]:
     archives = sorted({each.archive for each in stale if each.archive})
     for act, paths in ((syncer.stage, archives), (syncer.sync, [each.path for each in stale])):
         for path in paths:

@@ -48,7 +48,7 @@ def test_a_blob_on_another_file_system_is_a_copy(
 ) -> None:
     """It takes the file's whole room on the project's disk, and moves no byte over the wire."""
     own = prepare(tmp_path, server, {"f.bin": State("missing", "good")}, tmp_path / "store")
-    monkeypatch.setattr("downloader.targets.shared.Sharing.is_near", lambda _self, _name: False)
+    monkeypatch.setattr("downloader.targets.shared.SharedStore.is_near", lambda _self, _name: False)
     made = plan(project(tmp_path, **own))
     assert (made.bytes_to_move, made.volumes[0].peak_bytes) == (0, 1000)
 

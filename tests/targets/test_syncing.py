@@ -11,7 +11,7 @@ import pytest
 from downloader.errors import TransferError
 from downloader.fs.locks import partial_path
 from downloader.fs.rooted_path import RootedPath
-from downloader.targets.engine import Syncer
+from downloader.targets.engine import Engine
 from downloader.transfer.fetch import Fetcher
 from tests.projects import (
     http,
@@ -97,7 +97,7 @@ def test_a_repair_does_not_believe_the_receipt(tmp_path: Path, url: str) -> None
     put(tmp_path, BYTES[::-1])
     os.utime(target(tmp_path), ns=(status.st_atime_ns, status.st_mtime_ns))
     assert whys(tmp_path) == [None]
-    syncer = Syncer(project(tmp_path))
+    syncer = Engine(project(tmp_path))
     assert syncer.sync("m", "a.bin").verb == "verified"
     assert syncer.repair("m", "a.bin").verb == "fetched"
     syncer.close()
@@ -111,7 +111,7 @@ def test_two_threads_sync_different_files_of_a_model(tmp_path: Path, server: Fau
     for name in names:
         server.put(f"/{name}", name.encode())
     lock(tmp_path, {"m": http(*(server.url(f"/{name}") for name in names))})
-    syncer = Syncer(project(tmp_path))
+    syncer = Engine(project(tmp_path))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: syncer.sync("m", name), names))
     syncer.close()
@@ -155,7 +155,7 @@ def test_what_a_killed_run_left_of_a_file_that_is_right_goes(
 def test_few_functions_lie_between_a_task_and_a_download(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From `Syncer.sync` to `Fetcher.fetch`, both counted: a layer that only passes on is seen."""
+    """From `Engine.sync` to `Fetcher.fetch`, both counted: a layer that only passes on is seen."""
     fetch, passed = Fetcher.fetch, list[str]()
 
     def noted(*args: Any) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from downloader.errors import DigestMismatch, LockError, ModelmakeError
 from downloader.project.project import Project
 from downloader.targets import _files, state
-from downloader.targets.engine import Syncer
+from downloader.targets.engine import Engine
 from tests.projects import (
     edit_lock,
     gpt2,
@@ -139,7 +139,7 @@ def test_pins_are_written_while_a_long_run_goes_on(
     """Every few seconds the pins so far reach models.lock, so a kill loses few."""
     monkeypatch.setattr(_files, "PIN_EVERY_SECONDS", -1.0)
     lock(tmp_path, {"m": http(url)})
-    syncer = Syncer(project(tmp_path))
+    syncer = Engine(project(tmp_path))
     syncer.sync("m", "a.bin")
     assert locked(tmp_path).files[0].is_pinned
     syncer.close()

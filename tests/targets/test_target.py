@@ -8,7 +8,7 @@ import pytest
 
 from downloader.errors import Stop, StoreError
 from downloader.targets.plan import Planner, Target
-from downloader.targets.shared import Sharing
+from downloader.targets.shared import SharedStore
 from tests.projects import http, lock, project, sha256
 from tests.targets.one_model import BYTES, put
 from tests.targets.one_model import target as place
@@ -24,7 +24,7 @@ def target(folder: Path, file: dict[str, str]) -> Target:
     """Return the file of a project of one model, as another process would see it."""
     lock(folder, {"m": http(file)}, is_offline=True)
     seen = project(folder, store="off")
-    return Target(Planner(seen, Sharing(seen, Stop())), "m", seen.artifact("m", "a.bin"))
+    return Target(Planner(seen, SharedStore(seen, Stop())), "m", seen.artifact("m", "a.bin"))
 
 
 @pytest.mark.parametrize("file", [PINNED, UNPINNED], ids=["pinned", "unpinned"])

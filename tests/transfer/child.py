@@ -6,7 +6,7 @@ from pathlib import Path
 
 from downloader.artifact import Artifact
 from downloader.fs.rooted_path import RootedPath
-from downloader.network.client import Transport
+from downloader.network.client import Client
 from downloader.settings import Settings
 from downloader.transfer.fetch import Fetcher, Job
 from downloader.urls import Location
@@ -39,7 +39,7 @@ def main(arguments: dict[str, str]) -> None:
         target=RootedPath.of(Path(arguments["target"])),
         workspace=RootedPath.of(Path(arguments["workspace"])),
     )
-    Fetcher(Transport(settings)).fetch(job)
+    Fetcher(Client(settings)).fetch(job)
 
 
 if __name__ == "__main__":

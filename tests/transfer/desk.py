@@ -13,7 +13,7 @@ import pytest
 from downloader.artifact import Artifact
 from downloader.errors import Interrupted, ModelmakeError, Stop
 from downloader.fs.rooted_path import RootedPath
-from downloader.network.client import Transport
+from downloader.network.client import Client
 from downloader.network.ranges import Range
 from downloader.settings import Settings
 from downloader.transfer import _journal
@@ -126,9 +126,9 @@ class Desk:
             return Fetcher(transport).fetch(job)
 
     @contextmanager
-    def transport(self) -> Iterator[Transport]:
+    def transport(self) -> Iterator[Client]:
         """Give a transport, closed at the end."""
-        transport = Transport(self.settings, self.waits)
+        transport = Client(self.settings, self.waits)
         try:
             yield transport
         finally:

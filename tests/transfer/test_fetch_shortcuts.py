@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from downloader.errors import AccessDenied, BadResponse, LinkExpired
-from downloader.network.client import Hop, Shortcuts
+from downloader.network.client import Hop, RedirectCache
 from downloader.transfer.fetch import Fetcher
 from downloader.urls import Location
 from tests.servers import faults
@@ -258,7 +258,7 @@ def test_a_newer_link_outlives_the_refusal_of_an_older_one() -> None:
         Hop(url=f"https://{name}.example/", is_pinned=True, number=number)
         for number, name in enumerate(("hub", "old", "new"))
     )
-    known = Shortcuts()
+    known = RedirectCache()
     known.learn(start, old)
     known.refused(start, old)
     known.learn(start, new)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from downloader.fs import space
-from downloader.fs.space import Room
+from downloader.fs.space import DiskBudget
 from tests.transfer.desk import BODY, PATH, Desk, pinned
 
 SMALL = BODY[:20_000]
@@ -77,5 +77,5 @@ def test_many_files_of_a_folder_are_planned_by_one_look(
         return 1, tmp_path
 
     monkeypatch.setattr(space, "disk_of", disk_of)
-    Room().plan([(tmp_path / "partials" / str(number), 1) for number in range(50)])
+    DiskBudget().plan([(tmp_path / "partials" / str(number), 1) for number in range(50)])
     assert looks == [tmp_path / "partials"]

@@ -21,7 +21,7 @@ from downloader.fs.digests import (
     merkle_leaves,
     merkle_node,
 )
-from downloader.fs.locks import Turn
+from downloader.fs.locks import LockWait
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath
 from downloader.network.ranges import Range
@@ -57,13 +57,13 @@ def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenFile]:
 
 @contextmanager
 def checking(
-    descriptor: OpenFile, *present: Range, body: bytes = BODY, turn: Turn | None = None
+    descriptor: OpenFile, *present: Range, body: bytes = BODY, lock_wait: LockWait | None = None
 ) -> Iterator[PieceChecker]:
     """Give a checker of a file that has these ranges of the body."""
     descriptor.truncate(0)
     for span in present:
         descriptor.write_at(memoryview(body)[span.start : span.stop], span.start)
-    checker = PieceChecker(descriptor, LAYER, present, turn or Turn())
+    checker = PieceChecker(descriptor, LAYER, present, lock_wait or LockWait())
     try:
         yield checker
     finally:
@@ -169,7 +169,10 @@ def test_a_stopped_run_does_not_read_on(
     stop = StopsAtWait()
     stop.set()
     whole = Range(0, len(BODY))
-    with checking(descriptor, whole, turn=Turn(stop)) as checker, pytest.raises(Interrupted):
+    with (
+        checking(descriptor, whole, lock_wait=LockWait(stop)) as checker,
+        pytest.raises(Interrupted),
+    ):
         checker.finish()
 
 
@@ -178,7 +181,7 @@ def test_what_cannot_be_read_back_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "write only"
     path.write_bytes(BODY)
     opened = RootedPath.of(path).open(os.O_WRONLY)
-    checker = PieceChecker(opened, LAYER, [Range(0, len(BODY))], Turn())
+    checker = PieceChecker(opened, LAYER, [Range(0, len(BODY))], LockWait())
     try:
         with pytest.raises(StoreError, match="Bad file descriptor"):
             checker.finish()

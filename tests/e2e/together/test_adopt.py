@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from downloader.errors import Stop
-from downloader.operations.adopt import Adopter, Report
-from downloader.targets.engine import Syncer
+from downloader.operations.adopt import Adopter, AdoptReport
+from downloader.targets.engine import Engine
 from downloader.targets.plan import stale_targets
 from tests.e2e.together.projects import (
     ARCHIVE,
@@ -23,10 +23,10 @@ from tests.projects import project
 from tests.servers.together.server import TogetherServer
 
 
-def adopted(folder: Path, place: Path) -> Report:
+def adopted(folder: Path, place: Path) -> AdoptReport:
     """Adopt as a process of its own would."""
     declared = project(folder, is_offline=True)
-    with closing(Syncer(declared, Stop())) as syncer:
+    with closing(Engine(declared, Stop())) as syncer:
         adopter = Adopter(declared, syncer, lambda: None, print)
         return adopter.adopt(declared.models(), place)
 

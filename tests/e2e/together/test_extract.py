@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from downloader.errors import LockError, ManifestError
 from downloader.fs import space
 from downloader.operations.verify import verify
-from downloader.targets.engine import Syncer
+from downloader.targets.engine import Engine
 from tests.e2e.together.projects import (
     ADAPTER,
     ARCHIVE,
@@ -246,7 +246,7 @@ def test_verify_covers_the_files(tmp_path: Path, together: TogetherServer) -> No
 
     (bad,) = [each for each in verify(here.models()) if each.is_bad]
     assert (bad.path, bad.state) == ("adapter_model.safetensors", "changed")
-    syncer = Syncer(here)
+    syncer = Engine(here)
     syncer.repair("m", bad.path)
     syncer.close()
     assert weights.read_bytes() == content

@@ -12,7 +12,7 @@ from downloader.fs import open_file
 from downloader.fs.locks import machine
 from downloader.fs.rooted_path import RootedPath
 from downloader.targets._archives import Unpacker
-from downloader.targets.engine import Syncer
+from downloader.targets.engine import Engine
 from tests.e2e.together.projects import (
     ARCHIVE,
     LORA_FILES,
@@ -213,7 +213,7 @@ def test_a_stop_while_files_are_placed_keeps_the_archive(
     for path in LORA_FILES:
         (tmp_path / "models/m" / path).unlink()
     here = project(tmp_path)
-    syncer = Syncer(here)
+    syncer = Engine(here)
     syncer.sync("m", "tokenizer.json")
     syncer.interrupt()
     syncer.close()
@@ -240,7 +240,7 @@ def test_what_two_processes_do_at_once_is_whole(tmp_path: Path, together: Togeth
     one, other = project(tmp_path), project(tmp_path)
     for each in (one, other):
         lock_saying(each)
-    syncers = [Syncer(each) for each in (one, other)]
+    syncers = [Engine(each) for each in (one, other)]
     for syncer in syncers:
         syncer.sync("m", ARCHIVE)
     for syncer in syncers:
