@@ -70,7 +70,7 @@ def take_lock(project: Project, bundle: Bundle) -> list[str]:
 
 
 def _has(models: Mapping[str, LockedModel], model: Declaration) -> bool:
-    if model.name not in models or models[model.name].entry != model.digest:
+    if not model.is_current(models.get(model.name)):
         return False
     check_locked(model, models[model.name])
     return True

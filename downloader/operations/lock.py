@@ -124,7 +124,7 @@ def relock(
     lines: list[str] = []
     for each in wanted:
         before = project.lockfile.models.get(each.name)
-        if is_current(project, each) and not options.is_open(before):
+        if project.is_current(each) and not options.is_open(before):
             continue
         models[each.name] = locked(each, before)
         lines += changes.lines(each.name, before, models[each.name])
@@ -142,7 +142,7 @@ def _check_targets(project: Project, models: Mapping[str, LockedModel]) -> None:
     Raises:
         LockError: Names both targets.
     """
-    current = [each for each in project.declared if is_current(project, each)]
+    current = [each for each in project.declared if project.is_current(each)]
     locked = {each.name: project.lockfile.models[each.name] for each in current} | dict(models)
     targets = [
         f"{project.named(name).folder}/{artifact.path}"
@@ -151,12 +151,6 @@ def _check_targets(project: Project, models: Mapping[str, LockedModel]) -> None:
     ]
     if problem := check_paths(targets):
         raise LockError(f"{problem}.", hint="Give one of the models another `to`.")
-
-
-def is_current(project: Project, each: Declaration) -> bool:
-    """Whether models.lock says what a model is, for the entry as it stands now."""
-    before = project.lockfile.models.get(each.name)
-    return before is not None and before.entry == each.digest
 
 
 def lock_offline(project: Project) -> None:
@@ -177,7 +171,7 @@ def lock_offline(project: Project) -> None:
 
 def stale(project: Project) -> Iterator[Declaration]:
     """Yield the models whose entry models.lock does not follow yet."""
-    return (each for each in project.declared if each.is_known and not is_current(project, each))
+    return (each for each in project.declared if each.is_known and not project.is_current(each))
 
 
 def write_locked(project: Project, models: Mapping[str, LockedModel]) -> list[str]:
@@ -370,7 +364,7 @@ def _left_out(project: Project, options: LockOptions) -> list[str]:
 
 def _must_ask(project: Project, each: Declaration, options: LockOptions) -> bool:
     is_asked = each.is_known and not each.outlined and options.is_about(each.name)
-    return is_asked and (options.upgrade or not is_current(project, each))
+    return is_asked and (options.upgrade or not project.is_current(each))
 
 
 def lock_outlined(
@@ -397,7 +391,7 @@ def lock_outlined(
                 frozenset(e.path for e in before.files if e.is_pinned) if before else frozenset()
             )
             assert each.outlined is not None
-            if before and is_current(project, each) and not options.upgrade:
+            if before and project.is_current(each) and not options.upgrade:
                 return resolve.fill(before, prober)
             return resolve.lock_model(each.outlined, before, prober, upgrade=options.upgrade)
 
@@ -472,7 +466,7 @@ def _why_unknown(each: Declaration) -> str:
 def _not_locked(project: Project, failures: Sequence[tuple[str, ModelmakeError]]) -> ModelmakeError:
     if len(failures) == 1:
         name, error = failures[0]
-        is_locked = is_current(project, project.named(name))
+        is_locked = project.is_current(project.named(name))
         what = "stays as it was locked" if is_locked else "is not locked"
         return LockError(f"{name} {what}: {error}", hint=error.hint)
     hints = {error.hint for _, error in failures}

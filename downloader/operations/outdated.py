@@ -27,7 +27,7 @@ from downloader.errors import (
     SourceError,
 )
 from downloader.network.api import Session
-from downloader.operations.lock import DeadOrigins, Failure, Prober, is_current, run_concurrently
+from downloader.operations.lock import DeadOrigins, Failure, Prober, run_concurrently
 from downloader.project import changes as lock_changes
 from downloader.project import resolve
 from downloader.project.changes import first_lines, moved, sizes_text, steps
@@ -224,7 +224,7 @@ class _Look:
     def at(self, each: Declaration) -> Outdated:
         """Return what upstream has of a model."""
         found = Outdated(model=each.name, source=each.source, state="not-locked")
-        if not is_current(self.project, each):
+        if not self.project.is_current(each):
             is_known = each.name in self.project.lockfile.models
             return _with(found, message=CHANGED if is_known else NEW)
         before = self.project.lockfile.models[each.name]

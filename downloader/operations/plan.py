@@ -226,7 +226,7 @@ def foresee(project: Project) -> Project:
 
 
 def _locked(each: Declaration, before: LockedModel | None) -> LockedModel | None:
-    if before is not None and before.entry == each.digest:
+    if before is not None and each.is_current(before):
         return before
     if each.outlined is None:
         return None
@@ -457,9 +457,7 @@ class _Making:
             return "refused", f"this version has no source {model.declared.source!r}"
         if model.locked is None:
             return self._unknown()
-        before = self._project.lockfile.models.get(model.name)
-        is_current = before is not None and before.entry == model.declared.digest
-        return ("locked" if is_current else "stale"), ""
+        return ("locked" if self._project.is_current(model.declared) else "stale"), ""
 
     def _unknown(self) -> tuple[ModelState, str]:
         why = "not locked, and only its provider knows its files"

@@ -383,6 +383,10 @@ class Project:
         """Whether models.lock is stale for more than models whose provider has to be asked."""
         return self._is_stale(lambda model: model.outlined is not None)
 
+    def is_current(self, model: Declaration) -> bool:
+        """Whether models.lock says what a model is, for its entry as it is now."""
+        return model.is_current(self.lockfile.models.get(model.name))
+
     def _is_stale(self, counts: Callable[[Declaration], bool]) -> bool:
         """Whether the lock misses a model that counts, or has one that is declared no more."""
         locked = self.lockfile.models
