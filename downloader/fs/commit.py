@@ -136,7 +136,7 @@ class Commit:
             is_gone = False
         else:
             self._check_placed(file)
-        self._target.parent.sync_folder()
+        self._target.parent.sync_folder(self._target)
         return is_gone
 
     def _check_base(self) -> None:

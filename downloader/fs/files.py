@@ -73,7 +73,7 @@ def write_file(path: RootedPath, content: bytes) -> None:
         with contextlib.suppress(StoreError):  # the first error is the one to tell
             unfinished.remove(missing_ok=True)
         raise
-    path.parent.sync_folder()
+    path.parent.sync_folder(path)
 
 
 T = TypeVar("T")

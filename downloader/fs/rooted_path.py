@@ -308,9 +308,13 @@ class RootedPath:
         with self.open(READ, act="change") as file:
             file.mark_changed()
 
-    def sync_folder(self) -> None:
-        """Make renames in this folder survive a power cut; Windows cannot, and journals them."""
-        with _Folder(self, "sync", parts=self.parts) as (_, folder):
+    def sync_folder(self, told: "RootedPath | None" = None) -> None:
+        """Make renames in this folder survive a power cut; Windows cannot, and journals them.
+
+        Args:
+            told: The file in it that was written, which a message then names.
+        """
+        with _Folder(self, "write" if told else "sync", parts=self.parts, told=told) as (_, folder):
             if folder is not None:
                 os.fsync(folder)
 

@@ -158,7 +158,7 @@ class Journal:
         if not self.is_there:
             return
         self.path.remove(missing_ok=True)
-        self.path.parent.sync_folder()
+        self.path.parent.sync_folder(self.path)
         self.is_there = False
 
 

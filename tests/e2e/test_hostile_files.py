@@ -80,7 +80,7 @@ def values(world: World, name: str, hint: Any) -> Iterable[Any]:
         dict[str, str]: [{"tiny": each} for each in paths] + [{each: each} for each in paths],
     }
     of_name: dict[str, Iterable[Any]] = {
-        "entry": [{"source": "http", "to": each, "files": []} for each in paths[:3]],
+        "raw": [{"source": "http", "to": each, "files": []} for each in paths[:3]] + [1, [], None],
         "outlined": [{"entry": "sha256:" + "0" * 64, "source": "http", "files": [outside]}],
     }
     found = of_hint.get(hint) or of_name.get(name)
