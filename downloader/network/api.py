@@ -4,7 +4,6 @@ A probe is a GET of one byte: HEAD is refused by signed URLs and lies on some se
 (allenai/cached_path#252), and Azure sends the whole file's MD5 with a range.
 """
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from downloader.artifact import Artifact
-from downloader.errors import BadResponse, SourceError, TransferError
+from downloader.errors import BadResponse
 from downloader.network._response import Head, Reply
 from downloader.network.client import Client
 from downloader.network.ranges import parse_unsatisfied, range_header
@@ -24,32 +23,25 @@ from downloader.urls import Location
 FIRST_BYTE = {"Range": range_header(0, 1)}
 
 
-def probe(transport: Client, artifact: Artifact, locations: tuple[Location, ...]) -> Artifact:
-    """Fill in what the first location that answers knows of the artifact.
+def probe(client: Client, artifact: Artifact, location: Location) -> Artifact:
+    """Fill in what a server says of the artifact.
+
+    It is asked once. What it says only helps to plan a run, and the download is patient: to wait
+    here too would let the user wait twice for a dead server, the first time without a word.
 
     Raises:
-        ModelmakeError: No location answered; it is the last one's error.
+        ModelmakeError: It gave no answer.
     """
-    *others, last = locations
-    for location in others:
-        with contextlib.suppress(SourceError, TransferError):
-            return _probed(transport, artifact, location)
-    return _probed(transport, artifact, last)
-
-
-def _probed(transport: Client, artifact: Artifact, location: Location) -> Artifact:
-    retries = transport.retries(lambda _error, _delay: None)
-    while True:
-        with retries, transport.open(location, FIRST_BYTE, is_pinned=artifact.is_pinned) as reply:
-            size = size_told(reply.head)
-            if size is None and reply.head.status != HTTPStatus.OK:
-                raise reply.refusal(location)
-            return msgspec.structs.replace(
-                artifact,
-                size=artifact.size if size is None else size,
-                md5=None if artifact.is_pinned else reply.head.md5,
-                etag=reply.head.etag,
-            )
+    with client.open(location, FIRST_BYTE, is_pinned=artifact.is_pinned) as reply:
+        size = size_told(reply.head)
+        if size is None and reply.head.status != HTTPStatus.OK:
+            raise reply.refusal(location)
+        return msgspec.structs.replace(
+            artifact,
+            size=artifact.size if size is None else size,
+            md5=None if artifact.is_pinned else reply.head.md5,
+            etag=reply.head.etag,
+        )
 
 
 def size_told(head: Head) -> int | None:

@@ -258,7 +258,7 @@ class Prober:
         if place in self._dead:
             raise self._dead[place]
         try:
-            return probe(self._transport, artifact, (location,))
+            return probe(self._transport, artifact, location)
         except (ConnectionLost, TimedOut) as error:
             raise self._dead.setdefault(place, error) from None
 

@@ -3,7 +3,13 @@
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.errors import BadResponse, ModelmakeError, NotFound
+from downloader.errors import (
+    BadResponse,
+    ConnectionLost,
+    ModelmakeError,
+    NotFound,
+    ServerBusy,
+)
 from downloader.network.api import probe
 from downloader.urls import Location
 from tests.servers import faults
@@ -16,9 +22,9 @@ from tests.transfer.desk import BODY, PATH, Desk, pinned, unpinned
 MD5 = "XUFAKrxLKna5cZ2REBfFkg=="  # of b"hello"
 
 
-def asked(desk: Desk, artifact: Artifact, *locations: Location) -> Artifact:
+def asked(desk: Desk, artifact: Artifact, location: Location | None = None) -> Artifact:
     with desk.transport() as transport:
-        return probe(transport, artifact, locations or (desk.location(),))
+        return probe(transport, artifact, location or desk.location())
 
 
 def test_one_byte_is_asked_for_with_get(desk: Desk) -> None:
@@ -96,13 +102,14 @@ def test_what_is_no_answer_is_an_error(
         asked(desk, unpinned())
 
 
-def test_the_first_place_that_answers_counts(desk: Desk) -> None:
-    """A dead mirror is passed over; when none answers, the last one's error tells."""
-    dead = Location(url=f"http://127.0.0.1:{free_port()}/x")
-    gone = desk.location("/gone.bin")
-    assert asked(desk, unpinned(), dead, gone, desk.location()).size == len(BODY)
-    with pytest.raises(NotFound, match=r"gone\.bin"):
-        asked(desk, unpinned(), dead, gone)
+def test_it_is_asked_once(desk: Desk) -> None:
+    """Nobody waits for a hint: a busy server and a dead one are asked again by the download."""
+    desk.server.always(PATH, statuses.status(503))
+    with pytest.raises(ServerBusy):
+        asked(desk, unpinned())
+    assert len(desk.seen) == 1
+    with pytest.raises(ConnectionLost):
+        asked(desk, unpinned(), Location(url=f"http://127.0.0.1:{free_port()}/x"))
 
 
 def test_the_old_azure_dialect_is_understood(desk: Desk) -> None:
