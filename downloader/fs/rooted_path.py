@@ -11,6 +11,10 @@ Each operation opens the folders from the root down, one by one, by descriptor (
 following a symlink. A symlink below the root is followed only if it leads to a place below the
 root. The root itself is the user's own choice, and may be reached through symlinks.
 
+Folders that were just used stay open, a few of them: the next operation there begins with one look
+that tells whether the path still leads to the same folder, and the way down is spared. A file takes
+a dozen operations in three folders.
+
 Windows has no descriptors of folders. There the real path of the parent folder is compared with
 the root's before each operation; whoever swaps a folder between the two is not held off.
 """
@@ -21,8 +25,9 @@ import functools
 import os
 import shutil
 import stat
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from downloader.errors import StoreError
 from downloader.fs.open_file import OpenFile, refused
@@ -64,7 +69,7 @@ class _Folder:
         told: What messages call the path, where that is another name.
     """
 
-    __slots__ = ("_act", "_descriptor", "_makes", "_parts", "_path", "_told")
+    __slots__ = ("_act", "_makes", "_open", "_parts", "_path", "_told")
 
     def __init__(
         self,
@@ -77,7 +82,7 @@ class _Folder:
     ) -> None:
         self._path, self._act, self._parts, self._makes = path, act, parts, makes
         self._told = told or path
-        self._descriptor: int | None = None
+        self._open: _Open | None = None
 
     def __enter__(self) -> tuple[str, int | None]:
         """Return the path's name and the folder's descriptor, to be used together.
@@ -89,16 +94,16 @@ class _Folder:
         try:
             if self._parts is None and not path.parts:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            self._descriptor = _open_folder(path.root, parts, makes=self._makes)
+            self._open = _open_folder(path.root, parts, makes=self._makes)
         except OSError as error:
             raise refused(error, self._act, self._told) from error
-        if self._descriptor is None:
+        if self._open is None:
             return str(path.path), None
-        return path.name, self._descriptor
+        return path.name, self._open.descriptor
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
+        if self._open is not None:
+            _keep_open(self._open)
         if isinstance(error, OSError):
             raise refused(error, self._act, self._told) from error
 
@@ -386,12 +391,70 @@ def _is_symlink(part: str, folder: int) -> bool:
         return False
 
 
-def _open_folder(root: Path, parts: tuple[str, ...], *, makes: bool) -> int | None:
+class _Open(NamedTuple):
+    """An open folder that one operation uses at a time."""
+
+    root: Path
+    parts: tuple[str, ...]
+    path: str
+    descriptor: int
+    status: os.stat_result
+
+
+_idle: dict[tuple[Path, tuple[str, ...]], list[_Open]] = {}
+"""Open folders that no operation uses, by root and parts."""
+_idle_lock = threading.Lock()
+_MOST_IDLE_FOLDERS = 16
+_MOST_IDLE_EACH = 4
+
+
+def close_idle_folders() -> None:
+    """Close the folders that are kept open, so that their disk can be unmounted."""
+    with _idle_lock:
+        folders = [folder for idle in _idle.values() for folder in idle]
+        _idle.clear()
+    for folder in folders:
+        os.close(folder.descriptor)
+
+
+def _keep_open(folder: _Open) -> None:
+    """Keep a folder open for the next operation in it, or close it."""
+    key = folder.root, folder.parts
+    if key not in _idle and len(_idle) >= _MOST_IDLE_FOLDERS:
+        close_idle_folders()
+    with _idle_lock:
+        idle = _idle.setdefault(key, [])
+        if is_kept := len(idle) < _MOST_IDLE_EACH:
+            idle.append(folder)
+    if not is_kept:
+        os.close(folder.descriptor)
+
+
+def _idle_folder(root: Path, parts: tuple[str, ...]) -> _Open | None:
+    """Return a folder that was kept open, if the path still leads to it."""
+    while True:
+        with _idle_lock:
+            idle = _idle.get((root, parts))
+            folder = idle.pop() if idle else None
+        if folder is None:
+            return None
+        try:
+            if os.path.samestat(os.stat(folder.path), folder.status):  # noqa: PTH116 - no Path for each
+                return folder
+        except OSError:
+            pass  # it is gone
+        os.close(folder.descriptor)
+
+
+def _open_folder(root: Path, parts: tuple[str, ...], *, makes: bool) -> _Open | None:
     """Open the folder at these parts below the root; None where systems know no such thing."""
+    if found := _idle_folder(root, parts):
+        return found
     if makes and not os.path.isdir(root):  # noqa: PTH112 - one look is cheaper than a refusal
         root.mkdir(parents=True, exist_ok=True)
     if HAS_FOLDER_DESCRIPTORS:
-        return _walk(root, parts, makes=makes)
+        opened = _walk(root, parts, makes=makes)
+        return _Open(root, parts, str(root.joinpath(*parts)), opened, os.fstat(opened))
     _check_real(root, parts)
     if makes:
         root.joinpath(*parts).mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from downloader.artifact import bytes_text, counted
 from downloader.errors import Offline, Stop
+from downloader.fs.rooted_path import close_idle_folders
 from downloader.network.client import Client
 from downloader.progress.events import Observer
 from downloader.progress.streams import tell
@@ -199,6 +200,7 @@ class Engine:
         finally:
             self._archives.close()
             self.transport.close()
+            close_idle_folders()
 
     @contextmanager
     def _busy(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from downloader.errors import Interrupted, Stop, StoreError
 from downloader.fs import locks
 from downloader.fs.locks import LockWait, open_locked, wait_until_free
 from downloader.fs.open_file import OpenFile
-from downloader.fs.rooted_path import RootedPath
+from downloader.fs.rooted_path import RootedPath, close_idle_folders
 from tests.transfer.desk import StopsAtWait
 
 
@@ -182,6 +182,8 @@ def test_a_partial_committed_while_it_is_opened_is_left_alone(
 
 
 def lowest_free_descriptor() -> int:
+    """Return which it is, but for folders that are kept open on purpose."""
+    close_idle_folders()
     descriptor = os.open(os.devnull, os.O_RDONLY)
     os.close(descriptor)
     return descriptor

@@ -9,7 +9,14 @@ import pytest
 
 from downloader.errors import StoreError
 from downloader.fs import rooted_path
-from downloader.fs.rooted_path import APPEND, NEW_FILE, REPLACE, RootedPath, open_to_read
+from downloader.fs.rooted_path import (
+    APPEND,
+    NEW_FILE,
+    REPLACE,
+    RootedPath,
+    close_idle_folders,
+    open_to_read,
+)
 
 HOSTILE = [
     "/etc/passwd",
@@ -47,6 +54,11 @@ CHANGES: dict[str, Callable[[RootedPath], object]] = {
     "sync": lambda path: path.parent.sync_folder(),
     "list": lambda path: path.parent.names(),
 }
+
+
+needs_descriptors = pytest.mark.skipif(
+    not rooted_path.HAS_FOLDER_DESCRIPTORS, reason="the system has no descriptors of folders"
+)
 
 
 @pytest.fixture
@@ -175,3 +187,49 @@ def test_a_folder_swapped_for_a_symlink_meanwhile_is_not_followed(
         file.append(b"new")
     assert (root / "moved" / "file").read_bytes() == b"new"
     assert (root.parent / "elsewhere" / "file").read_bytes() == b"precious"
+
+
+def opened_folders(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which the name of each folder is added that is opened from now on."""
+    opened: list[str] = []
+    real = os.open
+
+    def seen(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_DIRECTORY:
+            opened.append(os.path.basename(path))  # noqa: PTH119 - a name or a path
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", seen)
+    return opened
+
+
+@needs_descriptors
+def test_a_folder_is_opened_once_for_many_operations(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And again only if its path leads to another one, or to none for a while."""
+    close_idle_folders()
+    opened = opened_folders(monkeypatch)
+    file = RootedPath(root, "sub/file")
+    for _ in range(5):
+        file.open(APPEND).close()
+        file.lstat()
+    assert opened == ["root", "sub"]
+
+    (root / "sub").rename(root / "old")
+    (root / "sub").mkdir()
+    file.open(NEW_FILE).close()
+    assert opened == ["root", "sub"] * 2
+    assert (root / "sub" / "file").exists()
+
+
+@needs_descriptors
+def test_few_folders_stay_open(root: Path) -> None:
+    """However many there are; and none once they are closed."""
+    close_idle_folders()
+    for number in range(100):
+        RootedPath(root, f"sub/{number}").make_folder()
+        RootedPath(root, f"sub/{number}/file").open(NEW_FILE).close()
+        assert sum(map(len, rooted_path._idle.values())) <= 16
+    close_idle_folders()
+    assert not rooted_path._idle

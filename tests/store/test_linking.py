@@ -13,7 +13,7 @@ from downloader.errors import StoreError
 from downloader.fs import link as linking
 from downloader.fs import open_file
 from downloader.fs.link import WAYS, How, SourceUnreadable, link
-from downloader.fs.rooted_path import RootedPath
+from downloader.fs.rooted_path import RootedPath, close_idle_folders
 from tests.projects import sha256
 from tests.store.blobs import CONTENT, DIGEST, copied, refusing
 
@@ -179,6 +179,7 @@ def reflinking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
     if subprocess.run(mounting, check=False, capture_output=True).returncode:
         pytest.skip(f"{request.param} may not be mounted here")
     yield folder
+    close_idle_folders()
     subprocess.run(["umount", str(folder)], check=True)
 
 

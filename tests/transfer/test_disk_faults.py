@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from downloader.errors import StoreError
+from downloader.fs.rooted_path import close_idle_folders
 from downloader.network.ranges import total
 from downloader.transfer import _journal
 from tests.transfer.child import command
@@ -245,4 +246,5 @@ def test_a_disk_that_is_really_full(desk: Desk) -> None:
         desk.fetch(pinned(LARGE))  # from one file system to another, too
         assert desk.asked[1] is not None
     finally:
+        close_idle_folders()
         subprocess.run(["umount", str(desk.workspace)], check=True)
