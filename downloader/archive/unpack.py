@@ -144,13 +144,13 @@ def _written(members: Members, folder: RootedPath, watch: Watch) -> Iterator[Mem
         watch.check_stop()
         inner = target if entry.is_folder else target.parent
         if inner != made:
-            inner.make_folder(told=_told(folder, entry))
+            inner.make_folder(told=_shown_path(folder, entry))
             made = inner
         if not entry.is_folder:
             yield _write(members, entry, folder, watch)
 
 
-def _told(folder: RootedPath, entry: Entry) -> Path:
+def _shown_path(folder: RootedPath, entry: Entry) -> Path:
     """Return a member's place as messages show it: escaped, and not too long."""
     return folder.path / ascii(entry.path)[1:-1][:_SHOWN_CHARACTERS]
 
@@ -158,7 +158,7 @@ def _told(folder: RootedPath, entry: Entry) -> Path:
 def _write(members: Members, entry: Entry, folder: RootedPath, watch: Watch) -> Member:
     sha256, size = new_sha256(), 0
     target = folder / entry.path
-    with target.open(NEW_FILE, told=_told(folder, entry)) as file:  # no mode of the archive's
+    with target.open(NEW_FILE, told=_shown_path(folder, entry)) as file:  # no mode of the archive's
         for chunk in members.data():
             file.write_at(chunk, size)
             sha256.update(chunk)

@@ -295,18 +295,18 @@ LONGEST_LINE_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 20
 
 
-class _Line(msgspec.Struct, frozen=True, kw_only=True):
+class _LayerLine(msgspec.Struct, frozen=True, kw_only=True):
     root: str
     piece: int
     layer: bytes
 
 
-_decoder = msgspec.json.Decoder(_Line)
+_decoder = msgspec.json.Decoder(_LayerLine)
 
 
 def dump_layer(layer: Layer) -> bytes:
     """Return a layer as a line."""
-    line = _Line(root=layer.root, piece=layer.piece_bytes, layer=layer.nodes)
+    line = _LayerLine(root=layer.root, piece=layer.piece_bytes, layer=layer.nodes)
     return msgspec.json.encode(line) + b"\n"
 
 

@@ -237,7 +237,7 @@ class _Look:
         except ModelmakeError as error:
             hint = NOT_READY_HINT if isinstance(error, NotReady) else error.hint or None
             return _with(found, state=_state_of(error), message=str(error), hint=hint)
-        return _told(found, before, after, others)
+        return _with_changes(found, before, after, others)
 
     def _provider(self, each: Declaration, before: LockedModel) -> tuple[LockedModel, list[File]]:
         """Return what the provider says that the entry means now."""
@@ -280,7 +280,9 @@ def _file_of(failure: Failure, before: LockedModel) -> File:
     )
 
 
-def _told(found: Outdated, before: LockedModel, after: LockedModel, others: list[File]) -> Outdated:
+def _with_changes(
+    found: Outdated, before: LockedModel, after: LockedModel, others: list[File]
+) -> Outdated:
     changes = lock_changes.changes(before, after)
     files, fetch_bytes = compared(changes, others)
     found = _with(found, upstream=side(after), files=files, fetch_bytes=fetch_bytes)

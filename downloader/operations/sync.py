@@ -26,7 +26,7 @@ SIGNAL_SECONDS = 0.1
 NOTES = 10
 
 T = TypeVar("T")
-Begun: TypeAlias = dict[Future[Outcome], str]
+Running: TypeAlias = dict[Future[Outcome], str]
 """What is being done, each with its model and path."""
 
 
@@ -142,7 +142,7 @@ class _Sync:
         error.failures = failures
         return error
 
-    def _ask(self, model: Model) -> Begun:
+    def _ask(self, model: Model) -> Running:
         """Lock the model where its provider must be asked, and begin to fetch what is stale."""
         if not model.must_ask:
             return self._begin(model.name, stale_targets(model))
@@ -161,7 +161,7 @@ class _Sync:
         files += [each for each in stale if not each.archive]
         self._run.expect((model.name, each.path, each.size) for each in files)
 
-    def _begin(self, name: str, stale: Sequence[Artifact]) -> Begun:
+    def _begin(self, name: str, stale: Sequence[Artifact]) -> Running:
         """Begin to fetch files; those of an archive once it is unpacked.
 
         So they do not wait for it in threads where another model's files could be fetched.
@@ -172,7 +172,7 @@ class _Sync:
         ended = SimpleQueue[Future[Outcome]]()
         for each in staged:
             each.add_done_callback(ended.put)  # as_completed does not see what shutdown cancels
-        begun: Begun = {}
+        begun: Running = {}
         for archive in chain([None], (staged[ended.get()] for _ in staged)):
             for path in (each.path for each in stale if each.archive == archive):
                 begun[self._files.submit(self._do, sync, name, path)] = f"{name}/{path}"

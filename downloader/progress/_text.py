@@ -156,12 +156,12 @@ class Lines:
     def __init__(self, tell: Callable[[str], None], *, is_all: bool = True) -> None:
         self._tell, self._is_all = tell, is_all
 
-    def __call__(self, event: events.Told) -> None:
+    def __call__(self, event: events.AnyEvent) -> None:
         """Take an event."""
         if text := self._text(event):
             self._tell(text)
 
-    def _text(self, event: events.Told) -> str:
+    def _text(self, event: events.AnyEvent) -> str:
         match event:
             case events.Done() if self._is_all:
                 return done_line(event)

@@ -98,7 +98,7 @@ class Display:
             run.subscribe(subscriber)
         if seconds:
             self._thread = PeriodicThread(self._tick, seconds)
-            run.when_begun(self._thread.start)
+            run.on_start(self._thread.start)
 
     def end(self) -> None:
         """Draw no more, and leave the terminal as it was; may be called again."""
@@ -142,7 +142,7 @@ class _Json(Display):
         if summary.state != "interrupted":
             say(sum_line(summary))
 
-    def _take(self, event: events.Told) -> None:
+    def _take(self, event: events.AnyEvent) -> None:
         if isinstance(event, events.Event):
             streams.tell_event(as_line(event))
 
@@ -185,7 +185,7 @@ class _Live(Display):
         if self._screen:
             self._screen.forget()
 
-    def _take(self, event: events.Told) -> None:
+    def _take(self, event: events.AnyEvent) -> None:
         match event:
             case events.Done() if event.note or self._run.expected <= MOST_DONE_LINES:
                 streams.tell(done_line(event))
@@ -292,14 +292,14 @@ class CallbackDispatcher:
             self._callback(self._of_file("unpacking" if file.is_unpacking else "progress", file))
         self._next = self._run.clock() + EVERY_SECONDS
 
-    def _take(self, event: events.Told) -> None:
+    def _take(self, event: events.AnyEvent) -> None:
         match event:
             case events.Expected():
                 self._noted += [
                     Progress(kind="expected", model=model, path=path, total_bytes=size)
                     for (model, path), size in event.sizes.items()
                 ]
-            case events.Begun():
+            case events.FileStarted():
                 self._note("start", event.model, event.path)
             case events.Retry():
                 self._note("retry", event.model, event.path, event.cause)

@@ -226,7 +226,7 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
+class FileStarted:
     """The first reply about a file came."""
 
     model: str
@@ -235,11 +235,11 @@ class Begun:
 
 Event = Start | RunStatus | Resumed | Retry | Notice | Done | Failed | Summary
 """What docs/progress.md describes."""
-Told = Event | Expected | Begun
+AnyEvent = Event | Expected | FileStarted
 """What a subscriber gets."""
 
 
-def told(error: ModelmakeError, *, is_debug: bool = False) -> Failed:
+def failed_of(error: ModelmakeError, *, is_debug: bool = False) -> Failed:
     """Return what is told of an error; whoever tells it adds whose it is.
 
     Args:

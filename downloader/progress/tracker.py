@@ -24,10 +24,11 @@ from typing import Self
 
 from downloader.artifact import bytes_text
 from downloader.progress.events import (
-    Begun,
+    AnyEvent,
     Done,
     Expected,
     Failed,
+    FileStarted,
     Moving,
     Notice,
     Observer,
@@ -36,7 +37,6 @@ from downloader.progress.events import (
     RunStatus,
     Start,
     Summary,
-    Told,
 )
 
 WINDOW_SECONDS = 8.0
@@ -182,7 +182,7 @@ class FileProgress(Observer):
                 self.size = total_bytes
         self._now("moving")
         if is_first:
-            self._run.tell(Begun(model=self.model, path=self.path))
+            self._run.tell(FileStarted(model=self.model, path=self.path))
         if have_bytes:
             self._run.tell(Resumed(model=self.model, path=self.path, bytes=have_bytes))
 
@@ -250,7 +250,7 @@ class FileProgress(Observer):
         self._state, self._cause, self._until = state, cause, until
 
 
-Subscriber = Callable[[Told], None]
+Subscriber = Callable[[AnyEvent], None]
 Key = tuple[str, str]
 
 
@@ -292,7 +292,7 @@ class Run:
         """Hand every event from now on to a function; it is never called by two threads at once."""
         self._subscribers.append(subscriber)
 
-    def when_begun(self, act: Callable[[], None]) -> None:
+    def on_start(self, act: Callable[[], None]) -> None:
         """Call a function once, when the first file, question or reading begins."""
         self._act_on_begin = act
 
@@ -312,7 +312,7 @@ class Run:
         """The reading that goes on now, if there is one."""
         return self._reading if self._reading and self._reading.is_running else None
 
-    def tell(self, event: Told) -> None:
+    def tell(self, event: AnyEvent) -> None:
         """Hand an event to all subscribers."""
         with self._telling:
             for subscriber in self._subscribers:

@@ -548,10 +548,10 @@ def _is_between(wanted: CheckpointRange, step: int) -> bool:
 
 def _missing(job: Job, what: str, listed: Sequence[Listed]) -> SourceError:
     state = "" if job.state == "completed" else f", and is {job.state}"
-    return SourceError(f"{job.id} has {what}{state}.", hint=_told(listed))
+    return SourceError(f"{job.id} has {what}{state}.", hint=_listed_hint(listed))
 
 
-def _told(listed: Sequence[Listed]) -> str:
+def _listed_hint(listed: Sequence[Listed]) -> str:
     if not listed:
         return "It has no checkpoints yet."
     steps = [str(each.step) for each in listed]

@@ -265,7 +265,8 @@ class ArchiveSyncer:
             self._project.write_pins()
             now = self._project.artifact(name, archive.path)
             self._project.put_unpacked(name, _with_came(now, staged.came), staged.members)
-            note = f"{counted(len(staged.members), 'file')} unpacked, {_told(archive, staged.came)}"
+            files = counted(len(staged.members), "file")
+            note = f"{files} unpacked, {_type_note(archive, staged.came)}"
             return replace(this.tell(), note=note)
 
     def sync_member(self, name: str, member: Artifact, observer: Observer) -> Outcome:
@@ -317,7 +318,7 @@ class ArchiveSyncer:
                 return replace(outcome, note="what it holds is not known")
         now = self._project.artifact(name, archive.path)
         self._project.pin(name, _with_came(now, came))
-        return replace(outcome, note=_told(archive, came))
+        return replace(outcome, note=_type_note(archive, came))
 
     def forget(self, name: str, path: str) -> None:
         """Look at an archive anew when it is asked for next."""
@@ -436,7 +437,7 @@ def _with_came(archive: Artifact, came: str) -> Artifact:
     return msgspec.structs.replace(archive, checkpoint=checkpoint)
 
 
-def _told(archive: Artifact, came: str) -> str:
+def _type_note(archive: Artifact, came: str) -> str:
     """Return what came, and a word where it is not what was asked for."""
     wanted = archive.checkpoint.request if archive.checkpoint else came
     is_other = (wanted == "adapter") != (came == "adapter")

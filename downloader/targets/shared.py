@@ -344,7 +344,7 @@ class SharedStore:
                 blob = look(artifact.sha256, target)
             except Damaged as damage:
                 assert notice
-                notice(self._told(artifact.sha256, damage))
+                notice(self._damage_text(artifact.sha256, damage))
             else:
                 is_meant = blob and artifact.size in (None, blob.status.st_size)
                 return blob if is_meant else None
@@ -428,7 +428,7 @@ class SharedStore:
             self._near[name] = len(devices) == 1
         return self._near[name]
 
-    def _told(self, sha256: str, damage: Damaged) -> str:
+    def _damage_text(self, sha256: str, damage: Damaged) -> str:
         """Say what was done with a blob that was changed, and which targets are the same file."""
         same = [str(each) for each in self._targets(sha256) if is_same(each, damage.status)]
         also = f" Changed with it: {', '.join(same)}; `doit` there mends them." if same else ""

@@ -229,13 +229,13 @@ def _note(lines: Iterable[str]) -> None:
 
 def clean_model(name: str, *, dryrun: bool) -> None:
     """Remove a model's targets, what is noted of them, and the folders that this leaves empty."""
-    with _told():
+    with _exit_on_error():
         _clean(name, dryrun=dryrun)
 
 
 def clean_file(name: str, path: str, *, dryrun: bool) -> None:
     """Remove one target, and the folders that this leaves empty."""
-    with _told():
+    with _exit_on_error():
         project = current().project
         target = RootedPath(project.folder(name), path)
         _remove(name, target, dryrun=dryrun)
@@ -244,8 +244,8 @@ def clean_file(name: str, path: str, *, dryrun: bool) -> None:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Tell an error of ours and end with 1; doit itself would say that all went well."""
+def _exit_on_error() -> Iterator[None]:
+    """Print one of our errors and exit with 1; doit itself would say that all went well."""
     try:
         yield
     except ModelmakeError as error:
@@ -253,14 +253,14 @@ def _told() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-_told_of = set[RootedPath]()
+_announced = set[RootedPath]()
 """Targets that were said to be removed: doit cleans a model, and each of its files as well."""
 
 
 def _remove(name: str, target: RootedPath, *, dryrun: bool) -> None:
-    if target in _told_of or not _is_file(target):
+    if target in _announced or not _is_file(target):
         return
-    _told_of.add(target)
+    _announced.add(target)
     say(f"fetch:{name} - removing file '{target}'")
     if not dryrun:
         target.remove()

@@ -18,7 +18,7 @@ from doit.task import Task
 
 from downloader.errors import LockError, ModelmakeError
 from downloader.progress.display import as_line, show
-from downloader.progress.events import Done, Failed, Summary, told
+from downloader.progress.events import Done, Failed, Summary, failed_of
 from downloader.progress.streams import put, tell, tell_event
 from downloader.settings import wants_json
 from downloader.tasks._runtime import current
@@ -218,7 +218,7 @@ def usage_errors() -> Iterator[None]:
         yield
     except ModelmakeError as error:
         is_usage = not isinstance(error, LockError)  # a lock that cannot be obeyed is a failure
-        _end(told(error), USAGE_STATUS if is_usage else FAILED_STATUS)
+        _end(failed_of(error), USAGE_STATUS if is_usage else FAILED_STATUS)
     except Exception as error:
         if current().project.settings.is_debug:
             raise

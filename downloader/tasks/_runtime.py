@@ -25,7 +25,7 @@ from downloader.artifact import bytes_text
 from downloader.errors import LockError, ManifestError, ModelmakeError, SettingError, Stop
 from downloader.fs.files import private_folder
 from downloader.progress.display import Display, show
-from downloader.progress.events import told
+from downloader.progress.events import failed_of
 from downloader.progress.streams import tell
 from downloader.progress.tracker import Run
 from downloader.project.project import Project
@@ -114,7 +114,7 @@ class Runtime:
         with self._planning:
             if name not in self._expected:  # a provider may have been asked about it just now
                 sized = list(self._sized(self.stale()))
-                run.expect(sized, self._begun(sized))
+                run.expect(sized, self._partial_bytes(sized))
                 self._expected |= {model for model, _ in self.stale()} | {name}
         artifact = self.project.artifact(name, path)
         return run.file(name, path, 0 if artifact.archive else artifact.size)
@@ -135,7 +135,9 @@ class Runtime:
                 archive = self.project.artifact(name, artifact.archive)
                 yield name, archive.path, archive.size
 
-    def _begun(self, files: "Sequence[tuple[str, str, int | None]]") -> dict[tuple[str, str], int]:
+    def _partial_bytes(
+        self, files: "Sequence[tuple[str, str, int | None]]"
+    ) -> dict[tuple[str, str], int]:
         """Return how many bytes earlier runs left of the files, as far as is known."""
         from downloader.transfer.partial import begun, has_partials  # noqa: PLC0415 - only where bytes move
 
@@ -255,7 +257,7 @@ def failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
             is_news, error.is_reported = not error.is_reported, True
             kind = TaskError if _is_usage(error) else TaskFailed
             failure = kind(error.report(), report=is_news)
-            failure.failed = told(error, is_debug=current().project.settings.is_debug)
+            failure.failed = failed_of(error, is_debug=current().project.settings.is_debug)
             return failure
 
     return wrapped

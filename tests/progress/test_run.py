@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from downloader.progress.events import Done, Failed, Start, Told
+from downloader.progress.events import AnyEvent, Done, Failed, Start
 from downloader.progress.tracker import Run
 
 
@@ -55,7 +55,7 @@ def test_all_bytes_are_known_before_the_first_came(run: Run) -> None:
 
 def test_start_is_told_once() -> None:
     """Files that are expected later add to the total, and start nothing again."""
-    told: list[Told] = []
+    told: list[AnyEvent] = []
     run = Run()
     run.subscribe(told.append)
     run.expect([("m", "a", 1000), ("m", "b", None)])
