@@ -10,6 +10,7 @@ skipped by `read_lines`: such files hold nothing that cannot be found out again.
 import contextlib
 import functools
 import os
+import re
 import secrets
 import threading
 from collections.abc import Iterable
@@ -33,6 +34,10 @@ def private_folder(folder: Path) -> RootedPath:
     What is on its way, receipts, locks: all that may be deleted without losing a model's bytes.
     """
     return RootedPath(folder, PRIVATE_FOLDER)
+
+
+UNFINISHED = re.compile(r"\..+\.new")
+"""The names that `write_file` gives to what it has not finished."""
 
 
 def look(path: Path | RootedPath | str) -> os.stat_result | None:

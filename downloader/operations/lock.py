@@ -10,7 +10,7 @@ import functools
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -367,9 +367,7 @@ def _must_ask(project: Project, each: Declaration, options: LockOptions) -> bool
     return is_asked and (options.upgrade or not project.is_current(each))
 
 
-def lock_outlined(
-    project: Project, transport: Client | None = None, options: LockOptions = CURRENT
-) -> list[str]:
+def lock_outlined(project: Project, client: Client, options: LockOptions = CURRENT) -> list[str]:
     """Lock the models whose files follow from their entries, and drop what is declared no more.
 
     Returns:
@@ -382,22 +380,21 @@ def lock_outlined(
         refuse_stale(project)
     dead: DeadOrigins = {}
     probers: list[Prober] = []
-    with _opened(project, transport) as found:
 
-        def locked(each: Declaration, before: LockedModel | None) -> LockedModel:
-            prober = Prober(found, each.name, source_for(each.entry), dead)
-            probers.append(prober)
-            prober.pinned = (
-                frozenset(e.path for e in before.files if e.is_pinned) if before else frozenset()
-            )
-            assert each.outlined is not None
-            if before and project.is_current(each) and not options.upgrade:
-                return resolve.fill(before, prober)
-            return resolve.lock_model(each.outlined, before, prober, upgrade=options.upgrade)
+    def locked(each: Declaration, before: LockedModel | None) -> LockedModel:
+        prober = Prober(client, each.name, source_for(each.entry), dead)
+        probers.append(prober)
+        prober.pinned = (
+            frozenset(e.path for e in before.files if e.is_pinned) if before else frozenset()
+        )
+        assert each.outlined is not None
+        if before and project.is_current(each) and not options.upgrade:
+            return resolve.fill(before, prober)
+        return resolve.lock_model(each.outlined, before, prober, upgrade=options.upgrade)
 
-        known = [each for each in project.declared if each.outlined]
-        wanted = [each for each in known if options.is_about(each.name)]
-        return relock(project, wanted, locked, options) + notices(probers)
+    known = [each for each in project.declared if each.outlined]
+    wanted = [each for each in known if options.is_about(each.name)]
+    return relock(project, wanted, locked, options) + notices(probers)
 
 
 def lock_asked(
@@ -444,15 +441,6 @@ def _downgrade(name: str, why: str) -> LockError:
         f"it would go back: {why}.",
         hint=f"If that is meant: `doit lock --upgrade --allow-downgrade {name}`.",
     )
-
-
-@contextmanager
-def _opened(project: Project, transport: Client | None) -> Iterator[Client]:
-    if transport is not None:
-        yield transport
-        return
-    with closing(Client(project.settings)) as own:
-        yield own
 
 
 def _why_unknown(each: Declaration) -> str:

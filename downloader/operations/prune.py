@@ -21,7 +21,7 @@ from typing import NamedTuple
 from downloader.artifact import LockedModel, bytes_text, counted
 from downloader.errors import ModelmakeError, StoreError
 from downloader.fs.commit import QUARANTINE
-from downloader.fs.files import PRIVATE_FOLDER
+from downloader.fs.files import PRIVATE_FOLDER, UNFINISHED
 from downloader.fs.locks import (
     PARTIALS,
     is_alive,
@@ -43,7 +43,6 @@ SETTLED_SECONDS = 3600.0
 """How long nobody wrote to a file that no run is using, if no lock tells."""
 DAY_SECONDS = 86_400.0
 
-UNFINISHED = re.compile(r"\..+\.new")
 OWNED = re.compile(r"(?:.*-)?(?P<machine>[0-9a-f]{6})-(?P<process>\d+)-[0-9a-f]+(?:\.part)?")
 """A name that says which process of which machine made the file."""
 OWNERS_FOLDERS = ("linking", "unpacking")

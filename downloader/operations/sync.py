@@ -110,10 +110,12 @@ class _Sync:
         self._syncer.plan((each.name, file.path) for each, stale in known for file in stale)
         for each, stale in known:
             self._expect(each, stale)
-        asked = {self._asking.submit(self._ask, each): each.name for each in models}
+        ask, begin, submit = self._ask, self._begin, self._asking.submit
+        asked = {submit(begin, each.name, stale): each.name for each, stale in known if stale}
+        asked |= {submit(ask, each): each.name for each in models if each.must_ask}
         self._wait(asked)
         begun = [each.result() for each in asked if not each.exception()]
-        files = {future: name for each in begun for future, name in each.items()}
+        files = {future: name for running in begun for future, name in running.items()}
         self._wait(files)
         errors = {name: each.exception() for each, name in files.items()}
         errors |= {name: each.exception() for each, name in asked.items()}
@@ -143,13 +145,11 @@ class _Sync:
         return error
 
     def _ask(self, model: Model) -> Running:
-        """Lock the model where its provider must be asked, and begin to fetch what is stale."""
-        if not model.must_ask:
-            return self._begin(model.name, stale_targets(model))
+        """Lock a model whose provider must be asked, and begin to fetch what is stale."""
         with self._run.asking(model.name) as asking:
             session = Session(self._syncer.transport, asking.notice if self._told else tell)
             locking.lock_asked(self._project, model.declared, session)
-        model = next(each for each in self._project.models() if each.name == model.name)
+        model = self._project.model(model.name)
         stale = stale_targets(model)
         self._expect(model, stale)
         return self._begin(model.name, stale)

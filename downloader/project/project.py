@@ -406,6 +406,14 @@ class Project:
         """
         return [self._model(each) for each in self.declared]
 
+    def model(self, name: str) -> Model:
+        """Return one model.
+
+        Raises:
+            ModelmakeError: models.yaml declares none of that name; or as `models`.
+        """
+        return self._model(self.named(name))
+
     def named(self, name: str) -> Declaration:
         """Return what models.yaml says of one model.
 

@@ -23,6 +23,7 @@ from downloader.fs.files import (
     PRIVATE_FOLDER,
     append_line,
     appending,
+    look,
     private_folder,
     read_lines,
     write_file,
@@ -182,7 +183,7 @@ def extra(models: Iterable[Model], every: Sequence[Model]) -> Iterator[ExtraFile
                 continue
             seen.add(name)
             path = Path(name)
-            status = None if any(map(path.is_relative_to, unknown)) else _look(path)
+            status = None if any(map(path.is_relative_to, unknown)) else look(path)
             if status is not None:
                 yield _extra(model, path, status)
 
@@ -201,7 +202,7 @@ def outlived(model: Model, every: Sequence[Model]) -> Iterator[str]:
         target = model.folder / path
         if target.as_posix() in named or any(map(target.is_relative_to, unknown)):
             continue
-        status = _look(target)
+        status = look(target)
         if status is not None and receipt.matches(status):
             yield path
 
@@ -248,13 +249,6 @@ def _below(folder: str) -> Iterator[str]:
                 yield from _below(f"{folder}/{entry.name}")
         else:
             yield f"{folder}/{entry.name}"
-
-
-def _look(path: Path) -> os.stat_result | None:
-    try:
-        return path.lstat()
-    except OSError:
-        return None
 
 
 def _extra(model: Model, path: Path, status: os.stat_result) -> ExtraFile:

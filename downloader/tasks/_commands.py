@@ -22,7 +22,7 @@ from downloader.errors import (
     TransferError,
 )
 from downloader.progress.streams import say, tell
-from downloader.project.project import Model
+from downloader.project.project import Model, check_current
 from downloader.settings import FILES_AT_ONCE
 from downloader.targets.state import load_receipts
 from downloader.tasks._runtime import current, failing
@@ -175,8 +175,6 @@ def lock(
 ) -> None:
     """Bring models.lock up to date, or only look whether it is."""
     from downloader.operations import lock as locking  # noqa: PLC0415 - imports requests
-    from downloader.operations.lock import LockOptions  # noqa: PLC0415
-    from downloader.project.project import check_current  # noqa: PLC0415 - imports requests
 
     if check and pieces:
         raise ModelmakeError(
@@ -184,7 +182,7 @@ def lock(
             hint="Run `doit lock --check`, or `doit lock --pieces`.",
         )
     fills = not current().project.settings.is_offline
-    options = LockOptions(
+    options = locking.LockOptions(
         names=tuple(names), upgrade=upgrade, allow_downgrade=allow_downgrade, fills=fills
     )
     project = current().project
@@ -328,7 +326,6 @@ def task_outdated() -> CommandTask:
 def outdated(names: list[str], *, json: bool) -> None:
     """Say what upstream has of the named models, or of all; fail where not all is up to date."""
     from downloader.operations import outdated as looking  # noqa: PLC0415 - imports requests
-    from downloader.operations import outdated as outlook  # noqa: PLC0415
 
     project = current().project
     if project.settings.is_offline:
@@ -337,12 +334,12 @@ def outdated(names: list[str], *, json: bool) -> None:
     with closing(looking.look(project, _wanted(names), session())) as looks:
         for each in looks:
             if not json:
-                say("\n".join(outlook.outlook_lines(each)))
+                say("\n".join(looking.outlook_lines(each)))
                 _say_hint(each, found)
             found.append(each)
     if json:
         order = {each.name: number for number, each in enumerate(project.declared)}
-        say(outlook.document(sorted(found, key=lambda each: order[each.model])))
+        say(looking.document(sorted(found, key=lambda each: order[each.model])))
     _fail_unless_current(found)
 
 
@@ -379,9 +376,9 @@ def _fail_unless_current(found: "list[Outdated]") -> None:
     Raises:
         ModelmakeError: Says how many of each kind, and how to take what is newer.
     """
-    from downloader.operations import outdated as outlook  # noqa: PLC0415
+    from downloader.operations import outdated as looking  # noqa: PLC0415
 
-    if text := outlook.count_text(found):
+    if text := looking.count_text(found):
         newer = " ".join(sorted(each.model for each in found if each.is_upgradable))
         hints = [f"Take what is newer with `doit lock --upgrade {newer}`."] * bool(newer)
         if any(each.state == "not-locked" for each in found):
@@ -407,14 +404,14 @@ def task_adopt() -> CommandTask:
 @failing
 def adopt(names: list[str], place: str, *, hardlink: bool = False) -> None:
     """Take what the named models need, or all of them, and tell what is missing."""
-    from downloader.operations import bundle as bundles  # noqa: PLC0415 - imports requests
+    from downloader.operations import bundle as bundles  # noqa: PLC0415
     from downloader.operations import lock as locking  # noqa: PLC0415 - imports requests
     from downloader.operations.adopt import Adopter, take_lock  # noqa: PLC0415 - imports requests
 
     project, here = current().project, _place(place)
-    if here.suffix == ".tar" and here.is_file():
-        extract = f"`tar -xf {place}`, then `doit adopt --from FOLDER`"
-        raise ModelmakeError(f"{place} is a tar, which modelmake does not read. Run {extract}.")
+    is_tar = here.suffix == ".tar" and here.is_file()
+    if is_tar and not project.manifest_path.exists():
+        raise _no_tar(place)
     bundle = bundles.read(here)
     if bundle:
         for line in take_lock(project, bundle):
@@ -425,11 +422,19 @@ def adopt(names: list[str], place: str, *, hardlink: bool = False) -> None:
     adopter = Adopter(project, current().syncer, current().stop.check, tell)
     report = adopter.adopt(locked, here, shares=hardlink)
     project.write_pins()
+    if is_tar and not report.done:
+        raise _no_tar(place)
     for line in report.lines():
         say(line)
     _check_adopted(
         report, [each for each in models if each not in locked], must=bool(names or bundle)
     )
+
+
+def _no_tar(place: str) -> ModelmakeError:
+    """Return why a tar is of no use that is not itself a model's file."""
+    extract = f"`tar -xf {place}`, then `doit adopt --from FOLDER`"
+    return ModelmakeError(f"{place} is a tar, which modelmake does not read. Run {extract}.")
 
 
 def _place(place: str) -> Path:

@@ -15,7 +15,6 @@ Results go to standard output; progress, notices and errors to standard error.
 import contextlib
 import functools
 import inspect
-import os
 import re
 import stat
 import sys
@@ -39,7 +38,7 @@ from downloader.targets.plan import Decision, target_decisions, why_fresh
 from downloader.targets.state import forget_receipts, load_receipts
 from downloader.tasks._commands import UNTOUCHED_STREAMS, session
 from downloader.tasks._reporter import usage_errors
-from downloader.tasks._runtime import Values, current, failing
+from downloader.tasks._runtime import Values, current, failing, shown_path
 
 if TYPE_CHECKING:
     from downloader.targets.engine import Outcome
@@ -180,7 +179,7 @@ def fetch_asked(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
     if reason := current().not_locked.get(name):
         raise reason
     runtime = current()
-    model = next(each for each in runtime.project.models() if each.name == name)
+    model = runtime.project.model(name)
     if path not in {each.path for each in model.artifacts}:
         raise LockError(
             f"models.lock knows no file {path} of {name}.",
@@ -278,7 +277,7 @@ def _is_file(target: RootedPath) -> bool:
 def _clean(name: str, *, dryrun: bool) -> None:
     project = current().project
     models = project.models()
-    model = next(each for each in models if each.name == name)
+    model = project.model(name)
     paths = [artifact.path for artifact in model.artifacts]
     targets = [RootedPath(model.folder, path) for path in paths]
     for target in targets:
@@ -461,7 +460,7 @@ def _asking_tasks(model: Model) -> Iterator[Task]:
         loader=DelayedLoader(
             functools.partial(_asked_tasks, model.name),
             executed=ask,
-            target_regex=re.escape(f"{_shown(model.folder)}/"),
+            target_regex=re.escape(f"{shown_path(model.folder)}/"),
         ),
         uptodate=[Stale(why_unknown(model))],
         doc=model_doc(model, []),
@@ -483,9 +482,7 @@ def _asked_file_task(name: str, ask: str, model: Model) -> Task:
 
 def _asked_tasks(name: str) -> Iterator[Task]:
     """Make the tasks of a model that was locked a moment ago, or says why it was not."""
-    project = current().project
-    model = next(each for each in project.models() if each.name == name)
-    return _model_tasks(model, [])
+    return _model_tasks(current().project.model(name), [])
 
 
 def _private_task(
@@ -505,7 +502,7 @@ def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
 
 def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
     group = f"fetch:{model.name}"
-    folder = _shown(model.folder)
+    folder = shown_path(model.folder)
     for artifact, found in targets:
         is_stale = not found.is_present
         unpack = _unpack_task_of(model, artifact) if is_stale else []
@@ -576,8 +573,3 @@ def _default_task(groups: list[Task], needs_lock: list[str]) -> Task:
 
 def _uptodate(reasons: list[str]) -> list[Any]:
     return [Stale(reason) for reason in reasons] or [True]
-
-
-def _shown(path: Path) -> str:
-    """Return the path as people type it: relative to the working directory, with slashes."""
-    return Path(os.path.relpath(path)).as_posix()

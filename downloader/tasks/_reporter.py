@@ -21,7 +21,7 @@ from downloader.progress.display import as_line, show
 from downloader.progress.events import Done, Failed, Summary, failed_of
 from downloader.progress.streams import put, tell, tell_event
 from downloader.settings import wants_json
-from downloader.tasks._runtime import current
+from downloader.tasks._runtime import current, shown_path
 
 OURS = (
     "adopt",
@@ -123,7 +123,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
             self._is_fetching = True
             model, path = _file_of(task.name)
             self._changed.add(model)
-            target = task.targets[0] if task.targets else task.name.partition(":")[2]
+            target = shown_path(current().project.folder(model) / path)
             self._run.done(Done(model=model, path=path, target=target, **task.values))
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:

@@ -16,6 +16,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
@@ -266,3 +267,8 @@ def failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
 def _is_usage(error: ModelmakeError) -> bool:
     is_missing = isinstance(error, ManifestError) and not current().project.manifest_path.exists()
     return is_missing or isinstance(error, SettingError)
+
+
+def shown_path(path: Path) -> str:
+    """Return the path as people type it: relative to the working directory, with slashes."""
+    return Path(os.path.relpath(path)).as_posix()

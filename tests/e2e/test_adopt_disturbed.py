@@ -144,3 +144,24 @@ def test_a_tar_is_not_read(project: Project, tmp_path: Path) -> None:
     run = project.doit("adopt", "--from", str(tmp_path / "b.tar"))
     assert run.status == 1
     assert f"Run `tar -xf {tmp_path / 'b.tar'}`, then `doit adopt --from FOLDER`.\n" in run.stderr
+
+
+def test_a_tar_that_a_model_has_is_taken(project: Project, tmp_path: Path) -> None:
+    """A file is known by its bytes and not by its name."""
+    file = {"url": "http://127.0.0.1:9/w.tar", "sha256": sha256(BIG)}
+    project.declare({"m": {"source": "http", "files": [file]}})
+    (tmp_path / "w.tar").write_bytes(BIG)
+    run = project.doit("adopt", "--from", str(tmp_path / "w.tar"))
+    assert run.status == 0, run.text
+    assert project.target("m", "w.tar").read_bytes() == BIG
+
+
+def test_a_bundle_goes_on_after_a_kill_at_its_first_file(
+    project: Project, old: Path, tmp_path: Path
+) -> None:
+    """What was not finished then is no stranger's file."""
+    assert project.doit("adopt", "--from", str(old), "m").status == 0
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / ".format.ab12cd34.new").touch()
+    run = project.doit("bundle", "--out", str(tmp_path / "bundle"))
+    assert run.status == 0, run.text

@@ -77,6 +77,7 @@ def test_a_kept_archive_is_told_and_counted_once(
     assert run.status == 0, run.text
     told = [line for line in run.error_lines if ARCHIVE in line]
     assert [line.split()[0] for line in told] == ["fetched"]
+    assert f" models/bot/{ARCHIVE}" in told[0]
     assert "1 fetched" in run.stdout
     assert "5 unpacked, 0 verified in place" in run.stdout
 
