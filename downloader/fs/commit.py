@@ -14,7 +14,7 @@ import stat
 from collections.abc import Sequence
 
 from downloader.errors import StoreError
-from downloader.fs.digests import BUFFER_BYTES, feed, new_sha256, sha256_of
+from downloader.fs.digests import StopCheck, copy_hashed, sha256_of
 from downloader.fs.files import write_file
 from downloader.fs.open_file import OpenFile, nearest_folder, stat_of
 from downloader.fs.rooted_path import NEW_FILE, READ, RootedPath
@@ -107,12 +107,13 @@ class Commit:
         self._base = nearest_folder(target.parent.path)
         self._was = stat_of(self._base)
 
-    def take(self, file: OpenFile, sha256: str) -> bool:
+    def take(self, file: OpenFile, sha256: str, watch: StopCheck) -> bool:
         """Rename an open file to the final name, and sync the folder.
 
         Args:
             file: The open file, whose bytes were verified and synced.
             sha256: What it was verified to be.
+            watch: Called often while the file is copied; raises Interrupted to stop that.
 
         Returns:
             Whether its name so far is gone; it stays where the target is on another file system,
@@ -132,7 +133,7 @@ class Commit:
         except StoreError as error:
             if error.errno != errno.EXDEV:
                 raise
-            self._copy(file, sha256)
+            self._copy(file, sha256, watch)
             is_gone = False
         else:
             self._check_placed(file)
@@ -160,7 +161,7 @@ class Commit:
                 self._target.remove()
             raise self._swapped(self._base if is_ours else file.path)
 
-    def _copy(self, file: OpenFile, sha256: str) -> None:
+    def _copy(self, file: OpenFile, sha256: str, watch: StopCheck) -> None:
         """Copy to another file system: beside the target first, read again, then renamed.
 
         The partial stays, for its owner to remove.
@@ -169,9 +170,10 @@ class Commit:
         unfinished = self._target.with_name(f".{readable}.{secrets.token_hex(4)}.new")
         copy = unfinished.open(NEW_FILE, told=self._target)
         try:
-            size = _copy_bytes(file, copy)
-            copy.sync()
-            self._check_copy(copy, size, sha256)
+            if copy_hashed(file.read_at, copy, watch) != sha256:
+                raise StoreError(  # noqa: TRY301
+                    f"The copy at {self._target} has other bytes than what was copied."
+                )
             unfinished.move_to(self._target)
         except BaseException:
             with contextlib.suppress(StoreError):
@@ -179,12 +181,6 @@ class Commit:
             raise
         finally:
             copy.close()
-
-    def _check_copy(self, copy: OpenFile, size: int, sha256: str) -> None:
-        digest = new_sha256()
-        feed(copy, 0, size, (digest,))
-        if digest.hexdigest() != sha256:
-            raise StoreError(f"The copy at {self._target} has other bytes than what was copied.")
 
     def _swapped(self, path: object) -> StoreError:
         return StoreError(
@@ -207,13 +203,3 @@ def check_target(target: RootedPath) -> None:
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
         raise StoreError(f"{target} is {kind}.", hint="Move it away, or choose another `to`.")
-
-
-def _copy_bytes(file: OpenFile, copy: OpenFile) -> int:
-    """Copy a whole open file into another, and return how many bytes it has."""
-    buffer = memoryview(bytearray(BUFFER_BYTES))
-    position = 0
-    while count := file.read_at(buffer, position):
-        copy.write_at(buffer[:count], position)
-        position += count
-    return position

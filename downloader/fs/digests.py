@@ -138,6 +138,28 @@ def feed_all(file: OpenFile, size: int, hashes: Iterable[Hash], watch: StopCheck
     return position
 
 
+def copy_hashed(read_at: Callable[[memoryview, int], int], copy: OpenFile, watch: StopCheck) -> str:
+    """Copy a whole file into an empty one, and return the SHA-256 of what the disk then has.
+
+    Args:
+        read_at: Reads into a buffer from an offset, and returns how many bytes there were.
+        copy: The empty file; it is synced, and read again.
+        watch: Called often; raises Interrupted when the run is to stop.
+
+    Raises:
+        StoreError: The disk refused.
+    """
+    buffer, size = memoryview(bytearray(BUFFER_BYTES)), 0
+    while count := read_at(buffer, size):
+        watch()
+        copy.write_at(buffer[:count], size)
+        size += count
+    copy.sync()
+    digest = new_sha256()
+    feed_all(copy, size, (digest,), watch)
+    return digest.hexdigest()
+
+
 BLOCK_BYTES = 16 << 10
 HASH_BYTES = 32
 PIECE_BYTES = 4 << 20

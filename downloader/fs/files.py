@@ -86,7 +86,7 @@ T = TypeVar("T")
 appending = threading.Lock()
 """Held while any such file is written; who replaces one as a whole takes it too."""
 _queues: dict[RootedPath, list[bytes]] = {}
-"""Lines that wait to be written, by file; only who holds `writing` takes any out."""
+"""Lines that wait to be written, by file; only who holds `appending` takes any out."""
 
 
 def read_lines(file: RootedPath, decoder: msgspec.json.Decoder[T]) -> Iterable[T]:

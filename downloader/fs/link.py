@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from downloader.errors import StoreError
-from downloader.fs.digests import BUFFER_BYTES, StopCheck, feed_all, new_sha256
+from downloader.fs.digests import StopCheck, copy_hashed
 from downloader.fs.open_file import OpenFile, refused, stat_of
 from downloader.fs.rooted_path import NEW_FILE, RootedPath, open_to_read
 
@@ -148,14 +148,7 @@ def _copy(
     watch: StopCheck,
 ) -> None:
     with _opened(source) as from_, _made(new, told) as to:
-        digest, buffer, size = new_sha256(), memoryview(bytearray(BUFFER_BYTES)), 0
-        while count := _read(from_, buffer, size):
-            watch()
-            to.write_at(buffer[:count], size)
-            size += count
-        to.sync()
-        feed_all(to, size, (digest,), watch)
-        if digest.hexdigest() != sha256:
+        if copy_hashed(functools.partial(_read, from_), to, watch) != sha256:
             raise _unreadable(source, "a copy of it has other bytes")
 
 

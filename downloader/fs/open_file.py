@@ -98,6 +98,9 @@ def _free(folder: Path) -> str:
 _preadv, _pwrite = getattr(os, "preadv", None), getattr(os, "pwrite", None)
 _seeking = threading.Lock()
 
+NOTHING_WRITTEN = "it takes no more bytes"
+"""POSIX leaves open what a write of 0 bytes means. Asked again, it might go on for ever."""
+
 
 class OpenFile:
     """An open file; a context manager that closes it.
@@ -161,8 +164,8 @@ class OpenFile:
         try:
             while written < len(data):
                 count = _write_some(self.descriptor, data[written:], offset + written)
-                if not count:  # POSIX leaves open what that means; it would be asked for ever
-                    raise OSError("it takes no more bytes")  # noqa: TRY301
+                if not count:
+                    raise OSError(NOTHING_WRITTEN)  # noqa: TRY301
                 written += count
         except OSError as error:
             raise self._refused(error, "write") from error
@@ -171,7 +174,10 @@ class OpenFile:
         """Write at the end of a file that was opened for that; with one call, as a rule."""
         left = memoryview(data)
         try:
-            while left and (count := os.write(self.descriptor, left)):
+            while left:
+                count = os.write(self.descriptor, left)
+                if not count:
+                    raise OSError(NOTHING_WRITTEN)  # noqa: TRY301
                 left = left[count:]
         except OSError as error:
             raise self._refused(error, "write") from error

@@ -361,7 +361,7 @@ class CancellableConnection(HTTPConnection):
             addresses = _looked_up(self._dns_host.strip("[]"), self.port, request)
             if self.proxy is None:
                 request.check_address(self.host, *(str(one[4][0]) for one in addresses))
-            sock = self._dialled(addresses, request)
+            return self._dialled(addresses, request)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except UnicodeError as error:  # a name that IDNA cannot write
@@ -370,8 +370,6 @@ class CancellableConnection(HTTPConnection):
             raise ConnectTimeoutError(self, "not connected in time") from error
         except OSError as error:
             raise NewConnectionError(self, "not connected") from error
-        sock.settimeout(request.deadline.left)
-        return sock
 
     def _dialled(self, addresses: list[Address], request: Request) -> socket.socket:
         """Return a socket that is connected to the first address that answers."""
@@ -387,8 +385,13 @@ class CancellableConnection(HTTPConnection):
                 request.check()
                 failure = error
                 continue
-            for option in self.socket_options or ():
-                sock.setsockopt(*option)
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                sock.settimeout(request.deadline.left)
+            except BaseException:
+                sock.close()
+                raise
             self.peer = "" if self.proxy else str(address[4][0])
             request.peer = self.peer
             return sock

@@ -436,7 +436,6 @@ class Reply:
             status=response.status, place=redact(url), values=self._raw.headers.getlist
         )
         self._body: Body | None = None
-        self._on_close: list[Callable[[], None]] = []
 
     def readinto(self, buffer: memoryview, *, fills: bool = False) -> int:
         """Read body bytes as they came over the wire, never decoded; 0 at the complete end.
@@ -535,15 +534,8 @@ class Reply:
     ) -> None:
         self.close()
 
-    def when_closed(self, call: Callable[[], None]) -> None:
-        """Have something called once, when the reply is closed."""
-        self._on_close.append(call)
-
     def close(self) -> None:
         """Give the connection back when the body was read to its end, else close it."""
-        calls, self._on_close = self._on_close, []
-        for call in calls:
-            call()
         if self._is_complete and self._raw._fp is not None:  # noqa: SLF001
             self._raw._fp.close()  # noqa: SLF001 - tells http.client that the reply is read
             self._raw.release_conn()

@@ -9,7 +9,7 @@ CVE-2023-32681). The body is read from http.client's buffered socket (docs/decis
 Where redirects led before is remembered as long as it works: in memory only, for it may be a
 signed URL.
 
-This is the room's face: other rooms import from here what they need to read a reply.
+Other packages import from here what they need to read a reply.
 """
 
 import os

@@ -131,7 +131,7 @@ class Records:
         """
         with self._loading:
             self._load()
-            self._known = {key: each for key, each in self._known.items() if key in digests}
+            self._known = {key: each for key, each in tuple(self._known.items()) if key in digests}
             if self._lines > len(self._known):
                 self._rewrite()
 
@@ -157,7 +157,7 @@ class Records:
 
     def _rewrite(self) -> None:
         with appending:
-            lines = [msgspec.json.encode(each) + b"\n" for each in self._known.values()]
+            lines = [msgspec.json.encode(each) + b"\n" for each in tuple(self._known.values())]
             write_file(self._file, b"".join(lines))
 
 

@@ -119,7 +119,7 @@ class Unpacker:
         source = staged.folder / member.path.removeprefix(f"{into}/" if into else "")
         place = Commit(target)
         with source.open(READ) as file:
-            place.take(file, str(member.sha256))
+            place.take(file, str(member.sha256), self._stop.check)
 
     def close(self) -> None:
         """Remove what was unpacked and not wanted."""

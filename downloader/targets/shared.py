@@ -144,7 +144,7 @@ class Linker:
             if found:
                 found.check()
             with new.open(READ) as file:
-                place.take(file, sha256)
+                place.take(file, sha256, self._stop.check)
         finally:
             with contextlib.suppress(StoreError):  # it is left where both names are one file
                 new.remove()

@@ -97,8 +97,12 @@ class Connections:
                 if segment.position == start:
                     self._limiter.refused()
         self._join()
-        if self._failure:
-            raise self._failure
+        failure, self._failure = self._failure, None
+        try:
+            if failure:
+                raise failure
+        finally:
+            del failure  # its traceback holds this frame: a cycle
 
     def open_further(self) -> bool:
         """Open a further connection, where there is work for it and the host allows it."""

@@ -145,7 +145,7 @@ def slice_seconds(round_trip_seconds: float) -> float:
 LEAST_GAIN = 1.15
 """What a step must bring: less than this is noise, or another's bandwidth."""
 KEEPS_PACE = 0.8
-"""What part of its elders' rate each connection of a step must add for the next one to be large."""
+"""What part of the earlier connections' rate each new one must add for a large next step."""
 PAYS = 0.5
 """What part of it for all of them to stay."""
 SPARED = 0.15
@@ -293,7 +293,7 @@ class HostLimiter:
         self._most, self.throttle = most, throttle or Throttle(None)
         changing = threading.Lock()
         self._changed = threading.Condition(changing)
-        self._lock_wait = threading.Condition(changing)
+        self._freed = threading.Condition(changing)
         self._budget = most
         self._active = self._firsts = self._waiting = 0
         self._controller = ConcurrencyController(highest=most, enough=enough)
@@ -307,12 +307,12 @@ class HostLimiter:
 
     def acquire(self, stop: Stop) -> None:
         """Wait for a file's first connection; raises Interrupted if the run ends before."""
-        with self._lock_wait:
+        with self._freed:
             self._waiting += 1
             try:
                 while self._active >= self._allowed():
                     stop.check()
-                    self._lock_wait.wait(0.2)  # the budget also recovers with time
+                    self._freed.wait(0.2)  # the budget also recovers with time
                 stop.check()
             finally:
                 self._waiting -= 1
@@ -331,7 +331,7 @@ class HostLimiter:
         with self._changed:
             self._active -= 1
             self._firsts -= not is_further
-            self._lock_wait.notify()
+            self._freed.notify()
 
     def answered(self, first_byte_seconds: float) -> None:
         """Note how long after its request a reply came."""
@@ -354,7 +354,7 @@ class HostLimiter:
             is_surplus = self._wanted > min(self._controller.level, self._allowed())
             self._active -= is_surplus
             if is_surplus:
-                self._lock_wait.notify()
+                self._freed.notify()
             return is_surplus
 
     @property

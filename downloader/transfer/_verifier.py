@@ -176,8 +176,12 @@ class PrefixHasher:
         with self._changed:
             self._changed.wait_for(lambda: self._hashed >= self._there or self._is_closed)
         self.close()
-        if self._error:
-            raise self._error
+        error, self._error = self._error, None
+        try:
+            if error:
+                raise error
+        finally:
+            del error  # its traceback holds this frame: a cycle
 
     def close(self) -> None:
         """End the thread; what is not hashed stays so."""
@@ -298,13 +302,19 @@ class PieceChecker:
 
     def finish(self) -> None:
         """See Follower; whoever waits takes part in the work."""
-        while work := self._next(waits=False):
+        while True:
             self._lock_wait.check()
+            if not (work := self._next(waits=False)):
+                break
             self._do(*work)
         with self._changed:
             self._changed.wait_for(lambda: not self._busy or self._is_closed)
-        if self._error:
-            raise self._error
+        error, self._error = self._error, None
+        try:
+            if error:
+                raise error
+        finally:
+            del error  # its traceback holds this frame: a cycle
 
     def close(self) -> None:
         """See Follower."""

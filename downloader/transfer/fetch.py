@@ -1,4 +1,4 @@
-"""The conductor: one artifact from its locations to verified bytes under the target's name.
+"""Fetch one file: bring an artifact from its locations to verified bytes under the target's name.
 
 For each location in order: take over the partial, ask for what is missing, receive it, and on a
 transient failure go on from there; then verify, and commit. One state machine:
@@ -180,4 +180,5 @@ def _combined(
     places = "; ".join(f"{redact(location.url)}: {error}" for location, error in failures)
     what = f"None of {len(failures)} places gave {artifact.path}: {places}"
     kind = TransferError if isinstance(last, TransferError) else SourceError
-    return kind(what, hint=last.hint)
+    hints = dict.fromkeys(error.hint for _, error in failures if error.hint)
+    return kind(what, hint=" ".join(hints))

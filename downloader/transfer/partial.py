@@ -345,7 +345,7 @@ class Partial:
             StoreError: The disk refused, or something that is no file stands at the target.
         """
         self._checkpoints.sync(self._file.sync)
-        self._is_gone = place.take(self._file, self.judge.sha256)
+        self._is_gone = place.take(self._file, self.judge.sha256, self._lock_wait.check)
         self._is_placed = True
         self._journal.remove()
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from downloader.errors import StoreError
+from downloader.errors import Interrupted, Stop, StoreError
 from downloader.fs import commit, open_file, rooted_path
+from downloader.fs.commit import Commit
 from downloader.fs.open_file import OpenFile
-from downloader.fs.rooted_path import RootedPath
+from downloader.fs.rooted_path import READ, RootedPath
 from tests.transfer.desk import BODY, OLD, PATH, Desk, pinned, sha256
 
 Replace = Callable[..., None]
@@ -94,6 +95,20 @@ def umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_a_copy_can_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large file takes minutes: Ctrl-C ends it, and nothing is left beside the target."""
+    other_disk(monkeypatch)
+    source = RootedPath.of(tmp_path / "model.part")
+    source.path.write_bytes(BODY)
+    (tmp_path / "to").mkdir()
+    stop = Stop()
+    stop.set()
+    with source.open(READ) as file, pytest.raises(Interrupted):
+        Commit(RootedPath(tmp_path, "to/model")).take(file, "0" * 64, stop.check)
+    assert list((tmp_path / "to").iterdir()) == []
+    assert source.path.read_bytes() == BODY
 
 
 @pytest.mark.parametrize("fault", ["other bytes", "full disk"])

@@ -173,3 +173,17 @@ def test_a_folder_that_is_gone_cannot_be_synced(tmp_path: Path) -> None:
     """The caller learns of it as of any failed write."""
     with pytest.raises(StoreError, match="No such file"):
         RootedPath(tmp_path / "gone").sync_folder()
+
+
+def test_a_write_that_takes_nothing_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A torn file never gets the name, whatever the system means by 0 bytes."""
+    path, write = tmp_path / "file", os.write
+    path.write_bytes(b"old")
+    counts = [3, 0]
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[: counts.pop(0)]))
+    with pytest.raises(StoreError, match="takes no more bytes"):
+        write_file(RootedPath.of(path), b"0123456789")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,10 +1,12 @@
 """A file's connections among themselves: who is refused, who waits, who goes on."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 
-from downloader.errors import ServerBusy, Stop
+from downloader.errors import RemoteChanged, ServerBusy, Stop
 from downloader.transfer._attempt import Connections
 from downloader.transfer._concurrency import HostLimiter
 from downloader.transfer._segments import Segment, Segments
@@ -97,3 +99,25 @@ def test_one_too_many_leaves_and_its_segment_is_received() -> None:
         crew.work()
     assert sum(server.received.values()) == 64 * MIB
     assert host._active == 1
+
+
+def test_a_failure_of_another_connection_leaves_no_cycle() -> None:
+    """The error's traceback holds the worker's frame, and that holds the connections."""
+    connections, server, _ = crew_of(refusals=1, helpers=2)
+
+    def receive(segment: Segment) -> None:
+        if threading.current_thread() is not OWN():
+            raise RemoteChanged("another version")
+        server.receive(segment)
+
+    connections._receive = receive
+    assert connections.open_further()
+    gc.disable()
+    try:
+        with pytest.raises(RemoteChanged):
+            connections.work()
+        found = weakref.ref(connections)
+        del connections, receive
+        assert found() is None
+    finally:
+        gc.enable()

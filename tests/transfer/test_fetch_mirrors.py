@@ -103,6 +103,17 @@ def test_when_all_fail_each_is_named(desk: Desk, mirrors: tuple[Location, Locati
         assert part in str(error)
 
 
+def test_what_was_set_aside_is_named_whichever_place_fails_last(
+    desk: Desk, mirrors: tuple[Location, Location]
+) -> None:
+    """What to do about each place is said, once."""
+    desk.server.put("/first.bin", WRONG)
+    desk.server.always("/second.bin", statuses.status(404))
+    error = desk.refuses(SourceError, pinned(), *mirrors)
+    (aside,) = desk.quarantined
+    assert aside.name in error.report()
+
+
 def test_when_all_break_off_it_is_a_transfer_error(
     desk: Desk, mirrors: tuple[Location, Location]
 ) -> None:

@@ -119,7 +119,7 @@ def test_a_waiting_file_begins_when_one_too_many_is_dropped(
 ) -> None:
     """It is told, and need not look again by itself."""
     told: list[int] = []
-    monkeypatch.setattr(host._lock_wait, "notify", lambda: told.append(1))
+    monkeypatch.setattr(host._freed, "notify", lambda: told.append(1))
     host.acquire(Stop())
     host._controller.level = 2
     assert host.try_acquire()
