@@ -20,6 +20,7 @@ import pytest
 
 from downloader.artifact import Artifact
 from downloader.errors import IntegrityError, ModelmakeError, SourceError, TransferError
+from downloader.fs.rooted_path import close_idle_folders
 from downloader.settings import Settings
 from tests.servers import faults
 from tests.servers.exchange import Exchange, Fault
@@ -183,7 +184,11 @@ def for_helpers(fault: Fault) -> Fault:
 
 
 def open_files(folder: Path) -> set[str]:
-    """Return this process's sockets, and its open files in a folder; none where nobody can tell."""
+    """Return this process's sockets, and its open files in a folder; none where nobody can tell.
+
+    Folders that are kept open on purpose are closed first.
+    """
+    close_idle_folders()
     found = set()
     for descriptor in Path("/proc/self/fd").glob("*"):
         with contextlib.suppress(FileNotFoundError):  # the one of this very listing
