@@ -56,6 +56,8 @@ def strikes(
     """
     family, error = blow
     log = folder / "strace.log"
+    compiled = new_project(server, folder / "compiled")  # else another test may do it meanwhile,
+    assert compiled.doit(*ONE_THREAD, PYTHONDONTWRITEBYTECODE="").status == 0  # and opens differ
     first = new_project(server, folder / "000")
     first.before = strace.listening(log)
     assert first.doit(*ONE_THREAD, **QUIET).status == 0
