@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import settings
 
+from tests.examples import IN_CI, examples
 from tests.sdk.together import VARIABLES
 from tests.servers.azurite import Azurite
 from tests.servers.faulty import FaultyServer
@@ -23,14 +24,13 @@ from tests.servers.nginx import Nginx
 from tests.servers.process import NotInstalled
 from tests.strace import Strace
 
-IN_CI = "MODELMAKE_CI"
 KEPT = {IN_CI, "MODELMAKE_AZURITE", "MODELMAKE_BASH_COMPLETION", *VARIABLES.values()}
 CLEARED = {"CI", "NETRC", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "REQUESTS_CA_BUNDLE"}
 CLEARED |= {"CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENAI_GPT2_BASE_URL"}
 CLEARED_BEGINNINGS = ("MODELMAKE_", "HF_", "HUGGING", "TOGETHER_", "AWS_", "XDG_", "DOIT_")
 THREAD_SECONDS = 5.0
 
-settings.register_profile("default", deadline=None)
+settings.register_profile("default", deadline=None, max_examples=examples(100))
 settings.register_profile("ci", deadline=None, max_examples=500, print_blob=True)
 settings.load_profile("ci" if os.environ.get(IN_CI) else "default")
 

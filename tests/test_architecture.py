@@ -14,7 +14,7 @@ import pytest
 
 import downloader
 from downloader import errors
-from tests.conftest import IN_CI
+from tests.examples import IN_CI
 
 PACKAGE = Path(downloader.__file__).parent
 ROOT = PACKAGE.parent

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from downloader.artifact import check_path, collision_key, find_collision
+from tests.examples import examples
 
 UNSAFE = [
     # leaving the folder
@@ -90,7 +91,7 @@ TRICKY = st.sampled_from(
 PATHS = st.lists(TRICKY | st.characters(), min_size=1, max_size=8).map("".join)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(PATHS)
 def test_no_accepted_path_leaves_the_folder(path: str) -> None:
     """Read as it is, decoded or normalised, on either family, an accepted path stays inside."""

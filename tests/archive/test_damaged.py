@@ -13,6 +13,7 @@ from downloader.archive.unpack import unpack
 from downloader.errors import BadArchive
 from downloader.fs.rooted_path import RootedPath
 from tests.archive.building import END, Looker, Pack, gz, member, pax, refused, tar_of, tree, zst
+from tests.examples import examples
 
 FILES = {"adapter_config.json": b"{}", "d/w.safetensors": random.Random(7).randbytes(60)}
 TAR = tar_of(FILES)
@@ -171,7 +172,7 @@ BLOCKS = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     blocks=st.lists(BLOCKS, max_size=8),
     changes=st.lists(st.tuples(st.integers(0, 8191), st.integers(0, 255)), max_size=4),

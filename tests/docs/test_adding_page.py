@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import IN_CI
 from tests.docs.documents import blocks, page
 from tests.docs.documents_edits import carry_out, edits
 from tests.e2e.project import REPOSITORY, Project
+from tests.examples import IN_CI
 from tests.servers.faulty import FaultyServer
 
 PAGE = page("adding-a-source.md")

@@ -226,7 +226,7 @@ FORGED = {
 }
 
 
-@pytest.mark.sampled(keep=8)
+@pytest.mark.sampled(keep=4)
 @pytest.mark.parametrize("change", FORGED.values(), ids=list(FORGED))
 @pytest.mark.parametrize("has", ["nothing", "models.yaml"])
 def test_a_bundle_is_checked_whole_before_anything_is_written(

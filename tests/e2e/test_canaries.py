@@ -102,7 +102,7 @@ def test_after_success(guarded: Project, server: FaultyServer, mode: dict[str, s
     assert_kept_secret(guarded, run)
 
 
-@pytest.mark.sampled(keep=20)
+@pytest.mark.sampled(keep=8)
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 def test_after_a_failure(

@@ -91,6 +91,7 @@ def test_other_runs_do_not_load_it(locked: Project, tmp_path: Path) -> None:
     assert "downloader.operations.cache_key" not in listed.read_text().split()
 
 
+@pytest.mark.sampled(keep=3)
 @pytest.mark.parametrize("flags", [[], ["--json"]], ids=["key", "json"])
 @pytest.mark.parametrize("why", ["missing", "stale", "unpinned"])
 def test_no_key_of_what_is_not_pinned(

@@ -49,6 +49,7 @@ def replace_by_dangling_symlink(target: Path) -> None:
     target.symlink_to("nowhere")
 
 
+@pytest.mark.sampled(keep=4)
 @pytest.mark.parametrize(
     "damage",
     [truncate, lengthen, edit, Path.unlink, replace_by_symlink, replace_by_dangling_symlink],

@@ -55,6 +55,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.sampled(keep=2)
 @pytest.mark.parametrize("kind", DAMAGED)
 def test_a_damaged_database_is_begun_anew(
     project: Project, server: FaultyServer, kind: str

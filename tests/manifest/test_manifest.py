@@ -15,6 +15,7 @@ from downloader.sources.http import HttpEntry, HttpFile
 from downloader.sources.huggingface import HuggingFaceEntry
 from downloader.sources.openai_gpt2 import OpenAIGPT2Entry
 from downloader.sources.together import CheckpointRange, TogetherEntry
+from tests.examples import examples
 from tests.manifest.texts import GPT2, HTTP, SHA, TOGETHER, entry, error, model
 
 EXAMPLE = f"""\
@@ -219,7 +220,7 @@ BODIES = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(BODIES)
 def test_any_data_gives_entries_or_a_located_error(body: object) -> None:
     """Nothing but ManifestError ever comes out, and it always names file and line."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from downloader.errors import ManifestError
 from downloader.manifest._strict_yaml import load
+from tests.examples import examples
 
 MIB = 1 << 20
 
@@ -186,7 +187,7 @@ def _typed(tree: object) -> object:
     return [_typed(value) for value in tree] if isinstance(tree, list) else (type(tree), tree)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.binary() | st.text(st.sampled_from("ab:- \n[]{},&*!|>'\"%#?~<\t0.")).map(str.encode))
 def test_any_bytes_give_data_or_a_located_error(text: bytes) -> None:
     """Nothing but ManifestError ever comes out, and it always names a line."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from downloader.network import failures
 from downloader.operations.outdated import Outdated, look
 from tests.e2e.together.projects import JOB, LOOK, bot, usual_checkpoints
+from tests.examples import examples
 from tests.projects import Entry, declare, gpt2, http, lock, project, serve_gpt2, session, sha256
 from tests.projects import sync as sync_all
 from tests.servers.faults import statuses
@@ -83,7 +84,7 @@ def models(world: World) -> dict[str, Entry]:
 
 
 @given(st.lists(st.sampled_from(sorted(CHANGES)), unique=True))
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_what_is_newer_is_what_an_upgrade_changes(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]
 ) -> None:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from downloader.store.blobs import Store
+from tests.examples import examples
 from tests.projects import http, lock, project, sha256
 from tests.servers.faulty import FaultyServer
 from tests.targets.states import BLOBS, PARTIALS, TARGETS, State, done, make_all, plan, told
@@ -21,7 +22,9 @@ STATES = st.builds(
     seed=st.integers(0, 5),
 )
 FEW = settings(
-    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=examples(40),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
 )
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from downloader.targets import state
 from tests.e2e.together.conftest import together
 from tests.e2e.together.projects import ARCHIVE, LORA_FILES, bot, downloads, sync_adapter
+from tests.examples import examples
 from tests.projects import lock, project
 from tests.servers.together.server import TogetherServer
 from tests.targets.states import done, plan, told
@@ -51,7 +52,9 @@ def check(folder: Path, own: dict[str, Any], together: TogetherServer) -> None:
 
 
 @settings(
-    max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=examples(12),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
 )
 @given(
     members=st.lists(st.sampled_from(CHANGES), min_size=5, max_size=5),

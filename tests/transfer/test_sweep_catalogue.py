@@ -122,7 +122,7 @@ WAYS = {
 }
 
 
-@pytest.mark.sampled(keep=100)
+@pytest.mark.sampled(keep=50)
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_a_fault_costs_no_wrong_byte(tmp_path: Path, name: str, way: Way) -> None:

@@ -30,6 +30,7 @@ from downloader.progress.events import Observer
 from downloader.settings import Settings
 from downloader.transfer import _journal, partial
 from downloader.transfer.fetch import Fetcher
+from tests.examples import examples
 from tests.servers.exchange import Exchange, Fault
 from tests.servers.faults import honest, timing
 from tests.servers.faulty import FaultyServer
@@ -40,7 +41,7 @@ from tests.transfer.desk import PATH, Desk, StopsAtWait, pinned, sha256, unpinne
 SIZE = 300_001
 STEP_BYTES = 1 << 14
 """Of the journal, so that it has many lines."""
-EXAMPLES, STEPS = 100, 15
+EXAMPLES, STEPS = examples(100), 15
 SETTINGS = Settings(timeout_seconds=10.0, retries=3, connections=1)
 places = st.integers(0, SIZE)
 sizes = st.sampled_from([SIZE] * 5 + [SIZE - 1, 2 * SIZE, 1, 0])
