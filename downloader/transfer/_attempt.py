@@ -276,11 +276,11 @@ class Download:
                         self._attempt()
                     finally:
                         retries.present = self._present_bytes
-                    partial.settle()
+                    partial.verifier.finish()
                     self._expectation.verify(partial)
                     return
             except (IntegrityError, UnusableRange) as error:
-                is_joined = partial.is_joined and not partial.judge.has_pieces
+                is_joined = partial.is_joined and not partial.verifier.has_pieces
                 is_mixed = is_joined or isinstance(error, (RemoteChanged, UnusableRange))
                 if not (may_start_over and is_mixed):
                     raise
@@ -369,7 +369,7 @@ class Download:
         return partial.have == size and self._is_right()
 
     def _is_right(self) -> bool:
-        """Judge the pieces of a whole file; those that proved wrong are dropped, to be asked for.
+        """Check the pieces of a whole file; wrong ones are dropped, to be downloaded again.
 
         Raises:
             DigestMismatch: This place gave the same piece wrong too often: where it knows no
@@ -377,12 +377,12 @@ class Download:
             StoreError: What was written cannot be read back.
         """
         partial = self.partial
-        if not partial.judge.has_pieces:
+        if not partial.verifier.has_pieces:
             return True
-        partial.settle()
-        if partial.judge.is_other_file:
+        partial.verifier.finish()
+        if partial.verifier.is_other_file:
             raise self._expectation.wrong_pieces([])
-        wrong = partial.drop_wrong()
+        wrong = partial.drop_bad_pieces()
         self._wrong.update(wrong)
         self._dropped_bytes += total(wrong)
         if often := [span for span in wrong if self._is_again or self._wrong[span] >= TRIES]:
@@ -512,7 +512,7 @@ class Download:
             self.moved_bytes += count
         # What a cut gave to another connection is left to that one: each byte is written once.
         spare = self.partial.put(position, buffer, wanted) if wanted else buffer
-        if self.partial.judge.is_other_file:
+        if self.partial.verifier.is_other_file:
             raise self._expectation.wrong_pieces([])
         self.observer.moved(wanted)
         self.limiter.throttle.pay(count, self._stop)

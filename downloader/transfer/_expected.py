@@ -179,10 +179,10 @@ class Expectation:
         size = partial.binding.size
         if size is not None and partial.have != size:
             raise self.wrong_size(partial.have, size)
-        wanted, got, kind = self._artifact.sha256, partial.judge.sha256, "sha256"
-        if wanted is None and partial.judge.md5 is not None:
-            wanted, got, kind = self._md5, partial.judge.md5, "md5"
-        if partial.judge.has_pieces and got and wanted != got:
+        wanted, got, kind = self._artifact.sha256, partial.verifier.sha256, "sha256"
+        if wanted is None and partial.verifier.md5 is not None:
+            wanted, got, kind = self._md5, partial.verifier.md5, "md5"
+        if partial.verifier.has_pieces and got and wanted != got:
             raise LockError(
                 f"models.lock has a root of other bytes than its sha256 for {self._artifact.path}.",
                 hint=RESTORE_HINT,

@@ -14,11 +14,10 @@ end.
 """
 
 import contextlib
-import functools
 import mmap
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from downloader.errors import StoreError
@@ -47,89 +46,153 @@ INLINE_BUFFER_BYTES = 256 << 10
 SMALLEST_BUFFER_BYTES = 1 << 10
 MOST_WAITING = 8
 """Buffers that wait to be hashed; then the sender waits too, so that memory stays bounded."""
+STRETCH_BYTES = 64 << 20
+"""How much is hashed before it is checked whether the run is to end."""
 THREADED_BYTES = 8 << 20
 """Smaller files are hashed by whoever receives them: a thread would cost more than it gives."""
 
 
-class Follower(Protocol):
-    """Hashes a file's bytes from the first on, as they come to be there."""
+class Verifier(Protocol):
+    """Hashes the bytes of a file while they arrive, and knows what they prove.
+
+    Attributes:
+        has_pieces: Whether it can tell which bytes are wrong, and not only that some are.
+    """
+
+    has_pieces: bool
 
     def buffer(self) -> memoryview:
         """Return an empty buffer to receive into."""
 
     def feed_block(self, offset: int, buffer: memoryview, count: int) -> bool:
-        """Take bytes that are written; returns whether the buffer is kept."""
+        """Take bytes that were written; returns whether the buffer is kept."""
 
     def advance(self, prefix: int) -> None:
-        """Say that the file's first `prefix` bytes are there."""
+        """Note that the file's first `prefix` bytes are on disk."""
 
     def finish(self) -> None:
-        """Wait until all that is there is hashed; raises StoreError when it cannot be read back."""
+        """Wait until everything on disk is hashed.
+
+        Raises:
+            StoreError: It cannot be read back.
+            Interrupted: The user stopped the run.
+        """
 
     def close(self) -> None:
-        """Stop; what is not hashed stays so."""
+        """Stop hashing; what is not hashed stays so."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file, in hex; empty if pieces are wrong or missing."""
+
+    @property
+    def md5(self) -> str | None:
+        """MD5 of the file, in hex; None if a SHA-256 is known, which makes it needless."""
+
+    @property
+    def is_other_file(self) -> bool:
+        """Whether so many pieces are wrong that another file must be coming."""
+
+    def pop_bad_pieces(self) -> list[Range]:
+        """Return the ranges of wrong pieces, once; they are expected again."""
+
+    def set_aside(self, path: RootedPath, workspace: RootedPath, have: int) -> str:
+        """Set aside the wrong bytes of a file, and return a sentence about it; empty if none.
+
+        Args:
+            path: The file.
+            workspace: The model's private folder.
+            have: How many bytes it has without a gap.
+
+        Raises:
+            StoreError: The disk refused.
+        """
 
 
-def follower_for(file: OpenFile, hashes: tuple[Hash, ...], size: int | None) -> Follower:
-    """Return what hashes a file of this size, None when it is not known, from its first byte."""
-    if size is not None and size >= THREADED_BYTES:
-        with contextlib.suppress(RuntimeError):  # the system has no thread left
-            return PrefixHasher(file, hashes)
-    return InlineHasher(file, hashes, size)
-
-
-class InlineHasher:
-    """Hashes in the thread that hands over.
+class WholeVerifier:
+    """Verifies by digests over all bytes in their order.
 
     Args:
         file: The open file, which this reads and never moves.
-        hashes: The running digests, which have taken in nothing yet.
-        size: The file's length as far as it is known: a small one gets a small buffer.
+        hashes: SHA-256, then MD5 if it is wanted; they have taken in nothing yet.
+    """
+
+    has_pieces = is_other_file = False
+
+    def __init__(self, file: OpenFile, hashes: tuple[Hash, ...]) -> None:
+        self._file, self._hashes, self._hashed = file, hashes, 0
+
+    @property
+    def sha256(self) -> str:
+        """See Verifier."""
+        return self._hashes[0].hexdigest()
+
+    @property
+    def md5(self) -> str | None:
+        """See Verifier."""
+        return self._hashes[1].hexdigest() if len(self._hashes) > 1 else None
+
+    def pop_bad_pieces(self) -> list[Range]:
+        """See Verifier."""
+        return []
+
+    def set_aside(self, path: RootedPath, workspace: RootedPath, have: int) -> str:
+        """See Verifier."""
+        return set_aside(path, workspace, have, self.sha256) if have else ""
+
+
+class InlineVerifier(WholeVerifier):
+    """Hashes in the thread that receives.
+
+    Args:
+        file: As of WholeVerifier.
+        hashes: As of WholeVerifier.
+        size: The file's length if it is known: a small one gets a small buffer.
     """
 
     def __init__(self, file: OpenFile, hashes: tuple[Hash, ...], size: int | None = None) -> None:
-        self._file, self._hashes, self._hashed = file, hashes, 0
+        super().__init__(file, hashes)
         wanted = INLINE_BUFFER_BYTES if size is None else max(size, SMALLEST_BUFFER_BYTES)
         self._buffer_bytes = min(wanted, INLINE_BUFFER_BYTES)
         self._hashing = threading.Lock()
 
     def buffer(self) -> memoryview:
-        """See Follower."""
+        """See Verifier."""
         return memoryview(bytearray(self._buffer_bytes))
 
     def feed_block(self, offset: int, buffer: memoryview, count: int) -> bool:
-        """See Follower."""
+        """See Verifier."""
         with self._hashing:
             if offset == self._hashed:
-                for each in self._hashes:
-                    each.update(buffer[:count])
+                for digest in self._hashes:
+                    digest.update(buffer[:count])
                 self._hashed += count
         return False
 
     def advance(self, prefix: int) -> None:
-        """See Follower."""
+        """See Verifier."""
         with self._hashing:
             if prefix > self._hashed:
                 self._hashed += feed(self._file, self._hashed, prefix, self._hashes)
 
     def finish(self) -> None:
-        """See Follower."""
+        """See Verifier; everything is hashed already."""
 
     def close(self) -> None:
-        """See Follower."""
+        """See Verifier."""
 
 
-class PrefixHasher:
-    """Hashes a file's bytes from the first on, as far as they are there.
+class ThreadedVerifier(WholeVerifier):
+    """Hashes in a thread of its own, from the first byte up to the first gap.
 
     Args:
-        file: The open file, which this reads and never moves.
-        hashes: The running digests, which have taken in nothing yet.
+        file: As of WholeVerifier.
+        hashes: As of WholeVerifier.
     """
 
     def __init__(self, file: OpenFile, hashes: tuple[Hash, ...]) -> None:
-        self._file, self._hashes = file, hashes
-        self._hashed = self._tail = self._there = 0  # the tail: where waiting bytes end
+        super().__init__(file, hashes)
+        self._tail = self._there = 0  # the tail: where waiting bytes end
         self._waiting: deque[tuple[memoryview, int]] = deque()
         self._spare: list[memoryview] = []
         self._is_closed = False
@@ -139,16 +202,12 @@ class PrefixHasher:
         self._thread.start()
 
     def buffer(self) -> memoryview:
-        """Return an empty buffer to receive into."""
+        """See Verifier."""
         with self._changed:
             return self._spare.pop() if self._spare else lazy_buffer()
 
     def feed_block(self, offset: int, buffer: memoryview, count: int) -> bool:
-        """Take bytes that are written, when they are the next in line.
-
-        Returns:
-            Whether the buffer was taken; the caller then needs another one.
-        """
+        """See Verifier; only the next bytes in order are taken."""
         with self._changed:
             if offset == self._tail:
                 self._changed.wait_for(self._has_room)
@@ -161,18 +220,14 @@ class PrefixHasher:
             return True
 
     def advance(self, prefix: int) -> None:
-        """Say that the file's first `prefix` bytes are there."""
+        """See Verifier."""
         with self._changed:
             if prefix > self._there:
                 self._there = prefix
                 self._changed.notify_all()
 
     def finish(self) -> None:
-        """Wait until all that is there is hashed, and end the thread.
-
-        Raises:
-            StoreError: The file could not be read back.
-        """
+        """See Verifier; ends the thread."""
         with self._changed:
             self._changed.wait_for(lambda: self._hashed >= self._there or self._is_closed)
         self.close()
@@ -184,7 +239,7 @@ class PrefixHasher:
             del error  # its traceback holds this frame: a cycle
 
     def close(self) -> None:
-        """End the thread; what is not hashed stays so."""
+        """See Verifier."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -192,16 +247,16 @@ class PrefixHasher:
 
     def _run(self) -> None:
         try:
-            self._follow()
+            self._hash_all()
         except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
             self._fail(error)
 
-    def _follow(self) -> None:
+    def _hash_all(self) -> None:
         own = memoryview(bytearray(BUFFER_BYTES))
         while (work := self._next(own)) is not None:
             buffer, count = work
-            for each in self._hashes:
-                each.update(buffer[:count])
+            for digest in self._hashes:
+                digest.update(buffer[:count])
             with self._changed:
                 self._hashed += count
                 if buffer is not own and len(self._spare) < MOST_WAITING:
@@ -249,29 +304,38 @@ def lazy_buffer() -> memoryview:
 
 MOST_WAITING_BLOCKS = 8
 """Buffers that wait for a hashing thread; then the receiving thread hashes its own."""
-HOPELESS = 4
-"""So many wrong pieces, and fewer right ones, show that another file stands there."""
+OTHER_FILE_PIECES = 4
+"""So many wrong pieces, and fewer right ones, show that the server has another file."""
 
-Run = tuple[int, bytes]
+LeafRun = tuple[int, bytes]
 """The number of a block in the file, and leaves from there on."""
 
 
-class PieceChecker:
-    """Hashes and judges the pieces of one partial; a Follower, safe to share between threads.
+class PieceVerifier:
+    """Verifies pieces, in any order; safe to share between threads.
 
     Args:
         file: The open partial, which this reads and never moves.
         layer: What its pieces must be.
         present: What an earlier run left of it, merged.
         lock_wait: Says when the run is to end.
+        sha256: What right pieces prove; if empty, the whole is hashed once all pieces are right.
     """
 
+    has_pieces, md5 = True, None
+
     def __init__(
-        self, file: OpenFile, layer: Layer, present: Sequence[Range], lock_wait: LockWait
+        self,
+        file: OpenFile,
+        layer: Layer,
+        present: Sequence[Range],
+        lock_wait: LockWait,
+        sha256: str = "",
     ) -> None:
         self._file, self._layer, self._lock_wait = file, layer, lock_wait
+        self._sha256, self._last_wrong = sha256, list[Range]()
         self._missing = [stop - start for start, stop in map(layer.span, range(layer.count))]
-        self._runs: dict[int, list[Run]] = {}
+        self._runs: dict[int, list[LeafRun]] = {}
         self._right, self._wrong, self._old = set[int](), set[int](), set[int]()
         self._fresh_wrong = self._busy = 0
         self._waiting: deque[tuple[int, memoryview, int]] = deque()
@@ -283,12 +347,12 @@ class PieceChecker:
         self._threads = self._started(cores() if self._unread else 1)
 
     def buffer(self) -> memoryview:
-        """See Follower."""
+        """See Verifier."""
         with self._changed:
             return self._spare.pop() if self._spare else lazy_buffer()
 
     def feed_block(self, offset: int, buffer: memoryview, count: int) -> bool:
-        """See Follower; here bytes come in any order."""
+        """See Verifier; bytes may come in any order."""
         with self._changed:
             if self._threads and len(self._waiting) < MOST_WAITING_BLOCKS and not self._is_closed:
                 self._waiting.append((offset, buffer, count))
@@ -298,10 +362,10 @@ class PieceChecker:
         return False
 
     def advance(self, prefix: int) -> None:
-        """See Follower; every range is handed over here."""
+        """See Verifier; needless, since every range is handed over."""
 
     def finish(self) -> None:
-        """See Follower; whoever waits takes part in the work."""
+        """See Verifier; the caller takes part in the work."""
         while True:
             self._lock_wait.check()
             if not (work := self._next(waits=False)):
@@ -315,9 +379,11 @@ class PieceChecker:
                 raise error
         finally:
             del error  # its traceback holds this frame: a cycle
+        if self.is_right and not self._sha256:
+            self._sha256 = self._hash_whole()
 
     def close(self) -> None:
-        """See Follower."""
+        """See Verifier."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -326,30 +392,37 @@ class PieceChecker:
 
     @property
     def is_right(self) -> bool:
-        """Whether every piece was judged, and is right."""
+        """Whether every piece was checked, and is right."""
         with self._changed:
             return len(self._right) == self._layer.count
 
     @property
-    def is_other_file(self) -> bool:
-        """Whether what comes is another file; what an earlier run left tells nothing of it."""
-        with self._changed:
-            return self._fresh_wrong >= HOPELESS and self._fresh_wrong > len(self._right)
+    def sha256(self) -> str:
+        """See Verifier."""
+        return self._sha256 if self.is_right else ""
 
-    def still_wrong(self, spans: Sequence[Range]) -> list[Range]:
-        """Return those pieces that have not proved right since."""
+    @property
+    def is_other_file(self) -> bool:
+        """See Verifier; what an earlier run left does not count."""
+        with self._changed:
+            return self._fresh_wrong >= OTHER_FILE_PIECES and self._fresh_wrong > len(self._right)
+
+    def set_aside(self, path: RootedPath, workspace: RootedPath, have: int) -> str:  # noqa: ARG002 - as Verifier
+        """See Verifier; the first wrong piece is copied, and the right ones stay in place."""
         with self._changed:
             length = self._layer.piece_bytes
-            return [span for span in spans if span.start // length not in self._right]
+            wrong = [span for span in self._last_wrong if span.start // length not in self._right]
+        return set_range_aside(path, workspace, wrong)
 
     def pop_bad_pieces(self) -> list[Range]:
-        """Return where the pieces that proved wrong lie, and expect them anew."""
+        """See Verifier."""
         with self._changed:
             wrong, self._wrong = self._wrong, set()
             spans = {index: Range(*self._layer.span(index)) for index in sorted(wrong)}
             for index, span in spans.items():
                 self._missing[index] = span.length
                 self._old.discard(index)
+            self._last_wrong = list(spans.values()) or self._last_wrong
         return list(spans.values())
 
     def _count_old(self, present: Sequence[Range]) -> list[int]:
@@ -359,13 +432,13 @@ class PieceChecker:
         return [index for index in sorted(self._old) if not self._missing[index]]
 
     def _started(self, count: int) -> list[threading.Thread]:
-        """Start threads, as many as the system has; with none, who receives hashes."""
+        """Start threads, as many as the system has; with none, the receiving thread hashes."""
         threads = []
         with contextlib.suppress(RuntimeError):
             for _ in range(count):
-                each = threading.Thread(target=self._run, name="modelmake-hash", daemon=True)
-                each.start()
-                threads.append(each)
+                thread = threading.Thread(target=self._run, name="modelmake-hash", daemon=True)
+                thread.start()
+                threads.append(thread)
         return threads
 
     def _run(self) -> None:
@@ -385,7 +458,7 @@ class PieceChecker:
     def _do(self, place: int, buffer: memoryview | None, count: int) -> None:
         try:
             if buffer is None:
-                self._judge(place)
+                self._check(place)
             else:
                 self._take(place, buffer, count)
         except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
@@ -398,7 +471,7 @@ class PieceChecker:
                 self._changed.notify_all()
 
     def _take(self, offset: int, buffer: memoryview, count: int) -> None:
-        """Hash the whole blocks of what came, and judge the pieces that are whole with it."""
+        """Hash the whole blocks of what came, and check the pieces that it completes."""
         stop = offset + count
         first = -(-offset // BLOCK_BYTES)
         begin = first * BLOCK_BYTES
@@ -408,7 +481,7 @@ class PieceChecker:
             self._note(first, leaves)
             whole = [index for index in self._arrived(offset, stop) if not self._missing[index]]
         for index in whole:
-            self._judge(index)
+            self._check(index)
 
     def _note(self, block: int, leaves: bytes) -> None:
         """Keep leaves until their pieces are whole."""
@@ -428,7 +501,7 @@ class PieceChecker:
             self._missing[index] -= min(stop, end) - max(start, begin)
         return list(touched)
 
-    def _judge(self, index: int) -> None:
+    def _check(self, index: int) -> None:
         with self._changed:
             runs = self._runs.pop(index, [])
         is_right = self._layer.is_right(index, self._all_leaves(index, runs))
@@ -436,7 +509,7 @@ class PieceChecker:
             (self._right if is_right else self._wrong).add(index)
             self._fresh_wrong += not is_right and index not in self._old
 
-    def _all_leaves(self, index: int, runs: list[Run]) -> bytes:
+    def _all_leaves(self, index: int, runs: list[LeafRun]) -> bytes:
         """Return a piece's leaves, those that nobody handed over as a whole read back."""
         position, stop = self._layer.span(index)
         buffer, found = new_buffer(), []
@@ -446,151 +519,43 @@ class PieceChecker:
             position = gap_stop + len(leaves) // HASH_BYTES * BLOCK_BYTES
         return b"".join(found)
 
-
-STRETCH_BYTES = 64 << 20
-"""After so much it is looked whether the run is to end."""
-
-
-class Judge(Protocol):
-    """Knows what is there; its follower is told of every byte.
-
-    Attributes:
-        follower: What is told.
-        has_pieces: Whether it knows which bytes are wrong, and not only that some are.
-    """
-
-    follower: Follower
-    has_pieces: bool
-
-    def settle(self) -> None:
-        """Wait until all that is there is judged; raises StoreError when that cannot be read."""
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of what is there, in hex; empty where pieces are wrong or missing."""
-
-    @property
-    def md5(self) -> str | None:
-        """MD5 of what is there, in hex; None where a SHA-256 is known and makes it needless."""
-
-    @property
-    def is_other_file(self) -> bool:
-        """Whether so many pieces are wrong that another file must be coming."""
-
-    def pop_bad_pieces(self) -> list[Range]:
-        """Return where wrong pieces lie, once; they are expected anew."""
-
-    def set_aside(self, path: RootedPath, workspace: RootedPath, have: int) -> str:
-        """Set aside what proved wrong of a file, and say so; empty where there is nothing.
-
-        Args:
-            path: The file.
-            workspace: The model's private folder.
-            have: How many bytes it has from the first on.
-
-        Raises:
-            StoreError: The disk refused.
-        """
+    def _hash_whole(self) -> str:
+        """Return the SHA-256 of the file; it was just written, so it is in memory still."""
+        digest = new_sha256()
+        for start in range(0, self._layer.size, STRETCH_BYTES):
+            self._lock_wait.check()
+            feed(self._file, start, min(start + STRETCH_BYTES, self._layer.size), (digest,))
+        return digest.hexdigest()
 
 
-class WholeJudge:
-    """Judges by digests over all bytes in their order."""
-
-    has_pieces = is_other_file = False
-
-    def __init__(self, file: OpenFile, binding: Binding) -> None:
-        self._sha256, self._md5 = new_sha256(), new_md5()
-        self._needs_md5 = binding.sha256 is None
-        hashes = (self._sha256, self._md5) if self._needs_md5 else (self._sha256,)
-        self.follower = follower_for(file, hashes, binding.size)
-
-    def settle(self) -> None:
-        """See Judge."""
-        self.follower.finish()
-
-    @property
-    def sha256(self) -> str:
-        """See Judge."""
-        return self._sha256.hexdigest()
-
-    @property
-    def md5(self) -> str | None:
-        """See Judge."""
-        return self._md5.hexdigest() if self._needs_md5 else None
-
-    def pop_bad_pieces(self) -> list[Range]:
-        """See Judge."""
-        return []
-
-    def set_aside(self, path: RootedPath, workspace: RootedPath, have: int) -> str:
-        """See Judge."""
-        return set_aside(path, workspace, have, self.sha256) if have else ""
-
-
-class PieceJudge:
-    """Judges by pieces; where they prove no SHA-256, the whole is hashed when all are right."""
-
-    has_pieces, md5 = True, None
-
-    def __init__(self, checker: PieceChecker, proven: str, whole: Callable[[], str]) -> None:
-        self.follower: Follower = checker
-        self._checker, self._sha256, self._whole = checker, proven, whole
-        self._last_wrong: list[Range] = []
-
-    def settle(self) -> None:
-        """See Judge."""
-        self._checker.finish()
-        if self._checker.is_right and not self._sha256:
-            self._sha256 = self._whole()
-
-    @property
-    def sha256(self) -> str:
-        """See Judge."""
-        return self._sha256 if self._checker.is_right else ""
-
-    @property
-    def is_other_file(self) -> bool:
-        """See Judge."""
-        return self._checker.is_other_file
-
-    def pop_bad_pieces(self) -> list[Range]:
-        """See Judge."""
-        wrong = self._checker.pop_bad_pieces()
-        self._last_wrong = wrong or self._last_wrong
-        return wrong
-
-    def set_aside(self, path: RootedPath, workspace: RootedPath, have: int) -> str:  # noqa: ARG002 - as Judge
-        """See Judge; the first wrong piece is copied, and the right ones stay for the next run."""
-        return set_range_aside(path, workspace, self._checker.still_wrong(self._last_wrong))
-
-
-def judge_of(
+def verifier_for(
     file: OpenFile,
     binding: Binding,
     layer: Layer | None,
     present: Sequence[Range],
     lock_wait: LockWait,
-) -> Judge:
-    """Return what judges a partial.
+) -> Verifier:
+    """Return what verifies a partial.
 
     Args:
         file: The open partial.
         binding: What its bytes are to be.
-        layer: Of the file that is wanted, where it is known.
-        present: What is there of it already.
+        layer: Of the file that is wanted, if it is known.
+        present: What is on disk of it already.
         lock_wait: Says when the run is to end.
     """
-    if layer is None or layer.size != binding.size or binding.sha256 is None:
-        return WholeJudge(file, binding)
-    proven = binding.sha256 if layer.is_proof else ""
-    whole = functools.partial(_hashed, file, layer.size, lock_wait)
-    return PieceJudge(PieceChecker(file, layer, present, lock_wait), proven, whole)
+    if layer is not None and layer.size == binding.size and binding.sha256 is not None:
+        proven = binding.sha256 if layer.is_proof else ""
+        return PieceVerifier(file, layer, present, lock_wait, proven)
+    hashes = (new_sha256(),) if binding.sha256 else (new_sha256(), new_md5())
+    return whole_verifier(file, hashes, binding.size)
 
 
-def _hashed(file: OpenFile, size: int, lock_wait: LockWait) -> str:
-    """Return the SHA-256 of a whole open file; it was just written, so it is in memory still."""
-    digest = new_sha256()
-    for start in range(0, size, STRETCH_BYTES):
-        lock_wait.check()
-        feed(file, start, min(start + STRETCH_BYTES, size), (digest,))
-    return digest.hexdigest()
+def whole_verifier(
+    file: OpenFile, hashes: tuple[Hash, ...], size: int | None
+) -> InlineVerifier | ThreadedVerifier:
+    """Return what verifies a file of this size, None if it is not known, by its digests."""
+    if size is not None and size >= THREADED_BYTES:
+        with contextlib.suppress(RuntimeError):  # the system has no thread left
+            return ThreadedVerifier(file, hashes)
+    return InlineVerifier(file, hashes, size)

@@ -163,7 +163,7 @@ class Fetcher:
             except IntegrityError as error:
                 raise partial.set_aside(job.workspace, error) from None
             partial.commit(place)
-            sha256 = partial.judge.sha256
+            sha256 = partial.verifier.sha256
             job.placed(sha256)
             return Fetched(size=partial.have, sha256=sha256, moved_bytes=download.moved_bytes)
 

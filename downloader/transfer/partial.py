@@ -30,7 +30,7 @@ from downloader.fs.rooted_path import READ, RootedPath
 from downloader.fs.space import DiskBudget
 from downloader.network.ranges import Range, merge, prefix, total, without
 from downloader.transfer._journal import Binding, Journal, binding_for, vouched
-from downloader.transfer._verifier import Follower, InlineHasher, judge_of
+from downloader.transfer._verifier import InlineVerifier, Verifier, verifier_for
 from downloader.urls import Location
 
 
@@ -201,7 +201,7 @@ class Partial:
         ranges: What is written, merged.
         is_joined: Whether they came in more replies than one: versions could be mixed.
         binding: What they belong to.
-        judge: What they prove to be.
+        verifier: Hashes them, and knows what they prove.
     """
 
     def __init__(
@@ -225,9 +225,9 @@ class Partial:
         self._journal = Journal(self._path.with_suffix(".journal"))
         self._checkpoints = Checkpoints(self._file, self._journal)
         self._wanted = self.binding = binding
-        self._follower: Follower = InlineHasher(self._file, ())
+        self.verifier: Verifier = InlineVerifier(self._file, ())
         self.ranges: list[Range] = []
-        self.is_joined = self._is_placed = self._is_gone = False
+        self.is_joined = self._is_placed = False
         self._changing = threading.Lock()
         try:
             self._take_over()
@@ -252,7 +252,7 @@ class Partial:
 
     def buffer(self) -> memoryview:
         """Return a buffer to receive into."""
-        return self._follower.buffer()
+        return self.verifier.buffer()
 
     def put(self, offset: int, buffer: memoryview, count: int) -> memoryview:
         """Write bytes, hash them in their turn, and note them in the journal from time to time.
@@ -272,23 +272,15 @@ class Partial:
         with self._changing:
             self.ranges = merge([*self.ranges, Range(offset, offset + count)])
             have, present = self.have, self.present
-        is_taken = self._follower.feed_block(offset, buffer, count)
-        self._follower.advance(have)
+        is_taken = self.verifier.feed_block(offset, buffer, count)
+        self.verifier.advance(have)
         if self._checkpoints.is_due(present, self.binding.size):
             self._checkpoints.add(self.binding, self.ranges)
-        return self._follower.buffer() if is_taken else buffer
+        return self.verifier.buffer() if is_taken else buffer
 
-    def settle(self) -> None:
-        """Wait until everything is hashed.
-
-        Raises:
-            StoreError: What was written cannot be read back.
-        """
-        self.judge.settle()
-
-    def drop_wrong(self) -> list[Range]:
+    def drop_bad_pieces(self) -> list[Range]:
         """Forget pieces that proved wrong; return where. Raises StoreError as `put`."""
-        if wrong := self.judge.pop_bad_pieces():
+        if wrong := self.verifier.pop_bad_pieces():
             with self._changing:
                 self.ranges = without(self.ranges, wrong)
                 self._checkpoints.noted_bytes = -1  # as many may be there as were noted: others
@@ -305,11 +297,11 @@ class Partial:
             self._budget.claim(self._name.path, self._missing_bytes)
 
     def seed(self, source: RootedPath) -> None:
-        """Begin with a file's bytes where pieces tell which are right; Interrupted as `settle`."""
-        if self.judge.has_pieces and not self.ranges and (size := self.binding.size):
+        """Begin with a file's bytes where pieces tell which are right; Interrupted as `commit`."""
+        if self.verifier.has_pieces and not self.ranges and (size := self.binding.size):
             if copied(source, self._file, size, self._lock_wait):
                 self.ranges = [Range(0, size)]
-            self._follow(0)
+            self._restart_verifier(0)
 
     def bind(self, validator: str | None, size: int | None) -> None:
         """Say which version of the file, and of what length, the bytes from now on belong to.
@@ -320,7 +312,7 @@ class Partial:
         self.binding = msgspec.structs.replace(self._wanted, validator=validator, size=size)
         self.claim_room()
         if not self.ranges:
-            self._follow(0)
+            self._restart_verifier(0)
 
     def reset(self) -> None:
         """Forget every byte; raises StoreError where the disk refuses."""
@@ -329,14 +321,15 @@ class Partial:
         self.ranges, self.is_joined = [], False
         self._checkpoints.noted_bytes = 0
         self.binding = self._wanted
-        self._follow(0)
+        self._restart_verifier(0)
 
-    def _follow(self, have: int) -> None:
+    def _restart_verifier(self, have: int) -> None:
         """Begin the digests anew, over the first `have` bytes and what will follow them."""
-        self._follower.close()
-        self.judge = judge_of(self._file, self.binding, self._layer, self.ranges, self._lock_wait)
-        self._follower = self.judge.follower
-        self._follower.advance(have)
+        self.verifier.close()
+        self.verifier = verifier_for(
+            self._file, self.binding, self._layer, self.ranges, self._lock_wait
+        )
+        self.verifier.advance(have)
 
     def commit(self, place: Commit) -> None:
         """Make the verified bytes visible under the final name, durably, in one step.
@@ -345,8 +338,11 @@ class Partial:
             StoreError: The disk refused, or something that is no file stands at the target.
         """
         self._checkpoints.sync(self._file.sync)
-        self._is_gone = place.take(self._file, self.judge.sha256, self._lock_wait.check)
+        is_renamed = place.take(self._file, self.verifier.sha256, self._lock_wait.check)
         self._is_placed = True
+        if not is_renamed:  # the target is on another file system, and has a copy
+            with contextlib.suppress(StoreError):  # `doit prune` removes it too
+                self._path.remove()
         self._journal.remove()
 
     def set_aside(self, workspace: RootedPath, error: IntegrityError) -> IntegrityError:
@@ -355,9 +351,9 @@ class Partial:
         Raises:
             StoreError: The disk refused.
         """
-        self.drop_wrong()
-        told = self.judge.set_aside(self._path, workspace, self.have)
-        if not self.judge.has_pieces:
+        self.drop_bad_pieces()
+        told = self.verifier.set_aside(self._path, workspace, self.have)
+        if not self.verifier.has_pieces:
             self._journal.remove()
         return type(error)(str(error), hint=f"{told} {error.hint}".strip())
 
@@ -366,11 +362,11 @@ class Partial:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what can be resumed, remove what cannot; never hide the block's own error."""
-        self._follower.close()
+        self.verifier.close()
         with contextlib.suppress(StoreError):
-            is_open = self._file.descriptor >= 0 and not self._is_gone
+            is_open = self._file.descriptor >= 0 and not self._is_placed
             if is_open and self._file.is_at(self._path):
-                if self.ranges and self.binding.can_resume and not self._is_placed:
+                if self.ranges and self.binding.can_resume:
                     self._checkpoints.add(self.binding, self.ranges)
                 else:
                     self._path.remove()
@@ -383,7 +379,7 @@ class Partial:
         length = self._file.status().st_size
         taken = self._journal.take_over(self._wanted, length, anywhere=self._layer is not None)
         if taken is None and not length and not self._journal.is_there:
-            self._follow(0)
+            self._restart_verifier(0)
             return
         if taken is None:
             self.reset()  # a journal of no bytes would name its version for other bytes to come
@@ -392,12 +388,12 @@ class Partial:
         self._file.truncate(self.ranges[-1].stop)
         self._checkpoints.noted_bytes = self.present
         self.is_joined = True
-        self._follow(self.have)
+        self._restart_verifier(self.have)
 
     def _missing_bytes(self) -> int:
         return max(0, (self.binding.size or 0) - self.present)
 
     def _close(self) -> None:
-        self._follower.close()
+        self.verifier.close()
         self._budget.release(self._name.path)
         self._file.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from downloader.fs import digests
 from downloader.transfer._attempt import TRIES
-from downloader.transfer._verifier import HOPELESS
+from downloader.transfer._verifier import OTHER_FILE_PIECES
 from tests.docs.documents import blocks, first_cells, page
 from tests.e2e.content import bytes_of, sha256
 from tests.e2e.project import Project
@@ -47,6 +47,6 @@ def test_its_numbers_are_those_of_the_code() -> None:
     mebi = 1 << 20
     assert f"written are pieces of {digests.PIECE_BYTES // mebi} MiB" in PAGE
     assert f"from {digests.BLOCK_BYTES >> 10} KiB to {digests.MOST_PIECE_BYTES // mebi} MiB" in PAGE
-    assert f"found after {HOPELESS} pieces" in PAGE
+    assert f"found after {OTHER_FILE_PIECES} pieces" in PAGE
     assert re.search(r"fetched again, at most twice", PAGE)
     assert TRIES == 3

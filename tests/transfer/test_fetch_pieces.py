@@ -17,7 +17,7 @@ from downloader.transfer.fetch import Fetched, Job
 from downloader.urls import Location
 from tests.servers.faults import combined, damage, ranges, timing, validators
 from tests.transfer.desk import BODY, PATH, Desk, pinned, sha256
-from tests.transfer.test_piece_checker import layer_over
+from tests.transfer.test_piece_verifier import layer_over
 
 PIECE = 2 * BLOCK_BYTES
 LAYER = layer_over(BODY, PIECE)

@@ -25,7 +25,7 @@ from downloader.fs.locks import LockWait
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath
 from downloader.network.ranges import Range
-from downloader.transfer._verifier import HOPELESS, PieceChecker
+from downloader.transfer._verifier import OTHER_FILE_PIECES, PieceVerifier
 from tests.transfer.desk import StopsAtWait
 
 PIECE = 4 * BLOCK_BYTES
@@ -58,26 +58,26 @@ def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenFile]:
 @contextmanager
 def checking(
     descriptor: OpenFile, *present: Range, body: bytes = BODY, lock_wait: LockWait | None = None
-) -> Iterator[PieceChecker]:
-    """Give a checker of a file that has these ranges of the body."""
+) -> Iterator[PieceVerifier]:
+    """Give a verifier of a file that has these ranges of the body."""
     descriptor.truncate(0)
     for span in present:
         descriptor.write_at(memoryview(body)[span.start : span.stop], span.start)
-    checker = PieceChecker(descriptor, LAYER, present, lock_wait or LockWait())
+    verifier = PieceVerifier(descriptor, LAYER, present, lock_wait or LockWait())
     try:
-        yield checker
+        yield verifier
     finally:
-        checker.close()
+        verifier.close()
 
 
-def give(checker: PieceChecker, descriptor: OpenFile, span: Range, body: bytes = BODY) -> None:
+def give(verifier: PieceVerifier, descriptor: OpenFile, span: Range, body: bytes = BODY) -> None:
     """Write a range and hand it over, a buffer at a time."""
     for at in range(span.start, span.stop, BUFFER_BYTES):
         data = body[at : min(at + BUFFER_BYTES, span.stop)]
-        buffer = checker.buffer()
+        buffer = verifier.buffer()
         buffer[: len(data)] = data
         descriptor.write_at(buffer[: len(data)], at)
-        checker.feed_block(at, buffer, len(data))
+        verifier.feed_block(at, buffer, len(data))
 
 
 cuts = st.lists(st.integers(1, len(BODY) - 1), max_size=20, unique=True)
@@ -99,51 +99,56 @@ def test_any_order_tells_the_wrong_piece(
         body[wrong] ^= 1
     order.shuffle(spans)
     present = sorted(spans[:old])
-    with checking(descriptor, *present, body=bytes(body)) as checker:
+    with checking(descriptor, *present, body=bytes(body)) as verifier:
         with ThreadPoolExecutor(3) as pool:
-            list(pool.map(lambda span: give(checker, descriptor, span, bytes(body)), spans[old:]))
-        checker.finish()
-        assert checker.is_right == (wrong is None)
+            list(pool.map(lambda span: give(verifier, descriptor, span, bytes(body)), spans[old:]))
+        verifier.finish()
+        assert verifier.is_right == (wrong is None)
         expected = [] if wrong is None else [Range(*LAYER.span(wrong // PIECE))]
-        assert checker.pop_bad_pieces() == expected
+        assert verifier.pop_bad_pieces() == expected
         for span in expected:
-            give(checker, descriptor, span)
-        checker.finish()
-        assert checker.is_right
-        assert checker.pop_bad_pieces() == []
+            give(verifier, descriptor, span)
+        verifier.finish()
+        assert verifier.is_right
+        assert verifier.pop_bad_pieces() == []
 
 
 def test_a_missing_byte_is_not_right(descriptor: OpenFile) -> None:
     """A file with a gap is not right, and no piece of it is wrong."""
-    with checking(descriptor) as checker:
-        give(checker, descriptor, Range(0, len(BODY) - 1))
-        checker.finish()
-        assert not checker.is_right
-        assert checker.pop_bad_pieces() == []
+    with checking(descriptor) as verifier:
+        give(verifier, descriptor, Range(0, len(BODY) - 1))
+        verifier.finish()
+        assert not verifier.is_right
+        assert verifier.pop_bad_pieces() == []
 
 
 def test_another_file_is_told_early(descriptor: OpenFile) -> None:
     """A few pieces show that nothing right will come."""
     other = random.Random(9).randbytes(len(BODY))
-    with checking(descriptor) as checker:
-        give(checker, descriptor, Range(0, (HOPELESS - 1) * PIECE), other)
-        checker.finish()
-        assert not checker.is_other_file
-        give(checker, descriptor, Range((HOPELESS - 1) * PIECE, HOPELESS * PIECE), other)
-        checker.finish()
-        assert checker.is_other_file
+    with checking(descriptor) as verifier:
+        give(verifier, descriptor, Range(0, (OTHER_FILE_PIECES - 1) * PIECE), other)
+        verifier.finish()
+        assert not verifier.is_other_file
+        give(
+            verifier,
+            descriptor,
+            Range((OTHER_FILE_PIECES - 1) * PIECE, OTHER_FILE_PIECES * PIECE),
+            other,
+        )
+        verifier.finish()
+        assert verifier.is_other_file
 
 
 def test_what_an_earlier_run_left_does_not_tell_of_the_server(descriptor: OpenFile) -> None:
     """However much of it is wrong, what comes now may be right."""
     other = random.Random(9).randbytes(len(BODY))
-    with checking(descriptor, Range(0, len(BODY)), body=other) as checker:
-        checker.finish()
-        assert len(checker.pop_bad_pieces()) == LAYER.count
-        assert not checker.is_other_file
-        give(checker, descriptor, Range(0, len(BODY)))
-        checker.finish()
-        assert checker.is_right
+    with checking(descriptor, Range(0, len(BODY)), body=other) as verifier:
+        verifier.finish()
+        assert len(verifier.pop_bad_pieces()) == LAYER.count
+        assert not verifier.is_other_file
+        give(verifier, descriptor, Range(0, len(BODY)))
+        verifier.finish()
+        assert verifier.is_right
 
 
 def test_without_a_further_thread_the_receiving_one_hashes(
@@ -155,25 +160,25 @@ def test_without_a_further_thread_the_receiving_one_hashes(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr("threading.Thread.start", refuses)
-    with checking(descriptor, Range(0, PIECE)) as checker:
-        give(checker, descriptor, Range(PIECE, len(BODY)))
-        checker.finish()
-        assert checker.is_right
+    with checking(descriptor, Range(0, PIECE)) as verifier:
+        give(verifier, descriptor, Range(PIECE, len(BODY)))
+        verifier.finish()
+        assert verifier.is_right
 
 
 def test_a_stopped_run_does_not_read_on(
     descriptor: OpenFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading back what was left ends when the run is stopped."""
-    monkeypatch.setattr(PieceChecker, "_started", lambda _self, _count: [])
+    monkeypatch.setattr(PieceVerifier, "_started", lambda _self, _count: [])
     stop = StopsAtWait()
     stop.set()
     whole = Range(0, len(BODY))
     with (
-        checking(descriptor, whole, lock_wait=LockWait(stop)) as checker,
+        checking(descriptor, whole, lock_wait=LockWait(stop)) as verifier,
         pytest.raises(Interrupted),
     ):
-        checker.finish()
+        verifier.finish()
 
 
 def test_what_cannot_be_read_back_is_an_error(tmp_path: Path) -> None:
@@ -181,11 +186,11 @@ def test_what_cannot_be_read_back_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "write only"
     path.write_bytes(BODY)
     opened = RootedPath.of(path).open(os.O_WRONLY)
-    checker = PieceChecker(opened, LAYER, [Range(0, len(BODY))], LockWait())
+    verifier = PieceVerifier(opened, LAYER, [Range(0, len(BODY))], LockWait())
     try:
         with pytest.raises(StoreError, match="Bad file descriptor"):
-            checker.finish()
-        assert not checker.is_right
+            verifier.finish()
+        assert not verifier.is_right
     finally:
-        checker.close()
+        verifier.close()
         opened.close()

@@ -21,14 +21,14 @@ from downloader.transfer._verifier import (
     MOST_WAITING,
     SMALLEST_BUFFER_BYTES,
     THREADED_BYTES,
-    InlineHasher,
-    PrefixHasher,
-    follower_for,
+    InlineVerifier,
+    ThreadedVerifier,
+    whole_verifier,
 )
 
 BODY = random.Random(3).randbytes(3 * BUFFER_BYTES + 17)
-KINDS = [InlineHasher, PrefixHasher]
-Kind = type[InlineHasher] | type[PrefixHasher]
+KINDS = [InlineVerifier, ThreadedVerifier]
+Kind = type[InlineVerifier] | type[ThreadedVerifier]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -55,32 +55,32 @@ def test_any_order_gives_the_digests(
     order.shuffle(pieces)
     written: list[Range] = []
     sha256, md5 = new_sha256(), new_md5()
-    follower = kind(descriptor, (sha256, md5))
+    verifier = kind(descriptor, (sha256, md5))
     try:
         for piece in pieces:
-            give(follower, descriptor, piece)
+            give(verifier, descriptor, piece)
             written = merge([*written, piece])
             if data.draw(st.booleans()):
-                follower.advance(prefix(written))
-        follower.advance(len(BODY))
-        follower.finish()
+                verifier.advance(prefix(written))
+        verifier.advance(len(BODY))
+        verifier.finish()
     finally:
-        follower.close()
+        verifier.close()
     assert sha256.hexdigest() == hashlib.sha256(BODY).hexdigest()
     assert md5.hexdigest() == hashlib.md5(BODY).hexdigest()
 
 
-def give(follower: InlineHasher | PrefixHasher, descriptor: OpenFile, piece: Range) -> None:
+def give(verifier: InlineVerifier | ThreadedVerifier, descriptor: OpenFile, piece: Range) -> None:
     """Write a piece a buffer at a time, and hand each one over."""
     for start in range(piece.start, piece.stop, BUFFER_BYTES):
-        buffer = follower.buffer()
+        buffer = verifier.buffer()
         count = min(len(buffer), piece.stop - start, BUFFER_BYTES)
         for at in range(start, min(start + BUFFER_BYTES, piece.stop), count):
             size = min(count, piece.stop - at)
             buffer[:size] = BODY[at : at + size]
             descriptor.write_at(buffer[:size], at)
-            if follower.feed_block(at, buffer, size):
-                buffer = follower.buffer()
+            if verifier.feed_block(at, buffer, size):
+                buffer = verifier.buffer()
 
 
 def test_a_file_that_cannot_be_read_is_told_at_the_end(
@@ -92,34 +92,34 @@ def test_a_file_that_cannot_be_read_is_told_at_the_end(
         raise OSError(5, "the disk is broken")
 
     monkeypatch.setattr("downloader.fs.open_file._preadv", broken)
-    follower = PrefixHasher(descriptor, (new_sha256(),))
-    follower.advance(1000)
+    verifier = ThreadedVerifier(descriptor, (new_sha256(),))
+    verifier.advance(1000)
     with pytest.raises(StoreError, match="the disk is broken"):
-        follower.finish()
+        verifier.finish()
 
 
 def test_a_file_that_became_shorter_is_told_at_the_end(descriptor: OpenFile) -> None:
     """A file that somebody cut has no digest of what was there."""
     descriptor.truncate(10)
-    follower = PrefixHasher(descriptor, (new_sha256(),))
-    follower.advance(1000)
+    verifier = ThreadedVerifier(descriptor, (new_sha256(),))
+    verifier.advance(1000)
     with pytest.raises(StoreError, match="became shorter"):
-        follower.finish()
+        verifier.finish()
 
 
 class Held:
     """A digest that takes in nothing until it is let go.
 
     Attributes:
-        begun: Set when the first bytes came.
+        started: Set when the first bytes came.
     """
 
     def __init__(self) -> None:
-        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.started, self.go_on = threading.Event(), threading.Event()
 
     def update(self, data: memoryview, /) -> None:  # noqa: ARG002
         """Wait."""
-        self.begun.set()
+        self.started.set()
         self.go_on.wait(10)
 
     def hexdigest(self) -> str:
@@ -127,75 +127,75 @@ class Held:
         return ""
 
 
-def hand_over_many(follower: PrefixHasher, count: int) -> None:
+def hand_over_many(verifier: ThreadedVerifier, count: int) -> None:
     for index in range(count):
-        assert follower.feed_block(index, memoryview(bytearray(1)), 1)
+        assert verifier.feed_block(index, memoryview(bytearray(1)), 1)
 
 
 def test_the_sender_waits_for_a_slow_digest(descriptor: OpenFile) -> None:
     """So many buffers wait and no more: then whoever hands over waits, until there is room."""
     slow = Held()
-    follower = PrefixHasher(descriptor, (slow,))
-    hand_over_many(follower, 1)
-    assert slow.begun.wait(10)
-    sender = threading.Thread(target=hand_over_rest, args=(follower,))
+    verifier = ThreadedVerifier(descriptor, (slow,))
+    hand_over_many(verifier, 1)
+    assert slow.started.wait(10)
+    sender = threading.Thread(target=hand_over_rest, args=(verifier,))
     sender.start()
-    with follower._changed:
-        is_full = follower._changed.wait_for(lambda: len(follower._waiting) == MOST_WAITING, 10)
+    with verifier._changed:
+        is_full = verifier._changed.wait_for(lambda: len(verifier._waiting) == MOST_WAITING, 10)
     assert is_full
     sender.join(0.05)
     assert sender.is_alive()
-    assert len(follower._waiting) == MOST_WAITING
+    assert len(verifier._waiting) == MOST_WAITING
     slow.go_on.set()
     sender.join(10)
-    follower.finish()
-    assert follower._hashed == MOST_WAITING + 2
-    assert len(follower._spare) <= MOST_WAITING
+    verifier.finish()
+    assert verifier._hashed == MOST_WAITING + 2
+    assert len(verifier._spare) <= MOST_WAITING
 
 
-def hand_over_rest(follower: PrefixHasher) -> None:
+def hand_over_rest(verifier: ThreadedVerifier) -> None:
     for index in range(1, MOST_WAITING + 2):
-        follower.feed_block(index, memoryview(bytearray(1)), 1)
+        verifier.feed_block(index, memoryview(bytearray(1)), 1)
 
 
 def test_closing_lets_a_waiting_sender_go(descriptor: OpenFile) -> None:
     """Who waits for room is told that the buffer was not taken, when all ends."""
     slow = Held()
-    follower = PrefixHasher(descriptor, (slow,))
-    hand_over_many(follower, 1)
-    assert slow.begun.wait(10)
-    sender = threading.Thread(target=hand_over_rest, args=(follower,))
+    verifier = ThreadedVerifier(descriptor, (slow,))
+    hand_over_many(verifier, 1)
+    assert slow.started.wait(10)
+    sender = threading.Thread(target=hand_over_rest, args=(verifier,))
     sender.start()
-    closer = threading.Thread(target=follower.close)
+    closer = threading.Thread(target=verifier.close)
     closer.start()
     sender.join(10)
     assert not sender.is_alive()
     slow.go_on.set()
     closer.join(10)
-    assert not follower.feed_block(MOST_WAITING + 1, memoryview(bytearray(1)), 1)
+    assert not verifier.feed_block(MOST_WAITING + 1, memoryview(bytearray(1)), 1)
 
 
 def test_bytes_out_of_turn_are_not_kept(descriptor: OpenFile) -> None:
     """A buffer that comes before its turn stays with the sender: it is read back later."""
-    follower = PrefixHasher(descriptor, (new_sha256(),))
-    assert not follower.feed_block(5, follower.buffer(), 1)
-    follower.close()
+    verifier = ThreadedVerifier(descriptor, (new_sha256(),))
+    assert not verifier.feed_block(5, verifier.buffer(), 1)
+    verifier.close()
 
 
 @pytest.mark.parametrize(
     ("size", "kind"),
     [
-        (None, InlineHasher),
-        (0, InlineHasher),
-        (THREADED_BYTES - 1, InlineHasher),
-        (THREADED_BYTES, PrefixHasher),
+        (None, InlineVerifier),
+        (0, InlineVerifier),
+        (THREADED_BYTES - 1, InlineVerifier),
+        (THREADED_BYTES, ThreadedVerifier),
     ],
 )
 def test_only_large_files_get_a_thread(descriptor: OpenFile, size: int | None, kind: Kind) -> None:
     """A small file, or one of unknown length, is hashed by who receives it."""
-    follower = follower_for(descriptor, (new_sha256(),), size)
-    follower.close()
-    assert type(follower) is kind
+    verifier = whole_verifier(descriptor, (new_sha256(),), size)
+    verifier.close()
+    assert type(verifier) is kind
 
 
 def test_without_a_thread_it_is_hashed_all_the_same(
@@ -207,7 +207,7 @@ def test_without_a_thread_it_is_hashed_all_the_same(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert type(follower_for(descriptor, (new_sha256(),), THREADED_BYTES)) is InlineHasher
+    assert type(whole_verifier(descriptor, (new_sha256(),), THREADED_BYTES)) is InlineVerifier
 
 
 @pytest.mark.parametrize(
@@ -223,5 +223,5 @@ def test_a_small_file_gets_a_small_buffer(
     descriptor: OpenFile, size: int | None, buffer_bytes: int
 ) -> None:
     """Memory that nothing is received into is not even zeroed."""
-    follower = follower_for(descriptor, (new_sha256(),), size)
-    assert len(follower.buffer()) == buffer_bytes
+    verifier = whole_verifier(descriptor, (new_sha256(),), size)
+    assert len(verifier.buffer()) == buffer_bytes
