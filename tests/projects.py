@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from downloader.artifact import LockedModel
+from downloader.errors import Stop
 from downloader.network.api import Session
 from downloader.network.client import Client
 from downloader.operations import lock as locking
 from downloader.operations.lock import LockOptions
 from downloader.operations.sync import sync_models
+from downloader.operations.verify import FileCheck, verify
+from downloader.progress.tracker import Run
 from downloader.project.project import Project
 from downloader.settings import Settings
 from downloader.sources.openai_gpt2 import FILES
@@ -88,6 +91,12 @@ def sync(folder: Path, models: dict[str, Entry] | None = None) -> None:
     if models is not None:
         declare(folder, models)
     sync_models(None, folder)
+
+
+def checked(declared: Project, stop: Stop | None = None) -> list[FileCheck]:
+    """Read every file of a project again, as `doit verify` does."""
+    reading = Run().reading("verifying")
+    return verify(declared.models(), reading, stop or Stop(), lambda _artifact: None)
 
 
 def locked(folder: Path, name: str = "m") -> LockedModel:

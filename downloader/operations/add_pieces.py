@@ -26,7 +26,7 @@ from downloader.fs.digests import (
 )
 from downloader.fs.files import look
 from downloader.fs.rooted_path import READ, RootedPath
-from downloader.progress.tracker import Reading, Run
+from downloader.progress.tracker import Reading
 from downloader.project.project import Model, Project
 from downloader.targets.shared import SMALLEST_BYTES, KnownLayers, can_have_root
 
@@ -57,8 +57,8 @@ def add_pieces(
     project: Project,
     models: Iterable[Model],
     say: Callable[[str], None],
-    stop: Stop | None = None,
-    reading: Reading | None = None,
+    stop: Stop,
+    reading: Reading,
 ) -> None:
     """Write root and layer of every large file that is here and right, where they are not known.
 
@@ -85,8 +85,7 @@ def add_pieces(
     to_read = [each for each in files if each not in layers and each.is_here]
     if to_read:
         project.refuse_to_write()
-        reading = reading or Run().reading("reading")
-        layers |= _read(to_read, say, stop or Stop(), reading)
+        layers |= _read(to_read, say, stop, reading)
     for file in to_read:
         if file in layers:
             rooted = msgspec.structs.replace(file.artifact, root=layers[file].root)

@@ -22,7 +22,7 @@ from downloader.fs.digests import Layer, cores, joined_spans, sha256_of, wrong_p
 from downloader.fs.files import look, looks_same
 from downloader.fs.rooted_path import RootedPath
 from downloader.progress.streams import tell
-from downloader.progress.tracker import Reading, Run
+from downloader.progress.tracker import Reading
 from downloader.project.project import Model
 from downloader.targets.plan import Decision, decide
 from downloader.targets.state import (
@@ -127,10 +127,7 @@ LayerOf = Callable[[Artifact], Layer | None]
 
 
 def verify(
-    models: Iterable[Model],
-    reading: Reading | None = None,
-    stop: Stop | None = None,
-    layer_of: LayerOf = lambda _artifact: None,
+    models: Iterable[Model], reading: Reading, stop: Stop, layer_of: LayerOf
 ) -> list[FileCheck]:
     """Return a verdict on every file of the models, in their order.
 
@@ -146,8 +143,7 @@ def verify(
     files = [_File(model, artifact) for model in models for artifact in model.artifacts]
     to_read = [each for each in files if each.must_be_read]
     to_read.sort(key=lambda each: each.size, reverse=True)
-    reading = reading or Run().reading("verifying")
-    _read(to_read, layer_of, reading, stop or Stop())
+    _read(to_read, layer_of, reading, stop)
     _note(to_read)
     return [each.verdict for each in files]
 

@@ -400,9 +400,9 @@ class Target:
         Raises:
             ModelmakeError: Nothing says from where it is downloaded, or the journal is unreadable.
         """
-        from downloader.transfer.partial import begun  # noqa: PLC0415 - as above
+        from downloader.transfer.partial import resumable  # noqa: PLC0415 - as above
 
-        return begun(private_folder(self.folder), self.artifact, self.locations)
+        return resumable(private_folder(self.folder), self.artifact, self.locations)
 
     def locations(self) -> "tuple[Location, ...]":
         """Return from where it is downloaded, best first.

@@ -140,7 +140,7 @@ class Runtime:
         self, files: "Sequence[tuple[str, str, int | None]]"
     ) -> dict[tuple[str, str], int]:
         """Return how many bytes earlier runs left of the files, as far as is known."""
-        from downloader.transfer.partial import begun, has_partials  # noqa: PLC0415 - only where bytes move
+        from downloader.transfer.partial import has_partials, resumable  # noqa: PLC0415 - only where bytes move
 
         found: dict[tuple[str, str], int] = {}
         names = {name for name, _, _ in files}
@@ -152,7 +152,7 @@ class Runtime:
             with contextlib.suppress(ModelmakeError):  # the fetch itself tells it
                 artifact = self.project.artifact(name, path)
                 locate = functools.partial(self._locate, name, artifact)
-                _, have = begun(folders[name], artifact, locate)
+                _, have = resumable(folders[name], artifact, locate)
                 found[name, path] = min(size, have)
         return found
 

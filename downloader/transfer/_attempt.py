@@ -127,7 +127,7 @@ class Connections:
             return True
 
     def _take(self) -> Segment | None:
-        self._limiter.advises(self.segments)
+        self._limiter.size_segments(self.segments)
         return self.segments.take()
 
     def _waits_for_worker(self, error: ModelmakeError) -> bool:
@@ -162,7 +162,7 @@ class Connections:
                 is_released = self._receive_further(segment)
         except _GaveUp:
             pass
-        except Exception as error:  # noqa: BLE001 - told by the file's own thread, whatever it is
+        except Exception as error:  # noqa: BLE001 - the file's own thread raises it
             self._failure = error
             self.is_over.set()
         finally:

@@ -5,8 +5,8 @@ each at least a round trip. Two slices in a row with about the same rate are a m
 that still rises (TCP's slow start doubles it every round trip, RFC 5681) or comes in bursts is
 measured longer, and then by its later half.
 
-The number of connections climbs only while each further one brings its share. A step makes the
-count fourfold if connections are slow, and twofold if they are fast. If the new ones run as fast as
+The number of connections is ramped up only while each further one brings its share. A step makes
+it fourfold if connections are slow, and twofold if they are fast. If the new ones run as fast as
 the existing ones, nothing is shared, and the next step follows at once. If the existing ones slow
 down by as much as the new ones add, the total is capped: as many stay as sustain it, and the next
 try comes later, each time after a longer rest. So a server that limits each connection is met with
@@ -100,7 +100,7 @@ class ThroughputMeter:
         """How many replies are open."""
         return self._streams
 
-    def look(self, now: float, round_trip_seconds: float) -> Sample | None:
+    def measure(self, now: float, round_trip_seconds: float) -> Sample | None:
         """Return what is measured now; None when it has to go on.
 
         Args:
@@ -150,9 +150,9 @@ PAYS = 0.5
 """What part of it for all of them to stay."""
 SPARED = 0.15
 """What part of a connection's rate is not worth that connection."""
-LOOKS, DOUBT_SECONDS = 3, 0.15
-"""How many measurements, and of what time, must show that a step does not pay: a bad moment of the
-machine's looks the same, and the further connections do no harm so soon."""
+VAIN_MEASUREMENTS, VAIN_SECONDS = 3, 0.15
+"""How many measurements, and of what time, must show that a step does not pay: a busy moment of
+this machine looks the same, and the further connections do no harm so soon."""
 STEP, LARGE_STEP = 2, 4
 SLOW_BYTES_PER_SECOND = 100e6
 """A connection that gives less than this is limited by something else than this machine."""
@@ -175,7 +175,7 @@ NOTHING = Sample(count=0, seconds=1.0, streams=1.0)
 
 @dataclass(slots=True)
 class ConcurrencyController:
-    """The state of one climb.
+    """Decides how many connections to one host are wanted.
 
     Attributes:
         level: How many connections are wanted now.
@@ -189,14 +189,14 @@ class ConcurrencyController:
     _before: int = 0
     _seen_before: Sample = NOTHING
     _seen_since: Sample | None = None
-    _looks: int = 0
+    _measurements: int = 0
     _first_step: int = LARGE_STEP
     _rests_until: float = 0.0
     _next_rest_seconds: float = FIRST_REST_SECONDS
 
     @property
-    def is_judging(self) -> bool:
-        """Whether a step was made that is not judged yet."""
+    def is_evaluating(self) -> bool:
+        """Whether a step was made and not evaluated yet."""
         return bool(self._before)
 
     def measured(self, seen: Sample, now: float) -> None:
@@ -207,7 +207,7 @@ class ConcurrencyController:
             now: Seconds on the clock of all calls.
         """
         if self._before:
-            self._judge(seen, now)
+            self._evaluate(seen, now)
         elif now >= self._rests_until:
             self._step(seen, self._first_step)
 
@@ -217,10 +217,10 @@ class ConcurrencyController:
         if self.level > self.highest:
             self.level, self._before = self.highest, 0
 
-    def _judge(self, seen: Sample, now: float) -> None:
+    def _evaluate(self, seen: Sample, now: float) -> None:
         old = self._seen_before
         self._seen_since = seen if self._seen_since is None else self._seen_since + seen
-        self._looks += 1
+        self._measurements += 1
         gain = self._seen_since.rate / old.rate if old.rate else float(LARGE_STEP)
         grown = min(self._seen_since.streams / max(old.streams, 1.0), self.level / self._before)
         pace = (gain - 1) / (grown - 1) if grown > 1 else 0.0
@@ -228,7 +228,7 @@ class ConcurrencyController:
             self._next_rest_seconds = FIRST_REST_SECONDS
             self._before = 0
             self._step(self._seen_since, LARGE_STEP if pace >= KEEPS_PACE else STEP)
-        elif self._looks >= LOOKS and self._seen_since.seconds >= DOUBT_SECONDS:
+        elif self._measurements >= VAIN_MEASUREMENTS and self._seen_since.seconds >= VAIN_SECONDS:
             self._step_back(gain, now)
 
     def _step_back(self, gain: float, now: float) -> None:
@@ -240,14 +240,14 @@ class ConcurrencyController:
         self._next_rest_seconds = min(2 * self._next_rest_seconds, LONGEST_REST_SECONDS)
 
     def _step(self, seen: Sample, factor: int) -> None:
-        each = seen.rate / max(seen.streams, 1.0)
-        is_fast = each >= FAST_BYTES_PER_SECOND or seen.rate >= self.enough
+        rate = seen.rate / max(seen.streams, 1.0)
+        is_fast = rate >= FAST_BYTES_PER_SECOND or seen.rate >= self.enough
         if is_fast or seen.waits < LEAST_WAITS or self.level >= self.highest:
             return
-        if each >= SLOW_BYTES_PER_SECOND:
+        if rate >= SLOW_BYTES_PER_SECOND:
             factor = STEP
         self._before, self._seen_before = self.level, seen
-        self._seen_since, self._looks = None, 0
+        self._seen_since, self._measurements = None, 0
         self.level = min(factor * self.level, self.highest)
 
 
@@ -363,8 +363,8 @@ class HostLimiter:
         most = BUFFER_BYTES if self._flow.streams <= FEW_STREAMS else SHARED_BYTES
         return min(self.throttle.slice_bytes, most)
 
-    def advises(self, segments: Segments) -> None:
-        """Tell a file how its segments are best cut, by what connections gave so far."""
+    def size_segments(self, segments: Segments) -> None:
+        """Set how long a file's segments are, from the rate of the connections so far."""
         round_trip = self._known_round_trip
         wanted = int(self._rate * max(SEGMENT_SECONDS, SEGMENT_ROUND_TRIPS * round_trip))
         segments.length_bytes = min(max(wanted, FIRST_LENGTH_BYTES), LONGEST_SEGMENT_BYTES)
@@ -417,7 +417,7 @@ class HostLimiter:
             for index in range(missing if growers else 0):
                 growers[index % len(growers)]()
             with self._changed:
-                if self._changed.wait_for(lambda: not self._growers, self._look_seconds):
+                if self._changed.wait_for(lambda: not self._growers, self._slice_seconds):
                     self._is_watched = False
                     return
                 self._measure()
@@ -425,10 +425,10 @@ class HostLimiter:
     def _measure(self) -> None:
         """Take in what the connections give, once that is known of the ones that are wanted."""
         now = time.monotonic()
-        is_early = self._controller.is_judging and now - self._stepped_at < self._put_off_seconds
+        is_early = self._controller.is_evaluating and now - self._stepped_at < self._put_off_seconds
         if not self._flow.streams or (is_early and self._flow.streams < self._enough):
             self._flow.begin(now)
-        elif seen := self._flow.look(now, self._known_round_trip):
+        elif seen := self._flow.measure(now, self._known_round_trip):
             self._rate = max(seen.rate / max(seen.streams, 1.0), 1.0)
             before = self._controller.level = max(self._controller.level, self._firsts)
             self._controller.measured(seen, now)
@@ -458,7 +458,7 @@ class HostLimiter:
         return max(MOST_PUT_OFF_SECONDS, MOST_PUT_OFF_ROUND_TRIPS * self._known_round_trip)
 
     @property
-    def _look_seconds(self) -> float:
+    def _slice_seconds(self) -> float:
         return slice_seconds(self._known_round_trip)
 
     def _allowed(self) -> int:

@@ -112,7 +112,7 @@ def _wanted_range(head: Head, gap: Range) -> tuple[Range, int | None]:
 START_BYTES = 512
 MOST_START_BYTES = 64 << 10
 """What came along with them is taken in the same step: all of a small file."""
-SPANS_TOLD = 3
+MOST_SPANS = 3
 UNREADABLE = "\ufffd"
 """What stands for bytes that are no text: nobody learns anything from those."""
 
@@ -209,13 +209,13 @@ class Expectation:
         Args:
             spans: Where they lie, after they were fetched again; none where all that came is wrong.
         """
-        told = "others than models.lock means"
+        which = "others than models.lock means"
         if spans := merge(spans):
-            where = ", ".join(f"{start:,}-{stop - 1:,}" for start, stop in spans[:SPANS_TOLD])
-            more = ", …" * (len(spans) > SPANS_TOLD)
-            told = f"wrong ones each time at {where}{more}, and right ones elsewhere"
+            where = ", ".join(f"{start:,}-{stop - 1:,}" for start, stop in spans[:MOST_SPANS])
+            more = ", …" * (len(spans) > MOST_SPANS)
+            which = f"wrong ones each time at {where}{more}, and right ones elsewhere"
         return DigestMismatch(
-            f"{self._place} gave bytes of {self._artifact.path}, {told}"
+            f"{self._place} gave bytes of {self._artifact.path}, {which}"
             f"{self._what_it_looks_like() * (not spans)}.",
             hint=self._what_to_do() if not spans else "The server, or what is between, damages it.",
         )

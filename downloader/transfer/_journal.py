@@ -169,7 +169,7 @@ def dump_head(binding: Binding) -> bytes:
 
 def dump_ranges(ranges: Sequence[Range]) -> bytes:
     """Return one line of ranges."""
-    return json.dumps([list(each) for each in ranges], separators=(",", ":")).encode() + b"\n"
+    return json.dumps([list(span) for span in ranges], separators=(",", ":")).encode() + b"\n"
 
 
 def load(text: bytes) -> tuple[Binding, list[Range]] | None:

@@ -108,7 +108,7 @@ class Segments:
     def rejoin(self) -> None:
         """Undo cuts: what is free goes to the segment before it, since no other will take it."""
         with self._changing:
-            for segment in [each for each in self._held if not each.is_past]:
+            for segment in [held for held in self._held if not held.is_past]:
                 for span in [span for span in self._free if span.start == segment.stop]:
                     segment.stop = span.stop
                     self._free.remove(span)

@@ -248,7 +248,7 @@ class ThreadedVerifier(WholeVerifier):
     def _run(self) -> None:
         try:
             self._hash_all()
-        except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
+        except Exception as error:  # noqa: BLE001 - raised in the thread that waits
             self._fail(error)
 
     def _hash_all(self) -> None:
@@ -461,7 +461,7 @@ class PieceVerifier:
                 self._check(place)
             else:
                 self._take(place, buffer, count)
-        except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
+        except Exception as error:  # noqa: BLE001 - raised in the thread that waits
             self._error = error
         finally:
             with self._changed:

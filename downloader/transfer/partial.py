@@ -35,7 +35,7 @@ from downloader.urls import Location
 
 
 def has_partials(workspace: RootedPath) -> bool:
-    """Whether there is any file that did not arrive whole: one look, and not one for each file."""
+    """Whether any file of the model is unfinished: one listing instead of a stat for each file."""
     try:
         with os.scandir(workspace / PARTIALS) as entries:
             return any(entries)
@@ -43,7 +43,7 @@ def has_partials(workspace: RootedPath) -> bool:
         return False
 
 
-def begun(
+def resumable(
     workspace: RootedPath, artifact: Artifact, locations: Callable[[], tuple[Location, ...]]
 ) -> tuple[int | None, int]:
     """Return a file's length, as far as is known, and how many of its bytes the next run keeps.
@@ -51,7 +51,7 @@ def begun(
     Args:
         workspace: The model's private folder.
         artifact: The file.
-        locations: Tells where it is fetched from; asked where there is a partial.
+        locations: Returns its locations; called only if there is a partial.
 
     Raises:
         ModelmakeError: The journal cannot be read; or from `locations`.
@@ -87,7 +87,7 @@ STEP_BYTES = 64 << 20
 _copy_range = getattr(os, "copy_file_range", None)  # shares blocks where the file system can
 
 
-def copied(source: RootedPath, file: OpenFile, size: int, lock_wait: LockWait) -> bool:
+def copy_whole(source: RootedPath, file: OpenFile, size: int, lock_wait: LockWait) -> bool:
     """Copy a file of exactly this size to the beginning of an open one.
 
     Args:
@@ -194,7 +194,7 @@ class Partial:
         folder: Where partials are kept.
         binding: What is wanted.
         lock_wait: Waits while another process has the partial.
-        budget: Is told what is still to be written.
+        budget: Notes how much is still to be written.
         layer: The file's piece layer, where models.lock has its root.
 
     Attributes:
@@ -299,7 +299,7 @@ class Partial:
     def seed(self, source: RootedPath) -> None:
         """Begin with a file's bytes where pieces tell which are right; Interrupted as `commit`."""
         if self.verifier.has_pieces and not self.ranges and (size := self.binding.size):
-            if copied(source, self._file, size, self._lock_wait):
+            if copy_whole(source, self._file, size, self._lock_wait):
                 self.ranges = [Range(0, size)]
             self._restart_verifier(0)
 
@@ -352,10 +352,10 @@ class Partial:
             StoreError: The disk refused.
         """
         self.drop_bad_pieces()
-        told = self.verifier.set_aside(self._path, workspace, self.have)
+        where = self.verifier.set_aside(self._path, workspace, self.have)
         if not self.verifier.has_pieces:
             self._journal.remove()
-        return type(error)(str(error), hint=f"{told} {error.hint}".strip())
+        return type(error)(str(error), hint=f"{where} {error.hint}".strip())
 
     def __enter__(self) -> Self:
         return self

@@ -8,16 +8,16 @@ import pytest
 
 from downloader.errors import Interrupted, Stop
 from downloader.fs.open_file import refused
-from downloader.operations.verify import FileCheck, verify
+from downloader.operations.verify import FileCheck
 from downloader.targets import state as receipts
-from tests.projects import http, lock, project, sha256
+from tests.projects import checked, http, lock, project, sha256
 
 BYTES = b"weights"
 URL = "http://127.0.0.1:9"
 
 
 def judged(folder: Path) -> list[FileCheck]:
-    return list(verify(project(folder).models()))
+    return checked(project(folder))
 
 
 @pytest.fixture
@@ -168,4 +168,4 @@ def test_a_set_stop_ends_the_reading(folder: Path) -> None:
     stop = Stop()
     stop.set()
     with pytest.raises(Interrupted):
-        verify(project(folder).models(), stop=stop)
+        checked(project(folder), stop)

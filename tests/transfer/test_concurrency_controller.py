@@ -7,22 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downloader.transfer._concurrency import (
-    DOUBT_SECONDS,
     FAST_BYTES_PER_SECOND,
     FASTEST_BYTES_PER_SECOND,
     FIRST_REST_SECONDS,
     LEAST_WAITS,
     LONGEST_REST_SECONDS,
-    LOOKS,
     SLOW_BYTES_PER_SECOND,
+    VAIN_MEASUREMENTS,
+    VAIN_SECONDS,
     ConcurrencyController,
     Sample,
 )
 
 MEGA = 1e6
 ENDLESS = 1e12
-LOOK_SECONDS = 0.05
-VAIN = max(LOOKS, round(DOUBT_SECONDS / LOOK_SECONDS))
+SLICE_SECONDS = 0.05
+VAIN = max(VAIN_MEASUREMENTS, round(VAIN_SECONDS / SLICE_SECONDS))
 """So many measurements show that a step was in vain."""
 levels = st.integers(1, 64)
 slow_rates = st.floats(0.001 * MEGA, 0.9 * SLOW_BYTES_PER_SECOND)
@@ -45,20 +45,20 @@ class Server:
     waits: float = 1.0
     now: float = 0.0
 
-    def look(self, climb: ConcurrencyController) -> int:
+    def measure(self, controller: ConcurrencyController) -> int:
         """Measure once what the wanted connections give, and return how many are wanted then."""
-        if climb.level > self.bears:
-            climb.limit(self.bears)
-        self.now += LOOK_SECONDS
-        rate = min(climb.level * self.each, self.total)
-        climb.measured(
-            Sample(int(rate * LOOK_SECONDS), LOOK_SECONDS, climb.level, self.waits), self.now
+        if controller.level > self.bears:
+            controller.limit(self.bears)
+        self.now += SLICE_SECONDS
+        rate = min(controller.level * self.each, self.total)
+        controller.measured(
+            Sample(int(rate * SLICE_SECONDS), SLICE_SECONDS, controller.level, self.waits), self.now
         )
-        return climb.level
+        return controller.level
 
-    def looks(self, climb: ConcurrencyController, count: int) -> list[int]:
+    def measure_often(self, controller: ConcurrencyController, count: int) -> list[int]:
         """Measure so often, and return how many were wanted after each."""
-        return [self.look(climb) for _ in range(count)]
+        return [self.measure(controller) for _ in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -72,41 +72,41 @@ class Server:
         (Server(each=0), [4, 16, 32]),  # a stalled one: nothing is lost by asking on others
     ],
 )
-def test_the_climb(server: Server, expected: list[int]) -> None:
+def test_the_ramp_up(server: Server, expected: list[int]) -> None:
     """Steps are large where connections are slow, and there are none where more only cost."""
-    assert server.looks(ConcurrencyController(highest=32), len(expected)) == expected
+    assert server.measure_often(ConcurrencyController(highest=32), len(expected)) == expected
 
 
 def test_all_together_may_be_fast_too() -> None:
     """Where the sum is a machine's worth already, each one's rate does not matter."""
-    climb = ConcurrencyController(highest=32, level=16)
-    assert Server(total=FASTEST_BYTES_PER_SECOND).look(climb) == 16
+    controller = ConcurrencyController(highest=32, level=16)
+    assert Server(total=FASTEST_BYTES_PER_SECOND).measure(controller) == 16
 
 
 @given(highest=levels, each=slow_rates)
 def test_every_connection_that_pays_is_opened_soon(highest: int, each: float) -> None:
-    """A server that limits each connection is met with all that are allowed, in few looks."""
-    climb = ConcurrencyController(highest=highest)
-    Server(each=min(each, FASTEST_BYTES_PER_SECOND / 70)).looks(climb, 4)
-    assert climb.level == highest
+    """A server that limits each connection is met with all that are allowed, and soon."""
+    controller = ConcurrencyController(highest=highest)
+    Server(each=min(each, FASTEST_BYTES_PER_SECOND / 70)).measure_often(controller, 4)
+    assert controller.level == highest
 
 
 @given(highest=levels, total=slow_rates)
 def test_a_bounded_sum_ends_on_one(highest: int, total: float) -> None:
     """A server that limits its client is asked by one again, once the step was in vain."""
-    climb = ConcurrencyController(highest=highest)
-    assert Server(total=total).looks(climb, 1 + VAIN)[-1] == 1
+    controller = ConcurrencyController(highest=highest)
+    assert Server(total=total).measure_often(controller, 1 + VAIN)[-1] == 1
 
 
 @given(highest=st.integers(8, 64), fit=st.integers(2, 8), each=st.floats(0.1 * MEGA, 15 * MEGA))
 def test_as_many_stay_as_carry_a_bounded_sum(highest: int, fit: int, each: float) -> None:
     """Where the sum is bounded above one's rate, about as many stay as it takes, and all of it."""
     server = Server(each=each, total=each * fit)
-    climb = ConcurrencyController(highest=highest)
-    server.looks(climb, 4 + 2 * VAIN)
-    while climb.is_judging:
-        server.look(climb)
-    assert fit <= climb.level <= 2 * fit
+    controller = ConcurrencyController(highest=highest)
+    server.measure_often(controller, 4 + 2 * VAIN)
+    while controller.is_evaluating:
+        server.measure(controller)
+    assert fit <= controller.level <= 2 * fit
 
 
 @given(
@@ -121,85 +121,85 @@ def test_never_more_than_allowed_and_never_none(
 ) -> None:
     """Whatever the server gives, the level is between one and the most, also after refusals."""
     server = Server(each=each, total=total, bears=bears, waits=waits)
-    climb = ConcurrencyController(highest=highest)
-    assert all(1 <= level <= highest for level in server.looks(climb, 200))
-    assert climb.highest <= max(highest, 1)
+    controller = ConcurrencyController(highest=highest)
+    assert all(1 <= level <= highest for level in server.measure_often(controller, 200))
+    assert controller.highest <= max(highest, 1)
 
 
 def test_a_refusal_does_not_make_it_swing() -> None:
     """Once a server refused, no more than it bore are tried until the limit is lifted."""
-    server, climb = Server(each=20 * MEGA, bears=4), ConcurrencyController(highest=32)
-    assert set(server.looks(climb, 100)[2:]) == {4}
+    server, controller = Server(each=20 * MEGA, bears=4), ConcurrencyController(highest=32)
+    assert set(server.measure_often(controller, 100)[2:]) == {4}
 
 
-def test_a_bad_moment_is_no_verdict() -> None:
-    """One look at which a step seems to be in vain is not enough to take it back."""
-    server, climb = Server(each=20 * MEGA), ConcurrencyController(highest=32)
-    server.look(climb)
+def test_a_bad_moment_does_not_count() -> None:
+    """One measurement at which a step seems to be in vain is not enough to take it back."""
+    server, controller = Server(each=20 * MEGA), ConcurrencyController(highest=32)
+    server.measure(controller)
     server.total = 20 * MEGA
-    assert server.look(climb) == 4
+    assert server.measure(controller) == 4
     server.total = ENDLESS
-    assert server.look(climb) > 4
+    assert server.measure(controller) > 4
 
 
-def rest(server: Server, climb: ConcurrencyController) -> float:
+def rest(server: Server, controller: ConcurrencyController) -> float:
     """Return for how long it stays where it is, before it tries the next step."""
-    began, level = server.now, climb.level
-    while server.look(climb) == level:
+    began, level = server.now, controller.level
+    while server.measure(controller) == level:
         pass
     return server.now - began
 
 
 def test_the_rests_grow() -> None:
     """A step that brought nothing is tried again, each time after twice as long, to a bound."""
-    server, climb = Server(total=MEGA), ConcurrencyController(highest=8)
+    server, controller = Server(total=MEGA), ConcurrencyController(highest=8)
     rests = []
     for _ in range(10):
-        server.look(climb)
-        server.looks(climb, VAIN)
-        rests.append(rest(server, climb))
+        server.measure(controller)
+        server.measure_often(controller, VAIN)
+        rests.append(rest(server, controller))
     expected = [min(FIRST_REST_SECONDS * 2**step, LONGEST_REST_SECONDS) for step in range(10)]
-    assert rests == pytest.approx(expected, abs=1.1 * LOOK_SECONDS)
+    assert rests == pytest.approx(expected, abs=1.1 * SLICE_SECONDS)
 
 
 def test_a_later_try_is_a_small_step() -> None:
     """Who was bounded once asks for twice as many then, not for four times."""
-    server, climb = Server(total=MEGA), ConcurrencyController(highest=8)
-    server.looks(climb, 1 + VAIN)
-    rest(server, climb)
-    assert climb.level == 2
+    server, controller = Server(total=MEGA), ConcurrencyController(highest=8)
+    server.measure_often(controller, 1 + VAIN)
+    rest(server, controller)
+    assert controller.level == 2
 
 
 def test_a_limit_lowers_the_level_at_once() -> None:
-    """A server that wants fewer gets fewer, and the step under way is not judged."""
-    server, climb = Server(each=MEGA), ConcurrencyController(highest=8)
-    server.looks(climb, 2)
-    climb.limit(3)
-    assert (climb.level, climb.highest, climb.is_judging) == (3, 3, False)
-    assert server.looks(climb, 2) == [3, 3]
+    """A server that wants fewer gets fewer, and the step under way is not evaluated."""
+    server, controller = Server(each=MEGA), ConcurrencyController(highest=8)
+    server.measure_often(controller, 2)
+    controller.limit(3)
+    assert (controller.level, controller.highest, controller.is_evaluating) == (3, 3, False)
+    assert server.measure_often(controller, 2) == [3, 3]
 
 
 def test_a_limit_above_the_level_changes_nothing_yet() -> None:
-    """The climb goes on to the new bound."""
-    server, climb = Server(each=MEGA), ConcurrencyController(highest=2)
-    assert server.looks(climb, 3) == [2, 2, 2]
-    climb.limit(4)
-    assert climb.level == 2
-    assert server.looks(climb, 2) == [4, 4]
+    """The ramp-up goes on to the new bound."""
+    server, controller = Server(each=MEGA), ConcurrencyController(highest=2)
+    assert server.measure_often(controller, 3) == [2, 2, 2]
+    controller.limit(4)
+    assert controller.level == 2
+    assert server.measure_often(controller, 2) == [4, 4]
 
 
 @pytest.mark.parametrize("highest", [0, -3])
 def test_one_connection_is_always_allowed(highest: int) -> None:
     """A limit of none would be the end of the transfer."""
-    climb = ConcurrencyController(highest=8)
-    climb.limit(highest)
-    assert (climb.level, climb.highest) == (1, 1)
+    controller = ConcurrencyController(highest=8)
+    controller.limit(highest)
+    assert (controller.level, controller.highest) == (1, 1)
 
 
 def test_a_rate_near_the_users_own_limit_is_left_alone() -> None:
     """Further connections would only share it, and their unread bytes come for nothing."""
-    climb = ConcurrencyController(highest=32, enough=8e6)
-    climb.measured(Sample(count=8_100_000, seconds=1.0, streams=1.0), 1.0)
-    assert climb.level == 1
-    climb.measured(Sample(count=4_000_000, seconds=1.0, streams=1.0), 2.0)
-    assert climb.level > 1
+    controller = ConcurrencyController(highest=32, enough=8e6)
+    controller.measured(Sample(count=8_100_000, seconds=1.0, streams=1.0), 1.0)
+    assert controller.level == 1
+    controller.measured(Sample(count=4_000_000, seconds=1.0, streams=1.0), 2.0)
+    assert controller.level > 1

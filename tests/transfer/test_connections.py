@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from collections import Counter
 
 import pytest
 
@@ -21,6 +22,7 @@ class Server:
     Attributes:
         refusals: How often it is refused; a helper begins only after the first one.
         received: Which thread received how much.
+        segments_of: Which thread received how many segments.
     """
 
     def __init__(self, segments: Segments, refusals: int) -> None:
@@ -28,6 +30,7 @@ class Server:
         self.wait_seconds: float | None = None
         self.refusals = refusals
         self.received: dict[str, int] = {}
+        self.segments_of = Counter[threading.Thread]()
         self.is_refused = threading.Event()
         self._last = threading.Lock()
 
@@ -42,6 +45,7 @@ class Server:
         else:
             assert self.is_refused.wait(10)
         with self._last:
+            self.segments_of[thread] += 1
             self.received[thread.name] = self.received.get(thread.name, 0) + segment.left
         self._segments.advance(segment, segment.left)
 
@@ -90,7 +94,7 @@ def test_a_refused_first_connection_alone_is_the_files_failure() -> None:
 
 
 def test_one_too_many_leaves_and_its_segment_is_received() -> None:
-    """A helper that is not wanted any more ends before its next segment; no byte is missing."""
+    """A helper that is one too many ends after its segment; the first connection does the rest."""
     crew, server, host = crew_of(refusals=1, helpers=3)
     with crew:
         for _ in range(3):
@@ -98,6 +102,8 @@ def test_one_too_many_leaves_and_its_segment_is_received() -> None:
         host._controller.level = 1
         crew.work()
     assert sum(server.received.values()) == 64 * MIB
+    assert server.segments_of.pop(OWN())
+    assert set(server.segments_of.values()) <= {1}
     assert host._active == 1
 
 

@@ -306,7 +306,7 @@ def test_segments_are_long_enough(
         host.moved(int(rate), 1)
         host._measure()
     segments = Segments(1, [])
-    host.advises(segments)
+    host.size_segments(segments)
     assert segments.length_bytes == pytest.approx(expected, rel=1e-6)
     assert segments.least_seconds == max(LEAST_SECONDS, SHARE_ROUND_TRIPS * round_trip)
     assert segments.rate == pytest.approx(rate)

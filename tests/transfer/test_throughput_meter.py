@@ -27,7 +27,7 @@ class Wire:
         """Let a slice's time pass, in which so many bytes arrive."""
         self.flow.moved(count, waited_seconds)
         self.now += PIECE
-        return self.flow.look(self.now, PIECE)
+        return self.flow.measure(self.now, PIECE)
 
 
 def test_two_like_slices_are_a_measurement() -> None:
@@ -108,7 +108,7 @@ def test_a_look_before_the_piece_is_over_tells_nothing() -> None:
     """Who looks too often learns no more."""
     wire = Wire()
     wire.flow.moved(1000, 0)
-    assert wire.flow.look(wire.now + PIECE / 2, PIECE) is None
+    assert wire.flow.measure(wire.now + PIECE / 2, PIECE) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from safetensors.numpy import load_file
 
 from downloader.errors import LockError, ManifestError
 from downloader.fs import space
-from downloader.operations.verify import verify
 from downloader.targets.engine import Engine
 from tests.e2e.together.projects import (
     ADAPTER,
@@ -26,7 +25,7 @@ from tests.e2e.together.projects import (
     sync,
     sync_adapter,
 )
-from tests.projects import lock, project
+from tests.projects import checked, lock, project
 from tests.servers.together.archives import lora_archive
 from tests.servers.together.server import TogetherServer
 
@@ -206,7 +205,7 @@ def test_include_and_exclude_choose_among_the_files(
         return
     sync_adapter(tmp_path, keep_archive=False, **keys)
     assert files(tmp_path) == expected
-    assert not [each for each in verify(project(tmp_path).models()) if each.is_bad]
+    assert not [each for each in checked(project(tmp_path)) if each.is_bad]
 
 
 def test_another_pattern_moves_no_byte_of_a_kept_archive(
@@ -244,7 +243,7 @@ def test_verify_covers_the_files(tmp_path: Path, together: TogetherServer) -> No
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     here = project(tmp_path)
 
-    (bad,) = [each for each in verify(here.models()) if each.is_bad]
+    (bad,) = [each for each in checked(here) if each.is_bad]
     assert (bad.path, bad.state) == ("adapter_model.safetensors", "changed")
     syncer = Engine(here)
     syncer.repair("m", bad.path)
