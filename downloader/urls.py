@@ -4,6 +4,7 @@ A location is a URL where an artifact can be downloaded now, with the headers fo
 """
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -15,6 +16,10 @@ LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
 NAT64 = IPv6Network("64:ff9b::/96")
 """IPv4 by way of a translator (RFC 6052)."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_PARTS = re.compile(r"(?:([^:/?#]+:))?(//[^/?#]*)?([^?#]*)(\?[^#]*)?", re.DOTALL)
+"""Scheme, authority, path and query, each with its mark, if any (RFC 3986, appendix B)."""
+_DOTS = re.compile(r"/\.{1,2}(?=/|$)")
 
 
 @functools.lru_cache(KEPT)
@@ -40,6 +45,73 @@ def host(url: str) -> str:
         return (urlsplit(url).hostname or "").lower()
     except ValueError:
         return ""
+
+
+def join(base: str, reference: str) -> str:
+    """Return where a redirect leads, without its fragment (RFC 3986 §5.2.2).
+
+    `urljoin` loses an empty query, and empty segments of a relative path.
+
+    Args:
+        base: The URL that answered with it.
+        reference: Its Location, as http.client decodes it. The bytes are taken for UTF-8.
+
+    Raises:
+        ValueError: It is no URL, or its host holds what parsers of URLs read differently.
+    """
+    text = reference.encode("latin-1").decode("utf-8", "surrogateescape")
+    scheme, authority, path, query = _parts(text)
+    if not authority.isprintable() or {"\\", " "} & {*authority}:
+        raise ValueError(reference)
+    base_scheme, base_authority, base_path, base_query = _parts(base)
+    if not (scheme or authority):
+        authority = base_authority
+        if not path:
+            path, query = base_path, query or base_query
+        elif not path.startswith("/"):
+            path = f"{_without_dots(base_path).rpartition('/')[0]}/{path}"
+    url = f"{scheme or base_scheme}{authority}{_encoded(_without_dots(path) + query)}"
+    origin(url)
+    return url
+
+
+def request_target(url: str) -> str:
+    """Return path and query as curl and browsers put them on the request line (RFC 9112 §3.2.1).
+
+    Escapes stay as they are written (`%7E`, `%e6`): a signature or a cache may depend on them. Only
+    what cannot stand in a request line is encoded, and only dot segments are resolved.
+    """
+    _, _, path, query = _parts(url)
+    return _encoded((_without_dots(path) or "/") + query)
+
+
+def _parts(url: str) -> tuple[str, str, str, str]:
+    match = _PARTS.match(url)
+    scheme, authority, path, query = match.groups("") if match else ("", "", url, "")
+    return scheme, authority, path, query
+
+
+def _encoded(text: str) -> str:
+    """Return the text with each byte percent-encoded that is no visible ASCII character."""
+    if text.isascii() and text.isprintable() and " " not in text:
+        return text
+    data = text.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if 0x20 < byte < 0x7F else f"%{byte:02X}" for byte in data)  # noqa: PLR2004
+
+
+def _without_dots(path: str) -> str:
+    """Resolve `.` and `..` segments of an absolute path (RFC 3986 §5.2.4)."""
+    if not _DOTS.search(path):
+        return path
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    end = "/" if segments[-1] in (".", "..") and kept else ""
+    return f"/{'/'.join(kept)}{end}"
 
 
 @functools.lru_cache(KEPT)

@@ -161,6 +161,7 @@ class Request(CancelScope):
     """One request in flight: its deadline, where it may go, and the socket that a cancel wakes.
 
     Args:
+        target: What its request line is to say.
         deadline: For each of its waits.
         refusal: What to raise if the way leads to a private address; None if it may.
         parents: As in CancelScope.
@@ -171,12 +172,26 @@ class Request(CancelScope):
     """
 
     def __init__(
-        self, deadline: Deadline, refusal: "BadResponse | None", *parents: CancelScope
+        self,
+        target: str,
+        deadline: Deadline,
+        refusal: "BadResponse | None",
+        *parents: CancelScope,
     ) -> None:
-        self.deadline, self._refusal = deadline, refusal
+        self._target, self.deadline, self._refusal = target, deadline, refusal
         self.peer = ""
         self._socket: socket.socket | None = None
         super().__init__(*parents)
+
+    def line_for(self, url: str) -> str:
+        """Return what to ask for, given what urllib3 would: it normalises escapes of the path.
+
+        Args:
+            url: A path, or a whole URL for a proxy.
+        """
+        if url.startswith("/"):
+            return self._target
+        return "/".join(url.split("/", 3)[:3]) + self._target
 
     def hold(self, sock: socket.socket) -> None:
         """Take the socket that the request goes over from now on.
@@ -335,7 +350,7 @@ class CancellableAdapter(HTTPAdapter):
         _use_cancellable(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **named: Any) -> Any:  # noqa: ANN401
-        """Make the pools of one proxy's connections; those of a SOCKS proxy are not held."""
+        """Make the pools of one proxy's connections; those of a SOCKS proxy are urllib3's own."""
         manager = super().proxy_manager_for(proxy, **named)
         if not proxy.lower().startswith("socks"):
             _use_cancellable(manager)
@@ -397,15 +412,15 @@ class CancellableConnection(HTTPConnection):
             return sock
         raise failure
 
-    def request(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
+    def request(self, method: str, url: str, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
         """Send a request, over the socket that is there or a new one."""
+        request = current_request.get()
         if self.sock is not None:
-            request = current_request.get()
             request.hold(self.sock)
             if self.peer:
                 request.check_address(self.host, self.peer)
                 request.peer = self.peer
-        super().request(*arguments, **named)
+        super().request(method, request.line_for(url), *arguments, **named)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         """Wait for the reply's head."""

@@ -60,7 +60,8 @@ class Head:
     def first(self, name: str) -> str:
         """Return the header's first value, or an empty text."""
         found = self.values(name)
-        return found[0].strip() if found else ""
+        # Python strips NBSP and NEL too, which UTF-8 that is decoded as Latin-1 may end in.
+        return found[0].strip(" \t") if found else ""
 
     @property
     def is_chunked(self) -> bool:

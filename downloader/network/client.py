@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from requests.utils import get_environ_proxies
@@ -49,8 +49,10 @@ from downloader.urls import (
     host,
     is_loopback,
     is_public_address,
+    join,
     origin,
     redact,
+    request_target,
 )
 
 __all__ = [
@@ -134,7 +136,7 @@ def next_hop(hop: Hop, target: str, *, is_inside: bool = False) -> Hop:
 
     Args:
         hop: The URL that answered with a redirect.
-        target: Its Location header; empty when there was none.
+        target: Its Location header, decoded as Latin-1; empty when there was none.
         is_inside: Whether it stands in a private network itself, so that it may lead there.
 
     Raises:
@@ -158,7 +160,7 @@ def next_hop(hop: Hop, target: str, *, is_inside: bool = False) -> Hop:
 
 def _joined(base: str, target: str) -> str:
     try:
-        return urljoin(base, target)
+        return join(base, target)
     except ValueError:
         raise BadResponse(f"{redact(base)} redirects to a broken URL.") from None
 
@@ -257,7 +259,7 @@ def _key(start: Hop) -> Key:
 USER_AGENT = f"modelmake/{__version__}"
 POOL_SIZE = 32
 FILE_STATUSES = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
-IDENTITY = {"Accept-Encoding": "identity", "User-Agent": USER_AGENT}
+IDENTITY = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
 
 
 class Client:
@@ -396,7 +398,7 @@ class Client:
         self._check_environment(hop.url)
         seconds = self.settings.timeout_seconds
         deadline = Deadline(seconds, self._scope.__len__)
-        request = Request(deadline, hop.private_refusal, *scopes)
+        request = Request(request_target(hop.url), deadline, hop.private_refusal, *scopes)
         note_credentials(hop.url, hop.headers)
         before = current_request.set(request)
         try:

@@ -73,7 +73,7 @@ def test_a_request_lets_go_of_its_socket() -> None:
     """The duplicate it holds is closed with it, and with the next one it takes."""
     one, other = socket.socketpair()
     with one, other:
-        request = Request(Deadline(1.0), None)
+        request = Request("/", Deadline(1.0), None)
         request.hold(one)
         request.hold(one)
         request.close()
@@ -83,8 +83,8 @@ def test_a_request_lets_go_of_its_socket() -> None:
 
 def test_a_private_address_may_be_reached_unless_it_may_not() -> None:
     """The judgement is the caller's; what is refused is raised."""
-    Request(Deadline(1.0), None).check_address("inside.example", "10.0.0.1")
-    request = Request(Deadline(1.0), BadResponse("no"))
+    Request("/", Deadline(1.0), None).check_address("inside.example", "10.0.0.1")
+    request = Request("/", Deadline(1.0), BadResponse("no"))
     request.check_address("outside.example", "8.8.8.8", "2606:4700::1111")
     with pytest.raises(BadResponse):
         request.check_address("inside.example", "8.8.8.8", "10.0.0.1")
