@@ -17,7 +17,7 @@ from typing import Literal
 
 from downloader.errors import StoreError
 from downloader.fs.digests import StopCheck, copy_hashed
-from downloader.fs.open_file import OpenFile, refused, stat_of
+from downloader.fs.open_file import UNSUPPORTED, OpenFile, refused, stat_of
 from downloader.fs.rooted_path import NEW_FILE, RootedPath, open_to_read
 
 How = Literal["auto", "reflink", "hardlink", "copy"]
@@ -31,10 +31,7 @@ WAYS: dict[How, tuple[Made, ...]] = {
 }
 """What is tried in turn. Who asked for a reflink wants no file that is shared when written."""
 
-CANNOT = frozenset(
-    {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.EINVAL}
-    | {errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOTSUP}
-)
+CANNOT = UNSUPPORTED | {errno.EXDEV, errno.EMLINK, errno.ENOTTY}
 """What says that a file system, a limit or the rule fs.protected_hardlinks forbids this way."""
 
 _no_reflinks = set[int]()

@@ -97,8 +97,11 @@ def _looks(path: RootedPath) -> tuple[int, int] | None:
 PARTIALS = "partials"
 FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
 
-HELD = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK})
-"""What a lock says that somebody else has; Windows says one of the last two."""
+HELD = frozenset(
+    {errno.EACCES, errno.EDEADLK} if sys.platform == "win32" else {errno.EAGAIN, errno.EWOULDBLOCK}
+)
+"""What a lock says that somebody else has. Any other answer means that locks are of no use: some
+FUSE file systems say EACCES to each."""
 
 if sys.platform == "win32":
     import msvcrt

@@ -24,6 +24,14 @@ GOES_ON = "run the same command again: it goes on from what is there."
 
 TOO_MANY_OPEN = frozenset({errno.EMFILE, errno.ENFILE})
 
+UNSUPPORTED = frozenset(
+    {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}
+    | {errno.EACCES, errno.EPERM}
+)
+"""What file systems (SMB, FUSE, 9p, vboxsf) answer to a call that they do not have: fsync of a
+folder, chmod, utime. restic and git go on without those too. What failed for another reason, as a
+disk fault, is an error as always, and so is fsync of a file."""
+
 ADVICE = {
     "EDQUOT": f"Your disk quota is used up: free some space and {GOES_ON}",
     "EFBIG": "The file system (FAT32: 4 GiB) or `ulimit -f` allows no file so large: "
@@ -211,18 +219,20 @@ class OpenFile:
             raise self._refused(error, "write") from error
 
     def protect(self, mode: int) -> None:
-        """Set its permissions."""
+        """Set its permissions, where the file system has any."""
         try:
             os.chmod(self.descriptor if os.chmod in os.supports_fd else self.path, mode)  # noqa: PTH101
         except OSError as error:
-            raise self._refused(error, "change") from error
+            if error.errno not in UNSUPPORTED:
+                raise self._refused(error, "change") from error
 
     def mark_changed(self) -> None:
-        """Set the time of its last change to now."""
+        """Set the time of its last change to now, where the file system lets us."""
         try:
             os.utime(self.descriptor if os.utime in os.supports_fd else self.path)
         except OSError as error:
-            raise self._refused(error, "change") from error
+            if error.errno not in UNSUPPORTED:
+                raise self._refused(error, "change") from error
 
     def is_at(self, path: "RootedPath") -> bool:
         """Whether a path still leads to this very file."""

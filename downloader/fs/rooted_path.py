@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from downloader.errors import StoreError
-from downloader.fs.open_file import OpenFile, refused
+from downloader.fs.open_file import UNSUPPORTED, OpenFile, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -314,14 +314,21 @@ class RootedPath:
             file.mark_changed()
 
     def sync_folder(self, told: "RootedPath | None" = None) -> None:
-        """Make renames in this folder survive a power cut; Windows cannot, and journals them.
+        """Make renames in this folder survive a power cut, where the file system can.
+
+        Windows cannot, and journals them; some network and virtual disks refuse (UNSUPPORTED).
 
         Args:
             told: The file in it that was written, which a message then names.
         """
         with _Folder(self, "write" if told else "sync", parts=self.parts, told=told) as (_, folder):
-            if folder is not None:
+            if folder is None:
+                return
+            try:
                 os.fsync(folder)
+            except OSError as error:
+                if error.errno not in UNSUPPORTED:
+                    raise
 
     def names(self) -> list[str]:
         """Return the names in this folder, sorted; none where it is not there."""

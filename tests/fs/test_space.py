@@ -141,13 +141,19 @@ def test_a_disk_that_lies_is_not_believed(
 def test_a_disk_that_does_not_answer_is_not_asked_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where free space cannot be had, nothing is refused."""
+    """Where free space cannot be had, nothing is refused; each look asks once."""
+    asked = []
 
-    def refuse(_folder: Path) -> None:
+    def refuse(folder: Path) -> None:
+        asked.append(folder)
         raise OSError
 
     monkeypatch.setattr(space, "_statvfs", refuse)
-    DiskBudget().claim(tmp_path / "a", lambda: 1 << 60)
+    budget = DiskBudget()
+    budget.plan([(tmp_path / name, 1 << 60) for name in ("a", "b", "c")])
+    assert asked == [tmp_path]
+    budget.claim(tmp_path / "d", lambda: 1 << 60)
+    assert asked == [tmp_path] * 2
 
 
 def test_windows_is_asked_in_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
