@@ -10,13 +10,15 @@ import itertools
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from downloader.artifact import bytes_text
 from downloader.errors import BadArchive
 
 MIB = 1 << 20
+MOST_WINDOW_BYTES = 2 << 30
+"""Of `zstd --long=31`; a 64-bit zstd takes no larger one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,8 @@ class Limits:
         names_bytes: All their names together; they are held in memory.
         depth: Folders around a file.
         total_bytes: All files together, when that is known beforehand.
-        ratio: Bytes unpacked for each byte of the archive, once `ratio_free_bytes` came out.
+        ratio: Bytes unpacked for each byte of the whole archive, once `ratio_free_bytes` came out.
+            What was read so far tells nothing: a tensor of zeros may come first.
         ratio_free_bytes: So much may come out whatever the ratio: a small tar is mostly zeros.
         window_bytes: What a zstd frame may have us remember; `zstd --long=31` needs 2 GiB.
         parts: zstd frames or gzip members, and empty blocks of zstd.
@@ -46,12 +49,36 @@ class Limits:
     window_bytes: int = 128 * MIB
     parts: int = 100_000
 
+    def times(self, factor: int) -> "Limits":
+        """Return limits that are so many times as high; a zstd window ends at what zstd can do."""
+        return replace(
+            self,
+            entries=self.entries * factor,
+            folders=self.folders * factor,
+            names_bytes=self.names_bytes * factor,
+            depth=self.depth * factor,
+            ratio=self.ratio * factor,
+            window_bytes=min(self.window_bytes * factor, MOST_WINDOW_BYTES),
+            parts=self.parts * factor,
+        )
+
 
 USUAL = Limits()
 
 
 class UnsafeArchive(BadArchive):
     """Its bytes may be the right ones, but what they hold is not to be unpacked."""
+
+    advice = "To keep it packed, write `extract: false` and no `keep_archive` in its entry."
+
+
+class LimitExceeded(UnsafeArchive):
+    """It asks more of us than `Limits` allows."""
+
+    advice = (
+        "If you trust it, write `unpack_limits: 10` in its entry in models.yaml, for ten times the "
+        "usual limits; or `extract: false` and no `keep_archive`, to keep it packed."
+    )
 
 
 READ_BYTES = 1 << 20
@@ -66,7 +93,7 @@ _SHOWN_BYTES = 24
 _FRAME_START_BYTES, _BLOCK_HEAD_BYTES, _CHECKSUM_BYTES = 5, 3, 4
 _RLE_BLOCK = 1
 
-_GZIP_READ_BYTES = 128 << 10  # little, since the ratio is counted from what was read
+_GZIP_READ_BYTES = 128 << 10
 _GZIP_WITH_CRC = 31  # zlib's wbits for a gzip member, whose CRC and length it verifies
 
 
@@ -85,12 +112,15 @@ class Compressed:
 
     Args:
         file: The archive, at its beginning.
+        size: Its length in bytes.
         limits: What may come out of it.
         check_stop: Called often; raises Interrupted when the run is to stop.
     """
 
-    def __init__(self, file: BinaryIO, limits: Limits, check_stop: Callable[[], None]) -> None:
-        self._chunks = _bounded(file, limits, check_stop)
+    def __init__(
+        self, file: BinaryIO, size: int, limits: Limits, check_stop: Callable[[], None]
+    ) -> None:
+        self._chunks = _bounded(file, size, limits, check_stop)
         self._left = memoryview(b"")
 
     def some(self, most_bytes: int) -> memoryview:
@@ -119,14 +149,16 @@ class Compressed:
         return b"".join(parts)
 
 
-def _bounded(file: BinaryIO, limits: Limits, check_stop: Callable[[], None]) -> Iterator[bytes]:
+def _bounded(
+    file: BinaryIO, size: int, limits: Limits, check_stop: Callable[[], None]
+) -> Iterator[bytes]:
     """Yield what comes out, never an empty chunk, as far as the ratio is believable."""
-    out_bytes = 0
+    most_bytes, out_bytes = max(limits.ratio_free_bytes, limits.ratio * size), 0
     for chunk in itertools.chain.from_iterable(_parts(file, limits)):
         check_stop()
         out_bytes += len(chunk)
-        if out_bytes > max(limits.ratio_free_bytes, limits.ratio * file.tell()):
-            raise UnsafeArchive(f"more than {limits.ratio} times its size comes out of it")
+        if out_bytes > most_bytes:
+            raise LimitExceeded(f"more than {limits.ratio} times its size comes out of it")
         if chunk:
             yield chunk
 
@@ -144,7 +176,7 @@ def _parts(file: BinaryIO, limits: Limits) -> Iterator[Iterator[bytes]]:
             raise BadArchive(f"bytes follow after its end, beginning with {magic!a}")
         count += 1
         if count > limits.parts:
-            raise UnsafeArchive(f"it has more than {limits.parts} zstd frames or gzip members")
+            raise LimitExceeded(f"it has more than {limits.parts} zstd frames or gzip members")
         yield read_part(file, magic, limits)
 
 
@@ -182,7 +214,7 @@ def _zstd_frame(file: BinaryIO, magic: bytes, limits: Limits) -> Iterator[bytes]
         frame = zstandard.get_frame_parameters(head)
         if frame.window_size > limits.window_bytes:
             window, most = bytes_text(frame.window_size), bytes_text(limits.window_bytes)
-            raise UnsafeArchive(f"its zstd window of {window} is more than the {most} allowed")
+            raise LimitExceeded(f"its zstd window of {window} is more than the {most} allowed")
         unpacker = zstandard.ZstdDecompressor(max_window_size=limits.window_bytes).decompressobj()
         yield unpacker.decompress(head)
         yield from _zstd_blocks(file, unpacker.decompress, limits)
@@ -211,7 +243,7 @@ def _zstd_blocks(
         chunk = decompress(head + _exactly(file, 1 if kind == _RLE_BLOCK else size))
         empty += not chunk
         if empty > limits.parts:
-            raise UnsafeArchive(f"it has more than {limits.parts} empty zstd blocks")
+            raise LimitExceeded(f"it has more than {limits.parts} empty zstd blocks")
         yield chunk
 
 

@@ -18,7 +18,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from downloader.archive.compression import READ_BYTES, Compressed, Limits, UnsafeArchive
+from downloader.archive.compression import (
+    READ_BYTES,
+    Compressed,
+    LimitExceeded,
+    Limits,
+    UnsafeArchive,
+)
 from downloader.artifact import MAX_PATH_BYTES, check_path, collision_key
 from downloader.errors import BadArchive
 
@@ -215,11 +221,11 @@ class Names:
         """Count one thing more that the archive brings.
 
         Raises:
-            UnsafeArchive: There are too many.
+            LimitExceeded: There are too many.
         """
         self._entries += 1
         if self._entries > self._limits.entries:
-            raise UnsafeArchive(f"it has more than {self._limits.entries} entries")
+            raise LimitExceeded(f"it has more than {self._limits.entries} entries")
 
     def only_folder(self) -> str | None:
         """Return the name of the one folder that everything lies in, if there is one."""
@@ -229,9 +235,9 @@ class Names:
     def _check_limits(self, path: str, depth: int) -> None:
         self._bytes += len(path.encode())
         if self._bytes > self._limits.names_bytes:
-            raise UnsafeArchive(f"its names take more than {self._limits.names_bytes} bytes")
+            raise LimitExceeded(f"its names take more than {self._limits.names_bytes} bytes")
         if depth > self._limits.depth:
-            raise UnsafeArchive(
+            raise LimitExceeded(
                 f"its member {shown(path)} lies more than {self._limits.depth} folders deep"
             )
 
@@ -241,7 +247,7 @@ class Names:
             self.count()
             self._folders += 1
             if self._folders > self._limits.folders:
-                raise UnsafeArchive(f"it has more than {self._limits.folders} folders")
+                raise LimitExceeded(f"it has more than {self._limits.folders} folders")
             known = parent.inside[_key(part)] = (part, _Folder())
         spelling, folder = known
         if spelling != part or folder is None:
@@ -365,7 +371,7 @@ class Members:
         self._names.add(entry.path, is_folder=entry.is_folder)
         self._total += entry.size
         if self._limits.total_bytes is not None and self._total > self._limits.total_bytes:
-            raise UnsafeArchive(
+            raise LimitExceeded(
                 f"with {shown(name)} its files have more than {self._limits.total_bytes} bytes"
             )
         self._left, self._padding = entry.size, -entry.size % BLOCK_BYTES

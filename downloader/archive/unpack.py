@@ -112,8 +112,8 @@ def what_came(
 @contextmanager
 def _opened(archive: Path | RootedPath, watch: Watch, limits: Limits) -> Iterator[Members]:
     with open_to_read(archive) as file:
-        stream = file.stream(_READ_AHEAD_BYTES)
-        members = Members(Compressed(stream, limits, watch.check_stop), limits)
+        stream, size = file.stream(_READ_AHEAD_BYTES), file.status().st_size
+        members = Members(Compressed(stream, size, limits, watch.check_stop), limits)
         try:
             yield members
         except BadArchive as error:

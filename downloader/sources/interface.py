@@ -126,6 +126,11 @@ class Entry(
         """Whether archives stay once their files are in place; true if there are none."""
         return True
 
+    @property
+    def limit_factor(self) -> int:
+        """How many times the usual limits its archives may reach when they are unpacked."""
+        return 1
+
     def source(self) -> "Source | None":
         """Return the source of this entry; None if this version cannot fetch from it."""
         return None

@@ -62,7 +62,7 @@ class CheckpointRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
 class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
     """A fine-tuned model of Together AI, or its checkpoints."""
 
-    not_about_bytes = Entry.not_about_bytes | {"keep_archive", "wait"}
+    not_about_bytes = Entry.not_about_bytes | {"keep_archive", "unpack_limits", "wait"}
     collision_hint = "Give one of the two another `to`, or an `archive` name of its own."
 
     job: Annotated[
@@ -97,6 +97,13 @@ class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
     keep_archive: Annotated[
         bool, Meta(description="With `extract`: whether the archive stays beside its files.")
     ] = True
+    unpack_limits: Annotated[
+        Annotated[int, Meta(ge=1, le=1000)],
+        Meta(
+            description="With `extract`: how many times the usual limits an archive may reach, "
+            "such as 200 bytes unpacked for each of its own. Raise it for archives that you trust."
+        ),
+    ] = 1
     archive: Annotated[Text | None, Meta(description="Another name for the archive.")] = None
     wait: Annotated[bool, Meta(description="Whether to wait for a job that still trains.")] = False
 
@@ -109,6 +116,11 @@ class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
     def keeps_archives(self) -> bool:
         """See Entry."""
         return self.keep_archive
+
+    @property
+    def limit_factor(self) -> int:
+        """See Entry."""
+        return self.unpack_limits
 
     def source(self) -> "Together":
         """See Entry."""

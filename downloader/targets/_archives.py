@@ -23,7 +23,7 @@ from typing import Literal
 
 import msgspec
 
-from downloader.archive.compression import UnsafeArchive
+from downloader.archive.compression import USUAL, UnsafeArchive
 from downloader.archive.unpack import Member, unpack, what_came
 from downloader.artifact import Artifact, check_paths, counted
 from downloader.errors import (
@@ -92,7 +92,8 @@ class Unpacker:
         folder = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
         _MADE.add(folder.name)
         self._folders.append(folder)
-        found = unpack(file, folder, Watching(observer, self._stop))
+        limits = USUAL.times(self._project.named(name).entry.limit_factor)
+        found = unpack(file, folder, Watching(observer, self._stop), limits=limits)
         members = tuple(
             Artifact(
                 path=f"{archive.into}/{each.path}" if archive.into else each.path,
@@ -138,6 +139,11 @@ class Unpacker:
                 hint="The files are: " + ", ".join(each.path for each in members[:10]),
             )
         model = self._project.lockfile.models[name]
+        if any(each.path == archive.path for each in chosen):
+            raise ManifestError(
+                f"models.{name}: the archive {archive.path} holds a file of its own name.",
+                hint=f"{_CHOOSE} Or give the archive another name with `archive`.",
+            )
         others = (*model.not_from(archive.path), *model.archives)
         if problem := check_paths([each.path for each in (*chosen, *others)]):
             raise ManifestError(f"models.{name}: {problem}.", hint=_CHOOSE)
@@ -413,12 +419,16 @@ class ArchiveSyncer:
 
     @contextmanager
     def _doubting(self, name: str, archive: Artifact, file: RootedPath) -> Iterator[None]:
-        """Set a bad archive aside that no lock vouches for, and drop the pin made of it just now.
+        """Set a damaged archive aside that no lock vouches for, and drop the pin made just now.
 
-        So the next run fetches again. One that was pinned before will not become another.
+        So the next run fetches again. One that was pinned before will not become another, and one
+        that is whole stays, since what came again would be refused again.
         """
         try:
             yield
+        except UnsafeArchive:
+            self._project.write_pins()
+            raise
         except BadArchive as error:
             if archive.is_pinned:
                 raise

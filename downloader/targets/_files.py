@@ -16,6 +16,7 @@ from downloader.progress.events import Observer
 from downloader.project.resolve import pinned
 from downloader.targets.plan import Decision, Planner, Target
 from downloader.targets.shared import FoundFile, KnownLayers
+from downloader.targets.state import private_archives
 from downloader.transfer.fetch import Fetched, Fetcher, Job
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class FileSyncer:
                 claim = self._sharing.claimed(name, artifact, partial, observer.notice)
                 closing.enter_context(claim)
             blob = self._sharing.blob(artifact, target.path, observer.notice) if not place else None
-            return blob or means.found
+            return blob or means.found or target.aside()
 
         with contextlib.ExitStack() as closing:
             closing.callback(self._fetcher.release, workspace, artifact)
@@ -161,9 +162,11 @@ class FileSyncer:
 
         What an earlier run left of it on the way, or beside it when it was killed, goes.
         """
-        size = target.note(sha256)
+        size, path = target.note(sha256), target.artifact.path
         with contextlib.suppress(StoreError):  # `doit prune` finds it too
-            remove_unless_held(partial_path(private_folder(target.folder), target.artifact.path))
+            remove_unless_held(partial_path(private_folder(target.folder), path))
+            if target.is_kept and target.artifact.checkpoint:
+                (private_archives(target.folder) / path).remove(missing_ok=True)
         return Fetched(size=size, sha256=sha256, moved_bytes=moved_bytes, is_new=False)
 
     def _job(self, target: Target) -> Job:

@@ -39,6 +39,7 @@ from downloader.targets.state import (
     archive_place,
     forget_receipts,
     load_receipts,
+    private_archives,
 )
 
 if TYPE_CHECKING:
@@ -320,8 +321,8 @@ class Target:
         path: Where it is to be.
         folder: The model's.
         is_kept: Whether it stays there: it has a receipt, and the store gets it too.
-        source: Returns what it may be linked from. A plan looks for the blob that a run would find;
-            a run has a way of its own, which may wait for others.
+        source: Returns what it may be linked from. A plan looks for what a run would find; a run
+            has a way of its own, which may wait for others.
         is_offline: Whether nothing may be downloaded.
     """
 
@@ -340,7 +341,7 @@ class Target:
         self._status = look(self.path)
         known = planner.receipts(self.folder) if place is None else {}
         self._receipt = known.get(artifact.path)
-        self.source: Callable[[], Blob | FoundFile | None] = self._blob
+        self.source: Callable[[], Blob | FoundFile | None] = self._found
         self.is_offline = is_local or self._project.settings.is_offline
 
     def decide(self) -> Decision:
@@ -443,6 +444,29 @@ class Target:
             return append_receipt(self.folder, artifact.path, sha256, asked=asked).size
         return self.path.lstat().st_size
 
-    def _blob(self) -> "Blob | None":
-        """Return the blob that a run would link it to; nothing is changed."""
-        return self._planner.sharing.blob(self.artifact, self.path) if self.is_kept else None
+    def aside(self) -> "FoundFile | None":
+        """Return the archive that an earlier run kept aside, if it has these very bytes.
+
+        It was to be unpacked then: the entry has become `extract: false`, or keeps it now.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        artifact = self.artifact
+        if not (self.is_kept and artifact.checkpoint and artifact.is_pinned):
+            return None
+        path = private_archives(self.folder) / artifact.path
+        if not path.is_file() or path.lstat().st_size != artifact.size:
+            return None
+        from downloader.fs.digests import sha256_of  # noqa: PLC0415 - as above
+        from downloader.targets.shared import FoundFile  # noqa: PLC0415
+
+        status, sha256 = path.lstat(), sha256_of(path)
+        if sha256 != artifact.sha256:
+            return None
+        return FoundFile(path=path.path, sha256=sha256, status=status, may_share=True)
+
+    def _found(self) -> "Blob | FoundFile | None":
+        """Return what a run would link it to; nothing is changed."""
+        blob = self._planner.sharing.blob(self.artifact, self.path) if self.is_kept else None
+        return blob or self.aside()

@@ -190,6 +190,31 @@ def test_a_small_archive_may_be_mostly_zeros(tmp_path: Path) -> None:
     refused(tmp_path, packed, "more than 2 times its size comes out of it", tight)
 
 
+@pytest.mark.parametrize("pack", [zst, gzip.compress])
+@pytest.mark.parametrize("zeros_first", [True, False])
+def test_a_tensor_of_zeros_is_no_bomb_wherever_it_stands(
+    tmp_path: Path, pack: Callable[[bytes], bytes], zeros_first: bool
+) -> None:
+    """The ratio is that of the whole archive: what was read so far does not judge it."""
+    noise = random.Random(1).randbytes(200_000)
+    members = [member(b"lora_B", bytes(24 * MIB)), member(b"lora_A", noise)]
+    packed = pack(b"".join(members if zeros_first else members[::-1]) + END)
+
+    assert unpacked(tmp_path, packed) == {"lora_B": bytes(24 * MIB), "lora_A": noise}
+    refused(tmp_path, packed, "more than 100 times its size", Limits(ratio=100))
+
+
+def test_raised_limits_are_raised_all(tmp_path: Path) -> None:
+    """One number raises each limit, and a zstd window to no more than zstd can do."""
+    usual, raised = Limits(), Limits().times(1000)
+    assert raised.window_bytes == 2 << 30
+    names = ("entries", "folders", "names_bytes", "depth", "ratio", "parts")
+    assert all(getattr(raised, name) == 1000 * getattr(usual, name) for name in names)
+    packed = one_file_of_zeros(16 * MIB)
+    refused(tmp_path, packed, RATIO)
+    assert unpacked(tmp_path, packed, raised) == {"zeros": bytes(16 * MIB)}
+
+
 def test_entries_are_counted_with_the_folders_that_names_imply(tmp_path: Path) -> None:
     """A name of many folders costs as many entries as it makes."""
     packed = zst(member(b"a/b/c/d", b"D") + member(b"a/b/e/", kind=FOLDER) + END)

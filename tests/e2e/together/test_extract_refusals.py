@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from downloader.archive.compression import LimitExceeded, UnsafeArchive
 from downloader.errors import BadArchive, DigestMismatch, LockError, ManifestError, StoreError
 from downloader.fs import open_file
 from downloader.fs.locks import machine
@@ -15,6 +16,7 @@ from downloader.targets._archives import Unpacker
 from downloader.targets.engine import Engine
 from tests.e2e.together.projects import (
     ARCHIVE,
+    DOWNLOAD,
     LORA_FILES,
     bot,
     files,
@@ -86,30 +88,32 @@ def test_a_list_that_the_archive_does_not_give_is_refused(
     assert after == before
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        {"a": b"1", "../evil": b"2"},
-        {"a": b"1", "/evil": b"2"},
-        {"a": b"1", ".modelmake/receipts": b"2"},
-        {"a": b"1", "x/../../evil": b"2"},
-        {"a": b"1", "A": b"2"},
-        {"a": b"1", "con": b"2"},
-        {},
-    ],
-    ids=lambda content: "-".join(content)[:30],
-)
-def test_an_archive_that_may_not_be_unpacked_leaves_nothing(
-    tmp_path: Path, together: TogetherServer, content: dict[str, bytes]
+UNSAFE: list[dict[str, bytes]] = [
+    {"a": b"1", "../evil": b"2"},
+    {"a": b"1", "/evil": b"2"},
+    {"a": b"1", ".modelmake/receipts": b"2"},
+    {"a": b"1", "x/../../evil": b"2"},
+    {"a": b"1", "A": b"2"},
+    {"a": b"1", "con": b"2"},
+]
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize("content", UNSAFE, ids=lambda content: "-".join(content)[:30])
+def test_an_archive_that_may_not_be_unpacked_is_not_fetched_again(
+    tmp_path: Path, together: TogetherServer, content: dict[str, bytes], keeps: bool
 ) -> None:
-    """Whatever it names: no file under a final name, none outside, and it stays unpinned."""
+    """Whatever it names: no file of it in place, none outside; and it is whole, so it stays."""
     serve(together, content)
     home = tmp_path / "home"
     home.mkdir()
-    with pytest.raises(BadArchive):
-        sync_adapter(home)
+    for _ in range(2):
+        with pytest.raises(UnsafeArchive) as caught:
+            sync_adapter(home, keep_archive=keeps)
 
-    assert not files(home)
+    assert "`extract: false`" in caught.value.hint
+    assert whole_downloads(together) == 1
+    assert files(home) == ({ARCHIVE} if keeps else set())
     assert {each.name for each in tmp_path.iterdir()} == {"home"}
     assert {each.name for each in home.iterdir()} <= {
         ".modelmake",
@@ -118,14 +122,63 @@ def test_an_archive_that_may_not_be_unpacked_leaves_nothing(
         "models.yaml",
     }
     assert not [each for each in private_files(home) if each.startswith("unpacking/")]
-    assert not locked_archives(home)[0].is_pinned
+    assert locked_archives(home)[0].is_pinned
+
+
+@pytest.mark.parametrize("content", [{}, b"none", lora_archive(20)[:-9]], ids=["0", "none", "cut"])
+def test_a_damaged_archive_leaves_nothing(
+    tmp_path: Path, together: TogetherServer, content: Any
+) -> None:
+    """It is set aside and not pinned, since the next one may be whole."""
+    serve(together, content)
+    with pytest.raises(BadArchive) as caught:
+        sync_adapter(tmp_path)
+
+    assert "set aside" in caught.value.hint
+    assert not files(tmp_path)
+    assert not locked_archives(tmp_path)[0].is_pinned
+
+
+@pytest.mark.parametrize(
+    ("refused", "way"),
+    [
+        ({}, {"unpack_limits": 1000}),
+        ({"keep_archive": False}, {"keep_archive": False, "unpack_limits": 1000}),
+        ({}, {"extract": False}),
+        ({"keep_archive": False}, {"extract": False}),
+        ({"keep_archive": False}, {"unpack_limits": 1000}),
+    ],
+)
+def test_each_way_out_that_a_limit_names_needs_no_second_download(
+    tmp_path: Path, together: TogetherServer, refused: dict[str, Any], way: dict[str, Any]
+) -> None:
+    """What was refused for its ratio is unpacked, or kept packed, from where it is."""
+    zeros = bytes(12_000_000)
+    serve(together, {"zeros.bin": zeros})
+    with pytest.raises(LimitExceeded, match="more than 200 times its size") as caught:
+        sync_adapter(tmp_path, **refused)
+    assert "`unpack_limits: 10`" in caught.value.hint
+    assert "`extract: false`" in caught.value.hint
+    sync_adapter(tmp_path, **way)
+
+    unpacked = way.get("extract", True)
+    kept = {ARCHIVE} if way.get("keep_archive", True) else set()
+    assert files(tmp_path) == kept | ({"zeros.bin"} if unpacked else set())
+    assert whole_downloads(together) == 1
+    assert private_files(tmp_path) == {"receipts"}
+
+
+def whole_downloads(together: TogetherServer) -> int:
+    """Return how many requests asked for a whole archive; `doit lock` asks for two bytes."""
+    asked = [seen.headers for seen in together.requests if seen.path == DOWNLOAD]
+    return len([headers for headers in asked if "Range" not in headers])
 
 
 @pytest.mark.parametrize(
     ("content", "keys", "said"),
     [
         ({"a": b"1"}, {"include": ["*.safetensor"]}, "leave none of the archive's files"),
-        ({"a": b"1", ARCHIVE: b"2"}, {}, "would be one place"),
+        ({"a": b"1", ARCHIVE: b"2"}, {}, "holds a file of its own name"),
     ],
 )
 def test_a_good_archive_stays_where_the_entry_does_not_fit_it(
