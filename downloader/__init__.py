@@ -36,7 +36,8 @@ def ensure(
 
     Args:
         name: The model's key in models.yaml.
-        folder: Where models.yaml lies; default: the working directory, or MODELMAKE_MANIFEST.
+        folder: Where models.yaml is. Default: MODELMAKE_MANIFEST, or the working directory and
+            then the folders above it.
         progress: As in `sync`.
 
     Raises:

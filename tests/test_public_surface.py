@@ -131,6 +131,32 @@ def test_the_working_directory_is_the_default(
     assert (tmp_path / "sub" / "models" / "n" / "a").read_bytes() == b"a"
 
 
+def test_the_project_is_found_from_a_subfolder(
+    tmp_path: Path, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a folder, models.yaml is looked for in the working directory and above it."""
+    server.put("/a", b"a")
+    declare(tmp_path, {"m": http(server.url("/a"))})
+    (tmp_path / "src/deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "src/deep")
+    assert ensure("m") == tmp_path / "models/m"
+    assert (tmp_path / "models/m/a").read_bytes() == b"a"
+
+
+def test_no_project_names_the_folder_that_was_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the folder, and the command that begins a project."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelmakeError, match=r"no models\.yaml in") as looked_up:
+        sync()
+    assert f"{tmp_path} or above it." in str(looked_up.value)
+    assert "`modelmake init`" in looked_up.value.hint
+    with pytest.raises(ModelmakeError, match=r"no models\.yaml in") as given:
+        sync(folder=tmp_path / "x")
+    assert str(given.value).endswith(f"{tmp_path / 'x'}.")
+
+
 def test_errors_are_one_family(tmp_path: Path) -> None:
     """Whatever goes wrong can be caught as ModelmakeError, and reported in few lines."""
     with pytest.raises(ModelmakeError) as caught:

@@ -35,7 +35,7 @@ def sync_models(
 ) -> dict[str, Path]:
     """See `downloader.sync`."""
     names = [names] if isinstance(names, str) else names  # not its letters
-    project = Project.of_environment(folder)
+    project = Project.of_environment(folder, above=True)
     with _Sync(project, progress) as sync:
         sync.lock_outlined()
         models = _chosen(project, names)

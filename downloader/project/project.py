@@ -112,11 +112,10 @@ def load_declared(manifest: Path, cache: RootedPath) -> list[Declaration]:
     try:
         with manifest.open("rb") as file:
             status, text = os.fstat(file.fileno()), file.read()
+    except FileNotFoundError:
+        raise no_manifest(manifest) from None
     except OSError as error:
-        raise ManifestError(
-            f"{manifest} cannot be read: {error.strerror}.",
-            hint="Write a models.yaml beside dodo.py, or name another with MODELMAKE_MANIFEST.",
-        ) from None
+        raise ManifestError(f"{manifest} cannot be read: {error.strerror}.") from None
     binding = _binding(text, status)
     if (found := _cached(cache, binding)) is not None:
         return found
@@ -311,6 +310,27 @@ MANIFEST_VARIABLE = "MODELMAKE_MANIFEST"
 MANIFEST_NAME = "models.yaml"
 
 
+def find_manifest(folder: Path) -> Path | None:
+    """Return the nearest models.yaml, in a folder or above it; None if there is none."""
+    here = folder.absolute()
+    found = (each / MANIFEST_NAME for each in (here, *here.parents))
+    return next((each for each in found if os.path.lexists(each)), None)
+
+
+def no_manifest(path: Path, *, above: bool = False) -> ManifestError:
+    """Return the error for a models.yaml that does not exist.
+
+    Args:
+        path: Where it was looked for.
+        above: Whether the folders above were searched too.
+    """
+    whole = path.absolute()
+    return ManifestError(
+        f"There is no {whole.name} in {whole.parent}{' or above it' * above}.",
+        hint="`modelmake init` begins a project; MODELMAKE_MANIFEST names a manifest elsewhere.",
+    )
+
+
 class Project:
     """What stands in and beside one models.yaml. Opens no socket.
 
@@ -329,14 +349,24 @@ class Project:
         self._indexed: tuple[Lockfile | None, lockfile.Pins] = (None, {})
 
     @classmethod
-    def of_environment(cls, folder: Path | None = None) -> "Project":
-        """Return the project of a folder, or of MODELMAKE_MANIFEST.
+    def of_environment(cls, folder: Path | None = None, *, above: bool = False) -> "Project":
+        """Return the project of a folder, or else of MODELMAKE_MANIFEST or the working directory.
+
+        Args:
+            folder: Where models.yaml is.
+            above: Whether to look for it also above the working directory.
 
         Raises:
             SettingError: An environment variable has an unusable value.
+            ManifestError: There is no models.yaml in any of the folders searched.
         """
-        named = Path(os.environ.get(MANIFEST_VARIABLE) or MANIFEST_NAME)
-        manifest = named if folder is None else folder / MANIFEST_NAME
+        named = os.environ.get(MANIFEST_VARIABLE)
+        manifest = Path(named or MANIFEST_NAME) if folder is None else folder / MANIFEST_NAME
+        if above and folder is None and not named:
+            found = find_manifest(Path.cwd())
+            if found is None:
+                raise no_manifest(manifest, above=True)
+            manifest = found
         return cls(manifest, Settings.from_environment())
 
     @cached_property

@@ -132,7 +132,7 @@ def test_no_manifest(project: Project) -> None:
     """A folder without models.yaml is told how to get one."""
     run = project.doit()
     assert run.status == 2
-    assert run.stderr.startswith("ERROR: models.yaml cannot be read: No such file or directory.\n")
+    assert run.stderr.startswith(f"ERROR: There is no models.yaml in {project.folder}.\n")
     assert "Traceback" not in run.text
 
 

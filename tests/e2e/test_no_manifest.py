@@ -31,7 +31,7 @@ COMMANDS = [
     "ci-key --json",
 ]
 BROKEN = "version: 1\nmodels:\n  one:\n    source: nowhere\n"
-MISSING_TEXT = "models.yaml cannot be read: No such file or directory."
+MISSING_TEXT = "There is no models.yaml in "
 BROKEN_TEXT = "models.yaml:4: models.one.source"
 
 
@@ -51,6 +51,9 @@ def test_no_usable_manifest(project: Project, text: str | None, told: str, line:
         project.write(text)
     run = project.doit(*line.split())
     assert (run.status, run.stdout) == (2, ""), run.text
-    assert run.stderr.count("models.yaml") == 1 + (text is None), run.stderr
+    assert run.stderr.count("models.yaml") == 1, run.stderr
     assert told in run.error_lines[0]
+    if text is None:
+        assert f"{told}{project.folder}." in run.error_lines[0]
+        assert "`modelmake init`" in run.error_lines[1]
     assert len(run.error_lines) <= 2

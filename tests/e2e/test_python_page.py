@@ -87,7 +87,7 @@ def test_the_example_feeds_picogpt(project: Project, server: FaultyServer) -> No
     first, second = (run(project, "main.py", "Alan Turing", "355M") for _ in range(2))
 
     opened = {"hparams": len(HPARAMS), "encoder": 1_042_301, "bpe": 456_318}
-    assert first.stdout == f"Alan Turing models {opened}\n", first.stderr
+    assert first.stdout == f"Alan Turing {project.folder}/models {opened}\n", first.stderr
     assert "done vocab.bpe 100%" in first.stderr
     assert (second.stdout, second.stderr) == (first.stdout, "")
     assert [each.path for each in server.requests].count("/m/355M/vocab.bpe") == 2  # asked, fetched
