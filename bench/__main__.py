@@ -2,13 +2,14 @@
 
     python -m bench --quick                 a few minutes
     python -m bench --case big --size 1G    one case, a size of one's own
-    python -m bench --readme README.md > docs/speed.md    all, and README's section on speed
+    python -m bench > docs/speed.md         all cases
 
 Exit status 0 when all of ours came to their end (whether or not the goals are met), 1 when not.
 """
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -18,7 +19,6 @@ from bench.measure import Failed, Race, say
 from bench.origin import Origin
 from bench.plan import Plan, plan_of
 from bench.scratch import memory_folder, scratch_folder
-from bench.summary import fill, summary
 from bench.table import OURS, Report, bullets, markdown
 from bench.transfers import Setting
 
@@ -75,15 +75,13 @@ def show(plan: Plan, reports: Iterator[Report]) -> int:
     """Print the machine, then each report as it comes; return the exit status."""
     place = f"tmpfs {memory_folder()}" if memory_folder() else "a disk: no tmpfs here, figures vary"
     rounds = f"each case: a warm-up, then {plan.pairs} counted rounds; medians, and paired ratios"
-    head = [*facts(place), rounds]
+    head = [f"measured on {time.strftime('%Y-%m-%d')}", *facts(place), rounds]
     print("\n\n".join(["# Side by side", *bullets(head)]), "\n", flush=True)
-    done = []
+    has_failed = False
     for report in reports:
         print(markdown(report), flush=True)
-        done.append(report)
-    if plan.readme is not None:
-        fill(plan.readme, summary(head, done))
-    return int(any(report.has_failed for report in done))
+        has_failed |= report.has_failed
+    return int(has_failed)
 
 
 if __name__ == "__main__":

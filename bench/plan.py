@@ -4,7 +4,6 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 KIBI = 1024
 UNITS = {"": 1, "K": KIBI, "M": KIBI**2, "G": KIBI**3}
@@ -40,7 +39,6 @@ class Plan:
         noop_files: How many files there is nothing to do for.
         verify_bytes: Each of the eight files that are read again.
         kept_seconds: How long the bounded rate is watched.
-        readme: A file whose section on speed is to be filled.
     """
 
     cases: Sequence[str] = CASES
@@ -55,7 +53,6 @@ class Plan:
     noop_files: Sequence[int] = (10, 1_000, 10_000)
     verify_bytes: int = 512 * KIBI**2
     kept_seconds: int = 10
-    readme: Path | None = None
 
     @property
     def needed_bytes(self) -> int:
@@ -91,7 +88,6 @@ def plan_of(arguments: Sequence[str] | None = None) -> Plan:
         cases=tuple(name for name in CASES if name in (said.case or CASES)),
         pairs=said.pairs or plan.pairs,
         big_bytes=said.size or plan.big_bytes,
-        readme=said.readme,
     )
 
 
@@ -101,7 +97,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="small files, a few minutes")
     parser.add_argument("--size", type=size, metavar="N", help="the one big file, as 512M or 2G")
     parser.add_argument("--pairs", type=count, metavar="N", help="counted rounds of each case")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="fill its section on speed")
     parser.add_argument("--case", action="append", choices=CASES, help="only this one; repeatable")
     return parser
 

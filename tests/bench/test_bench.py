@@ -16,7 +16,6 @@ from bench.plan import CASES, QUICK, Plan, plan_of
 from bench.projects import FIXED_NAME
 from bench.scratch import Arrived, payload
 from bench.shared import Bucket, SharedRate
-from bench.summary import BEGIN, END, fill, summary
 from bench.table import OURS, Goal, Report, markdown, times_as_fast, times_as_long
 from bench.transfers import BIG_PEERS, over_fixed
 
@@ -183,30 +182,6 @@ def test_every_case_has_its_code() -> None:
 
     names = [title.partition(",")[0] for title, _ in chosen(Plan(noop_files=(1,)))]
     assert list(dict.fromkeys(names)) == list(CASES)
-
-
-def test_readme_gets_what_was_measured_between_its_markers(tmp_path: Path) -> None:
-    """The section is replaced whole, and nothing around it."""
-    file = tmp_path / "README.md"
-    file.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    raced = Race(runs={OURS: usages(1, 2), "peer": usages(3, 4)})
-    report = Report(title="one file", race=raced, goals=[Goal(text="x", ratios=[3], at_least=2)])
-    fill(file, summary(["a machine"], [report]))
-
-    text = file.read_text()
-    assert text.startswith(f"before\n{BEGIN}\n- Measured on ")
-    assert text.endswith(f"\n{END}\nafter\n")
-    assert row_of(text, "one file")[1:] == ["1.50 s", "peer: 2.50"]
-    assert "old" not in text
-
-
-def test_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
-    """Where the section goes is said in the file, or nothing is written."""
-    file = tmp_path / "README.md"
-    file.write_text("text")
-    with pytest.raises(Failed, match="no lines"):
-        fill(file, "figures")
-    assert file.read_text() == "text"
 
 
 def test_rates_are_taken_after_the_first_second() -> None:

@@ -9,7 +9,11 @@ import pytest
 from tests.docs.documents import FENCE
 from tests.e2e.project import REPOSITORY
 
-PAGES = {path.name: path.read_text(encoding="utf-8") for path in REPOSITORY.glob("docs/*.md")}
+DOCS = REPOSITORY / "docs"
+PAGES = {
+    path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8")
+    for path in DOCS.rglob("*.md")
+}
 FOUND = Counter((name, block[0]) for name, text in PAGES.items() for block in FENCE.findall(text))
 
 ADDING = "docs/test_adding_page.py::test_the_contract_passes"
@@ -22,6 +26,7 @@ OUTDATED = "e2e/test_docs_outdated.py::test_a_command_of_the_page_runs"
 SAID = "e2e/test_docs_outdated.py::test_what_the_page_shows_is_said"
 LOCKED = "e2e/test_docs_lock.py::test_the_example_and_the_diff_are_of_real_runs"
 START = "test_main.py::test_the_commands_of_the_page_begin_a_project"
+SMALLEST = "docs/test_sources_page.py::test_each_source_has_its_smallest_entry"
 
 RUN_BY = {
     ("adding-a-source.md", "diff"): [ADDING],
@@ -37,6 +42,7 @@ RUN_BY = {
     ("ci.md", "yaml"): [SHOWN, SHOWN],
     ("ci.md", "dockerfile"): [SHOWN],
     ("ci.md", "json"): ["ci/test_docs_ci.py::test_the_example_of_the_json_is_what_is_printed"],
+    ("contributing.md", "sh"): ["docs/test_readme.py::test_contributing_runs_what_ci_runs"],
     ("commands.md", "sh"): [
         "docs/test_commands_page.py::test_the_commands_run_one_after_the_other",
     ],
@@ -68,8 +74,6 @@ RUN_BY = {
         "docs/test_progress_page.py::test_the_examples_have_every_field_of_each_event",
     ],
     ("python.md", "python"): [PYTHON, PYTHON, PYTHON, PYTHON, PYTHON],
-    ("sources.md", "yaml"): ["docs/test_sources_page.py::test_each_source_has_its_smallest_entry"]
-    * 4,
     ("start.md", "sh"): [
         START,
         START,
@@ -80,7 +84,13 @@ RUN_BY = {
     ],
     ("start.md", "zsh"): ["tasks/test_completion_zsh.py::test_tab_completes_what_begins_so"],
     ("store.md", "sh"): ["docs/test_store_page.py::test_a_command_of_the_page_runs"],
-    ("together.md", "yaml"): ["docs/test_commands_page.py::test_a_manifest_of_together_is_fetched"],
+    ("sources/http.md", "yaml"): [SMALLEST],
+    ("sources/huggingface.md", "yaml"): [SMALLEST],
+    ("sources/openai-gpt2.md", "yaml"): [SMALLEST],
+    ("sources/together.md", "yaml"): [
+        SMALLEST,
+        "docs/test_sources_page.py::test_a_manifest_of_together_is_fetched",
+    ],
 }
 """The test of each block of a page and language, in the order of the page."""
 

@@ -1,17 +1,14 @@
-"""docs/commands.md, environment.md and together.md are held against the code, and run."""
+"""docs/commands.md and environment.md are held against the code, and run."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from downloader.operations.sync import sync_models
 from tests.docs.documents import blocks, commands, modules, page
 from tests.docs.reader import Reader
 from tests.e2e.project import REPOSITORY, Project
-from tests.e2e.together.projects import ADAPTER, JOB, files, usual_checkpoints
 from tests.servers.faulty import FaultyServer
-from tests.servers.together.server import TogetherServer
 
 COMMANDS = commands(page("commands.md"))
 LOOKED_UP = re.compile(r'env(?:iron)?(?:\.get\(|\[|, )"?([A-Z][A-Z0-9_]+)\b')
@@ -55,20 +52,3 @@ def variables_read() -> set[str]:
         constants = dict(CONSTANT.findall(text))
         found |= {constants.get(name, name) for name in LOOKED_UP.findall(text)}
     return found
-
-
-@pytest.mark.parametrize("text", blocks(page("together.md"), "yaml"))
-def test_a_manifest_of_together_is_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    """The snippet of docs/together.md: one model unpacked, an archive a checkpoint of the other."""
-    (tmp_path / "models.yaml").write_text(text, encoding="utf-8")
-    with TogetherServer() as together:
-        together.add_job(JOB, checkpoints=usual_checkpoints())
-        monkeypatch.setenv("TOGETHER_API_KEY", together.key)
-        monkeypatch.setenv("TOGETHER_BASE_URL", together.url)
-        sync_models(["support-bot", "every-checkpoint"], tmp_path)
-
-    assert files(tmp_path, "support-bot") >= ADAPTER
-    archives = [each for each in files(tmp_path, "every-checkpoint") if each.endswith(".tar.zst")]
-    assert len(archives) == len(usual_checkpoints())

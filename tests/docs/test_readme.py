@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.documents import README, Block, form, placed_blocks
-from tests.docs.reader import Reader, assert_installable
+from tests.docs.documents import README, Block, commands, form, page, placed_blocks
+from tests.docs.reader import CI_RUN, Reader, assert_installable
 from tests.e2e.content import CHECKPOINT, gpt2, has_real_124m, put_all, real_124m, sha256
 from tests.servers.faulty import FaultyServer
 
@@ -163,3 +163,12 @@ def test_a_line_that_nobody_runs_would_be_found(reader: Reader, line: str) -> No
     """So has the reader: extras, programs and tasks that do not exist fail."""
     with pytest.raises(AssertionError):
         reader.follow(line)
+
+
+def test_contributing_runs_what_ci_runs() -> None:
+    """Every command of docs/contributing.md is in .ci/run, or installs an extra that exists."""
+    for words in commands(page("contributing.md")):
+        if words[:2] == ["pip", "install"]:
+            assert_installable(words[2:])
+        else:
+            assert any(each[: len(words)] == words for each in CI_RUN), words

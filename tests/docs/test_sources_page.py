@@ -1,18 +1,28 @@
-"""docs/sources.md is held against the code: sources, examples, and where secrets are looked for."""
+"""docs/sources.md and the page of each source are held against the code."""
 
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from downloader.manifest import manifest
+from downloader.operations.sync import sync_models
 from downloader.sources.interface import Entry
 from downloader.sources.registry import SOURCES, entry_type
 from tests.docs.documents import blocks, page
 from tests.docs.test_commands_page import CONSTANT, LOOKED_UP
 from tests.e2e.project import REPOSITORY
+from tests.e2e.together.projects import ADAPTER, JOB, files, usual_checkpoints
+from tests.servers.together.server import TogetherServer
 
 PAGE = page("sources.md")
+PAGES = {
+    "http": page("sources/http.md"),
+    "huggingface": page("sources/huggingface.md"),
+    "openai-gpt2": page("sources/openai-gpt2.md"),
+    "together": page("sources/together.md"),
+}
 NAMES = list(SOURCES)
 FETCHED = [name for name in NAMES if entry_type(name).source is not Entry.source]
 SAID = [
@@ -30,21 +40,17 @@ MODULES = {
 }
 
 
-def section(name: str) -> str:
-    """Return what the page says of a source."""
-    return PAGE.partition(f"\n## `{name}`\n")[2].partition("\n## ")[0]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_each_source_has_a_row(name: str) -> None:
-    """A row begins with its name, as models.yaml has it."""
+    """A row begins with its name, as models.yaml has it, and there is a page of its own."""
+    assert list(PAGES) == sorted(NAMES)
     assert f"\n| `{name}` |" in PAGE
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_source_has_its_smallest_entry(name: str) -> None:
     """It loads, is of that source, and has no key that may be left out, but `optional`."""
-    (text,) = blocks(section(name), "yaml")
+    text, *_ = blocks(PAGES[name], "yaml")
     (entry,) = manifest.load(text.encode()).models.values()
 
     assert entry.source_name == name
@@ -55,7 +61,7 @@ def test_each_source_has_its_smallest_entry(name: str) -> None:
 @pytest.mark.parametrize("name", FETCHED)
 def test_each_source_answers_every_question(name: str) -> None:
     """In one order."""
-    assert re.findall(r"^- \*\*(.*?)\*\*", section(name), re.MULTILINE) == SAID
+    assert re.findall(r"^- \*\*(.*?)\*\*", PAGES[name], re.MULTILINE) == SAID
 
 
 def looked_up(module: str) -> set[str]:
@@ -71,4 +77,21 @@ def test_every_variable_that_a_source_asks_for_is_told(name: str) -> None:
     found = looked_up(MODULES[name])
     assert found
     for variable in found:
-        assert f"`{variable}`" in section(name), variable
+        assert f"`{variable}`" in PAGES[name], variable
+
+
+@pytest.mark.parametrize("text", blocks(PAGES["together"], "yaml")[1:])
+def test_a_manifest_of_together_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """The example of the page: one model unpacked, an archive a checkpoint of the other."""
+    (tmp_path / "models.yaml").write_text(text, encoding="utf-8")
+    with TogetherServer() as together:
+        together.add_job(JOB, checkpoints=usual_checkpoints())
+        monkeypatch.setenv("TOGETHER_API_KEY", together.key)
+        monkeypatch.setenv("TOGETHER_BASE_URL", together.url)
+        sync_models(["support-bot", "every-checkpoint"], tmp_path)
+
+    assert files(tmp_path, "support-bot") >= ADAPTER
+    archives = [each for each in files(tmp_path, "every-checkpoint") if each.endswith(".tar.zst")]
+    assert len(archives) == len(usual_checkpoints())
