@@ -394,6 +394,8 @@ class Run:
         """Tell that a file is as models.lock says."""
         with self._changing:
             self._verbs[done.verb] += 1
+            if self._rate is None:  # no file began here: a worker process moved the bytes
+                self._moved_bytes += done.moved_bytes
             key = done.model, done.path
             if key in self._sizes and key not in self._ended:  # another process may have begun it
                 size = self._sizes[key]

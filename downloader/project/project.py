@@ -38,7 +38,7 @@ from downloader.errors import (
     SourceError,
     StoreError,
 )
-from downloader.fs.files import private_folder
+from downloader.fs.files import look, looks_same, private_folder
 from downloader.fs.rooted_path import RootedPath
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile, check_asked, check_follows, tampered
@@ -347,6 +347,7 @@ class Project:
         self._refusals: dict[str, LockError] = {}
         self._folders: dict[str, Path] = {}
         self._indexed: tuple[Lockfile | None, lockfile.Pins] = (None, {})
+        self._lock_status: os.stat_result | None = None
 
     @classmethod
     def of_environment(cls, folder: Path | None = None, *, above: bool = False) -> "Project":
@@ -377,6 +378,7 @@ class Project:
             ManifestError: models.yaml cannot be used.
             LockError: It cannot be used, or does not follow from models.yaml.
         """
+        self._lock_status = look(self.lock_path)
         try:
             text = self.lock_path.read_bytes()
         except FileNotFoundError:
@@ -388,6 +390,12 @@ class Project:
         found = lockfile.load(text, self.lock_path.name)
         check_lock(self.declared, found)
         return found
+
+    def reread_lock(self) -> None:
+        """Have models.lock read again if it was replaced; what is pinned here stays."""
+        now, before = look(self.lock_path), self._lock_status
+        if now is None or before is None or not looks_same(now, before):
+            self.__dict__.pop("lockfile", None)
 
     @cached_property
     def declared(self) -> list[Declaration]:

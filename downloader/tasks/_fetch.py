@@ -38,7 +38,7 @@ from downloader.targets.plan import Decision, target_decisions, why_fresh
 from downloader.targets.state import forget_receipts, load_receipts
 from downloader.tasks._commands import UNTOUCHED_STREAMS, session
 from downloader.tasks._reporter import usage_errors
-from downloader.tasks._runtime import Values, current, failing, shown_path
+from downloader.tasks._runtime import Values, current, failing, is_worker, shown_path
 
 if TYPE_CHECKING:
     from downloader.targets.engine import Outcome
@@ -141,7 +141,8 @@ def _why_not() -> TaskFailed | None:
     Raises:
         StoreError: The disk has no room for them; who asks later is told without a report.
     """
-    if current().has_lock_failed:  # doit runs a task even when its setup task failed
+    is_unlocked = is_worker() and current().project.is_outline_stale  # it failed in another one
+    if current().has_lock_failed or is_unlocked:  # doit runs a task though its setup task failed
         return TaskFailed("models.lock is not up to date", report=False)
     if not current().has_room():
         return TaskFailed("the disk has no room for this run", report=False)
@@ -168,6 +169,11 @@ def refuse(name: str) -> None:
     """Say why nothing is known of a model's files."""
     if reason := current().not_locked.get(name):
         raise reason
+    if is_worker() and current().project.model(name).must_ask:
+        raise LockError(
+            f"models.lock does not know the files of {name}.",
+            hint=f"Run `doit lock {name}` to see why.",
+        )
     from downloader.sources.registry import source_for  # noqa: PLC0415 - on the way to an error
 
     source_for(current().project.named(name).entry)
@@ -216,6 +222,8 @@ def lock_asked_model(name: str) -> None:
             lines = locking.lock_asked(runtime.project, declared, told)
     except ModelmakeError as error:
         runtime.not_locked[name] = error
+        if is_worker():  # the model's own task may run in another process
+            tell(error.report())
         return
     _note(lines)
 
@@ -482,7 +490,10 @@ def _asked_file_task(name: str, ask: str, model: Model) -> Task:
 
 def _asked_tasks(name: str) -> Iterator[Task]:
     """Make the tasks of a model that was locked a moment ago, or says why it was not."""
-    return _model_tasks(current().project.model(name), [])
+    project = current().project
+    if project.model(name).must_ask and name not in current().not_locked:
+        project.reread_lock()  # a worker process asked
+    return _model_tasks(project.model(name), [])
 
 
 def _private_task(

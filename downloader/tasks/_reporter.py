@@ -91,6 +91,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
     def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:
         super().__init__(outstream, options)
         self._changed = set[str]()
+        self._first_uses: list[tuple[str, str]] = []
         self._run = current().run
         self._is_fetching = False
 
@@ -123,6 +124,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
             self._is_fetching = True
             model, path = _file_of(task.name)
             self._changed.add(model)
+            self._first_uses += [(model, path)] * task.values["is_first_use"]
             target = shown_path(current().project.folder(model) / path)
             self._run.done(Done(model=model, path=path, target=target, **task.values))
 
@@ -144,7 +146,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         if runtime.display:
             runtime.display.end()
         super().complete_run()
-        has_saved = runtime.has_saved()
+        has_saved = runtime.has_saved(self._first_uses)
         if runtime.display:
             self._tell_leftovers()
             runtime.display.conclude(

@@ -4,6 +4,9 @@ The engine is imported when the first file has to move, so that a run with nothi
 `doit list`, load no network code.
 
 Our errors become doit's failures: what, why and what to do next, no traceback, and the exit status.
+A worker process (`doit -n 4 -P process`) has a runtime of its own, and nothing that one learns is
+known to the others but by models.lock: so each reads that again once it was replaced.
+
 doit ends with 1 after a TaskFailed and with 2 after a TaskError; a variable that cannot be used,
 or a models.yaml that is not there, is a mistake in the usage (2), also if that shows only while a
 task runs.
@@ -16,6 +19,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from multiprocessing import parent_process
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
@@ -84,6 +89,8 @@ class Runtime:
                 # doit has no hook that runs once after all threads of a run (users of other
                 # reporters too), so the last pins are written when the process ends.
                 atexit.register(self.close)
+                if is_worker():  # such a process ends without atexit
+                    Finalize(None, self.close, exitpriority=0)
             return self._syncer
 
     def has_room(self) -> bool:
@@ -174,8 +181,12 @@ class Runtime:
                 kept += have * is_kept(private_folder(self.project.folder(name)), artifact)
         return kept
 
-    def has_saved(self) -> bool:
-        """Write the last pins, and return whether that went well; an error is told."""
+    def has_saved(self, first_uses: "Iterable[tuple[str, str]]" = ()) -> bool:
+        """Write the last pins, and return whether that went well; an error is told.
+
+        Args:
+            first_uses: Model and path of the files that were pinned in this run.
+        """
         self._tell_missing()
         try:
             self.project.write_pins()
@@ -183,7 +194,16 @@ class Runtime:
             tell(error.report())
             atexit.unregister(self.close)  # it would fail, and tell, once more
             return False
-        return True
+        unsaved = [file for file in first_uses if not self._is_pinned(*file)]
+        if unsaved:  # by this process: its workers did, or told why not
+            self.project.reread_lock()
+        return all(self._is_pinned(*file) for file in unsaved)
+
+    def _is_pinned(self, name: str, path: str) -> bool:
+        try:
+            return self.project.is_read_only or self.project.artifact(name, path).is_pinned
+        except ModelmakeError:
+            return False
 
     def close(self) -> None:
         """Write the last pins; an error here is told and does not hide the run's own."""
@@ -216,6 +236,11 @@ class Runtime:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002
         signal.signal(number, signal.SIG_DFL)  # the second one ends at once
+        if (
+            is_worker()
+        ):  # its handler is the one of the process that it was forked from, which tells
+            current().stop.set()
+            raise SystemExit(INTERRUPTED_STATUS + number)
         self.is_interrupted = True
         self.stop.set()
         if self.display:
@@ -237,6 +262,11 @@ def current() -> Runtime:
     return _of_process(os.getpid())
 
 
+def is_worker() -> bool:
+    """Whether this is one of several processes that doit runs tasks in."""
+    return parent_process() is not None
+
+
 @functools.cache
 def _of_process(_id: int) -> Runtime:
     """Make the runtime: a forked worker (`doit -P process`) must see what was locked since."""
@@ -253,6 +283,8 @@ def failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
     @functools.wraps(act)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 - doit's TaskFailed has no types
         try:
+            if is_worker():
+                current().project.reread_lock()
             return act(*args, **kwargs)
         except ModelmakeError as error:
             is_news, error.is_reported = not error.is_reported, True

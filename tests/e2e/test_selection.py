@@ -103,20 +103,6 @@ def test_one_at_a_time_is_possible(project: Project, server: FaultyServer) -> No
     assert server.connections - before == 1
 
 
-def test_processes_in_place_of_threads_fetch_the_same(
-    project: Project, server: FaultyServer
-) -> None:
-    """`doit -P process` works too; the run after it pins what its workers fetched, unmoved."""
-    declare_three(project, server)
-    run = project.doit("-n", "2", "-P", "process")
-    assert run.status == 0, run.text
-    assert present(project) == ALL
-    moved = len(server.requests)
-    assert project.doit().status == 0
-    assert all("sha256" in file for file in project.locked("one").values())
-    assert len(server.requests) == moved
-
-
 def test_doit_runs_from_a_subfolder(project: Project, server: FaultyServer) -> None:
     """With `-f ../dodo.py` the files go where they always go."""
     declare_three(project, server)
