@@ -177,6 +177,8 @@ class Location:
     """Hosts models.yaml names: a redirect may lead to them even where they are private."""
     credential_hint: str = ""
     """What to do when this URL's own origin answers 401 or 403; the usual advice when empty."""
+    is_sniffed: bool = True
+    """Whether a body is refused that looks like a page in place of the file."""
 
     def __repr__(self) -> str:
         """Show no header and no query: they may be credentials."""

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from urllib3.response import HTTPResponse
 from urllib3.util import wait_for_read
@@ -193,13 +193,72 @@ EXPIRED = re.compile(
 """What S3, R2, Google's and Azure's storage say to a signed URL whose time is over."""
 ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,60})</Code>")
 
-PAGES = (
-    (re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE), "an HTML page"),
-    (re.compile(rb"\s*<\?xml[^>]*>\s*<Error>|\s*<Error>"), "an XML error message"),
-    (re.compile(rb"version https://git-lfs\.github\.com/spec/v1"), "a Git LFS pointer"),
-    (re.compile(rb'\s*\{\s*"(error|message)"\s*:'), "a JSON error message"),
+MARKUP_SUFFIXES = (".html", ".htm", ".xhtml", ".xml", ".svg")
+TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst", ".csv", ".tsv", ".tab", ".log")
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson", ".jsonlines", ".jsonld", ".geojson", ".ipynb")
+TEXT_TYPES = frozenset(
+    {"text/plain", "text/csv", "text/tab-separated-values", "text/tsv", "text/markdown"}
 )
-MARKUP_SUFFIXES = (".html", ".htm", ".xhtml", ".xml", ".svg", ".md", ".txt")
+DATA_TYPES = TEXT_TYPES | {
+    "application/octet-stream",
+    "application/jsonl",
+    "application/jsonlines",
+    "application/x-jsonlines",
+    "application/ndjson",
+    "application/x-ndjson",
+    "application/json-seq",
+}
+
+
+class Page(NamedTuple):
+    """A kind of page that comes in place of files.
+
+    Attributes:
+        pattern: How it begins.
+        name: What it is.
+        suffixes: A file of such a name may well begin so.
+        types: The same of a Content-Type.
+    """
+
+    pattern: re.Pattern[bytes]
+    name: str
+    suffixes: tuple[str, ...]
+    types: frozenset[str] = frozenset()
+
+
+_MAY_BE_MARKUP = (*MARKUP_SUFFIXES, *TEXT_SUFFIXES)
+PAGES = (
+    Page(
+        re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE),
+        "an HTML page",
+        _MAY_BE_MARKUP,
+        TEXT_TYPES,
+    ),
+    Page(
+        re.compile(rb"\s*<\?xml[^>]*>\s*<Error>|\s*<Error>"),
+        "an XML error message",
+        _MAY_BE_MARKUP,
+        TEXT_TYPES,
+    ),
+    # A table may be stored with Git LFS too, so its suffix proves nothing.
+    Page(
+        re.compile(rb"version https://git-lfs\.github\.com/spec/v1"),
+        "a Git LFS pointer",
+        (*MARKUP_SUFFIXES, ".md", ".txt"),
+    ),
+    Page(
+        re.compile(rb'\s*\{\s*"(error|message)"\s*:'),
+        "a JSON error message",
+        (*JSON_SUFFIXES, *TEXT_SUFFIXES),
+        DATA_TYPES,
+    ),
+)
+PAGE_HINT = "Open the URL in a browser: a proxy, a captive portal or a login may be in the way."
+VIEWER_HINT = (
+    "With `/blob/` it is the address of a page about the file: write `/resolve/` (Hugging Face) or "
+    "`/raw/` (GitHub, GitLab) there."
+)
+SNIFF_HINT = "If that is the file, give its `sha256`, or write `sniff: false` in its entry."
 EXCERPT_BYTES = 200
 
 
@@ -242,18 +301,19 @@ def is_expired(status: int, body_start: bytes) -> bool:
     return status in MAY_BE_EXPIRED and EXPIRED.search(body_start) is not None
 
 
-def page_in_place_of(path: str, body_start: bytes) -> str | None:
+def page_in_place_of(path: str, body_start: bytes, content_type: str = "") -> str | None:
     """Return what the body is, when it cannot be the file `path`; None when it may be.
 
     Args:
         path: The artifact's path; a page is believed where the suffix promises one.
         body_start: The first bytes that came.
+        content_type: What the server calls them.
     """
-    suffix_allows = path.lower().endswith
-    for pattern, name in PAGES:
-        if pattern.match(body_start):
-            allowed = (".json",) if name.startswith("a JSON") else MARKUP_SUFFIXES
-            return None if suffix_allows(allowed) else name
+    media_type = content_type.partition(";")[0].strip().lower()
+    for page in PAGES:
+        if page.pattern.match(body_start):
+            may_be_file = path.lower().endswith(page.suffixes) or media_type in page.types
+            return None if may_be_file else page.name
     return None
 
 
@@ -271,14 +331,14 @@ def check_body_start(head: Head, path: str, body_start: bytes) -> None:
         ServerBusy: It is an object store's message that means "later".
         BadResponse: It is another page, message or pointer.
     """
-    page = page_in_place_of(path, body_start)
+    page = page_in_place_of(path, body_start, head.first("Content-Type"))
     if page is None:
         return
     if error_code(body_start) in BUSY_CODES:
         raise ServerBusy(_busy(head, f"{head.status} {error_code(body_start)}"))
     raise BadResponse(
         f"{head.place} answered with {page} in place of {path}: {excerpt(body_start)!r}.",
-        hint="Open the URL in a browser: a proxy, a captive portal or a login may be in the way.",
+        hint=f"{VIEWER_HINT if '/blob/' in head.place else PAGE_HINT} {SNIFF_HINT}",
     )
 
 

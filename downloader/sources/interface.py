@@ -71,7 +71,9 @@ class Entry(
     says in words what it matches, and `extra={"choices": …}` what else a union of words allows.
     """
 
-    not_about_bytes: ClassVar[frozenset[str]] = frozenset({"to", "optional", "link", "mirrors"})
+    not_about_bytes: ClassVar[frozenset[str]] = frozenset(
+        {"to", "optional", "link", "mirrors", "sniff"}
+    )
     """Keys that do not change which bytes an entry means: they never make a lock stale."""
     collision_hint: ClassVar[str] = "Give one of the models another `to`."
     """What to do if two models would write one file."""
@@ -105,6 +107,10 @@ class Entry(
         Literal["auto", "reflink", "hardlink", "copy"],
         Meta(description="How a blob of the store is shown at the target."),
     ] = "auto"
+    sniff: Annotated[
+        bool,
+        Meta(description="Whether a file without a SHA-256 is refused if it begins like a page."),
+    ] = True
 
     @property
     def source_name(self) -> str:

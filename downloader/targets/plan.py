@@ -20,6 +20,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -411,7 +412,10 @@ class Target:
         Raises:
             ModelmakeError: Nothing says so.
         """
-        return self._planner.source(self.name).locate(self.artifact)
+        found = self._planner.source(self.name).locate(self.artifact)
+        if self._project.named(self.name).entry.sniff:
+            return found
+        return tuple(replace(location, is_sniffed=False) for location in found)
 
     def again(self) -> str | None:
         """Return the SHA-256 of what stands there now if that is right; None if it is not.

@@ -43,7 +43,7 @@ from downloader.transfer._expected import (
 )
 from downloader.transfer._segments import Segment, Segments
 from downloader.transfer.partial import Partial
-from downloader.urls import Location, redact
+from downloader.urls import Location
 
 ENDLESS = 1 << 62
 """Where a file of unknown length ends, for the arithmetic."""
@@ -257,7 +257,7 @@ class Download:
     _dropped_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self._expectation = Expectation(self.artifact, redact(self.location.url))
+        self._expectation = Expectation(self.artifact, self.location)
         self._stop = self.transport.stop
 
     def run(self) -> None:

@@ -26,6 +26,7 @@ from downloader.network.client import (
 from downloader.network.ranges import Range, merge, parse_unsatisfied, range_header
 from downloader.transfer._journal import Binding
 from downloader.transfer.partial import Partial
+from downloader.urls import Location, redact
 
 
 class UnusableRange(BadResponse):
@@ -124,8 +125,9 @@ class Expectation:
         first_bytes: The file's first bytes as they came.
     """
 
-    def __init__(self, artifact: Artifact, place: str) -> None:
-        self._artifact, self._place = artifact, place
+    def __init__(self, artifact: Artifact, location: Location) -> None:
+        self._artifact, self._place = artifact, redact(location.url)
+        self._is_sniffed = location.is_sniffed
         self._md5 = artifact.md5
         self.first_bytes = b""
 
@@ -147,7 +149,7 @@ class Expectation:
         self.first_bytes = first_bytes
         length, wanted = head.length, self._artifact.size
         is_wrong_length = wanted is not None and length not in (None, wanted)
-        if is_wrong_length or not self._artifact.is_pinned:
+        if self._is_sniffed and (is_wrong_length or not self._artifact.is_pinned):
             check_body_start(head, self._artifact.path, self._start)
         if is_wrong_length and length is not None and wanted is not None:
             raise self.wrong_size(length, wanted)

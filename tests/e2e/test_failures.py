@@ -1,11 +1,13 @@
 """What goes wrong is told in lines for people, and stops nothing else."""
 
 import shutil
+from typing import Any
 
 import pytest
 
 from tests.e2e.content import gpt2, toy, toy_content
 from tests.e2e.project import Project, Run
+from tests.projects import sha256
 from tests.servers.faults import pages, statuses
 from tests.servers.faulty import FaultyServer
 
@@ -65,6 +67,24 @@ def test_a_page_in_place_of_the_file(project: Project, server: FaultyServer) -> 
     declare_with_others(project, server)
     server.always("/toy/bad.bin", pages.captive_portal())
     assert_only_bad_failed(project, project.doit(), "HTML", "Please log in", "captive portal")
+
+
+@pytest.mark.parametrize("way", [{"sniff": False}, {"files": [{"sha256": sha256(pages.PORTAL)}]}])
+def test_a_file_that_looks_like_a_page(
+    project: Project, server: FaultyServer, way: dict[str, Any]
+) -> None:
+    """The two ways that the refusal names; the first of them is no other wish for bytes."""
+    server.always("/toy/odd.bin", pages.captive_portal())
+    file = {"url": server.url("/toy/odd.bin")}
+    project.declare({"odd": {"source": "http", "files": [file]}})
+    refused = project.doit()
+    assert refused.status == 1
+    assert "give its `sha256`, or write `sniff: false`" in refused.stderr
+    files = [{**file, **more} for more in way.pop("files", [{}])]
+    project.declare({"odd": {"source": "http", "files": files, **way}})
+
+    assert project.doit().status == 0
+    assert project.target("odd", "odd.bin").read_bytes() == pages.PORTAL
 
 
 def test_wrong_bytes(project: Project, server: FaultyServer) -> None:

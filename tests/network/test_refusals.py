@@ -1,5 +1,7 @@
 """Which replies are no file, and what is said of them."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +91,78 @@ def test_a_page_in_place_of_weights_is_recognised(start: bytes, kind: str) -> No
 def test_a_page_is_believed_where_the_name_promises_one(path: str, start: bytes) -> None:
     """What may well be the file is not refused."""
     assert page_in_place_of(path, start) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train.jsonl",
+        "errors.NDJSON",
+        "a.jsonlines",
+        "map.geojson",
+        "run.ipynb",
+        "a.csv",
+        "a.tsv",
+        "notes.txt",
+        "a.log",
+    ],
+)
+@pytest.mark.parametrize("start", [b'{"message": "hello", "label": 1}\n', b'{"error": "E1"}\n'])
+def test_a_first_key_makes_no_error_of_a_file_of_data(name: str, start: bytes) -> None:
+    """Chat data begins with `message`, a log with `error`."""
+    assert page_in_place_of(f"data/{name}", start) is None
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.tsv", "pages.txt", "run.log"])
+def test_text_may_hold_markup(name: str) -> None:
+    """A table or a text of web pages may begin with one; a pointer of Git LFS is none of them."""
+    assert page_in_place_of(name, pages.PORTAL) is None
+    assert page_in_place_of(name, b"<Error>") is None
+    assert page_in_place_of("table.csv", pages.LFS_POINTER) == "a Git LFS pointer"
+
+
+@pytest.mark.parametrize(
+    ("start", "kind", "is_data"),
+    [
+        (b'{"message": 5}', "application/x-ndjson", True),
+        (b'{"message": 5}', "application/jsonl; charset=utf-8", True),
+        (b'{"message": 5}', "Text/CSV", True),
+        (b'{"message": 5}', "application/octet-stream", True),
+        (b'{"message": 5}', "application/json", False),
+        (b'{"message": 5}', "", False),
+        (pages.PORTAL, "text/csv", True),
+        (pages.PORTAL, "text/plain", True),
+        (pages.PORTAL, "application/octet-stream", False),
+        (pages.PORTAL, "text/html", False),
+        (pages.LFS_POINTER, "text/plain", False),
+    ],
+)
+def test_a_server_that_says_data_is_believed(start: bytes, kind: str, *, is_data: bool) -> None:
+    """Its Content-Type counts as the suffix does, where the two can mean such a beginning."""
+    assert (page_in_place_of("tokenizer.model", start, kind) is None) is is_data
+    if is_data:
+        check_body_start(head(content_type=kind), "tokenizer.model", start)
+    else:
+        with pytest.raises(BadResponse) as caught:
+            check_body_start(head(content_type=kind), "tokenizer.model", start)
+        assert "`sniff: false`" in caught.value.hint
+        assert "`sha256`" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "https://hf-mirror.example/BAAI/bge/blob/main/config.json",
+        "https://git.example/o/r/blob/main/model.bin",
+    ],
+)
+def test_a_page_about_the_file_names_the_files_own_address(place: str) -> None:
+    """Many copy the address from the browser's bar; no proxy is in the way then."""
+    with pytest.raises(BadResponse) as caught:
+        check_body_start(replace(head(), place=place), "model.bin", pages.PORTAL)
+    assert "`/resolve/`" in caught.value.hint
+    assert "`/raw/`" in caught.value.hint
+    assert "portal" not in caught.value.hint
 
 
 def test_a_json_file_is_still_no_html_page() -> None:
