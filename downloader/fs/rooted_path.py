@@ -25,15 +25,14 @@ import functools
 import os
 import shutil
 import stat
-import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from downloader.errors import StoreError
 from downloader.fs.open_file import UNSUPPORTED, OpenFile, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # not on Windows, where making a symlink needs a privilege
 BINARY = getattr(os, "O_BINARY", 0)  # only Windows would translate line ends without it
@@ -52,8 +51,38 @@ HAS_FOLDER_DESCRIPTORS = {
 _LONGEST_BYTES = 4096
 """Of a whole path, with a NUL (PATH_MAX of Linux). By its name in an open folder a longer one could
 be made, and no program that is given the whole path could open it."""
+_SEPARATOR = os.sep
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 _WRITES = os.O_WRONLY | os.O_RDWR
+
+
+class _OpenFolder:
+    """An open folder; closed when the last who uses it lets go of it.
+
+    Args:
+        path: The text that led to it.
+        descriptor: The folder, as the system knows it.
+    """
+
+    __slots__ = ("_identity", "_path", "descriptor")
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._path, self.descriptor = path, descriptor
+        status = os.fstat(descriptor)
+        self._identity = status.st_ino, status.st_dev
+
+    def is_there(self) -> bool:
+        """Whether the path still leads to it."""
+        try:
+            status = os.stat(self._path)  # noqa: PTH116 - no Path for each look
+        except OSError:
+            return False
+        return (status.st_ino, status.st_dev) == self._identity
+
+    def __del__(self, close: "Callable[[int], None]" = os.close) -> None:
+        if hasattr(self, "descriptor"):
+            with contextlib.suppress(OSError):
+                close(self.descriptor)
 
 
 class _Folder:
@@ -64,25 +93,24 @@ class _Folder:
     Args:
         path: What is worked on.
         act: The verb for the message of an error.
-        parts: Of the folder, from the root down; the one that the path is in when not given.
+        is_itself: Whether the path is the folder, and not what it is in.
         makes: Whether folders that are not there are made.
         told: What messages call the path, where that is another name.
     """
 
-    __slots__ = ("_act", "_makes", "_open", "_parts", "_path", "_told")
+    __slots__ = ("_act", "_folder", "_is_itself", "_makes", "_path", "_told")
 
     def __init__(
         self,
         path: "RootedPath",
         act: str,
         *,
-        parts: tuple[str, ...] | None = None,
+        is_itself: bool = False,
         makes: bool = False,
         told: "Path | RootedPath | None" = None,
     ) -> None:
-        self._path, self._act, self._parts, self._makes = path, act, parts, makes
+        self._path, self._act, self._is_itself, self._makes = path, act, is_itself, makes
         self._told = told or path
-        self._open: _Open | None = None
 
     def __enter__(self) -> tuple[str, int | None]:
         """Return the path's name and the folder's descriptor, to be used together.
@@ -90,20 +118,20 @@ class _Folder:
         Where systems have no descriptors of folders, it is the whole path and None.
         """
         path = self._path
-        parts = path.parts[:-1] if self._parts is None else self._parts
-        try:
-            if self._parts is None and not path.parts:
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            self._open = _open_folder(path.root, parts, makes=self._makes)
-        except OSError as error:
-            raise refused(error, self._act, self._told) from error
-        if self._open is None:
-            return str(path.path), None
-        return path.name, self._open.descriptor
+        folder = path._itself if self._is_itself else path._folder  # noqa: SLF001
+        if folder is None:
+            try:
+                if not (self._is_itself or path.parts):
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+                folder = _open_folder(path, is_itself=self._is_itself, makes=self._makes)
+            except OSError as error:
+                raise refused(error, self._act, self._told) from error
+            if folder is None:
+                return str(path), None
+        self._folder = folder  # it stays open until the operation is done
+        return path.name, folder.descriptor
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if self._open is not None:
-            _keep_open(self._open)
         if isinstance(error, OSError):
             raise refused(error, self._act, self._told) from error
 
@@ -119,79 +147,94 @@ class RootedPath:
     Attributes:
         root: The folder.
         parts: The names from the root down.
-        path: The whole path, for messages and for looking (lstat). Never open or change it.
+        name: The last part.
 
     Raises:
         StoreError: The path is absolute, or holds `..`, an empty part or NUL.
     """
 
-    __slots__ = ("parts", "path", "root")
+    __slots__ = ("_base", "_folder", "_itself", "_text", "name", "parts", "root")
 
     def __init__(self, root: Path, path: str = "") -> None:
         parts = tuple(path.split("/")) if path else ()
         for part in parts:
-            if not _is_name(part):
-                raise StoreError(
-                    f"{path[:200]!a} is not a path below {root}.",
-                    hint="Find out who wrote that path, and restore the file that holds it.",
-                )
-        self._become(root, parts)
+            _check_name(root, path, part)
+        self._become(root, _base_of(str(root)), parts)
 
     @classmethod
     def of(cls, path: Path) -> "RootedPath":
         """Return a file or folder whose own parent folder is the root."""
         return cls(path.parent, path.name)
 
-    def _become(self, root: Path, parts: tuple[str, ...]) -> None:
-        self.root, self.parts = root, parts
-        self.path = root.joinpath(*parts)
+    def _become(
+        self,
+        root: Path,
+        base: str,
+        parts: tuple[str, ...],
+        folder: _OpenFolder | None = None,
+        itself: _OpenFolder | None = None,
+    ) -> None:
+        self.root, self._base, self.parts = root, base, parts
+        self._folder, self._itself = folder, itself
+        if parts:
+            self._text, self.name = base + _SEPARATOR.join(parts), parts[-1]
+        else:
+            self._text, self.name = str(root), root.name
 
-    def _at(self, parts: tuple[str, ...]) -> "RootedPath":
+    def _at(
+        self,
+        parts: tuple[str, ...],
+        *,
+        folder: _OpenFolder | None = None,
+        itself: _OpenFolder | None = None,
+    ) -> "RootedPath":
         new = object.__new__(RootedPath)
-        new._become(self.root, parts)
+        new._become(self.root, self._base, parts, folder, itself)
         return new
 
     def __truediv__(self, path: str) -> "RootedPath":
-        below = RootedPath(self.root, path)
-        return self._at((*self.parts, *below.parts))
+        names = path.split("/")
+        for name in names:
+            _check_name(self.root, path, name)
+        return self._at((*self.parts, *names), folder=self._itself if len(names) == 1 else None)
 
     def __fspath__(self) -> str:
-        return str(self.path)
+        return self._text
 
     def __str__(self) -> str:
-        return str(self.path)
+        return self._text
 
     def __repr__(self) -> str:
         return f"RootedPath({str(self.root)!r}, {'/'.join(self.parts)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RootedPath) and self.path == other.path
+        return isinstance(other, RootedPath) and self._text == other._text
 
     def __lt__(self, other: "RootedPath") -> bool:
         return self.path < other.path
 
     def __hash__(self) -> int:
-        return hash(self.path)
+        return hash(self._text)
 
     @property
-    def name(self) -> str:
-        """The last part."""
-        return self.path.name
+    def path(self) -> Path:
+        """The whole path, for messages and for looking (lstat). Never open or change it."""
+        return Path(self._text)
 
     @property
     def stem(self) -> str:
         """The last part without its suffix."""
-        return self.path.stem
+        return PurePath(self.name).stem
 
     @property
     def suffix(self) -> str:
         """What stands behind the last dot of the last part, with that dot."""
-        return self.path.suffix
+        return PurePath(self.name).suffix
 
     @property
     def parent(self) -> "RootedPath":
         """The folder it is in; the root's is the root."""
-        return self._at(self.parts[:-1])
+        return self._at(self.parts[:-1], itself=self._folder)
 
     def above(self) -> "Iterator[RootedPath]":
         """Yield the folders it is in, the nearest first, without the root."""
@@ -218,7 +261,7 @@ class RootedPath:
         """
         act = act or ("write" if flags & _WRITES else "read")
         with _Folder(self, act, told=told) as (name, folder):
-            if flags & os.O_CREAT and len(os.fsencode(self.path)) >= _LONGEST_BYTES:
+            if flags & os.O_CREAT and _is_too_long(self._text):
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
             return OpenFile(os.open(name, flags | NO_FOLLOW, 0o666, dir_fd=folder), self, told)
 
@@ -256,7 +299,7 @@ class RootedPath:
         Args:
             told: What messages call it, where that is another name.
         """
-        with _Folder(self, "make the folder", parts=self.parts, makes=True, told=told):
+        with _Folder(self, "make the folder", is_itself=True, makes=True, told=told):
             pass
 
     def make_new_folder(self) -> None:
@@ -321,7 +364,7 @@ class RootedPath:
         Args:
             told: The file in it that was written, which a message then names.
         """
-        with _Folder(self, "write" if told else "sync", parts=self.parts, told=told) as (_, folder):
+        with _Folder(self, "write" if told else "sync", is_itself=True, told=told) as (_, folder):
             if folder is None:
                 return
             try:
@@ -333,8 +376,8 @@ class RootedPath:
     def names(self) -> list[str]:
         """Return the names in this folder, sorted; none where it is not there."""
         try:
-            with _Folder(self, "list", parts=self.parts) as (_, folder):
-                return sorted(os.listdir(self.path if folder is None else folder))  # noqa: PTH208
+            with _Folder(self, "list", is_itself=True) as (_, folder):
+                return sorted(os.listdir(self if folder is None else folder))  # noqa: PTH208
         except StoreError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -384,11 +427,29 @@ def read_own(path: Path) -> bytes:
         return file.read()
 
 
-def _is_name(part: str) -> bool:
-    """Whether a part is the name of one thing in its folder."""
-    if part in {"", ".", ".."} or "\0" in part:
-        return False
-    return os.name != "nt" or not ({"\\", ":"} & set(part))
+def _check_name(root: Path, path: str, part: str) -> None:
+    """Refuse a part that is not the name of one thing in its folder.
+
+    Raises:
+        StoreError: It is none.
+    """
+    is_name = part not in {"", ".", ".."} and "\0" not in part
+    if not is_name or (os.name == "nt" and {"\\", ":"} & set(part)):
+        raise StoreError(
+            f"{path[:200]!a} is not a path below {root}.",
+            hint="Find out who wrote that path, and restore the file that holds it.",
+        )
+
+
+def _base_of(root: str) -> str:
+    """Return what stands before the parts in the text of a path below the root."""
+    if root == os.curdir:
+        return ""
+    return root if root.endswith(_SEPARATOR) else root + _SEPARATOR
+
+
+def _is_too_long(path: str) -> bool:
+    return len(path) >= _LONGEST_BYTES // 4 and len(os.fsencode(path)) >= _LONGEST_BYTES
 
 
 def _is_symlink(part: str, folder: int) -> bool:
@@ -398,70 +459,33 @@ def _is_symlink(part: str, folder: int) -> bool:
         return False
 
 
-class _Open(NamedTuple):
-    """An open folder that one operation uses at a time."""
-
-    root: Path
-    parts: tuple[str, ...]
-    path: str
-    descriptor: int
-    status: os.stat_result
-
-
-_idle: dict[tuple[Path, tuple[str, ...]], list[_Open]] = {}
-"""Open folders that no operation uses, by root and parts."""
-_idle_lock = threading.Lock()
-_MOST_IDLE_FOLDERS = 16
-_MOST_IDLE_EACH = 4
+_kept: dict[tuple[str, tuple[str, ...]], _OpenFolder] = {}
+"""Folders that stay open for the next operation in them, by root and parts."""
+_MOST_KEPT = 16
 
 
 def close_idle_folders() -> None:
     """Close the folders that are kept open, so that their disk can be unmounted."""
-    with _idle_lock:
-        folders = [folder for idle in _idle.values() for folder in idle]
-        _idle.clear()
-    for folder in folders:
-        os.close(folder.descriptor)
+    _kept.clear()
 
 
-def _keep_open(folder: _Open) -> None:
-    """Keep a folder open for the next operation in it, or close it."""
-    key = folder.root, folder.parts
-    if key not in _idle and len(_idle) >= _MOST_IDLE_FOLDERS:
-        close_idle_folders()
-    with _idle_lock:
-        idle = _idle.setdefault(key, [])
-        if is_kept := len(idle) < _MOST_IDLE_EACH:
-            idle.append(folder)
-    if not is_kept:
-        os.close(folder.descriptor)
-
-
-def _idle_folder(root: Path, parts: tuple[str, ...]) -> _Open | None:
-    """Return a folder that was kept open, if the path still leads to it."""
-    while True:
-        with _idle_lock:
-            idle = _idle.get((root, parts))
-            folder = idle.pop() if idle else None
-        if folder is None:
-            return None
-        try:
-            if os.path.samestat(os.stat(folder.path), folder.status):  # noqa: PTH116 - no Path for each
-                return folder
-        except OSError:
-            pass  # it is gone
-        os.close(folder.descriptor)
-
-
-def _open_folder(root: Path, parts: tuple[str, ...], *, makes: bool) -> _Open | None:
-    """Open the folder at these parts below the root; None where systems know no such thing."""
-    if found := _idle_folder(root, parts):
-        return found
+def _open_folder(path: RootedPath, *, is_itself: bool, makes: bool) -> _OpenFolder | None:
+    """Open a path's folder, or the folder that it is itself; None where systems cannot."""
+    root, parts = path.root, path.parts if is_itself else path.parts[:-1]
+    key = path._base, parts  # noqa: SLF001
+    found = _kept.get(key)
+    if found is not None:
+        if found.is_there():
+            return found
+        _kept.pop(key, None)
     if makes and not os.path.isdir(root):  # noqa: PTH112 - one look is cheaper than a refusal
         root.mkdir(parents=True, exist_ok=True)
     if HAS_FOLDER_DESCRIPTORS:
-        opened = _walk(root, parts, makes=makes)
-        return _Open(root, parts, str(root.joinpath(*parts)), opened, os.fstat(opened))
+        opened = _OpenFolder(str(root.joinpath(*parts)), _walk(root, parts, makes=makes))
+        if len(_kept) >= _MOST_KEPT:
+            _kept.clear()
+        _kept[key] = opened
+        return opened
     _check_real(root, parts)
     if makes:
         root.joinpath(*parts).mkdir(parents=True, exist_ok=True)
