@@ -1,7 +1,7 @@
 """Move verified bytes to their final name, or set wrong ones aside.
 
-`Commit` opens the folder once, from a place that was there when the download began. The rename uses
-that descriptor (renameat), so nobody can redirect it by a symlink meanwhile. Wrong bytes go to the
+`Commit` holds the folder open that was there when the download began. The rename uses that
+descriptor (renameat), so nobody can redirect it by a symlink meanwhile. Wrong bytes go to the
 quarantine: for people to look at, never used again.
 """
 
@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 from collections.abc import Sequence
+from typing import Self
 
 from downloader.errors import StoreError
 from downloader.fs.digests import StopCheck, copy_hashed, sha256_of
@@ -92,7 +93,7 @@ def _has(aside: RootedPath, size: int, sha256: str) -> bool:
 
 
 class Commit:
-    """Where a file goes, as it was when its fetch began.
+    """Where a file goes, as it was when its fetch began; a context manager.
 
     Args:
         target: The final name.
@@ -103,9 +104,21 @@ class Commit:
 
     def __init__(self, target: RootedPath) -> None:
         self._target = target
-        check_target(target)
-        self._base = nearest_folder(target.parent.path)
-        self._was = stat_of(self._base)
+        try:
+            self._target = target.held()
+        except StoreError as error:
+            if error.errno != errno.ENOENT:  # a folder that is not there is made when it is needed
+                raise
+        check_target(self._target)
+        if not self._target.is_held:
+            self._base = nearest_folder(target.parent.path)
+            self._was = stat_of(self._base)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._target.let_go()
 
     def take(self, file: OpenFile, sha256: str, watch: StopCheck) -> bool:
         """Rename an open file to the final name, and sync the folder.
@@ -142,6 +155,10 @@ class Commit:
 
     def _check_base(self) -> None:
         """Refuse a folder that is not the one it was, and one that came meanwhile as a symlink."""
+        if self._target.is_held:
+            if not self._target.leads_to_held():
+                raise self._swapped(self._target.parent)
+            return
         if not os.path.samestat(self._was, stat_of(self._base)):
             raise self._swapped(self._base)
         folder = self._base
@@ -155,11 +172,14 @@ class Commit:
 
         Between the comparison and the rename there is an instant that no system call closes.
         """
-        is_ours = file.is_at(self._target)
-        if not is_ours or not os.path.samestat(self._was, stat_of(self._base)):
+        if not file.is_at(self._target):
             with contextlib.suppress(StoreError):
                 self._target.remove()
-            raise self._swapped(self._base if is_ours else file.path)
+            raise self._swapped(file.path)
+        if not self._target.is_held and not os.path.samestat(self._was, stat_of(self._base)):
+            with contextlib.suppress(StoreError):
+                self._target.remove()
+            raise self._swapped(self._base)
 
     def _copy(self, file: OpenFile, sha256: str, watch: StopCheck) -> None:
         """Copy to another file system: beside the target first, read again, then renamed.

@@ -131,6 +131,7 @@ _proven_disks = set[int]()
 """Devices on which a lock was seen to keep others out: asked once, not for each file."""
 
 
+@functools.lru_cache(1024)  # as partial_path
 def partial_name(path: str) -> str:
     """Return the partial's file name: readable, unique for the path, and short enough anywhere."""
     readable = path.rpartition("/")[2].encode()[:40].decode("utf-8", "ignore")
@@ -149,7 +150,7 @@ def partial_path(workspace: RootedPath, path: str) -> RootedPath:
 
 
 def open_locked(path: RootedPath, lock_wait: LockWait) -> OpenFile:
-    """Open the file for this process alone, making it when it is not there.
+    """Open the file for this process alone, making it and its folder when they are not there.
 
     Args:
         path: Its name, the same for every process.
@@ -157,14 +158,15 @@ def open_locked(path: RootedPath, lock_wait: LockWait) -> OpenFile:
             Windows its holder could not rename it then.
 
     Returns:
-        The open file; its path is another name beside it where locks are of no use.
+        The open file, its folder held open; its path is another name beside it where locks are of
+        no use.
 
     Raises:
         StoreError: It cannot be opened, or is a symlink.
         Interrupted: The user stopped the run.
     """
     while True:
-        file = path.open(FLAGS, act="open")
+        file = path.held(makes=True).open(FLAGS, act="open")
         lock = None
         try:
             lock = _take_lock(file)
@@ -177,29 +179,39 @@ def open_locked(path: RootedPath, lock_wait: LockWait) -> OpenFile:
             lock_wait.warn_of_useless_locks(path.parent)
         if lock is _Lock.USELESS or not lock_wait.wait(path):
             break
-    own = path.with_name(f"{_own_prefix(path, os.getpid())}{secrets.token_hex(4)}{path.suffix}")
+    name = f"{_own_prefix(path, os.getpid())}{secrets.token_hex(4)}{path.suffix}"
+    own = path.with_name(name).held()
     _inherit(path, own)
     return own.open(FLAGS, act="open")
 
 
-def wait_until_free(target: RootedPath, lock_wait: LockWait) -> None:
+def wait_until_free(target: RootedPath, lock_wait: LockWait) -> bool:
     """Wait while another process notes what it has just put there.
 
     The lock of its partial went along with the rename, and the partial's name was free at once.
 
+    Returns:
+        Whether anything stands there.
+
     Raises:
         Interrupted: The user stopped the run.
     """
-    while is_held(target) and lock_wait.wait(target):
+    while (held := _is_held(target)) and lock_wait.wait(target):
         pass
+    return held is not None
 
 
 def is_held(path: RootedPath) -> bool:
     """Whether another process has the file; False where there is none, or locks tell nothing."""
+    return bool(_is_held(path))
+
+
+def _is_held(path: RootedPath) -> bool | None:
+    """Return as `is_held`, and None where nothing stands there."""
     try:
         file = path.open(READ)
-    except StoreError:
-        return False
+    except StoreError as error:
+        return None if error.errno == errno.ENOENT else False
     with file:
         try:
             _lock(file.descriptor)
@@ -241,7 +253,7 @@ def _take_lock(file: OpenFile) -> _Lock:
     # A partial that was committed while we opened it is a final file now: its path tells.
     if not file.is_at(file.path):
         return _Lock.HELD
-    disk = file.status().st_dev
+    _, disk = file.identity
     if disk not in _proven_disks:
         if not _keeps_others_out(file.path):
             return _Lock.USELESS

@@ -126,13 +126,22 @@ class OpenFile:
         needed_bytes: Says how many bytes are still to be written, when the disk is full.
     """
 
-    __slots__ = ("_told", "descriptor", "needed_bytes", "path")
+    __slots__ = ("_identity", "_told", "descriptor", "needed_bytes", "path")
 
     def __init__(
         self, descriptor: int, path: "RootedPath", told: "Path | RootedPath | None" = None
     ) -> None:
         self.descriptor, self.path, self._told = descriptor, path, told or path
         self.needed_bytes: Callable[[], int | None] | None = None
+        self._identity: tuple[int, int] | None = None
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Its inode and disk, which stay the same while it is open."""
+        if self._identity is None:
+            status = self.status()
+            self._identity = status.st_ino, status.st_dev
+        return self._identity
 
     def read_at(self, buffer: memoryview, offset: int) -> int:
         """Read into the buffer from the offset, and return how many bytes there were."""
@@ -237,7 +246,7 @@ class OpenFile:
     def is_at(self, path: "RootedPath") -> bool:
         """Whether a path still leads to this very file."""
         there = path.status()
-        return there is not None and os.path.samestat(self.status(), there)
+        return there is not None and (there.st_ino, there.st_dev) == self.identity
 
     def stream(self, buffer_bytes: int) -> io.BufferedReader:
         """Return a stream that reads it from the start; close the file, not the stream."""

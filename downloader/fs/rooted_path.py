@@ -12,8 +12,8 @@ following a symlink. A symlink below the root is followed only if it leads to a 
 root. The root itself is the user's own choice, and may be reached through symlinks.
 
 Folders that were just used stay open, a few of them: the next operation there begins with one look
-that tells whether the path still leads to the same folder, and the way down is spared. A file takes
-a dozen operations in three folders.
+that tells whether the path still leads to the same folder, and the way down is spared. Who does
+several things in one folder holds it open (`held`), which spares that look too.
 
 Windows has no descriptors of folders. There the real path of the parent folder is compared with
 the root's before each operation; whoever swaps a folder between the two is not held off.
@@ -26,7 +26,7 @@ import os
 import shutil
 import stat
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from downloader.errors import StoreError
 from downloader.fs.open_file import UNSUPPORTED, OpenFile, refused
@@ -96,9 +96,12 @@ class _Folder:
         is_itself: Whether the path is the folder, and not what it is in.
         makes: Whether folders that are not there are made.
         told: What messages call the path, where that is another name.
+
+    Attributes:
+        opened: The folder, where systems have descriptors of folders.
     """
 
-    __slots__ = ("_act", "_folder", "_is_itself", "_makes", "_path", "_told")
+    __slots__ = ("_act", "_is_itself", "_makes", "_path", "_told", "opened")
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class _Folder:
     ) -> None:
         self._path, self._act, self._is_itself, self._makes = path, act, is_itself, makes
         self._told = told or path
+        self.opened: _OpenFolder | None = None
 
     def __enter__(self) -> tuple[str, int | None]:
         """Return the path's name and the folder's descriptor, to be used together.
@@ -128,10 +132,11 @@ class _Folder:
                 raise refused(error, self._act, self._told) from error
             if folder is None:
                 return str(path), None
-        self._folder = folder  # it stays open until the operation is done
+        self.opened = folder  # until the operation is done
         return path.name, folder.descriptor
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self.opened = None
         if isinstance(error, OSError):
             raise refused(error, self._act, self._told) from error
 
@@ -193,7 +198,7 @@ class RootedPath:
         return new
 
     def __truediv__(self, path: str) -> "RootedPath":
-        names = path.split("/")
+        names = path.split("/") if path else []
         for name in names:
             _check_name(self.root, path, name)
         return self._at((*self.parts, *names), folder=self._itself if len(names) == 1 else None)
@@ -235,6 +240,49 @@ class RootedPath:
     def parent(self) -> "RootedPath":
         """The folder it is in; the root's is the root."""
         return self._at(self.parts[:-1], itself=self._folder)
+
+    def held(self, *, makes: bool = False) -> "RootedPath":
+        """Return this path with its folder held open.
+
+        What is then done with this name, or with another one beside it, is done in that folder
+        without another look at the way to it: a folder that is moved meanwhile is still the same,
+        as with Go's os.Root. `leads_to_held` tells whether the path still leads there; `let_go`, or
+        the end of a `with`, ends it. Systems without descriptors of folders hold none.
+
+        Args:
+            makes: Whether folders that are not there are made.
+
+        Raises:
+            StoreError: The folder cannot be opened.
+        """
+        if self._folder is not None:
+            return self._at(self.parts, folder=self._folder)
+        act = "make the folder" if makes else "look at"
+        told = self.parent if makes else self
+        with (folder := _Folder(self, act, makes=makes, told=told)):
+            return self._at(self.parts, folder=folder.opened)
+
+    def let_go(self) -> None:
+        """Hold the folder open no longer, so that its disk can be unmounted.
+
+        It would end by itself, but an error that somebody keeps keeps all that led to it.
+        """
+        self._folder = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.let_go()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its folder is held open."""
+        return self._folder is not None
+
+    def leads_to_held(self) -> bool:
+        """Whether the path still leads to the folder that is held open."""
+        return self._folder is not None and self._folder.is_there()
 
     def above(self) -> "Iterator[RootedPath]":
         """Yield the folders it is in, the nearest first, without the root."""

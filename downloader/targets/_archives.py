@@ -118,8 +118,7 @@ class Unpacker:
         """
         target = RootedPath(self._project.folder(name), member.path)
         source = staged.folder / member.path.removeprefix(f"{into}/" if into else "")
-        place = Commit(target)
-        with source.open(READ) as file:
+        with Commit(target) as place, source.open(READ) as file:
             place.take(file, str(member.sha256), self._stop.check)
 
     def close(self) -> None:

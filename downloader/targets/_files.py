@@ -112,6 +112,7 @@ class FileSyncer:
         with contextlib.ExitStack() as closing:
             closing.callback(self._fetcher.release, workspace, artifact)
             target = Target(self._planner, name, artifact, place, means.is_local)
+            closing.callback(target.path.let_go)
             target.source = source
             done, verb, note = self._carry_out(target.decide(), target, means, observer)
         self._pin(name, artifact, done.size, done.sha256)

@@ -14,6 +14,7 @@
 `doit plan`, which changes nothing, and for the run, which then does what the decision says.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 from downloader.artifact import Artifact
-from downloader.errors import Interrupted, LockError, ModelmakeError, SettingError
+from downloader.errors import Interrupted, LockError, ModelmakeError, SettingError, StoreError
 from downloader.fs.files import look, looks_same, private_folder
 from downloader.fs.rooted_path import RootedPath
 from downloader.project.project import Model, Project
@@ -308,6 +309,15 @@ class Planner:
                 yield private_folder(self.project.folder(name)), artifact
 
 
+def _look(path: RootedPath) -> os.stat_result | None:
+    """Return how what stands there looks; None where nothing does, or one may not look."""
+    if not path.is_held:
+        return look(path)
+    with contextlib.suppress(StoreError):
+        return path.status()
+    return None
+
+
 class Target:
     """One file, and what `decide` asks about it; nothing is read, or waited for, before that.
 
@@ -339,7 +349,9 @@ class Target:
         self.name, self.artifact, self.is_kept = name, artifact, place is None
         self.folder = self._project.folder(name)
         self.path = place or RootedPath(self.folder, artifact.path)
-        self._status = look(self.path)
+        with contextlib.suppress(StoreError):  # it is not there yet, or `check_place` tells
+            self.path = self.path.held()
+        self._status = _look(self.path)
         known = planner.receipts(self.folder) if place is None else {}
         self._receipt = known.get(artifact.path)
         self.source: Callable[[], Blob | FoundFile | None] = self._found
@@ -394,7 +406,8 @@ class Target:
         """
         from downloader.fs.commit import check_target  # noqa: PLC0415 - as above
 
-        check_target(self.path)
+        if self._status is not None or not self.path.is_held:
+            check_target(self.path)
 
     def partial(self) -> tuple[int | None, int]:
         """Return its length, as far as is known, and how many bytes of it a partial file has.
@@ -423,7 +436,7 @@ class Target:
         Another process may have been quicker. What looks as before was hashed, and is wrong; unless
         it is not pinned: then a new receipt may vouch for it.
         """
-        before, self._status = self._status, look(self.path)
+        before, self._status = self._status, _look(self.path)
         if self._status is None:
             return None
         if self.artifact.is_pinned and before is not None and looks_same(self._status, before):

@@ -134,20 +134,19 @@ class Linker:
         """
         wish = self._project.named(name).entry.link
         ways = WAYS[way(wish, found) if found else wish]
-        place = Commit(target)
         workspace = private_folder(self._project.folder(name)) / LINKING
-        workspace.make_folder()
-        self._remove_abandoned(workspace)
-        new = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
-        made = link(source, new, ways, sha256, self._stop.check, told=target)
-        try:
-            if found:
-                found.check()
-            with new.open(READ) as file:
-                place.take(file, sha256, self._stop.check)
-        finally:
-            with contextlib.suppress(StoreError):  # it is left where both names are one file
-                new.remove()
+        own = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+        with Commit(target) as place, own.held(makes=True) as new:
+            self._remove_abandoned(workspace)
+            made = link(source, new, ways, sha256, self._stop.check, told=target)
+            try:
+                if found:
+                    found.check()
+                with new.open(READ) as file:
+                    place.take(file, sha256, self._stop.check)
+            finally:
+                with contextlib.suppress(StoreError):  # it is left where both names are one file
+                    new.remove()
         return made
 
     def _remove_abandoned(self, workspace: RootedPath) -> None:

@@ -50,7 +50,8 @@ class Job:
         workspace: Private folder, on the target's file system as a rule, for partials and what is
             set aside.
         found: Called when no other process can be at the file any more, before anything is asked
-            for: the SHA-256 of a target that one of them made right meanwhile, else None.
+            for, where something stands at the target: the SHA-256 of a target that one of them
+            made right meanwhile, else None.
         placed: Called with the target's SHA-256 once it is in place, while the others wait.
         layer: The file's piece layer, if models.lock has its root and the layer is here.
     """
@@ -121,14 +122,14 @@ class Fetcher:
         """
         failures: list[tuple[Location, ModelmakeError]] = []
         try:
-            place = Commit(job.target)
-            for location in job.locations:
-                try:
-                    return self._fetch_from(job, place, location, observer or Observer())
-                except (Interrupted, StoreError):
-                    raise
-                except ModelmakeError as error:
-                    failures.append((location, error))
+            with Commit(job.target) as place:
+                for location in job.locations:
+                    try:
+                        return self._fetch_from(job, place, location, observer or Observer())
+                    except (Interrupted, StoreError):
+                        raise
+                    except ModelmakeError as error:
+                        failures.append((location, error))
         finally:
             self.release(job.workspace, job.artifact)
         try:
@@ -142,8 +143,7 @@ class Fetcher:
         binding = binding_for(job.artifact, location)
         lock_wait = LockWait(self._transport.stop, observer.notice)
         with Partial(job.partial.parent, binding, lock_wait, self._budget, job.layer) as partial:
-            wait_until_free(job.target, lock_wait)
-            if sha256 := job.found():
+            if wait_until_free(job.target, lock_wait) and (sha256 := job.found()):
                 partial.reset()
                 job.placed(sha256)
                 size = job.target.lstat().st_size

@@ -212,7 +212,6 @@ class Partial:
         budget: DiskBudget | None = None,
         layer: Layer | None = None,
     ) -> None:
-        folder.make_folder()
         self._name = folder / partial_name(binding.path)
         self._budget, self._lock_wait, self._layer = (
             budget or DiskBudget(),
@@ -396,4 +395,6 @@ class Partial:
     def _close(self) -> None:
         self.verifier.close()
         self._budget.release(self._name.path)
+        self._path.let_go()
+        self._journal.path.let_go()
         self._file.close()

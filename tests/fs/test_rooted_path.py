@@ -1,9 +1,11 @@
 """Whatever a path says, and whatever links lie about: nothing outside the root is reached."""
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -241,3 +243,61 @@ def test_few_folders_stay_open(root: Path) -> None:
         assert len(open_folders()) <= 16
     close_idle_folders()
     assert not open_folders()
+
+
+@needs_descriptors
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", ["file", "folder", "new"])
+def test_a_held_folder_is_used_whatever_stands_in_its_place(
+    root: Path, change: str, name: str
+) -> None:
+    """A symlink to elsewhere, put there meanwhile, leads no operation away."""
+    (root / "sub" / "file").write_bytes(b"ours")
+    (root / "sub" / "folder").mkdir()
+    with RootedPath(root, f"sub/{name}").held() as path:
+        assert path.leads_to_held()
+        (root / "sub").rename(root / "moved")
+        (root / "sub").symlink_to(root.parent / "elsewhere")
+        before = tree(root.parent / "elsewhere")
+        with contextlib.suppress(StoreError):
+            CHANGES[change](path)
+        assert tree(root.parent / "elsewhere") == before
+        assert not path.leads_to_held()
+
+
+@needs_descriptors
+def test_a_held_folder_is_looked_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much is done in it; and it is closed when it is let go."""
+    close_idle_folders()
+    with RootedPath(root, "sub/file").held() as path:
+        looks: list[Any] = []
+        stat_, opened = os.stat, opened_folders(monkeypatch)
+
+        def look(where: Any, **named: Any) -> os.stat_result:
+            looks.append(where)
+            return stat_(where, **named)
+
+        monkeypatch.setattr(os, "stat", look)
+        path.open(NEW_FILE).close()
+        path.move_to(path.with_name("other"))
+        path.with_name("other").lstat()
+        path.parent.sync_folder()
+        monkeypatch.undo()
+        assert (looks, opened) == (["other"], [])
+        close_idle_folders()
+        assert open_folders()
+    assert not open_folders()
+
+
+@pytest.mark.usefixtures("way")
+def test_a_folder_that_is_not_there_can_be_made_to_be_held(root: Path) -> None:
+    """With those above it; or it is an error, and none that hides what is wrong."""
+    path = RootedPath(root, "a/b/file")
+    if rooted_path.HAS_FOLDER_DESCRIPTORS:
+        with pytest.raises(StoreError, match="No such file"):
+            path.held()
+    path.held(makes=True).open(NEW_FILE).close()
+    assert (root / "a" / "b" / "file").exists()
+    (root / "out").symlink_to(root.parent / "elsewhere")
+    with pytest.raises(StoreError, match="leads out of"):
+        RootedPath(root, "out/file").held(makes=True)
