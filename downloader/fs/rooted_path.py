@@ -51,7 +51,7 @@ HAS_FOLDER_DESCRIPTORS = {
 _LONGEST_BYTES = 4096
 """Of a whole path, with a NUL (PATH_MAX of Linux). By its name in an open folder a longer one could
 be made, and no program that is given the whole path could open it."""
-_SEPARATOR = os.sep
+_SEPARATOR = str(PurePath("a", "b"))[1:-1]  # as pathlib joins, without a Path for each
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 _WRITES = os.O_WRONLY | os.O_RDWR
 
