@@ -6,9 +6,11 @@ Anyone may have written a file that this run did not write: a lockfile in a pull
 a receipt that came with an archive. Each loader checks its values here before they are used.
 
 A manifest is shared between machines, and a remote list may come from anyone. So a path is checked
-against the strictest rules of Linux, macOS and Windows together, on every platform.
+against the rules of Linux, macOS and Windows together, on every platform. Only a colon, which
+training tools write into names, is refused on Windows alone.
 """
 
+import os
 import re
 import string
 import unicodedata
@@ -159,6 +161,9 @@ _SHOWN_CHARACTERS = 200
 _LOOKALIKES = "\uff3c\u2215\u2044\uff0f"
 _START, _END = r"(?:\A|/)", r"(?:/|\Z)"
 _DOT_PART = re.compile(rf"{_START}\.{{1,2}}{_END}")
+_DRIVE = re.compile(r"(?:.|(?:%[0-9a-fA-F]{2})+)(?::|%3[aA])")
+"""A character and a colon: ntpath.splitdrive takes more than letters for a drive."""
+IS_WINDOWS = os.name == "nt"
 
 _DEVICE = r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[1-9¹²³])"
 
@@ -170,12 +175,12 @@ _RULES = tuple(
         (r"/\Z", "it ends with a slash"),
         (r"//", "it has an empty part"),
         (rf"[\\{_LOOKALIKES}]", "it holds a backslash, or a character that looks like a slash"),
-        (r":", "it holds a colon, which means a drive or a stream on Windows"),
+        (rf"\A{_DRIVE.pattern}", "it begins with a drive of Windows"),
+        (r"::\$", "it holds `::$`, which means a stream on Windows"),
         (_DOT_PART.pattern, "a part of it is `.` or `..`"),
         # Some server, proxy or library further on may decode once more (pip CVE-2026-13346).
         (r"(?i)%(?:2e|2f|5c)", "it holds a percent-encoded dot or slash"),
         (r'[<>"|?*]', 'it holds one of < > " | ? *, which Windows does not allow'),
-        (r"=", "it holds `=`, which doit takes for a variable"),
         (rf"{_START}[ ~-]", "a part of it begins with a space, `-` or `~`"),
         # Windows drops them silently, so that two names would mean one file.
         (rf"[. ]{_END}", "a part of it ends with a dot or a space"),
@@ -192,7 +197,7 @@ _RULES = tuple(
     )
 )
 
-_PLAIN = f"{string.ascii_letters}{string.digits}\n/._+@,()[]{{}}!#$&';^`~ -".encode()
+_PLAIN = f"{string.ascii_letters}{string.digits}\n/._+@=,()[]{{}}!#$&';^`~ -".encode()
 """No rule forbids these characters as such; some may not begin or end a part."""
 _DIGITS = bytes.maketrans(b"0123456789", b"1111111111")
 _SHAPE = bytes.maketrans(b"\n~", b"/-")
@@ -279,6 +284,8 @@ def _objection(path: str) -> str:
     for pattern, why in _RULES:
         if pattern.search(path):
             return why
+    if IS_WINDOWS and ":" in path:
+        return "it holds a colon, which Windows cannot store: give it another `path`, or exclude it"
     return _unicode_objection(path) or _length_objection(path)
 
 
@@ -289,8 +296,8 @@ def _unicode_objection(path: str) -> str:
         return "it holds a control or invisible character"
     compatible = unicodedata.normalize("NFKC", path)
     grows_parts = compatible.count("/") != path.count("/") or "\\" in compatible
-    if grows_parts or _DOT_PART.search(compatible):
-        return "it holds a character that some systems turn into a dot or a slash"
+    if grows_parts or _DOT_PART.search(compatible) or _DRIVE.match(compatible):
+        return "it holds a character that some systems turn into a dot, a slash or a drive"
     return ""
 
 

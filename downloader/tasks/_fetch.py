@@ -330,7 +330,15 @@ class Stale:
 
 
 class OurTask(Task):  # type: ignore[misc]
-    """A task that can say why it would run, or why not."""
+    """A task that can say why it would run, or why not.
+
+    Its name may hold `=`, as `epoch=9-step=499.ckpt` does. doit refuses that, because it takes a
+    word with `=` on the command line for a variable.
+    """
+
+    def __init__(self, name: str, actions: Any, **keys: Any) -> None:  # noqa: ANN401 - doit's
+        super().__init__(name.replace("=", "_"), actions, **keys)
+        self.name = name
 
     @property
     def reasons(self) -> list[str]:
@@ -499,7 +507,7 @@ def _asked_tasks(name: str) -> Iterator[Task]:
 def _private_task(
     name: str, action: Callable[..., object], *arguments: str, setup: Sequence[str] = ()
 ) -> Task:
-    return Task(name, [(action, list(arguments))], setup=list(setup), **UNTOUCHED_STREAMS)
+    return OurTask(name, [(action, list(arguments))], setup=list(setup), **UNTOUCHED_STREAMS)
 
 
 def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:

@@ -143,3 +143,28 @@ def test_always_execute_verifies_and_moves_nothing(project: Project, server: Fau
     assert run.status == 0, run.text
     assert "0 fetched (0 B), 2 verified in place, 0 failed" in run.stdout
     assert len(server.requests) == before
+
+
+TOOL_NAMES = ["epoch=9-step=499.ckpt", "step:100/loss=0.5:last.bin"]
+"""As PyTorch Lightning and others call checkpoints."""
+
+
+def test_names_with_equals_sign_and_colon_go_through_every_command(
+    project: Project, server: FaultyServer
+) -> None:
+    """They are fetched, found up to date, told, verified, adopted and removed as any other."""
+    project.declare({"one": toy(server, TOOL_NAMES)})
+    assert project.doit("fetch:one").status == 0
+    assert [project.target("one", name).read_bytes() for name in TOOL_NAMES] == [
+        toy_content(name) for name in TOOL_NAMES
+    ]
+    assert "Nothing to do." in project.doit("models/one/step:100/loss=0.5:last.bin").stdout
+    assert "2 right" in project.doit("verify").stdout
+    assert all(f"fetch:one/{name}" in project.doit("list", "--all").stdout for name in TOOL_NAMES)
+    assert "all its files are up to date" in project.doit("info", "fetch:one").stdout
+    aside = project.folder / "aside"
+    project.target("one", "").rename(aside)
+    assert project.doit("adopt", "--from", str(aside), MODELMAKE_STORE="off").status == 0
+    cleaned = project.doit("clean", "fetch:one")
+    assert cleaned.status == 0, cleaned.text
+    assert not any(project.target("one", name).exists() for name in TOOL_NAMES)

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.project import Project
 from tests.e2e.test_preflight import small_disk
 from tests.e2e.together.projects import ARCHIVE, JOB, bot, downloads, usual_checkpoints
-from tests.servers.together.archives import lora_archive
+from tests.servers.together.archives import lora_archive, packed
 from tests.servers.together.server import TogetherServer
 
 
@@ -95,3 +95,19 @@ def test_right_files_without_receipts_ask_for_no_archive(
     assert run.status == 0, run.text
     assert "5 verified in place" in run.stdout
     assert downloads(together) == asked
+
+
+def test_an_archive_and_its_files_may_have_the_names_of_checkpoints(project: Project) -> None:
+    """`epoch=9-step=499.ckpt` is Lightning's default; others write colons."""
+    names = {"epoch=9-step=499.ckpt", "step:100.bin"}
+    with TogetherServer() as server:
+        server.add_job(JOB, checkpoints={20: {"adapter": packed(dict.fromkeys(names, b"1"), "")}})
+        project.variables |= {"TOGETHER_API_KEY": server.key, "TOGETHER_BASE_URL": server.url}
+        project.declare({"bot": bot(type="adapter", extract=True, archive="epoch=9.tar.zst")})
+        for _ in range(2):
+            run = project.doit("fetch:bot")
+            assert run.status == 0, run.text
+            assert {each.name for each in project.target("bot", "").iterdir()} - {
+                ".modelmake"
+            } == names | {"epoch=9.tar.zst"}
+            project.target("bot", "epoch=9-step=499.ckpt").unlink()

@@ -175,7 +175,7 @@ def test_a_fault_in_a_file_names_line_and_index(lines: tuple[str, ...], message:
         ("version: 1\nmodel: {}", "Did you mean `models`?"),
         ("version: 2\nmodels: {}", "Update modelmake"),
         (files("url: http://e.org/a"), "Use https, or add the file's `sha256`"),
-        (files("url: https://e.org/a=b"), "a `path` of its own"),
+        (files("url: https://e.org/a%7Cb"), "a `path` of its own"),
     ],
 )
 def test_a_fault_comes_with_what_to_write_instead(text: str, hint: str) -> None:
