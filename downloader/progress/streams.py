@@ -37,6 +37,7 @@ class _Held:
     screen: Screen | None = None
     process = 0
     is_json = False
+    program = "doit"
     unguarded: ClassVar[dict[int, Callable[[str], object]]] = {}
 
 
@@ -63,6 +64,12 @@ def tell_event(line: str) -> None:
 def as_event(event: str, text: str) -> str:
     """Return a text as an event: one JSON object on one line."""
     return json.dumps({"event": event, "text": text})
+
+
+def program(name: str = "") -> str:
+    """Return how people call this program: `doit`, or what `name` said once."""
+    _Held.program = name or _Held.program
+    return _Held.program
 
 
 def standard_error() -> TextIO:

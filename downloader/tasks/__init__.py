@@ -13,6 +13,9 @@ from downloader.tasks._commands import (
 )
 from downloader.tasks._fetch import task_fetch
 from downloader.tasks._reporter import Reporter
+from downloader.tasks._words import install
+
+install()
 
 __all__ = [
     "DOIT_CONFIG",

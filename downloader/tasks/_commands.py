@@ -6,10 +6,13 @@ operation when it runs, so that a run with nothing to do loads none of them.
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from downloader.artifact import bytes_text, counted
 from downloader.errors import (
@@ -26,6 +29,7 @@ from downloader.project.project import Model, check_current
 from downloader.settings import FILES_AT_ONCE
 from downloader.targets.state import load_receipts
 from downloader.tasks._runtime import current, failing
+from downloader.tasks._words import Named, vocabulary
 from downloader.tasks.plugins import CommandTask
 
 if TYPE_CHECKING:
@@ -80,17 +84,25 @@ def session(notice: Callable[[str], None] = tell) -> "Session":
     return Session(current().syncer.transport, notice)
 
 
-def wanted_models(names: Iterable[str]) -> list[Model]:
-    """Return the named models; with no name those that are not optional or have a file here.
+def model_names(words: Iterable[str]) -> list[str]:
+    """Return the models that the words after a command name; a file stands for its model.
 
     Raises:
-        ManifestError: There is no model of that name.
+        ModelmakeError: A word names nothing.
     """
-    project = current().project
-    wanted = [project.named(name).name for name in names]
+    return list(dict.fromkeys(each.model for each in vocabulary().select(words)))
+
+
+def wanted_models(words: Iterable[str]) -> list[Model]:
+    """Return the named models; with no word those that are not optional or have a file here.
+
+    Raises:
+        ModelmakeError: A word names nothing.
+    """
+    wanted = model_names(words)
     return [
         model
-        for model in project.models()
+        for model in current().project.models()
         if (model.name in wanted if wanted else _is_expected(model))
     ]
 
@@ -103,7 +115,7 @@ def task_ci_key() -> CommandTask:
     """Make the task that prints a cache key."""
     return command(
         ci_key,
-        "print one stable cache key for the selected models; models may be named",
+        "print one stable cache key for the selected models",
         option("json", "print the paths to cache and the sizes too, as JSON", bool),
         takes_names=True,
     )
@@ -114,7 +126,7 @@ def ci_key(names: list[str], *, json: bool = False) -> None:
     """Say the key, or all of it as JSON, and nothing else on standard output."""
     from downloader.operations import cache_key  # noqa: PLC0415 - the no-op run has no use
 
-    found = cache_key.of_project(current().project, names)
+    found = cache_key.of_project(current().project, model_names(names))
     say(cache_key.as_json(found) if json else found.key)
 
 
@@ -156,7 +168,7 @@ def task_lock() -> CommandTask:
     """Make the task that writes models.lock."""
     return command(
         lock,
-        "bring models.lock up to date with models.yaml; moves no files; models may be named",
+        "bring models.lock up to date with models.yaml; moves no files",
         option("check", "write nothing, and fail when models.lock is stale", bool),
         option("upgrade", "look also for newer checkpoints and changed files upstream", bool),
         option("allow-downgrade", "with --upgrade: take also what is older than the lock", bool),
@@ -181,6 +193,7 @@ def lock(
             "--check writes nothing, and --pieces is there to write.",
             hint="Run `doit lock --check`, or `doit lock --pieces`.",
         )
+    names = model_names(names)
     fills = not current().project.settings.is_offline
     options = locking.LockOptions(
         names=tuple(names), upgrade=upgrade, allow_downgrade=allow_downgrade, fills=fills
@@ -210,7 +223,7 @@ def task_plan() -> CommandTask:
     """Make the task that says what `fetch` would do."""
     return command(
         plan,
-        "say what `doit` would fetch, link or leave, and whether it fits; models may be named",
+        "say what `doit` would fetch, link or leave, and whether it fits",
         option("json", "one JSON document on standard output (docs/plan.md)", bool),
         takes_names=True,
     )
@@ -221,7 +234,7 @@ def plan(names: list[str], *, json: bool = False) -> None:
     """Say what would be done; fail where `doit` cannot be expected to do it."""
     from downloader.operations import plan as planning  # noqa: PLC0415 - no other run has a use for it
 
-    made = planning.make_plan(current().project, names, _reading)
+    made = planning.make_plan(current().project, model_names(names), _reading)
     if json:
         say(made.dump().decode())
     else:
@@ -316,7 +329,7 @@ def task_outdated() -> CommandTask:
     """Make the task that looks upstream."""
     return command(
         outdated,
-        "say what upstream has newer, gone or not allowed; writes nothing; models may be named",
+        "say what upstream has newer, gone or not allowed; writes nothing",
         option("json", "say it as one JSON document", bool),
         takes_names=True,
     )
@@ -358,7 +371,7 @@ def _wanted(names: list[str]) -> "list[Declaration]":
     from downloader.sources.registry import source_for  # noqa: PLC0415
 
     project = current().project
-    named = {project.named(name).name for name in names}
+    named = set(model_names(names))
     wanted = [each for each in project.declared if not named or each.name in named]
     for each in wanted:
         try:
@@ -394,7 +407,7 @@ def task_adopt() -> CommandTask:
     """Make the task that takes files which are here already."""
     return command(
         adopt,
-        "take files that exist already, or a bundle: --from DIR; models may be named",
+        "take files that exist already, or a bundle: --from DIR",
         {**option("place", "folder, file, bundle, or `huggingface` for its cache"), "long": "from"},
         option("hardlink", "let targets be the same files as those that are found", bool),
         takes_names=True,
@@ -487,7 +500,7 @@ def task_verify() -> CommandTask:
     """Make the task that reads every file again."""
     return command(
         verify,
-        "read every file again and compare it with models.lock; models may be named",
+        "read every file again and compare it with models.lock",
         option("repair", "fetch again what is bad", bool),
         takes_names=True,
     )
@@ -501,11 +514,13 @@ def verify(names: list[str], *, repair: bool = False) -> None:
     from downloader.targets.state import extra  # noqa: PLC0415 - the no-op run has no use for it
 
     models = wanted_models(names)
-    known = _locked(models)
+    named = set(vocabulary().select(names))
+    known = [_only(model, named) for model in _locked(models)]
     reading = current().shown_run().reading("verifying")
     layer_of = KnownLayers(current().project, tell).find
     verdicts = verifying.verify(known, reading, current().stop, layer_of)
-    verdicts += map(verifying.of_extra, extra(known, current().project.models()))
+    whole = [each for each in known if not named or Named(each.name) in named]
+    verdicts += map(verifying.of_extra, extra(whole, current().project.models()))
     for line in verifying.lines(verdicts):
         say(line)
     bad = [each for each in verdicts if each.is_bad]
@@ -519,6 +534,18 @@ def verify(names: list[str], *, repair: bool = False) -> None:
             f"Not verified, since models.lock does not say what models.yaml asks for now: "
             f"{', '.join(stale)}."
         )
+
+
+def _only(model: Model, named: Collection[Named]) -> Model:
+    """Return the model with the named ones of its files; all if it is named itself, or nothing."""
+    if not named or Named(model.name) in named or model.locked is None:
+        return model
+    paths = {each.path for each in named if each.model == model.name}
+    kept = {
+        field: tuple(each for each in getattr(model.locked, field) if each.path in paths)
+        for field in ("files", "archives")
+    }
+    return replace(model, locked=msgspec.structs.replace(model.locked, **kept))
 
 
 def _locked(models: Sequence["Model"]) -> list["Model"]:

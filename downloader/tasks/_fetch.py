@@ -467,9 +467,6 @@ def _asking_tasks(model: Model) -> Iterator[Task]:
     """
     ask, group = f"{ASK_TASK}:{model.name}", f"fetch:{model.name}"
     yield _private_task(ask, lock_asked_model, model.name)
-    for word in sys.argv[1:]:  # doit would know no such task before the provider was asked
-        if word.startswith(f"{group}/"):
-            yield _asked_file_task(word, ask, model)
     yield OurTask(
         group,
         None,
@@ -484,12 +481,13 @@ def _asking_tasks(model: Model) -> Iterator[Task]:
     )
 
 
-def _asked_file_task(name: str, ask: str, model: Model) -> Task:
+def asked_file_task(name: str, path: str) -> Task:
     """Make the task of one file that the user named, of a model whose files nobody knows yet."""
+    model = current().project.model(name)
     return OurTask(
-        name,
-        [(fetch_asked, [model.name, name.partition("/")[2]])],
-        setup=[ask],
+        f"fetch:{name}/{path}",
+        [(fetch_asked, [name, path])],
+        setup=[f"{ASK_TASK}:{name}"],
         uptodate=[Stale(why_unknown(model))],
         doc=why_unknown(model),
         **UNTOUCHED_STREAMS,

@@ -104,7 +104,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         super().initialize(tasks, selected_tasks)
         if not selected_tasks:  # by a wildcard; doit itself refuses a name that is not there
             what = "No task matches; `doit list --all` shows them."
-            _end(Failed(task="", error=what, code="no-task"), NO_TASK_STATUS)  # as for a name
+            end_with(Failed(task="", error=what, code="no-task"), NO_TASK_STATUS)  # as for a name
         runtime = current()
         runtime.selected = functools.partial(files_of, tasks, selected_tasks)
         runtime.stale = functools.partial(_stale_of, tasks, selected_tasks)
@@ -220,14 +220,15 @@ def usage_errors() -> Iterator[None]:
         yield
     except ModelmakeError as error:
         is_usage = not isinstance(error, LockError)  # a lock that cannot be obeyed is a failure
-        _end(failed_of(error), USAGE_STATUS if is_usage else FAILED_STATUS)
+        end_with(failed_of(error), USAGE_STATUS if is_usage else FAILED_STATUS)
     except Exception as error:
         if current().project.settings.is_debug:
             raise
-        _end(_internal(traceback.format_exception_only(error)[-1].strip()), USAGE_STATUS)
+        end_with(_internal(traceback.format_exception_only(error)[-1].strip()), USAGE_STATUS)
 
 
-def _end(failed: Failed, status: int) -> NoReturn:
+def end_with(failed: Failed, status: int) -> NoReturn:
+    """Tell of an error that ends the run before its tasks, and exit."""
     if wants_json():
         tell_event(as_line(failed))
     else:

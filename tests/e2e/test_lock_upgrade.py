@@ -46,12 +46,12 @@ def test_names_choose_who_is_asked_and_changed(project: Project, server: FaultyS
 
 
 def test_a_name_that_is_not_there(project: Project, server: FaultyServer) -> None:
-    """It is an error that lists the names there are; nobody is asked."""
+    """It is an error that says what is close to it; nobody is asked."""
     project.declare({"one": toy(server, ["a.bin"])})
     for words in (["--upgrade"], ["--check"], []):
         run = project.doit("lock", *words, "none")
         assert run.status == 1
-        assert "declares no model 'none'.\n  It declares: one." in run.stderr
+        assert "declares no model 'none'.\n  Did you mean one?" in run.stderr
     assert server.requests == []
 
 

@@ -87,7 +87,7 @@ def test_a_task_that_is_not_there(fetched: Project) -> None:
     run = fetched.doit("info", "fetch:nope")
     assert run.status == 3
     assert "Traceback" not in run.text
-    assert '"fetch:nope"' in run.stderr
+    assert "no task or file 'fetch:nope'" in run.stderr
 
 
 def test_no_attributes_of_objects(fetched: Project) -> None:
