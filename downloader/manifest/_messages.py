@@ -1,7 +1,7 @@
 """What is wrong with an entry, in plain words: msgspec's messages rewritten for people."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -23,23 +23,74 @@ _TYPE = re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<got>[^`]+)`")
 _FIELD = re.compile(
     r"Object (?P<fault>contains unknown|missing required) field `(?P<key>.*)`", re.DOTALL
 )
+_OTHER_WORDS = {
+    "checksum": "sha256",
+    "digest": "sha256",
+    "hash": "sha256",
+    "filename": "path",
+    "file": "files",
+    "urls": "files",
+    "dir": "to",
+    "folder": "to",
+    "step": "checkpoint",
+    "model-id": "repo",
+    "repo-id": "repo",
+    "hf": "huggingface",
+    "hub": "huggingface",
+    "gpt2": "openai-gpt2",
+    "gpt-2": "openai-gpt2",
+    "url": "http",
+    "web": "http",
+}
+"""What people write for a key or a source, and what we call it."""
+_YES_NO = dict.fromkeys(("yes", "y", "on", "1"), "true") | dict.fromkeys(
+    ("no", "n", "off", "0"), "false"
+)
+_UNSPACED = re.compile(r"(?P<key>[a-z_][a-z0-9_]*):(?=[^\s/:])")
 _BOUND = re.compile(r"Expected `int` (?P<sign>[<>])= (?P<bound>-?\d+)")
 
 
-def reworded(error: msgspec.ValidationError, entry: type[Entry]) -> Fault:
-    """Return msgspec's complaint about an entry of that class in plain words."""
+def reworded(
+    error: msgspec.ValidationError, entry: type[Entry], given: Mapping[str, object]
+) -> Fault:
+    """Return msgspec's complaint about an entry of that class in plain words.
+
+    Args:
+        error: The complaint.
+        entry: The class.
+        given: What was to become an entry.
+    """
     located = _LOCATED.fullmatch(str(error))
     assert located
     what = located["what"]
     keys = _keys(located["path"] or "")
+    value = value_at(given, keys)
     if found := _TYPE.fullmatch(what):
-        return _wrong_type(keys, found["wanted"], found["got"])
+        return _wrong_type(keys, found["wanted"], found["got"], _parts(entry, keys), value)
     if found := _FIELD.fullmatch(what):
         known = _keys_known_at(keys, entry)
         if found["fault"] == "contains unknown":
             return unknown_key((*keys, found["key"]), known)
-        return Fault(keys, f"`{found['key']}` is missing")
-    return _wrong_value(keys, what, entry)
+        return Missing(keys, f"`{found['key']}` is missing", key=found["key"])
+    return _wrong_value(keys, what, _parts(entry, keys), value)
+
+
+class Missing(Fault):
+    """A required key is missing; `key` says which."""
+
+    def __init__(self, keys: Keys, what: str, hint: str | None = None, *, key: str) -> None:
+        super().__init__(keys, what, hint)
+        self.key = key
+
+
+def value_at(given: object, keys: Keys) -> object:
+    """Return what stands at a key path; None if nothing does."""
+    for key in keys:
+        try:
+            given = given[key]  # type: ignore[index]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return given
 
 
 def unknown_key(keys: Keys, known: Collection[str]) -> Fault:
@@ -53,11 +104,19 @@ def unknown_key(keys: Keys, known: Collection[str]) -> Fault:
 
 
 def nearest(word: str, known: Collection[str]) -> str:
-    """Return a hint with the known word most like this one, or the empty string."""
+    """Return a hint with the known word that this one most likely stands for, if any."""
     import difflib  # noqa: PLC0415 - only a mistake pays for it
 
+    if (meant := _OTHER_WORDS.get(word.lower().replace("_", "-"))) in known:
+        return f"Did you mean `{meant}`?"
     close = difflib.get_close_matches(word[:80], sorted(known), n=1)
     return f"Did you mean `{close[0]}`?" if close else ""
+
+
+def is_space_missing(text: object) -> str:
+    """Return the key after whose colon a space is missing; empty if none is."""
+    found = _UNSPACED.match(text) if isinstance(text, str) else None
+    return found["key"] if found else ""
 
 
 def common_keys() -> frozenset[str]:
@@ -74,11 +133,16 @@ def _keys(path: str) -> Keys:
 def _parts(entry: type[Entry], keys: Keys) -> list[Any]:
     """Return what the type at a key path is made of, from the outside in, with msgspec's notes."""
     parts: list[Any] = [entry]
-    for key in (each for each in keys if isinstance(each, str)):
-        fields = [field for struct in _structs(parts) for field in msgspec.structs.fields(struct)]
-        parts = [field.type for field in fields if field.encode_name == key]
+    for key in keys:
+        if isinstance(key, int):
+            lists = [part for part in parts if get_origin(part) is tuple]
+            parts = [part for each in lists for part in get_args(each) if part is not Ellipsis]
+        else:
+            structs = _structs(parts)
+            fields = [field for struct in structs for field in msgspec.structs.fields(struct)]
+            parts = [field.type for field in fields if field.encode_name == key]
         for part in parts:  # it grows meanwhile
-            parts += get_args(part) if get_origin(part) is not Literal else ()
+            parts += get_args(part) if get_origin(part) not in (Literal, tuple) else ()
     return parts
 
 
@@ -97,25 +161,45 @@ def _notes(parts: list[Any], kind: str) -> list[Any]:
     return [extra[kind] for extra in extras if kind in extra]
 
 
-def _wrong_type(keys: Keys, wanted: str, got: str) -> Fault:
+def _wrong_type(keys: Keys, wanted: str, got: str, parts: list[Any], value: object) -> Fault:
+    if wanted == "int | str" and _notes(parts, "choices"):
+        return _not_chosen(keys, parts, value)
     names = [_TYPES.get(name, name) for name in wanted.split(" | ") if name != "null"]
     what = f"expected {' or '.join(names)}, got {_TYPES.get(got, got)}"
-    if wanted.startswith("str") and got in {"int", "float", "bool"}:
+    if got in {"int", "float", "bool"} and "str" in wanted.split(" | "):
         return Fault(keys, what, 'Put the value in quotes: "...".')
     if wanted == "array":
-        return Fault(keys, what, "Write it as a list: [first, second].")
+        hints = _notes(parts, "hint")
+        return Fault(keys, what, hints[0] if hints else "Write it as a list: [first, second].")
+    if wanted == "bool" and (word := _YES_NO.get(str(value).lower())):
+        return Fault(keys, what, f"Write `{word}`.")
     return Fault(keys, what)
 
 
-def _wrong_value(keys: Keys, what: str, entry: type[Entry]) -> Fault:
+def _wrong_value(keys: Keys, what: str, parts: list[Any], value: object) -> Fault:
     if found := _BOUND.fullmatch(what):
         least_or_most = "least" if found["sign"] == ">" else "most"
         return Fault(keys, f"expected a whole number of at {least_or_most} {found['bound']}")
     if " of length " in what:
         return Fault(keys, "it is empty")
-    parts = _parts(entry, keys)
-    if " matching regex " in what:
-        return Fault(keys, f"expected {next(iter(_notes(parts, 'form')), 'another form')}")
-    words = [word for each in parts if get_origin(each) is Literal for word in get_args(each)]
-    words += [word for each in _notes(parts, "choices") for word in each]
-    return Fault(keys, f"expected one of: {', '.join(words)}")
+    if " matching regex " in what and (forms := _notes(parts, "form")):
+        return Fault(keys, f"expected {forms[0]}", _shorter(parts, value))
+    return _not_chosen(keys, parts, value)
+
+
+def _not_chosen(keys: Keys, parts: list[Any], value: object) -> Fault:
+    """Return the fault for a value that is none of the words that may stand there."""
+    choices = _notes(parts, "choices")
+    literals = [word for each in parts if get_origin(each) is Literal for word in get_args(each)]
+    words = [word for word in literals if isinstance(word, str)]
+    words += [word for each in choices for word in each if word not in words]
+    hint = nearest(str(value), {word for word in words if word.isalnum()})
+    return Fault(keys, f"expected one of: {', '.join(words)}", hint or None)
+
+
+def _shorter(parts: list[Any], value: object) -> str | None:
+    """Return a hint with what a longer form holds, such as the repository of a web address."""
+    for pattern in _notes(parts, "longer"):
+        if found := re.match(pattern, str(value)):
+            return f"Write `{found[1]}`."
+    return None

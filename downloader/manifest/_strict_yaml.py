@@ -87,14 +87,19 @@ _WORDS: dict[str, bool | None] = {
     "~": None,
     "null": None,
     "true": True,
+    "True": True,
+    "TRUE": True,
     "false": False,
+    "False": False,
+    "FALSE": False,
 }
+_UNSPACED = re.compile(r" *(?:- +)?(?P<key>[a-z_][a-z0-9_]*):[^\s/:]")
 _INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+")
 _UNWANTED_IN_VALUE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 _EMPTY_HINT = (
-    "Write at least: `version: 1`, and below it `models:` with one model, such as "
+    "Write at least `models:`, and below it one model, such as "
     "`gpt2-124M: {source: openai-gpt2, size: 124M}`."
 )
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -152,11 +157,25 @@ def load(text: bytes, name: str) -> Document:
         problem = getattr(error, "problem", None) or "it cannot be read"
         # libyaml may point behind the last line.
         line = min(mark.line, clean.rstrip("\n").count("\n")) + 1 if mark else 1
+        if found := _unspaced(clean.split("\n"), line):
+            raise located(name, found[0], (), f"a space is missing after `{found[1]}:`") from None
         hint = "Look at the indentation, and put text that holds `: ` or ` #` in quotes."
         raise located(name, line, (), f"not valid YAML: {problem}", hint=hint) from None
     if builder.data is None:
         raise located(name, 1, (), "the file is empty", hint=_EMPTY_HINT)
     return Document(name, builder.data, builder.root)
+
+
+def _unspaced(lines: list[str], last: int) -> tuple[int, str] | None:
+    """Return the line, of the last two with text, and the key after whose colon a space is missing.
+
+    YAML takes such a line for text, and complains about the next one.
+    """
+    numbers = [number for number in range(1, last + 1) if lines[number - 1].strip()]
+    for number in reversed(numbers[-2:]):
+        if found := _UNSPACED.match(lines[number - 1]):
+            return number, found["key"]
+    return None
 
 
 @dataclass(slots=True)

@@ -2,121 +2,42 @@
 
 Three steps: `_strict_yaml` reads the text, msgspec checks it against the sources' entry types, and
 the rest of this module checks what a type cannot say and every source has in common: names,
-folders, URLs, and that no two models want one file. The rest each entry checks itself. No name is
-resolved here.
+folders, URLs (`_urls`), and that no two models want one file. The rest each entry checks itself. No
+name is resolved here.
+
+What has one meaning is taken; what has several is refused with the line to write instead. Up to
+MOST_TOLD mistakes are told at once.
 """
 
+import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeGuard
-from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import msgspec
 
 from downloader.artifact import MODEL_NAME, check_path, collision_key, find_collision
+from downloader.errors import ManifestError
 from downloader.manifest import _strict_yaml
-from downloader.manifest._messages import common_keys, nearest, reworded, unknown_key
-from downloader.sources.interface import Entry, Fault, NamedUrl
-from downloader.sources.registry import SOURCES, entry_type
-from downloader.urls import is_loopback, redact
-
-_SECRET_PARAMETERS = frozenset(
-    {
-        "access-token",
-        "api-key",
-        "apikey",
-        "auth-token",
-        "awsaccesskeyid",
-        "key-pair-id",
-        "password",
-        "secret",
-        "sig",
-        "signature",
-        "token",
-        "x-amz-credential",
-        "x-amz-security-token",
-        "x-amz-signature",
-        "x-goog-credential",
-        "x-goog-signature",
-    }
+from downloader.manifest._messages import (
+    Missing,
+    common_keys,
+    is_space_missing,
+    nearest,
+    reworded,
+    unknown_key,
+    value_at,
 )
-"""In lower case with `-` for `_`: S3, Google, CloudFront and Azure signatures, and plain tokens."""
+from downloader.manifest._urls import VARIABLE_FAULT, url_faults
+from downloader.sources.interface import Entry, Fault, Keys
+from downloader.sources.registry import SOURCES, entry_type, entry_types
 
-_SECRETS_HINT = "Secrets come from the environment, or for plain HTTP from netrc."
-
-
-def _check_urls(entry: Entry) -> None:
-    """Refuse URLs that are not complete, public knowledge and safe to follow.
-
-    Raises:
-        Fault: One is not. The message never shows a user, password, query or fragment.
-    """
-    for named in entry.urls():
-        try:
-            _check(named)
-        except Fault as fault:
-            shown = _shown(named.url)
-            raise Fault(named.keys, f"{shown}{fault.what}", fault.hint) from None
-
-
-def _check(named: NamedUrl) -> None:
-    parts = _split(named.url)
-    _check_scheme(parts, named)
-    if "@" in parts.netloc:
-        raise Fault((), "a URL may hold no user or password", _SECRETS_HINT)
-    if "#" in named.url:
-        raise Fault((), "a URL may hold no fragment (`#`)", "Remove it, or write it as %23.")
-    if named.is_base and parts.query:
-        raise Fault((), "a base URL may hold no query (`?`)")
-    _check_query(parts.query)
-
-
-def _split(url: str) -> SplitResult:
-    # urlsplit drops tabs and line ends in silence, and clients differ on a backslash.
-    if " " in url or "\\" in url or not url.isprintable():
-        raise Fault((), "a URL may hold no space, backslash or control character")
-    try:
-        parts = urlsplit(url)
-        has_host = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        raise Fault((), "not a valid URL: look at its host and port") from None
-    if not has_host:
-        raise Fault((), "not a whole URL", "It begins like https://example.org/.")
-    return parts
-
-
-def _check_scheme(parts: SplitResult, named: NamedUrl) -> None:
-    if parts.scheme == "https":
-        return
-    if parts.scheme != "http":
-        raise Fault((), "only https URLs are taken", "It begins like https://example.org/.")
-    if named.is_pinned or is_loopback((parts.hostname or "").lower()):
-        return
-    if named.is_base:
-        what = "plain http is not taken here: nothing would prove that the bytes are the right ones"
-        raise Fault((), what, "Use https: the SHA-256 of these files are not known in advance.")
-    what = "plain http is only taken for a file whose sha256 is given"
-    raise Fault((), what, "Use https, or add the file's `sha256`.")
-
-
-def _check_query(query: str) -> None:
-    for name, _ in parse_qsl(query.replace(";", "&"), keep_blank_values=True):
-        if name.strip().casefold().replace("_", "-") in _SECRET_PARAMETERS:
-            what = "a URL may hold no signature or token in its query"
-            hint = f"Such a URL expires or is secret; name a lasting one. {_SECRETS_HINT}"
-            raise Fault((), what, hint)
-
-
-def _shown(url: str) -> str:
-    """Return the URL for a message, or nothing where a password may stand at an odd place in it."""
-    shown = redact(url)
-    is_clear = "@" not in shown and re.match(r"https?://[^/]", shown)
-    return f"{_escaped(shown)}: " if is_clear else ""
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"[^\x21-\x7e]", lambda found: ascii(found[0])[1:-1], text)[:200]
-
+MOST_TOLD = 10
+"""So many mistakes are told at once."""
+ELSEWHERE_HINT = (
+    "Models lie below the folder of models.yaml. To keep them on another disk, make `models` a "
+    "symlink to a folder there."
+)
 
 _NAME_HINT = "A name holds letters, digits and . _ + @ - and begins with a letter or digit."
 
@@ -142,38 +63,47 @@ def _check_folder(name: str, entry: Entry) -> None:
         Fault: It is not.
     """
     target = entry.folder(name)
+    if "$" in target:
+        raise Fault(("to",), VARIABLE_FAULT, ELSEWHERE_HINT)
     if found := re.search(r"\{.*?(?:\}|\Z)|\}", target):
         shown = ascii(found[0][:80])
         raise Fault(("to",), f"{shown} is not known here; only {{name}} is put in")
     try:
         check_path(target)
     except ValueError as error:
-        hint = "It is a folder below the one of models.yaml, such as models/{name}."
-        raise Fault(("to",), str(error), hint) from None
+        raise Fault(("to",), str(error), ELSEWHERE_HINT) from None
 
 
-def _check_apart(models: Mapping[str, Entry]) -> None:
+def _check_apart(models: Mapping[str, Entry], given: Mapping[str, Mapping[str, object]]) -> None:
     """Refuse models whose files cannot all exist at once, on some file system.
 
     Files that only a provider knows are compared when they are locked. What an archive unpacks to
     is known too late for that, so its folder must be one model's alone.
+
+    Args:
+        models: The entries by name.
+        given: The same as models.yaml has them.
 
     Raises:
         Fault: Two files would be one, or one would have to be a folder too.
     """
     _check_own_folders(models)
     targets = [
-        (f"{entry.folder(name)}/{path}", ("models", name, *keys), entry)
+        (f"{entry.folder(name)}/{path}", (name, keys), entry)
         for name, entry in models.items()
         for keys, path in entry.targets()
     ]
     pair = find_collision(target for target, _, _ in targets)
     if pair is None:
         return
-    (first, named, _), (second, keys, entry) = [each for each in targets if each[0] in pair][:2]
-    place = _strict_yaml.key_path(named)
+    found = [each for each in targets if each[0] in pair][:2]
+    one, other = (
+        ("models", name, *entry.written_at(keys, given[name])) for _, (name, keys), entry in found
+    )
+    (first, _, _), (second, _, entry) = found
+    place = _strict_yaml.key_path(one)
     what = f"its target {second!a} cannot exist beside that of {place} ({first!a})"
-    raise Fault(keys, what, entry.collision_hint)
+    raise Fault(other, what, entry.collision_hint)
 
 
 def _check_own_folders(models: Mapping[str, Entry]) -> None:
@@ -210,119 +140,251 @@ def load(text: bytes, name: str = "models.yaml") -> Manifest:
         name: The file's name, for messages.
 
     Raises:
-        ManifestError: It says something it may not, as `NAME:LINE: key.path: what`.
+        ManifestError: It says something it may not, as `NAME:LINE: key.path: what`; up to MOST_TOLD
+            mistakes, by line.
     """
     document = _strict_yaml.load(text, name)
+    reading = _Reading()
     try:
-        return Manifest(models=_models(document.data))
+        models = reading.models(document.data)
     except Fault as fault:
-        raise document.error(fault.keys, fault.what, hint=fault.hint) from None
+        reading.note(fault)
+    if reading.faults:
+        raise _all_of(document, reading.faults)
+    return Manifest(models=models)
+
+
+def _all_of(document: _strict_yaml.Document, faults: Sequence[Fault]) -> ManifestError:
+    """Return one error that tells the first faults, by line."""
+    errors = sorted(
+        (document.line(each.keys), index, document.error(each.keys, each.what, hint=each.hint))
+        for index, each in enumerate(faults)
+    )
+    *others, last = [error for _, _, error in errors[:MOST_TOLD]]
+    if len(errors) <= MOST_TOLD:
+        return ManifestError(
+            "\n".join([*(each.report() for each in others), str(last)]), hint=last.hint
+        )
+    told = [each.report() for each in (*others, last)]
+    return ManifestError("\n".join(told), hint="There are more mistakes; these are the first.")
 
 
 def _is_mapping(value: object) -> TypeGuard[dict[str, object]]:
     return isinstance(value, dict)
 
 
-def _models(data: object) -> dict[str, Entry]:
-    top = _checked_top(data)
-    defaults = _checked_defaults(top.get("defaults"))
-    models = top["models"]
-    if not _is_mapping(models):
-        raise Fault(("models",), "expected the models by name", "Each is `NAME:` with its keys.")
-    _check_names(models)
-    entries = {name: _entry(name, raw, defaults) for name, raw in models.items()}
-    _check_apart(entries)
-    return entries
+class _Reading:
+    """One manifest being read: it goes on after a mistake, as far as the rest can be judged.
+
+    Attributes:
+        faults: What is wrong, each once.
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self._told = set[tuple[Keys, str]]()
+
+    def note(self, fault: Fault) -> None:
+        """Keep a fault; a wrong default is noted once, not for every model."""
+        if (seen := (fault.keys, fault.what)) not in self._told:
+            self._told.add(seen)
+            self.faults.append(fault)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there is more than will be told."""
+        return len(self.faults) > MOST_TOLD
+
+    def models(self, data: object) -> dict[str, Entry]:
+        """Return every entry that is right.
+
+        Raises:
+            Fault: Nothing further can be judged.
+        """
+        top = self._checked_top(data)
+        defaults = self._checked_defaults(top.get("defaults"))
+        models = top["models"]
+        if not _is_mapping(models):
+            if self.faults and models is None:  # the models stand beside it
+                return {}
+            raise Fault(
+                ("models",), "expected the models by name", "Each is `NAME:` with its keys."
+            )
+        self._check_names(models)
+        entries: dict[str, Entry] = {}
+        given: dict[str, Mapping[str, object]] = {}
+        stray = self._stray_keys(models)
+        for name, raw in models.items():
+            if name in stray or self.is_enough:
+                continue
+            if _is_mapping(raw):
+                entry = self._entry(name, raw, defaults)
+                if entry is not None:
+                    entries[name], given[name] = entry, raw
+            else:
+                self.note(_no_mapping(name, raw, has_stray=bool(stray)))
+        if not self.faults:
+            _check_apart(entries, given)
+        return entries
+
+    def _checked_top(self, data: object) -> dict[str, object]:
+        """Return the whole manifest, its version understood and its keys known."""
+        if not _is_mapping(data):
+            raise Fault((), "expected keys and values: `models:` with one model a name")
+        self._check_version(data.get("version", VERSION))
+        for key, value in data.items():
+            if key in _TOP_KEYS:
+                continue
+            if _is_mapping(value) and "source" in value:
+                self.note(Fault((key,), "unknown key", "Is it a model? Indent it below `models:`."))
+            else:
+                self.note(unknown_key((key,), _TOP_KEYS))
+        if "models" not in data:
+            if self.faults:
+                return {"models": None}
+            raise Fault((), "`models` is missing", "Write `models:` and below it one model a name.")
+        return data
+
+    def _check_version(self, version: object) -> None:
+        if type(version) is int and version > VERSION:
+            what = f"this program knows version {VERSION} of the format only"
+            raise Fault(("version",), what, "Update modelmake, from where you have it")
+        if type(version) is not int or version < 1:
+            quotes = ", without quotes" * isinstance(version, str)
+            hint = f"Write `version: {VERSION}`{quotes}."
+            self.note(Fault(("version",), f"expected {VERSION}", hint))
+
+    def _checked_defaults(self, raw: object) -> dict[str, object]:
+        """Return the common keys for every model, as far as they are right."""
+        if raw is None:
+            return {}
+        if not _is_mapping(raw):
+            self.note(Fault(("defaults",), "expected keys and values"))
+            return {}
+        known = common_keys()
+        found = {key: value for key, value in raw.items() if key in known}
+        for key in raw.keys() - known:
+            self.note(unknown_key(("defaults", key), known))
+        if "source" in found and not self._is_source(found["source"], ("defaults", "source")):
+            del found["source"]
+        common = {key: value for key, value in found.items() if key != "source"}
+        right = dict(common)
+        self._converted(right, Entry, ("defaults",))
+        return {key: value for key, value in found.items() if key == "source" or key in right}
+
+    def _is_source(self, source: object, keys: Keys) -> bool:
+        known = ", ".join(sorted(SOURCES))
+        if not isinstance(source, str):
+            self.note(Fault(keys, f"expected one of {known}"))
+        elif source not in SOURCES:
+            hint = nearest(source, SOURCES)
+            self.note(Fault(keys, f"unknown source; known are {known}", hint))
+        else:
+            return True
+        return False
+
+    def _check_names(self, models: Mapping[str, object]) -> None:
+        seen: dict[str, str] = {}
+        for name in models:
+            try:
+                _check_name(name)
+            except Fault as fault:
+                self.note(fault.below("models", name))
+            key = collision_key(name)
+            if key in seen:
+                what = (
+                    f"the name differs from `{seen[key]}` only in case, which some disks cannot "
+                    "tell"
+                )
+                self.note(Fault(("models", name), what, "Rename one of the two."))
+            seen[key] = name
+
+    def _stray_keys(self, models: Mapping[str, object]) -> frozenset[str]:
+        """Return the keys that stand among the models, since nobody indented them below theirs."""
+        if None not in models.values() or not isinstance(models.get("source"), str):
+            return frozenset()
+        keys = {key for kind in entry_types().values() for key in kind.__struct_encode_fields__}
+        return frozenset(models.keys() & {"source", *keys})
+
+    def _entry(
+        self, name: str, raw: dict[str, object], defaults: dict[str, object]
+    ) -> Entry | None:
+        """Return one model's entry; a fault is laid at the line that says it."""
+        merged = {**defaults, **raw}
+        if "source" not in merged:
+            hint = f"It is one of {', '.join(sorted(SOURCES))}."
+            self.note(Fault(("models", name), "`source` is missing", hint))
+            return None
+        if not self._is_source(merged["source"], ("models", name, "source")):
+            return None
+        before = len(self.faults)
+        kind = entry_type(str(merged["source"]))
+        entry = self._converted(merged, kind, ("models", name))
+        if entry is None:
+            return None
+        wrong = [each.keys[2:] for each in self.faults[before:]]
+        for fault in _faults_of(name, entry, raw):
+            keys = entry.written_at(fault.keys, raw)
+            if _follows(keys, wrong):
+                continue
+            wrong.append(keys)
+            is_default = bool(keys) and keys[0] in defaults and keys[0] not in raw
+            place = ("defaults",) if is_default else ("models", name)
+            self.note(Fault((*place, *keys), fault.what, fault.hint))
+        return entry
+
+    def _converted(self, given: dict[str, object], kind: type[Entry], place: Keys) -> Entry | None:
+        """Return the entry; what has another type than it may have is noted and left out.
+
+        Args:
+            given: Its keys. What is wrong is removed from it.
+            kind: What it is to become.
+            place: Its key path.
+        """
+        removed = set[Keys]()
+        while not self.is_enough:
+            try:
+                return msgspec.convert(given, kind)
+            except msgspec.ValidationError as error:
+                fault = reworded(error, kind, given)
+            if isinstance(fault, Missing):
+                if (*fault.keys, fault.key) not in removed:
+                    self.note(fault.below(*place))
+                return None
+            self.note(fault.below(*place))
+            if not removed:
+                given |= copy.deepcopy(given)
+            keys = fault.keys
+            while keys and not _is_mapping(value_at(given, keys[:-1])):
+                keys = keys[:-1]
+            holder = value_at(given, keys[:-1])
+            if not keys or not _is_mapping(holder) or keys[-1] not in holder:
+                return None
+            del holder[str(keys[-1])]
+            removed.add(keys)
+        return None
 
 
-def _checked_top(data: object) -> dict[str, object]:
-    """Return the whole manifest, its version understood and its keys known."""
-    if not _is_mapping(data):
-        raise Fault((), "expected keys and values: `version: 1` and `models:`")
-    _check_version(data)
-    for key in data:
-        if key not in _TOP_KEYS:
-            raise unknown_key((key,), _TOP_KEYS)
-    if "models" not in data:
-        raise Fault((), "`models` is missing", "Write `models:` and below it one model a name.")
-    return data
-
-
-def _check_version(data: Mapping[str, object]) -> None:
-    if "version" not in data:
-        raise Fault((), "`version` is missing", f"Write `version: {VERSION}` as the first line.")
-    version = data["version"]
-    if type(version) is not int or version < 1:
-        raise Fault(("version",), f"expected {VERSION}")
-    if version > VERSION:
-        what = f"this program knows version {VERSION} of the format only"
-        raise Fault(("version",), what, "Update modelmake, from where you have it")
-
-
-def _checked_defaults(raw: object) -> dict[str, object]:
-    """Return the common keys for every model; an empty `defaults:` has none."""
-    if raw is None:
-        return {}
-    if not _is_mapping(raw):
-        raise Fault(("defaults",), "expected keys and values")
-    known = common_keys()
-    for key in raw:
-        if key not in known:
-            raise unknown_key(("defaults", key), known)
-    if "source" in raw:
-        _check_source(raw["source"], ("defaults", "source"))
+def _faults_of(name: str, entry: Entry, raw: Mapping[str, object]) -> Sequence[Fault]:
+    """Return what no type can see of an entry."""
+    faults = [*url_faults(entry)]
     try:
-        msgspec.convert({key: raw[key] for key in raw if key != "source"}, Entry)
-    except msgspec.ValidationError as error:
-        raise reworded(error, Entry).below("defaults") from None
-    return raw
-
-
-def _check_source(source: object, keys: tuple[str, ...]) -> None:
-    known = ", ".join(sorted(SOURCES))
-    if not isinstance(source, str):
-        raise Fault(keys, f"expected one of {known}")
-    if source not in SOURCES:
-        raise Fault(keys, f"unknown source; known are {known}", nearest(source, SOURCES))
-
-
-def _check_names(models: Mapping[str, object]) -> None:
-    seen: dict[str, str] = {}
-    for name in models:
-        try:
-            _check_name(name)
-        except Fault as fault:
-            raise fault.below("models", name) from None
-        key = collision_key(name)
-        if key in seen:
-            what = f"the name differs from `{seen[key]}` only in case, which some disks cannot tell"
-            raise Fault(("models", name), what, "Rename one of the two.")
-        seen[key] = name
-
-
-def _entry(name: str, raw: object, defaults: dict[str, object]) -> Entry:
-    """Return one model's entry; a fault is laid at the line that says it."""
-    if not _is_mapping(raw):
-        raise Fault(("models", name), "expected keys and values, such as `source: http`")
-    try:
-        entry = _converted({**defaults, **raw})
-        _check_urls(entry)
         _check_folder(name, entry)
-        entry.check(raw)
     except Fault as fault:
-        key = fault.keys[0] if fault.keys else None
-        is_default = key in defaults and key not in raw
-        place = ("defaults",) if is_default else ("models", name)
-        raise fault.below(*place) from None
-    return entry
+        faults.append(fault)
+    return [*faults, *entry.faults(raw)]
 
 
-def _converted(merged: dict[str, object]) -> Entry:
-    if "source" not in merged:
-        raise Fault((), "`source` is missing", f"It is one of {', '.join(sorted(SOURCES))}.")
-    _check_source(merged["source"], ("source",))
-    kind = entry_type(str(merged["source"]))
-    try:
-        return msgspec.convert(merged, kind)
-    except msgspec.ValidationError as error:
-        raise reworded(error, kind) from None
+def _follows(keys: Keys, wrong: Sequence[Keys]) -> bool:
+    """Whether a fault may follow from others: from a value in it, beside it, or the very same."""
+    return any(
+        each[: len(keys)] == keys or (len(keys) > 1 and each[:-1] == keys[:-1]) for each in wrong
+    )
+
+
+def _no_mapping(name: str, raw: object, *, has_stray: bool) -> Fault:
+    """Return the fault for a model without keys."""
+    if key := is_space_missing(raw):
+        return Fault(("models", name), f"a space is missing after `{key}:`")
+    hint = f"Indent the lines below `{name}:` by two more spaces." if has_stray else None
+    return Fault(("models", name), "expected keys and values, such as `source: http`", hint)

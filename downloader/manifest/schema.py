@@ -46,6 +46,7 @@ def schema() -> Schema:
     definitions[_COMMON] = _common(definitions.pop(Entry.__name__))
     for source, kind in kinds.items():
         definitions[kind.__name__]["required"].remove("source")
+        definitions[kind.__name__].update(kind.schema)
         definitions[kind.__name__]["properties"]["source"] = {
             "const": source,
             "description": "Where the model comes from.",
@@ -62,7 +63,7 @@ def _document() -> Schema:
         "description": "Which models we want; `doit` fetches what is missing or changed.",
         "type": "object",
         "properties": {
-            "version": {"const": VERSION, "description": "Of the format."},
+            "version": {"const": VERSION, "description": "Of the format; 1 if it is left out."},
             "defaults": {"anyOf": [{"$ref": f"#/definitions/{_COMMON}"}, {"type": "null"}]},
             "models": {
                 "description": "Each model by its name.",
@@ -71,7 +72,7 @@ def _document() -> Schema:
                 "additionalProperties": models,
             },
         },
-        "required": ["version", "models"],
+        "required": ["models"],
         "additionalProperties": False,
         "anyOf": [  # `source` stands in the defaults, or in each model
             {"properties": {"defaults": {"required": ["source"]}}, "required": ["defaults"]},

@@ -1,8 +1,8 @@
 """Any list of URLs: the names come from the manifest, never from a reply."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, ClassVar, cast
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -18,7 +18,7 @@ from downloader.sources.interface import (
     Resolution,
     Sha256,
     Text,
-    Texts,
+    Url,
 )
 from downloader.urls import Location, host
 
@@ -29,7 +29,7 @@ class HttpFile(
     """One file of an `http` model."""
 
     url: Annotated[
-        Text,
+        Url,
         Meta(
             description="https; plain http for this machine, and elsewhere where `sha256` is given."
         ),
@@ -37,7 +37,7 @@ class HttpFile(
     sha256: Annotated[
         Sha256 | None,
         Meta(
-            description="64 hex digits; without it the first verified fetch pins one in "
+            description="64 hex digits; without it the first verified download pins one in "
             "models.lock."
         ),
     ] = None
@@ -46,13 +46,15 @@ class HttpFile(
         Meta(description="Posix path below the model's folder; default: the last part of the URL."),
     ] = None
     mirrors: Annotated[
-        Texts, Meta(description="Whole URLs of the same bytes, tried in order after `url`.")
+        tuple[Url, ...],
+        Meta(description="Whole URLs of the same bytes, tried in order after `url`."),
     ] = ()
 
     def __post_init__(self) -> None:
         """Write the digest as the lock does."""
         if self.sha256:
-            msgspec.structs.force_setattr(self, "sha256", self.sha256.lower())
+            digest = self.sha256.lower().removeprefix("sha256:")
+            msgspec.structs.force_setattr(self, "sha256", digest)
 
     @property
     def target(self) -> str:
@@ -69,30 +71,85 @@ class HttpFile(
 
 
 class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
-    """Any list of URLs."""
+    """Any list of URLs, or a single one.
+
+    However it was written, `files` has the files: models.lock does not tell the forms apart.
+    """
 
     collision_hint = (
         "Give one another `path`. Names that differ only in case are one file on many disks."
     )
+    schema: ClassVar[dict[str, object]] = {
+        "oneOf": [{"required": ["files"]}, {"required": ["url"]}],
+        "dependencies": {"sha256": ["url"], "path": ["url"]},
+    }
 
-    files: Annotated[tuple[HttpFile, ...], Meta(min_length=1, description="Each with its `url`.")]
+    files: Annotated[
+        tuple[HttpFile | Url, ...],
+        Meta(
+            min_length=1,
+            description="Each a URL, or `url` with further keys.",
+            extra={"hint": "Begin each file with `- `, such as `- https://example.org/a.bin`."},
+        ),
+    ] = ()
+    url: Annotated[
+        Url | None, Meta(description="Of a model with one file, in place of `files`.")
+    ] = None
+    sha256: Annotated[Sha256 | None, Meta(description="Of `url`: 64 hex digits.")] = None
+    path: Annotated[Text | None, Meta(description="Of `url`: the file's name in the folder.")] = (
+        None
+    )
+
+    def __post_init__(self) -> None:
+        """Put the shorter forms into `files`."""
+        files = self.files
+        if self.url and not files:
+            files = (HttpFile(url=self.url, sha256=self.sha256, path=self.path),)
+            for key in ("url", "sha256", "path"):
+                msgspec.structs.force_setattr(self, key, None)
+        files = tuple(HttpFile(url=each) if isinstance(each, str) else each for each in files)
+        msgspec.structs.force_setattr(self, "files", files)
+
+    @property
+    def listed(self) -> tuple[HttpFile, ...]:
+        """Its files."""
+        return cast("tuple[HttpFile, ...]", self.files)
 
     def source(self) -> "Http":
         """See Entry."""
         return Http(self)
 
-    def check(self, given: Container[str]) -> None:  # noqa: ARG002 - as Entry has it
-        """See Entry: each file needs a safe path."""
-        for index, file in enumerate(self.files):
+    def faults(self, given: Container[str]) -> Iterator[Fault]:  # noqa: ARG002 - as Entry has it
+        """See Entry: there are files, written in one form, each with a safe path."""
+        if not self.files:
+            hint = "Write `files:` and below it a URL a line, or `url:` for a single file."
+            yield Fault((), "`files` is missing", hint)
+        if self.url:
+            yield Fault(("url",), "`files` is there too", "Put this URL into `files`.")
+        for key in ("sha256", "path"):
+            if getattr(self, key) is not None and not self.url:
+                hint = f"Put it beside the `url` of its file: `- {{url: …, {key}: …}}`."
+                yield Fault((key,), f"which file's `{key}` is meant?", hint)
+        for index, file in enumerate(self.listed):
             try:
                 _check_path(file)
             except Fault as fault:
-                raise fault.below("files", index) from None
+                yield fault.below("files", index)
+
+    def written_at(self, keys: Keys, given: Mapping[str, object]) -> Keys:
+        """See Entry: a URL may stand alone in `files`, or in `url` of the model."""
+        if keys[:1] != ("files",) or len(keys) == 1:
+            return keys
+        if "url" in given:
+            return keys[2:] or ("url",)
+        files, index = given.get("files"), keys[1]
+        is_plain = isinstance(files, list) and isinstance(files[int(index)], str)
+        return keys[:2] if is_plain else keys
 
     def urls(self) -> Iterator[NamedUrl]:
         """See Entry."""
         yield from Entry.urls(self)
-        for index, file in enumerate(self.files):
+        for index, file in enumerate(self.listed):
             is_pinned = file.sha256 is not None
             yield NamedUrl(("files", index, "url"), file.url, is_pinned)
             for place, url in enumerate(file.mirrors):
@@ -100,7 +157,7 @@ class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
 
     def targets(self) -> Iterator[tuple[Keys, str]]:
         """See Entry."""
-        for index, file in enumerate(self.files):
+        for index, file in enumerate(self.listed):
             yield ("files", index), file.target
 
     def about_bytes(self) -> dict[str, object]:
@@ -119,11 +176,13 @@ def _check_path(file: HttpFile) -> None:
             hint = "It is a path below the model's folder."
             raise Fault(("path",), str(error), hint) from None
         return
-    hint = "Give the file a `path` of its own."
+    hint = "Give the file a `path` of its own: `- {url: …, path: model.bin}`."
     try:
         path = file.target
     except UnicodeDecodeError:
         raise Fault(("url",), "the last part of the URL is not UTF-8", hint) from None
+    except ValueError:
+        raise Fault(("url",), "not a valid URL") from None
     if not path or "/" in path:
         raise Fault(("url",), f"the URL's last part, {path!a}, is not one file name", hint)
     try:
@@ -146,7 +205,7 @@ class Http:
 
     @cached_property
     def _files(self) -> dict[str, HttpFile]:
-        return {file.target: file for file in self._entry.files}
+        return {file.target: file for file in self._entry.listed}
 
     def outline(self) -> Resolution:
         """See Source."""

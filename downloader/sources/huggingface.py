@@ -14,7 +14,10 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
         str,
         Meta(
             pattern=r"(?a)^(?!.*(--|\.\.))(\w[\w.-]*/)?\w[\w.-]{0,95}\Z",
-            extra={"form": "owner/name"},
+            extra={
+                "form": "owner/name",
+                "longer": r"https?://(?:www\.)?(?:huggingface|hf)\.co/([\w.-]+/[\w.-]+)",
+            },
             description="`owner/name`, or the one word of an old repository; the Hub's own rules "
             "for names.",
         ),

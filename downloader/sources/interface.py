@@ -6,7 +6,8 @@ keeps state. msgspec checks types, unknown keys and required keys, and says at w
 """
 
 import hashlib
-from collections.abc import Container, Hashable, Iterator
+import re
+from collections.abc import Container, Hashable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -39,6 +40,23 @@ class Fault(Exception):  # noqa: N818 - it becomes a ManifestError once its line
         return Fault((*keys, *self.keys), self.what, self.hint)
 
 
+WEB = "^[hH][tT][tT][pP][sS]?://[^/?#]"
+"""How a URL begins that can be fetched.
+
+A regular expression that Python and ECMA 262 (JSON Schema) both know, as the next two.
+"""
+PAGE = (
+    r"^https?://(www\.)?("
+    r"(huggingface|hf)\.co/(?!api/)(?!.*/(resolve|raw)/)"
+    r"|github\.com/[^/]+/[^/]+(/(blob|tree)/|/?$)"
+    r"|gitlab\.com/.*/-/(blob|tree)/"
+    r")"
+)
+"""What people copy from the address bar: a page about a file or a model, not the file."""
+VARIABLE = r"\$\{|\{\{|\$[A-Z][A-Z0-9_]+"
+"""What a shell or a template would replace."""
+
+
 class NamedUrl(NamedTuple):
     """One URL of an entry, with its key path and the terms on which it is accepted."""
 
@@ -49,12 +67,47 @@ class NamedUrl(NamedTuple):
     is_base: bool = False
     """Paths are appended to it."""
 
+    @property
+    def has_variable(self) -> bool:
+        """Whether somebody expects a part of it to be replaced."""
+        return re.search(VARIABLE, self.url) is not None
 
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}\Z", extra={"form": "64 hex digits"})]
+    @property
+    def is_page(self) -> bool:
+        """Whether it leads to a page about the file."""
+        return not self.is_base and re.search(PAGE, self.url) is not None
+
+
+Sha256 = Annotated[
+    str,
+    Meta(pattern=r"^([sS][hH][aA]256:)?[0-9a-fA-F]{64}\Z", extra={"form": "64 hex digits"}),
+]
+"""As tools print it: in either case, with or without `sha256:` before it."""
 Step = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Steps = Annotated[tuple[Step, ...], Meta(min_length=1)]
 Text = Annotated[str, Meta(min_length=1)]
 Texts: TypeAlias = tuple[Text, ...]
+BaseUrl = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        extra_json_schema={
+            "pattern": WEB,
+            "not": {"pattern": VARIABLE},
+        },
+    ),
+]
+"""A URL to which paths are appended. manifest/ checks it with words of its own."""
+Url = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        extra_json_schema={
+            "pattern": WEB,
+            "not": {"pattern": f"{VARIABLE}|{PAGE}"},
+        },
+    ),
+]
+"""Where a file is."""
 
 
 class Entry(
@@ -67,8 +120,9 @@ class Entry(
 ):
     """What every model may say.
 
-    The description of a field is what editors show. If a value has a pattern, `extra={"form": …}`
-    says in words what it matches, and `extra={"choices": …}` what else a union of words allows.
+    The description of a field is what editors show. `extra` holds what errors say: `form` what a
+    pattern matches, `longer` a pattern that finds it in a longer text, `choices` the words to
+    choose from, `hint` what to write if the type is wrong.
     """
 
     not_about_bytes: ClassVar[frozenset[str]] = frozenset(
@@ -97,11 +151,11 @@ class Entry(
     ] = ()
     optional: Annotated[bool, Meta(description="Only fetched when asked for by name.")] = False
     mirrors: Annotated[
-        Texts,
+        tuple[BaseUrl, ...],
         Meta(description="Base URLs with the provider's layout, tried in order after it."),
     ] = ()
     base_url: Annotated[
-        Text | None, Meta(description="The provider's endpoint, when it is not the public one.")
+        BaseUrl | None, Meta(description="The provider's endpoint, when it is not the public one.")
     ] = None
     link: Annotated[
         Literal["auto", "reflink", "hardlink", "copy"],
@@ -111,6 +165,9 @@ class Entry(
         bool,
         Meta(description="Whether a file without a SHA-256 is refused if it begins like a page."),
     ] = True
+
+    schema: ClassVar[dict[str, object]] = {}
+    """What the JSON Schema says of its keys together."""
 
     @property
     def source_name(self) -> str:
@@ -141,15 +198,24 @@ class Entry(
         """Return the source of this entry; None if this version cannot fetch from it."""
         return None
 
-    def check(self, given: Container[str]) -> None:
-        """Refuse what no type can see: paths, and keys that exclude each other.
+    def faults(self, given: Container[str]) -> Iterator[Fault]:  # noqa: ARG002 - for subclasses
+        """Yield what no type can see: unsafe paths, and keys that exclude each other.
 
         Args:
             given: The keys that the model itself has; others come from the defaults.
-
-        Raises:
-            Fault: It says something it may not.
         """
+        yield from ()
+
+    def written_at(self, keys: Keys, given: Mapping[str, object]) -> Keys:  # noqa: ARG002
+        """Return the key path in models.yaml of what the entry has at this one.
+
+        They differ if a key has a shorter form.
+
+        Args:
+            keys: Below the entry.
+            given: The model as models.yaml has it.
+        """
+        return keys
 
     def urls(self) -> Iterator[NamedUrl]:
         """Yield every URL that it names; models.yaml is refused if one is incomplete or secret."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import Meta
 
 from downloader.artifact import Artifact
@@ -22,23 +23,39 @@ from downloader.urls import Location, host
 
 GPT2_SIZES = ("124M", "355M", "774M", "1558M")
 GPT2_OLD_SIZES = {"117M": "124M", "345M": "355M", "762M": "774M", "1542M": "1558M"}
+GPT2_NAMES = [*GPT2_SIZES, *GPT2_OLD_SIZES]
+MILLIONS = "|".join(name.removesuffix("M") for name in GPT2_NAMES)
 
 
 class OpenAIGPT2Entry(Entry, frozen=True, kw_only=True, tag="openai-gpt2"):
     """OpenAI's GPT-2 TensorFlow checkpoints."""
 
     size: Annotated[
-        Literal["124M", "355M", "774M", "1558M", "117M", "345M", "762M", "1542M"],
+        Annotated[
+            str,
+            Meta(
+                pattern=rf"^({MILLIONS})[mM]?\Z",
+                extra_json_schema={"anyOf": [{"enum": GPT2_NAMES}, {}]},  # editors offer names
+            ),
+        ]
+        | Literal[124, 355, 774, 1558, 117, 345, 762, 1542],
         Meta(
             description="Number of parameters; 117M, 345M, 762M and 1542M are the old names of the "
-            "four."
+            "four.",
+            extra={"choices": GPT2_NAMES},
         ),
     ]
+
+    def __post_init__(self) -> None:
+        """Write the size as the lock does: `124M`, whether `124`, `124m` or `124M` was written."""
+        name = str(self.size).upper().removesuffix("M") + "M"
+        msgspec.structs.force_setattr(self, "size", name)
 
     @property
     def published_size(self) -> str:
         """The size by today's name (OpenAI renamed all four in 2019)."""
-        return GPT2_OLD_SIZES.get(self.size, self.size)
+        size = str(self.size)
+        return GPT2_OLD_SIZES.get(size, size)
 
     @property
     def is_published(self) -> bool:

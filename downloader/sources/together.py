@@ -38,10 +38,14 @@ from downloader.sources.interface import (
     Resolution,
     Start,
     Step,
-    Steps,
     Text,
 )
 from downloader.urls import Location, has_same_origin, host, is_loopback, origin, redact
+
+Steps = Annotated[
+    tuple[Annotated[Step | Literal["final"], Meta(extra={"choices": ["a step"]})], ...],
+    Meta(min_length=1),
+]
 
 
 class CheckpointRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -77,8 +81,8 @@ class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
     checkpoint: Annotated[
         Literal["final", "all"] | Step | Steps | CheckpointRange,
         Meta(
-            extra={"choices": ["a step", "a list of steps", "{last: 3}", "{from: 100, to: 500}"]},
-            description="final, all, a step, a list of steps, {last: 3}, or {from: 100, to: 500}.",
+            extra={"choices": ["a step", "a list of those", "{last: 3}", "{from: 100, to: 500}"]},
+            description="final, a step, a list of those, all, {last: 3}, or {from: 100, to: 500}.",
         ),
     ] = "final"
     type: Annotated[
@@ -126,23 +130,23 @@ class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
         """See Entry."""
         return Together(self)
 
-    def check(self, given: Container[str]) -> None:
+    def faults(self, given: Container[str]) -> Iterator[Fault]:
         """See Entry."""
         if "checkpoint" in given and ":" in self.job:
-            raise Fault(
+            yield Fault(
                 ("checkpoint",), "the step stands in `job` already", "Remove one of the two."
             )
         if isinstance(self.checkpoint, CheckpointRange):
-            _check_range(self.checkpoint)
-        self._check_archive()
+            yield from _range_faults(self.checkpoint)
+        yield from self._archive_faults()
         if not self.keep_archive and not self.extract:
-            raise Fault(
+            yield Fault(
                 ("keep_archive",),
                 "without `extract` the archive is the only file there is",
                 "Add `extract: true`, or remove `keep_archive`.",
             )
 
-    def _check_archive(self) -> None:
+    def _archive_faults(self) -> Iterator[Fault]:
         """Refuse a name that cannot be one file's, or that several archives would have."""
         if self.archive is None:
             return
@@ -150,11 +154,11 @@ class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
         try:
             check_path(self.archive)
         except ValueError as error:
-            raise Fault(keys, str(error), "It is a file's name, such as bot.tar.zst.") from None
+            yield Fault(keys, str(error), "It is a file's name, such as bot.tar.zst.")
         if "/" in self.archive:
-            raise Fault(keys, "a file's name is wanted, without a folder", "`to` names the folder.")
+            yield Fault(keys, "a file's name is wanted, without a folder", "`to` names the folder.")
         if not isinstance(self.checkpoint, int) and self.checkpoint != "final":
-            raise Fault(
+            yield Fault(
                 keys,
                 "one name for several checkpoints' archives",
                 "Remove it: each archive's own name holds its step.",
@@ -172,13 +176,13 @@ class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
         return named if self.archive is None else None
 
 
-def _check_range(wanted: CheckpointRange) -> None:
+def _range_faults(wanted: CheckpointRange) -> Iterator[Fault]:
     keys = ("checkpoint",)
     has_bounds = wanted.start is not None or wanted.stop is not None
     if has_bounds == (wanted.last is not None):
-        raise Fault(keys, "expected either `last`, or `from` and `to`")
+        yield Fault(keys, "expected either `last`, or `from` and `to`")
     if wanted.start is not None and wanted.stop is not None and wanted.start > wanted.stop:
-        raise Fault(keys, f"`from` {wanted.start} is greater than `to` {wanted.stop}")
+        yield Fault(keys, f"`from` {wanted.start} is greater than `to` {wanted.stop}")
 
 
 T = TypeVar("T")
@@ -447,14 +451,19 @@ def may_request(entry: TogetherEntry) -> frozenset[str]:
     return frozenset({REQUESTS[entry.type], *full})
 
 
-def wanted_steps(entry: TogetherEntry) -> tuple[int, ...] | None:
-    """Return the steps that the entry names one by one; None where it names none."""
+def wanted_steps(entry: TogetherEntry) -> tuple[int | None, ...] | None:
+    """Return the steps that the entry names one by one; None if it names none.
+
+    In a list, None stands for `final`: the job's result, whichever step that is.
+    """
     if ":" in entry.job:
         return (int(entry.job.partition(":")[2]),)
     wanted = entry.checkpoint
     if isinstance(wanted, int):
         return (wanted,)
-    return tuple(dict.fromkeys(wanted)) if isinstance(wanted, tuple) else None
+    if not isinstance(wanted, tuple):
+        return None
+    return tuple(dict.fromkeys(None if each == "final" else each for each in wanted))
 
 
 def is_several(entry: TogetherEntry) -> bool:
@@ -523,22 +532,25 @@ def chosen_checkpoints(
         SourceError: One that is meant does not exist; names those that do.
     """
     request = request_of(job, entry)
+    final = Checkpoint(request=request)
     if entry.checkpoint == "final" and ":" not in entry.job:
-        return [Checkpoint(request=request)]
-    return [
+        return [final]
+    chosen = [
         Checkpoint(step=each.step, request=request, is_final=each.is_final, created=each.created)
         for each in _meant(job, entry, listed)
     ]
+    return [*chosen, *[final] * (None in (wanted_steps(entry) or ()))]
 
 
 def _meant(job: Job, entry: TogetherEntry, listed: Sequence[Listed]) -> Sequence[Listed]:
     steps = wanted_steps(entry)
     if steps is not None:
         by_step = {each.step: each for each in listed}
-        for step in steps:
+        numbers = [step for step in steps if step is not None]
+        for step in numbers:
             if step not in by_step:
                 raise _missing(job, f"no checkpoint of step {step}", listed)
-        return [by_step[step] for step in sorted(steps)]
+        return [by_step[step] for step in sorted(numbers)]
     meant = _within(entry.checkpoint, listed)
     if not meant:
         raise _missing(job, "no such checkpoint", listed)
@@ -663,7 +675,8 @@ class Together:
                 break
             provider.wait(f"{self._id} is {job.state}", wait_seconds)
             wait_seconds = min(wait_seconds * 1.5, LONGEST_WAIT_SECONDS)
-        if wanted_steps(self._entry) is None or job.state == "pending":
+        steps = wanted_steps(self._entry)
+        if steps is None or None in steps or job.state == "pending":
             raise _not_done(job)
         return job  # single steps can be had before the job is done, where there are any
 
@@ -722,7 +735,7 @@ class Together:
         """Return the folder of one of several checkpoints."""
         if not (self._entry.extract and is_several(self._entry)):
             return None
-        return f"step-{chosen.step}"
+        return "final" if chosen.step is None else f"step-{chosen.step}"
 
     def _stem(self, job: Job, chosen: Checkpoint) -> str:
         step = "" if chosen.step is None else f"-checkpoint-{chosen.step}"

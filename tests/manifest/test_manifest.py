@@ -53,8 +53,8 @@ def test_the_example_of_every_source_loads_as_written() -> None:
     assert list(models) == ["whisper", "gpt2-117M", "support-bot", "bge-small"]
     whisper, gpt2, bot, bge = models.values()
     assert isinstance(whisper, HttpEntry)
-    assert whisper.files[0].sha256 == SHA
-    assert [file.target for file in whisper.files] == ["a/model.bin", "my vocab.txt"]
+    assert whisper.listed[0].sha256 == SHA
+    assert [file.target for file in whisper.listed] == ["a/model.bin", "my vocab.txt"]
     assert isinstance(gpt2, OpenAIGPT2Entry)
     assert (gpt2.published_size, gpt2.optional) == ("124M", False)
     assert isinstance(bot, TogetherEntry)

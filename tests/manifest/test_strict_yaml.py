@@ -30,10 +30,11 @@ def error(text: str | bytes) -> ManifestError:
     ("scalar", "value"),
     [
         ("null", None), ("~", None), ("", None), ("true", True), ("false", False),
+        ("True", True), ("TRUE", True), ("False", False), ("FALSE", False),
         ("0", 0), ("-7", -7), ("124", 124), ("1" * 64, int("1" * 64)),
         ("1.5", 1.5), ("-0.25", -0.25),
         *((text, text) for text in (
-            "no", "yes", "on", "off", "True", "FALSE", "Null", "NULL", "y", "n", "0777", "0o17",
+            "no", "yes", "on", "off", "tRUE", "Null", "NULL", "y", "n", "0777", "0o17",
             "0x1f", "12:30", "12:30:45", "2026-01-01", "2026-01-01T00:00:00Z", "1e10", "1.0e10",
             ".5", "5.", "+1", "1_000", ".inf", "-.inf", ".nan", "=", "124M", "0" + "1" * 63,
             "\u0661", "9" * 5000,
@@ -116,7 +117,7 @@ def test_what_strict_yaml_leaves_out_is_refused_at_its_line(
 
 def test_an_empty_file_says_what_to_write() -> None:
     """Who starts with an empty file is told the first lines."""
-    assert "version: 1" in error("").report()
+    assert "Write at least `models:`" in error("").report()
 
 
 def test_depth_and_size_are_accepted_up_to_their_limits() -> None:

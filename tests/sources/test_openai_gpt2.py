@@ -52,7 +52,7 @@ def test_the_seven_files_are_those_that_the_loader_of_picogpt_reads() -> None:
 def test_old_names_mean_the_files_of_the_new_ones(size: str) -> None:
     """117M, 345M, 762M and 1542M are found where OpenAI has them today."""
     today = GPT2_OLD_SIZES.get(size, size)
-    entry = OpenAIGPT2Entry(size=size)  # type: ignore[arg-type]
+    entry = OpenAIGPT2Entry(size=size)
     assert urls(entry, "hparams.json") == [f"{OFFICIAL}/{today}/hparams.json"]
     assert OpenAIGPT2(entry).outline().revision == today
 

@@ -18,6 +18,7 @@ class TestTogether(AskingSourceContract):
         TogetherEntry(job=f"{JOB}:10", type="adapter", archive="bot.tar.zst"),
         TogetherEntry(job=JOB, checkpoint="all"),
         TogetherEntry(job=JOB, checkpoint=(20, 10), extract=True),
+        TogetherEntry(job=JOB, checkpoint=("final", 10)),
         TogetherEntry(job=JOB, checkpoint=CheckpointRange(last=1), extract=True),
         TogetherEntry(job=JOB, extract=True, keep_archive=False),
     )

@@ -24,6 +24,9 @@ FORMS: list[tuple[dict[str, Any], list[int | None]]] = [
     ({"checkpoint": "final"}, [None]),
     ({"checkpoint": 10}, [10]),
     ({"checkpoint": [20, 10, 10]}, [10, 20]),
+    ({"checkpoint": ["final", 10, 20]}, [10, 20, None]),
+    ({"checkpoint": [30, "final", "final"]}, [30, None]),
+    ({"checkpoint": ["final"]}, [None]),
     ({"checkpoint": "all"}, [10, 20, 30]),
     ({"checkpoint": {"last": 2}}, [20, 30]),
     ({"checkpoint": {"last": 9}}, [10, 20, 30]),
@@ -51,6 +54,28 @@ def test_each_form_of_checkpoint_means_its_steps(
     lock(tmp_path, {"m": bot(**keys)})
 
     assert [each.checkpoint.step for each in locked_archives(tmp_path)] == steps
+
+
+def test_a_list_that_mixes_is_fetched_and_stays_current(
+    tmp_path: Path, three: TogetherServer
+) -> None:
+    """`final` in a list is the job's result, in a folder of that name; the lock follows from it."""
+    keys: dict[str, Any] = {"checkpoint": ["final", 10], "extract": True}
+    sync(tmp_path, **keys)
+
+    for folder in ("final", "step-10"):
+        assert (tmp_path / f"models/m/{folder}/adapter_config.json").is_file()
+    assert project(tmp_path).is_stale is False
+    assert lock(tmp_path, {"m": bot(**keys)}) == []
+
+
+def test_a_list_with_final_waits_for_the_end_of_the_job(
+    tmp_path: Path, three: TogetherServer
+) -> None:
+    """Steps can be had before, the result cannot."""
+    three.job(JOB).status = "running"
+    with pytest.raises(LockError, match="is not completed"):
+        lock(tmp_path, {"m": bot(checkpoint=["final", 10])})
 
 
 def test_the_list_of_checkpoints_is_not_asked_for_the_final_one(

@@ -1,0 +1,142 @@
+"""Refuse URLs that are not complete, public knowledge and safe to follow. Pure.
+
+The message never shows a user, password, query or fragment, and says what to write instead.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from downloader.sources.interface import Entry, Fault, NamedUrl
+from downloader.urls import is_loopback, redact
+
+_SECRET_PARAMETERS = frozenset(
+    {
+        "access-token",
+        "api-key",
+        "apikey",
+        "auth-token",
+        "awsaccesskeyid",
+        "key-pair-id",
+        "password",
+        "secret",
+        "sig",
+        "signature",
+        "token",
+        "x-amz-credential",
+        "x-amz-security-token",
+        "x-amz-signature",
+        "x-goog-credential",
+        "x-goog-signature",
+    }
+)
+"""In lower case with `-` for `_`: S3, Google, CloudFront and Azure signatures, and plain tokens."""
+
+_SECRETS_HINT = "Secrets come from the environment, or for plain HTTP from netrc."
+_STORAGE = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss", "r2", "oci", "hdfs"})
+_WHOLE_HINT = "It begins like https://example.org/."
+VARIABLE_FAULT = "variables are not expanded here"
+VARIABLE_HINT = "Write the value itself."
+
+
+def url_faults(entry: Entry) -> Iterator[Fault]:
+    """Yield what is wrong with the URLs of an entry, each with its key path."""
+    for named in entry.urls():
+        try:
+            _check(named)
+        except Fault as fault:
+            yield Fault(named.keys, f"{_shown(named.url)}{fault.what}", fault.hint)
+
+
+def _check(named: NamedUrl) -> None:
+    if named.has_variable:
+        raise Fault((), VARIABLE_FAULT, VARIABLE_HINT)
+    parts = _split(named.url)
+    _check_scheme(parts, named)
+    if "@" in parts.netloc:
+        raise Fault((), "a URL may hold no user or password", _SECRETS_HINT)
+    if "#" in named.url:
+        raise Fault((), "a URL may hold no fragment (`#`)", "Remove it, or write it as %23.")
+    if named.is_base and parts.query:
+        raise Fault((), "a base URL may hold no query (`?`)")
+    _check_query(parts.query)
+    if named.is_page:
+        raise Fault((), "that is the page, not the file", _file_hint(parts))
+
+
+def _split(url: str) -> SplitResult:
+    if found := re.match(r"(\w+):(?=https?:)", url):
+        raise Fault((), f"a space is missing after `{found[0]}`")
+    # urlsplit drops tabs and line ends in silence, and clients differ on a backslash.
+    if " " in url or "\\" in url or not url.isprintable():
+        raise Fault((), "a URL may hold no space, backslash or control character")
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise Fault((), "not a valid URL: look at its host and port") from None
+    if parts.scheme == "file" or url.startswith(("/", "./", "../", "~/")):
+        folder = PurePosixPath(unquote(parts.path)).parent
+        place = _escaped(str(folder))
+        raise Fault(
+            (), "only https URLs are taken", f"`doit adopt --from {place}` takes local files."
+        )
+    if parts.scheme in _STORAGE:
+        what = f"{parts.scheme}:// is not supported"
+        raise Fault((), what, "Use an https URL of the same file.")
+    if parts.scheme == "hf":
+        place = "https://huggingface.co/OWNER/NAME/resolve/REVISION/FILE"
+        raise Fault((), "hf:// is not supported", f"Write {place}")
+    if not has_host:
+        raise Fault((), "not a whole URL", _WHOLE_HINT)
+    return parts
+
+
+def _check_scheme(parts: SplitResult, named: NamedUrl) -> None:
+    if parts.scheme == "https":
+        return
+    if parts.scheme != "http":
+        raise Fault((), "only https URLs are taken", _WHOLE_HINT)
+    if named.is_pinned or is_loopback((parts.hostname or "").lower()):
+        return
+    if named.is_base:
+        what = "plain http is not taken here: nothing would prove that the bytes are the right ones"
+        raise Fault((), what, "Use https: the SHA-256 of these files are not known in advance.")
+    what = "plain http is only taken for a file whose sha256 is given"
+    raise Fault((), what, "Use https, or add the file's `sha256`.")
+
+
+def _check_query(query: str) -> None:
+    for name, _ in parse_qsl(query.replace(";", "&"), keep_blank_values=True):
+        if name.strip().casefold().replace("_", "-") in _SECRET_PARAMETERS:
+            what = "a URL may hold no signature or token in its query"
+            hint = f"Such a URL expires or is secret; name a lasting one. {_SECRETS_HINT}"
+            raise Fault((), what, hint)
+
+
+def _file_hint(parts: SplitResult) -> str:
+    """Return what to write in place of a page's address: the file's, as far as the page tells."""
+    host, path = (parts.hostname or "").removeprefix("www."), parts.path.rstrip("/")
+    found = re.fullmatch(r"(?P<repo>/.+?)(/-)?/(blob|tree)/(?P<revision>[^/]+)(?P<file>/.+)?", path)
+    repo = found["repo"] if found else path
+    revision = found["revision"] if found else "REVISION"
+    file = (found and found["file"]) or "/FILE"
+    if host == "github.com":
+        place = f"https://raw.githubusercontent.com{repo}/{revision}{file}"
+    elif host == "gitlab.com":
+        place = f"https://gitlab.com{repo}/-/raw/{revision}{file}"
+    else:
+        place = f"https://huggingface.co{repo}/resolve/{revision}{file}"
+    return f"Write {_escaped(place)}"
+
+
+def _shown(url: str) -> str:
+    """Return the URL for a message, or nothing where a password may stand at an odd place in it."""
+    shown = redact(url)
+    is_clear = "@" not in shown and re.match(r"https?://[^/]", shown)
+    return f"{_escaped(shown)}: " if is_clear else ""
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"[^\x21-\x7e]", lambda found: ascii(found[0])[1:-1], text)[:200]
