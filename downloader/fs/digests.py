@@ -278,7 +278,7 @@ def leaves_at(file: OpenFile, start: int, stop: int, buffer: memoryview) -> byte
 
 
 def wrong_pieces(
-    path: RootedPath, layer: Layer, indexes: Iterable[int], seen: Callable[[int], object]
+    path: Path | RootedPath, layer: Layer, indexes: Iterable[int], seen: Callable[[int], object]
 ) -> list[int]:
     """Return which of some pieces of a file are not as its layer says.
 
@@ -292,7 +292,7 @@ def wrong_pieces(
         StoreError: It cannot be read.
     """
     wrong, buffer = [], new_buffer()
-    with path.open(READ) as file:
+    with open_to_read(path) as file:
         for index in indexes:
             start, stop = layer.span(index)
             if not layer.is_right(index, leaves_at(file, start, stop, buffer)):

@@ -45,7 +45,8 @@ ADVICE = {
     "ENFILE": "The whole machine has too many open: end other programs, or fetch fewer files at "
     "once with `doit -n 4`.",
     "ENAMETOOLONG": "This file system takes no name so long: choose a shorter `to` in models.yaml.",
-    "ELOOP": "A symlink stands where none may: find out whose it is, and remove it.",
+    "ELOOP": "A model's folder, or one above it, may be a symlink to another place. One further "
+    "down may not lead out of that folder: move or remove it.",
 }
 
 

@@ -431,6 +431,14 @@ class RootedPath:
                 raise
         return []
 
+    def leads_out(self) -> bool:
+        """Whether a symlink below the root leads to another place than below it."""
+        try:
+            _real(self.root, self.parts)
+        except OSError:
+            return True
+        return False
+
     def is_file(self) -> bool:
         """Whether a regular file stands there, and no symlink to one."""
         try:

@@ -1,7 +1,8 @@
 """Find and remove what nobody needs: of a store, and of the projects that share it.
 
 A blob is needed as long as the models.lock of any remembered project names it, whether the target
-is there or not. If one project is out of sight, no blob is removed: nobody can tell what it needs.
+is there or not; with `unused`, as long as any project has it in place. If one project is out of
+sight, no blob is removed: nobody can tell what it needs.
 
 Stale temporary files of earlier runs are found in the store and in the private folder of each
 model, `.modelmake`; no symlink in them is followed. What a run may be using stays: a partial is
@@ -18,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from downloader.artifact import LockedModel, bytes_text, counted
+from downloader.artifact import Artifact, LockedModel, bytes_text, counted
 from downloader.errors import ModelmakeError, StoreError
 from downloader.fs.commit import QUARANTINE
-from downloader.fs.files import PRIVATE_FOLDER, UNFINISHED
+from downloader.fs.files import PRIVATE_FOLDER, UNFINISHED, look
 from downloader.fs.locks import (
     PARTIALS,
     is_alive,
@@ -46,6 +47,7 @@ DAY_SECONDS = 86_400.0
 OWNED = re.compile(r"(?:.*-)?(?P<machine>[0-9a-f]{6})-(?P<process>\d+)-[0-9a-f]+(?:\.part)?")
 """A name that says which process of which machine made the file."""
 OWNERS_FOLDERS = ("linking", "unpacking")
+PRIVATE_PLACES = (PARTIALS, QUARANTINE, "archives", *OWNERS_FOLDERS)
 KILLED = "left by a killed run"
 
 
@@ -325,14 +327,22 @@ class Pruner:
         project: The project this is run in; it counts, remembered or not.
         ages: What is old.
         notice: Takes lines for the user.
+        unused: Whether blobs may go too that a models.lock names, and no project has in place.
 
     Raises:
         StoreError: The store cannot be used.
     """
 
-    def __init__(self, project: Project, ages: Ages, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        project: Project,
+        ages: Ages,
+        notice: Callable[[str], None],
+        *,
+        unused: bool = False,
+    ) -> None:
         self._own = known_as(project)
-        self._ages, self._notice = ages, notice
+        self._ages, self._notice, self._is_unused = ages, notice, unused
         self._store: Store | None = store_at(project.settings.store)
         if self._store:
             self._projects = Projects(RootedPath(self._store.root, PROJECTS))
@@ -351,12 +361,14 @@ class Pruner:
         for project in [self._own, *self._remembered(found)]:
             needed |= self._needed(project, found)
         for folder, wanted in self._wanted.items():
+            self._tell_symlinks(Path(folder))
             found.garbage += of_model(Path(folder), wanted, self._ages)
         if self._store:
             if not found.hindrances:
                 blobs = (self._store.path(sha256) for sha256 in digests if sha256 not in needed)
                 layers = (self._store.layer_path(root) for root in roots if root not in needed)
-                found.garbage[:0] = map(_unneeded_blob, blobs)
+                why = "no project has it in place" if self._is_unused else "no models.lock names it"
+                found.garbage[:0] = [_unneeded_blob(path, why) for path in blobs]
                 found.garbage += map(_unneeded_layer, layers)
             found.garbage += of_store(self._store.root, self._ages)
         return found
@@ -412,8 +424,14 @@ class Pruner:
             found.hindrances.append(self._out_of_sight(project, error))
             return set()
         self._add({folder: Wanted.by(models.get(name)) for name, folder in project.folders.items()})
-        artifacts = [file for model in models.values() for file in (*model.files, *model.archives)]
-        return {key for file in artifacts for key in (file.sha256, file.root) if key}
+        return {
+            key
+            for name, model in models.items()
+            for file in (*model.files, *model.archives)
+            if not self._is_unused or _is_there(project.folders.get(name), file)
+            for key in (file.sha256, file.root)
+            if key
+        }
 
     def _add(self, folders: dict[str, Wanted | None]) -> None:
         """Note folders; several models, and several projects, may share one."""
@@ -421,6 +439,13 @@ class Pruner:
             key = os.path.realpath(folder)
             before = self._wanted.get(key, NOTHING)
             self._wanted[key] = before | wanted if before and wanted else None
+
+    def _tell_symlinks(self, folder: Path) -> None:
+        """Say which of the private folders of a model are symlinks: nothing behind one is ours."""
+        private = folder / PRIVATE_FOLDER
+        places = [private] + [private / name for name in PRIVATE_PLACES]
+        for place in filter(os.path.islink, places):
+            self._notice(f"{place} is a symlink: nothing behind it is removed.")
 
     def _out_of_sight(self, project: KnownProject, error: ModelmakeError) -> StoreError:
         told = f"No blob is removed: nobody can tell which ones {project.lock} names. {error}"
@@ -430,10 +455,21 @@ class Pruner:
         return StoreError(told, hint=f"Where that project is gone for good, remove {note}.")
 
 
-def _unneeded_blob(path: RootedPath) -> Garbage:
+def _is_there(folder: str | None, file: Artifact) -> bool:
+    """Whether a file is in place, as far as a look tells, or its folder is out of sight."""
+    if folder is None:
+        return True
+    nearest = next(each for each in (Path(folder), *Path(folder).parents) if os.path.lexists(each))
+    if not nearest.is_dir():  # a symlink to a disk that is not mounted
+        return True
+    status = look(f"{folder}/{file.path}")
+    return status is not None and file.size in (None, status.st_size)
+
+
+def _unneeded_blob(path: RootedPath, why: str) -> Garbage:
     frees = freed_bytes(path)
     also = "" if frees else "; it frees nothing, since a target is the same file"
-    return Garbage(kind=BLOB, path=path, frees_bytes=frees, why=f"no models.lock names it{also}")
+    return Garbage(kind=BLOB, path=path, frees_bytes=frees, why=f"{why}{also}")
 
 
 def _unneeded_layer(path: RootedPath) -> Garbage:

@@ -154,7 +154,7 @@ class _File:
     def __init__(self, model: Model, artifact: Artifact) -> None:
         self.artifact, self._model, self._entry = artifact, model.name, model.declared.digest
         self.folder, self.path = model.folder, artifact.path
-        self._target = RootedPath(model.folder, artifact.path)
+        self._target = _place(model.folder, artifact.path)
         self._status = look(self._target)
         self._found = at_a_glance(artifact, self._status, self._decide(None))
         self._unreadable: tuple[str, str] | None = None
@@ -233,6 +233,20 @@ class _File:
     def _decide(self, known: Receipt | None) -> Decision:
         """Return what a run would do about it, with this receipt."""
         return decide(self.artifact, self._status, known, self._entry)
+
+
+def _place(folder: Path, path: str) -> Path | RootedPath:
+    """Return where a file is read: a symlink of the user's may lead to it, as to `models`.
+
+    It is only read there. What a run would write, it refuses to write through such a link.
+    """
+    target = RootedPath(folder, path)
+    return target.path if len(target.parts) > 1 and _leads_out(target.parent) else target
+
+
+@functools.lru_cache(maxsize=1024)
+def _leads_out(folder: RootedPath) -> bool:
+    return folder.leads_out()
 
 
 def _read(files: Sequence[_File], layer_of: LayerOf, reading: Reading, stop: Stop) -> None:

@@ -178,7 +178,11 @@ def extra(models: Iterable[Model], every: Sequence[Model]) -> Iterator[ExtraFile
     named, unknown = _named(every), _unknown(every)
     seen = set[str]()
     for model in models:
-        for name in _below(model.folder.as_posix()):
+        folder = model.folder.as_posix()
+        found = list(_below(folder))
+        links = [name for name in found if os.path.isdir(name)]  # noqa: PTH112 - as `_named`
+        named |= set(_behind(folder, links, named))
+        for name in found:
             if name in named or name in seen:
                 continue
             seen.add(name)
@@ -244,11 +248,27 @@ def _below(folder: str) -> Iterator[str]:
     except OSError:
         return
     for entry in entries:
+        if entry.name == PRIVATE_FOLDER and entry.is_dir():
+            continue
         if entry.is_dir(follow_symlinks=False):
-            if entry.name != PRIVATE_FOLDER:
-                yield from _below(f"{folder}/{entry.name}")
+            yield from _below(f"{folder}/{entry.name}")
         else:
             yield f"{folder}/{entry.name}"
+
+
+def _behind(folder: str, links: Iterable[str], named: Iterable[str]) -> Iterator[str]:
+    """Yield symlinks to folders that targets lie in, and where in the model's folder those are.
+
+    Such a symlink is the folder that it leads to, and no file too many.
+    """
+    root = os.path.realpath(folder)
+    for link in links:
+        if below := [name for name in named if name.startswith(f"{link}/")]:
+            yield link
+            real = os.path.realpath(link)
+            if real.startswith(f"{root}/"):
+                inside = f"{folder}{real[len(root) :]}"
+                yield from (f"{inside}{name[len(link) :]}" for name in below)
 
 
 def _extra(model: Model, path: Path, status: os.stat_result) -> ExtraFile:

@@ -280,6 +280,7 @@ def task_prune() -> CommandTask:
         prune,
         "remove stored files that no models.lock names, old partials and quarantined files",
         option("dry-run", "say what would be removed, and remove nothing", bool),
+        option("unused", "also stored files that no project has in place now", bool),
         option(
             "older-than", f"age of partials and quarantined files in days, {DAYS:.0f} if not given"
         ),
@@ -287,7 +288,7 @@ def task_prune() -> CommandTask:
 
 
 @failing
-def prune(*, dry_run: bool = False, older_than: str = "") -> None:
+def prune(*, dry_run: bool = False, unused: bool = False, older_than: str = "") -> None:
     """Find what nobody needs, in the store and in all its projects, and remove it or name it.
 
     Raises:
@@ -296,7 +297,8 @@ def prune(*, dry_run: bool = False, older_than: str = "") -> None:
     """
     from downloader.operations.prune import Ages, Pruner, summary  # noqa: PLC0415 - the no-op run has no use
 
-    pruner = Pruner(current().project, Ages.of_days(_days(older_than)), tell)
+    ages = Ages.of_days(_days(older_than))
+    pruner = Pruner(current().project, ages, tell, unused=unused)
     found = pruner.find()
     for line in found.lines(dry_run=dry_run):
         say(line)

@@ -12,14 +12,13 @@ status 1, where a failed task_dep would make 2 of it (UnmetDependency is an erro
 Results go to standard output; progress, notices and errors to standard error.
 """
 
+import atexit
 import contextlib
 import functools
 import inspect
 import re
-import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from doit.cmd_base import DoitCmdBase as Command
@@ -28,19 +27,18 @@ from doit.task import DelayedLoader, Task
 
 from downloader.artifact import Artifact, Checkpoint, bytes_text, counted
 from downloader.errors import LockError, ModelmakeError
-from downloader.fs.files import private_folder
-from downloader.fs.rooted_path import RootedPath
 from downloader.progress import streams
 from downloader.progress.streams import say, tell
 from downloader.project.project import Model, Project
 from downloader.settings import wants_json
 from downloader.targets.plan import Decision, target_decisions, why_fresh
-from downloader.targets.state import forget_receipts, load_receipts
+from downloader.targets.state import load_receipts
 from downloader.tasks._commands import UNTOUCHED_STREAMS, session
 from downloader.tasks._reporter import usage_errors
 from downloader.tasks._runtime import Values, current, failing, is_worker, shown_path
 
 if TYPE_CHECKING:
+    from downloader.operations.clean import Cleaner
     from downloader.targets.engine import Outcome
 
 
@@ -234,20 +232,34 @@ def _note(lines: Iterable[str]) -> None:
         current().shown_run().notice(line)
 
 
+@functools.cache
+def cleaner() -> "Cleaner":
+    """Return what cleans in this run, and says at its end what was done.
+
+    doit calls each task's cleaning by itself, and has no hook after the last one.
+    """
+    from downloader.operations.clean import Cleaner  # noqa: PLC0415 - no other run has a use for it
+
+    made = Cleaner(current().project, say, tell)
+
+    def say_summary() -> None:
+        if text := made.summary():
+            say(text)
+
+    atexit.register(say_summary)
+    return made
+
+
 def clean_model(name: str, *, dryrun: bool) -> None:
     """Remove a model's targets, what is noted of them, and the folders that this leaves empty."""
     with _exit_on_error():
-        _clean(name, dryrun=dryrun)
+        cleaner().clean_model(name, dryrun=dryrun)
 
 
 def clean_file(name: str, path: str, *, dryrun: bool) -> None:
     """Remove one target, and the folders that this leaves empty."""
     with _exit_on_error():
-        project = current().project
-        target = RootedPath(project.folder(name), path)
-        _remove(name, target, dryrun=dryrun)
-        if not dryrun:
-            _remove_empty([target.parent.path], project.root)
+        cleaner().clean_file(name, path, dryrun=dryrun)
 
 
 @contextlib.contextmanager
@@ -258,55 +270,6 @@ def _exit_on_error() -> Iterator[None]:
     except ModelmakeError as error:
         tell(error.report())
         raise SystemExit(1) from None
-
-
-_announced = set[RootedPath]()
-"""Targets that were said to be removed: doit cleans a model, and each of its files as well."""
-
-
-def _remove(name: str, target: RootedPath, *, dryrun: bool) -> None:
-    if target in _announced or not _is_file(target):
-        return
-    _announced.add(target)
-    say(f"fetch:{name} - removing file '{target}'")
-    if not dryrun:
-        target.remove()
-
-
-def _is_file(target: RootedPath) -> bool:
-    """Whether a file stands there, or a symlink to one, which is removed in its place."""
-    status = target.status()  # refuses to look where a symlink leads out of the folder
-    if status is None:
-        return False
-    mode = status.st_mode
-    return stat.S_ISREG(mode) or (stat.S_ISLNK(mode) and target.path.is_file())
-
-
-def _clean(name: str, *, dryrun: bool) -> None:
-    project = current().project
-    models = project.models()
-    model = project.model(name)
-    paths = [artifact.path for artifact in model.artifacts]
-    targets = [RootedPath(model.folder, path) for path in paths]
-    for target in targets:
-        _remove(name, target, dryrun=dryrun)
-    if dryrun or not model.folder.is_dir():
-        return
-    forget_receipts(model.folder, paths)
-    is_shared = sum(each.folder == model.folder for each in models) > 1
-    # What another model keeps there may be gigabytes of a partial that has no receipt yet.
-    if not is_shared and not load_receipts(model.folder):
-        private_folder(model.folder).remove_tree()
-    folders = {target.parent.path for target in targets}
-    _remove_empty(folders | {model.folder}, project.root)
-
-
-def _remove_empty(folders: Iterable[Path], root: Path) -> None:
-    for folder in sorted(folders, key=lambda each: len(each.parts), reverse=True):
-        for each in (folder, *folder.parents):
-            if each == root or not each.is_dir() or RootedPath(each).names():
-                break
-            RootedPath.of(each).remove_folder()
 
 
 SHOWN_PARTS = 20
@@ -352,6 +315,11 @@ class OurTask(Task):  # type: ignore[misc]
             tasks: Every task, by name.
         """
         yield from self.reasons
+
+    def clean(self, outstream: TextIO, dryrun: bool) -> None:  # noqa: FBT001 - doit's
+        """Clean as doit does; at the end of the run is said what became of that."""
+        cleaner()
+        super().clean(outstream, dryrun)
 
 
 class FileTask(OurTask):

@@ -9,7 +9,15 @@ import pytest
 from downloader.artifact import Artifact, LockedModel
 from downloader.fs.locks import partial_name
 from downloader.fs.rooted_path import RootedPath
-from downloader.operations.prune import BLOB, DAY_SECONDS, PARTIAL, Ages, Prunable, Pruner
+from downloader.operations.prune import (
+    BLOB,
+    DAY_SECONDS,
+    PARTIAL,
+    PRIVATE_PLACES,
+    Ages,
+    Prunable,
+    Pruner,
+)
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile
 from downloader.store.projects import KnownProject, Projects, known
@@ -48,18 +56,52 @@ def blob(store: Path, digest: str) -> Path:
     return put(store / "sha256" / digest[:2] / digest)
 
 
-def pruner(folder: Path, days_later: float = 0.0, store: str = "") -> Pruner:
+def pruner(
+    folder: Path, days_later: float = 0.0, store: str = "", *, unused: bool = False
+) -> Pruner:
     """Return what prunes the store of a folder, run in an empty project there."""
     here = folder / "here"
     here.mkdir(exist_ok=True)
     ages = Ages(time.time() + days_later * DAY_SECONDS, 7 * DAY_SECONDS)
     own = project(here, {}, store=store or str(folder / "store"))
-    return Pruner(own, ages, lambda _line: None)
+    return Pruner(own, ages, lambda _line: None, unused=unused)
 
 
 def paths(found: Prunable, kind: str) -> set[Path]:
     """Return what was found of a kind."""
     return {each.path.path for each in found.garbage if each.kind == kind}
+
+
+def test_a_file_that_is_in_place_nowhere_is_unused(tmp_path: Path) -> None:
+    """Only with `unused`; what any project has in place stays, and what a lost disk may hold."""
+    store, lost = tmp_path / "store", tmp_path / "2"
+    for number, digests in enumerate(([NAMED, OTHER], [OTHER], ["ad" * 32])):
+        locking(tmp_path / f"{number}", *digests)
+        remembered(store, tmp_path / f"{number}")
+    blobs = [blob(store, digest) for digest in (NAMED, OTHER, "ad" * 32)]
+    put(tmp_path / "1" / "models" / "m" / f"{OTHER[:2]}.bin")
+    (lost / "models").symlink_to(tmp_path / "not mounted")
+
+    assert not paths(pruner(tmp_path).find(), BLOB)
+    assert paths(pruner(tmp_path, unused=True).find(), BLOB) == {blobs[0]}
+    (lost / "models").unlink()
+    assert paths(pruner(tmp_path, unused=True).find(), BLOB) == {blobs[0], blobs[2]}
+
+
+@pytest.mark.parametrize("name", ["", *PRIVATE_PLACES])
+def test_a_private_place_that_is_a_symlink_is_told(tmp_path: Path, name: str) -> None:
+    """What lies behind it is left, and nobody wonders why."""
+    locking(tmp_path / "0", NAMED)
+    remembered(tmp_path / "store", tmp_path / "0")
+    old = put(tmp_path / "elsewhere" / "x.part")
+    place = tmp_path / "0/models/m/.modelmake" / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(old.parent)
+    told: list[str] = []
+    found = pruner(tmp_path, days_later=30)
+    found._notice = told.append
+    assert not found.find().garbage
+    assert told == [f"{place} is a symlink: nothing behind it is removed."]
 
 
 def test_every_lock_counts(tmp_path: Path) -> None:
