@@ -35,7 +35,7 @@ WIDE_FACES = {
     "errors": (26, "a class for each kind of failure, and Stop, which raises one of them"),
     "fs": (81, "seven tools, each with a face of its own: no room uses all of them"),
     "network": (21, "the client, and its arithmetic of ranges, which the transfer does too"),
-    "operations": (17, "ten verbs of two or three names each"),
+    "operations": (18, "eleven verbs of one to three names each"),
     "progress": (20, "the events, and what subscribes to them"),
     "project": (19, "the manifest, the lock and the differences between two locks"),
     "sources": (14, "the table, and what a source and its provider answer"),
