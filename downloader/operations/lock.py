@@ -8,7 +8,7 @@ locked at once, each in a thread of its own, so that a slow provider does not de
 
 import functools
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ import msgspec
 
 from downloader.artifact import Artifact, LockedModel, check_paths
 from downloader.errors import (
+    AccessDenied,
     ConnectionLost,
     Interrupted,
     LockError,
@@ -102,7 +103,11 @@ CURRENT = LockOptions()
 
 
 def relock(
-    project: Project, wanted: Iterable[Declaration], locked: Locked, options: LockOptions
+    project: Project,
+    wanted: Iterable[Declaration],
+    locked: Locked,
+    options: LockOptions,
+    incomplete: Container[str] = (),
 ) -> list[str]:
     """Lock what is stale of the wanted models.
 
@@ -110,8 +115,9 @@ def relock(
         project: Whose lock.
         wanted: The models.
         locked: Tells what a model is to be locked as, given what it was.
-        options: Whether to lock also what is current; and whether about all models, so that what is
-            declared no more is dropped.
+        options: Whether to lock also what is current; and whether about all models, so that those
+            that are no longer declared are dropped.
+        incomplete: Models with a file that cannot be downloaded, as `locked` finds them.
 
     Returns:
         What was done, a line each.
@@ -127,13 +133,14 @@ def relock(
         if project.is_current(each) and not options.is_open(before):
             continue
         models[each.name] = locked(each, before)
-        lines += changes.lines(each.name, before, models[each.name])
+        is_incomplete = each.name in incomplete
+        lines += changes.lines(each.name, before, models[each.name], is_incomplete=is_incomplete)
     with _putting:
         _check_targets(project, models)
         had = set(project.lockfile.models)
         project.put_locked(models, drops=not options.names)
         dropped = sorted(had - project.lockfile.models.keys())
-    return [*lines, *(f"dropped {name}: models.yaml declares it no more" for name in dropped)]
+    return [*lines, *(f"dropped {name}: no longer in models.yaml" for name in dropped)]
 
 
 def _check_targets(project: Project, models: Mapping[str, LockedModel]) -> None:
@@ -188,6 +195,8 @@ def write_locked(project: Project, models: Mapping[str, LockedModel]) -> list[st
 
 PROBES_AT_ONCE = 8
 
+FINAL = (NotFound, AccessDenied)
+"""Answers, not silence: asking again changes nothing."""
 DeadOrigins = dict[tuple[str, str, int], ModelmakeError]
 """Origins that did not answer in this run, each with how they failed."""
 
@@ -199,13 +208,15 @@ class Failure(NamedTuple):
         path: Which.
         error: The first one of its places.
         blamed: Who is at fault: one dead host fails the files of many models.
-        what: What that means, in words: nothing was pinned of a file, or it is gone.
+        what: What that means for models.lock, in words.
+        is_final: Whether no server has the file for us; otherwise the next run may find it.
     """
 
     path: str
     error: ModelmakeError
     blamed: object
     what: str
+    is_final: bool
 
 
 class Prober:
@@ -220,6 +231,8 @@ class Prober:
         self.failures: list[Failure] = []
         self.pinned: frozenset[str] = frozenset()
         """Paths of files that are pinned, and stay so when nobody answers."""
+        self.seen: frozenset[str] = frozenset()
+        """Paths of pinned files that a server had before."""
 
     def __call__(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
         """Return the artifacts, in order, with what the servers say of them."""
@@ -230,28 +243,32 @@ class Prober:
             return list(pool.map(self._probe, artifacts))
 
     def _probe(self, artifact: Artifact) -> Artifact:
-        first: Failure | None = None
+        failed: list[tuple[Location, ModelmakeError]] = []
         for location in self._source.locate(artifact):
             try:
                 found = self._asked(artifact, location)
             except Interrupted:
                 raise
             except ModelmakeError as error:
-                first = first or self._failure(artifact.path, location, error)
+                failed.append((location, error))
             else:
                 # Another host's validator is another, whatever the bytes are.
-                return msgspec.structs.replace(found, etag=None) if first else found
-        if first:
-            self.failures.append(first)
+                return msgspec.structs.replace(found, etag=None) if failed else found
+        if failed:
+            is_final = all(isinstance(error, FINAL) for _, error in failed)
+            is_final = is_final and artifact.path not in self.seen
+            self.failures.append(self._failure(artifact.path, *failed[0], is_final=is_final))
         return artifact
 
-    def _failure(self, path: str, location: Location, error: ModelmakeError) -> Failure:
-        place, what = origin(location.url), "not known yet"
-        if path in self.pinned:
-            gone = "gone there" if isinstance(error, NotFound) else "not seen now"
-            what = f"{gone}, and stays as it is pinned"
+    def _failure(
+        self, path: str, location: Location, error: ModelmakeError, *, is_final: bool
+    ) -> Failure:
+        place, what = origin(location.url), "cannot be downloaded" if is_final else "size unknown"
+        if path in self.pinned and not is_final:
+            gone = "no longer there" if isinstance(error, NotFound) else "not checked"
+            what = f"{gone}, and stays pinned"
         blamed = place if place in self._dead else (self.name, type(error))
-        return Failure(path, error, (blamed, what), what)
+        return Failure(path, error, (blamed, what), what, is_final)
 
     def _asked(self, artifact: Artifact, location: Location) -> Artifact:
         place = origin(location.url)
@@ -305,7 +322,7 @@ def lock(
         StoreError: The disk refused.
         Interrupted: The session was ended.
         ModelmakeError: There is no model of a name; or a provider could not tell what a model is,
-            and the others are locked.
+            or no server has a file, and everything else is locked.
     """
     for name in options.names:
         source_for(project.named(name).entry)
@@ -313,7 +330,8 @@ def lock(
         check_current(project, options.names)
         _refuse_upgrade(project, options)
         return False
-    lines = lock_outlined(project, session.transport, options) + _left_out(project, options)
+    lines, absent = _lock_outlined(project, session.transport, options)
+    lines += _left_out(project, options)
     _tell(lines, say)
     wanted = [each for each in project.declared if _must_ask(project, each, options)]
     acts = {
@@ -321,6 +339,8 @@ def lock(
     }
     if failures := _failures(run_concurrently(acts, session.end), say):
         raise _not_locked(project, sorted(failures, key=lambda each: each[0]))
+    if absent:
+        raise _absent(absent)
     return bool(lines or wanted)
 
 
@@ -368,7 +388,9 @@ def _must_ask(project: Project, each: Declaration, options: LockOptions) -> bool
 
 
 def lock_outlined(project: Project, client: Client, options: LockOptions = CURRENT) -> list[str]:
-    """Lock the models whose files follow from their entries, and drop what is declared no more.
+    """Lock the models whose files follow from their entries; drop those no longer declared.
+
+    A file that no server has is left to its download, which fails alone.
 
     Returns:
         What was done and what could not be asked, a line each.
@@ -376,25 +398,49 @@ def lock_outlined(project: Project, client: Client, options: LockOptions = CURRE
     Raises:
         ModelmakeError: As `lock`.
     """
+    return _lock_outlined(project, client, options)[0]
+
+
+def _lock_outlined(
+    project: Project, client: Client, options: LockOptions
+) -> tuple[list[str], list[str]]:
+    """Return what `lock_outlined` does, and the `MODEL/PATH` of files that no server has."""
     if project.is_read_only:
         refuse_stale(project)
     dead: DeadOrigins = {}
     probers: list[Prober] = []
+    incomplete = set[str]()
 
     def locked(each: Declaration, before: LockedModel | None) -> LockedModel:
         prober = Prober(client, each.name, source_for(each.entry), dead)
         probers.append(prober)
-        prober.pinned = (
-            frozenset(e.path for e in before.files if e.is_pinned) if before else frozenset()
-        )
+        pinned = [file for file in before.files if file.is_pinned] if before else []
+        prober.pinned = frozenset(file.path for file in pinned)
+        prober.seen = frozenset(file.path for file in pinned if file.size is not None)
         assert each.outlined is not None
         if before and project.is_current(each) and not options.upgrade:
-            return resolve.fill(before, prober)
-        return resolve.lock_model(each.outlined, before, prober, upgrade=options.upgrade)
+            after = resolve.fill(before, prober)
+        else:
+            after = resolve.lock_model(each.outlined, before, prober, upgrade=options.upgrade)
+        if any(failure.is_final for failure in prober.failures):
+            incomplete.add(each.name)
+        return after
 
     known = [each for each in project.declared if each.outlined]
     wanted = [each for each in known if options.is_about(each.name)]
-    return relock(project, wanted, locked, options) + notices(probers)
+    lines = relock(project, wanted, locked, options, incomplete) + notices(probers)
+    absent = [
+        f"{one.name}/{each.path}" for one in probers for each in one.failures if each.is_final
+    ]
+    return lines, sorted(absent)
+
+
+def _absent(files: Sequence[str]) -> LockError:
+    more = f" and {len(files) - 1:,} more" * (len(files) > 1)
+    return LockError(
+        f"{files[0]}{more} cannot be downloaded; everything else is locked.",
+        hint="Correct the URL in models.yaml, add a mirror, or get access to the file.",
+    )
 
 
 def lock_asked(

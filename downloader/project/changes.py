@@ -60,10 +60,21 @@ def changes(before: LockedModel, after: LockedModel) -> list[FileChange]:
     ]
 
 
-def lines(name: str, before: LockedModel | None, after: LockedModel) -> list[str]:
-    """Return what `doit lock` says of a model: a line, and one for each of the first changes."""
+def lines(
+    name: str, before: LockedModel | None, after: LockedModel, *, is_incomplete: bool = False
+) -> list[str]:
+    """Return what `doit lock` says of a model: a line, and one for each of the first changes.
+
+    Args:
+        name: The model.
+        before: As it was locked; None if it was not.
+        after: As it is locked now.
+        is_incomplete: Whether a file of it cannot be downloaded.
+    """
     unpinned = sum(not artifact.is_pinned for artifact in moved(after))
-    wait = f", {unpinned} to be pinned on first use" if unpinned else ""
+    wait = f", {unpinned} without a digest (pinned on first download)" if unpinned else ""
+    if is_incomplete:
+        return [f"incomplete {name}: {summary(after)}{wait}"]
     if before is None:
         return [f"locked {name}: {summary(after)}{wait}"]
     found = changes(before, after)
@@ -106,8 +117,8 @@ def size_text(sizes: Sequence[int | None]) -> str:
     """Return a sum of sizes in words, as far as they are known."""
     known = [size for size in sizes if size is not None]
     if not known and sizes:
-        return "size not known yet"
-    return counted(sum(known), "byte") + " or more" * (len(known) < len(sizes))
+        return "size unknown"
+    return "at least " * (len(known) < len(sizes)) + counted(sum(known), "byte")
 
 
 def sizes_text(sizes: Sequence[int | None]) -> str:

@@ -21,7 +21,7 @@ def test_lock_moves_no_bodies(project: Project, server: FaultyServer) -> None:
     run = project.doit("lock")
     assert (run.status, run.stderr) == (0, "")
     assert run.stdout.splitlines() == [
-        "locked one: 2 files, 2,000 bytes, 2 to be pinned on first use",
+        "locked one: 2 files, 2,000 bytes, 2 without a digest (pinned on first download)",
         "locked two: 1 file, 1,000 bytes",
     ]
     assert moved_bytes(server, 0) == 3
@@ -91,8 +91,24 @@ def test_a_dead_server_does_not_stop_the_lock(project: Project, server: FaultySe
     project.declare({"one": entry})
     run = project.doit("lock")
     assert run.status == 0, run.text
-    assert "one/a.bin: not known yet: The connection to http://127.0.0.1:9/" in run.stdout
+    assert "one/a.bin: size unknown: The connection to http://127.0.0.1:9/" in run.stdout
     assert project.locked("one")["b.bin"]["size"] == 1000
+
+
+def test_a_wrong_url_fails_the_lock_and_one_file_of_the_run(
+    project: Project, server: FaultyServer
+) -> None:
+    """`doit lock` ends with 1 and does not say `locked`; a run downloads all the other files."""
+    entry = toy(server, ["a.bin", "b.bin"])
+    entry["files"][0]["url"] = server.url("/gone.bin")
+    project.declare({"one": entry})
+    run = project.doit("lock")
+    assert run.status == 1
+    assert not any(line.startswith("locked") for line in run.stdout.splitlines())
+    assert "incomplete one: 2 files, at least 1,000 bytes" in run.stdout
+    assert run.stderr.startswith("failed lock: one/a.bin cannot be downloaded; ")
+    assert project.doit().status == 1
+    assert project.target("one", "b.bin").read_bytes() == toy_content("b.bin")
 
 
 @pytest.mark.parametrize("words", [[], ["fetch:one"], ["lock"]], ids=["bare", "model", "lock"])

@@ -35,14 +35,17 @@ def test_names_choose_who_is_asked_and_changed(project: Project, server: FaultyS
     assert (run.status, run.stdout.splitlines()) == (
         0,
         [
-            "changed two: 1 file, 1,000 bytes -> 1 file, 2,000 bytes, 1 to be pinned on first use",
+            (
+                "changed two: 1 file, 1,000 bytes -> 1 file, 2,000 bytes, "
+                "1 without a digest (pinned on first download)"
+            ),
             "  changed two.bin: 1,000 bytes -> 2,000 bytes",
         ],
     )
     assert [seen.path for seen in server.requests[asked:]] == ["/toy/two.bin"]
     assert project.locked("one")["one.bin"]["size"] == 1000
     assert project.locked("old")
-    assert project.doit("lock").stdout == "dropped old: models.yaml declares it no more\n"
+    assert project.doit("lock").stdout == "dropped old: no longer in models.yaml\n"
 
 
 def test_a_name_that_is_not_there(project: Project, server: FaultyServer) -> None:
@@ -132,7 +135,7 @@ def test_a_dead_server_takes_nothing_away(project: Project, server: FaultyServer
     run = project.doit("lock", "--upgrade")
     assert run.status == 0
     assert "same one: 1 file, 1,000 bytes" in run.stdout
-    assert "one/a.bin: not known yet: The connection" in run.stdout
+    assert "one/a.bin: size unknown: The connection" in run.stdout
     assert project.lock.read_bytes() == text
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from downloader.errors import SettingError
+from downloader.errors import LockError, SettingError
 from downloader.operations import lock as locking
 from downloader.project.project import check_current
 from downloader.sources.openai_gpt2 import FILES, PUBLISHED
@@ -13,6 +13,7 @@ from tests.projects import (
     gpt2,
     http,
     lock,
+    lock_saying,
     locked,
     project,
     serve_gpt2,
@@ -65,7 +66,9 @@ def test_a_larger_model_gets_what_the_server_says_of_it(
     base = serve_gpt2(server, "355M")
     total = sum(len(body(name)) for name in FILES)
     (said,) = lock(tmp_path, {"m": gpt2("355M", base)})
-    assert said == f"locked m: 7 files, {total} bytes, 7 to be pinned on first use"
+    assert (
+        said == f"locked m: 7 files, {total} bytes, 7 without a digest (pinned on first download)"
+    )
     assert all(map(is_one_byte_get, server.requests))
     assert asked_paths(server) == [f"/gpt-2/355M/{name}" for name in FILES]
     assert sum(request.body_bytes_sent for request in server.requests) == len(FILES)
@@ -108,19 +111,59 @@ def test_a_declared_digest_is_kept_and_its_size_asked(tmp_path: Path, server: Fa
 def test_servers_that_cannot_be_reached_stop_nothing(tmp_path: Path) -> None:
     """The model is locked without what they would have said, with one notice for all files."""
     said = lock(tmp_path, {"m": gpt2("355M", closed_base())})
-    assert said[0] == "locked m: 7 files, size not known yet, 7 to be pinned on first use"
+    assert (
+        said[0] == "locked m: 7 files, size unknown, 7 without a digest (pinned on first download)"
+    )
     assert len(said) == 2
-    assert said[1].startswith("  m/checkpoint and 6 more: not known yet: The connection to ")
+    assert said[1].startswith("  m/checkpoint and 6 more: size unknown: The connection to ")
     assert [(each.path, each.size) for each in locked(tmp_path).files] == [(n, None) for n in FILES]
 
 
-def test_a_file_that_is_not_there_stops_nothing(tmp_path: Path, server: FaultyServer) -> None:
-    """One 404 is one notice, and the other files have their answers."""
+@pytest.mark.parametrize("answer", [401, 403, 404, 410, 451])
+def test_a_file_that_nobody_has_for_us_is_an_error(
+    tmp_path: Path, server: FaultyServer, answer: int
+) -> None:
+    """A refusal is an answer: the model is not told as locked; its other files are, and another."""
     base = serve_gpt2(server, "355M", names=FILES[1:])
-    _, notice = lock(tmp_path, {"m": gpt2("355M", base)})
-    assert notice.startswith("  m/checkpoint: not known yet: ")
-    assert "is not there (404)" in notice
+    server.always("/gpt-2/355M/checkpoint", statuses.status(answer))
+    said: list[str] = []
+    models = {"m": gpt2("355M", base), "other": http(put(server, "/o.bin", b"test"))}
+    with pytest.raises(LockError) as caught:
+        lock_saying(project(tmp_path, models), said.append)
+    assert str(caught.value) == "m/checkpoint cannot be downloaded; everything else is locked."
+    incomplete, other, notice = said
+    assert incomplete.startswith("incomplete m: 7 files, at least ")
+    assert other.startswith("locked other: ")
+    assert notice.startswith("  m/checkpoint: cannot be downloaded: ")
+    assert f"({answer})" in notice
     assert [each.size is None for each in locked(tmp_path).files] == [True, *[False] * 6]
+
+
+@pytest.mark.parametrize("is_declared", [False, True])
+def test_the_error_comes_again_until_it_is_put_right(
+    tmp_path: Path, server: FaultyServer, is_declared: bool
+) -> None:
+    """The next `doit lock` asks again, whether models.yaml has the digest or not."""
+    server.script("/a.bin", statuses.status(404), statuses.status(404))
+    file = {"url": server.url("/a.bin")} | ({"sha256": SHA} if is_declared else {})
+    for _ in range(2):
+        with pytest.raises(LockError, match=r"m/a\.bin cannot be downloaded"):
+            lock(tmp_path, {"m": http(file)})
+    put(server, "/a.bin", b"test")
+    assert lock(tmp_path)[0].startswith("changed m: ")
+    assert lock(tmp_path) == []
+
+
+def test_a_refusal_and_a_mirror_that_has_the_file(tmp_path: Path, server: FaultyServer) -> None:
+    """One place that has it is enough; one that does not answer may have it next time."""
+    server.always("/a.bin", statuses.status(404))
+    url, mirror = server.url("/a.bin"), put(server, "/mirror/a.bin", b"test")
+    (said,) = lock(tmp_path, {"m": http({"url": url, "mirrors": [mirror]})})
+    assert said.startswith("locked m: 1 file, 4 bytes")
+    dead = {"url": url, "mirrors": [f"{closed_base()}/a.bin"]}
+    said, *_, notice = lock(tmp_path, {"n": http(dead)})
+    assert said.startswith("locked n: ")
+    assert notice.startswith("  n/a.bin: size unknown: ")
 
 
 def test_offline_nothing_is_dialled_and_all_is_locked(tmp_path: Path, no_sockets: None) -> None:
@@ -139,8 +182,8 @@ def test_a_dead_host_is_asked_once(
     urls = [server.url(f"/{number}") for number in range(20)]
     said = lock(tmp_path, {"a": http(*urls[:10]), "b": http(*urls[10:])})
     assert asked_paths(server) == ["/0"]
-    (notice,) = [line for line in said if "not known yet: " in line]
-    assert notice.startswith("  a/0 and 19 more of 2 models: not known yet: The connection to ")
+    (notice,) = [line for line in said if "size unknown: " in line]
+    assert notice.startswith("  a/0 and 19 more of 2 models: size unknown: The connection to ")
 
 
 def test_a_dead_host_is_asked_at_most_once_a_thread(tmp_path: Path, server: FaultyServer) -> None:
@@ -158,7 +201,7 @@ def test_a_dead_mirror_does_not_make_the_provider_dead(
     monkeypatch.setattr(locking, "PROBES_AT_ONCE", 1)
     base = serve_gpt2(server, "355M", names=FILES[1:])
     _, notice = lock(tmp_path, {"m": gpt2("355M", base, mirrors=[closed_base()])})
-    assert "m/checkpoint: not known yet" in notice
+    assert "m/checkpoint: size unknown" in notice
     assert "is not there (404)" in notice
     assert [each.size is None for each in locked(tmp_path).files] == [True, *[False] * 6]
 
@@ -184,8 +227,8 @@ def test_an_unusable_variable_is_an_error_not_a_silent_server(
 
 def test_a_size_that_was_not_known_is_filled_in(tmp_path: Path, server: FaultyServer) -> None:
     """Once its server answers, a plain lock takes it; pins stay, and a check was right before."""
-    server.script("/a.bin", statuses.status(404))
-    server.script("/b.bin", statuses.status(404))
+    server.script("/a.bin", timing.drop_before_status())
+    server.script("/b.bin", timing.drop_before_status())
     pinned, plain = server.url("/a.bin"), server.url("/b.bin")
     lock(tmp_path, {"m": http({"url": pinned, "sha256": SHA}, plain)})
     assert [each.size for each in locked(tmp_path).files] == [None, None]
@@ -194,9 +237,12 @@ def test_a_size_that_was_not_known_is_filled_in(tmp_path: Path, server: FaultySe
     put(server, "/b.bin", b"other bytes")
 
     assert lock(tmp_path) == [
-        "changed m: 2 files, size not known yet -> 2 files, 15 bytes, 1 to be pinned on first use",
-        "  changed a.bin: size not known yet -> 4 bytes",
-        "  changed b.bin: size not known yet -> 11 bytes",
+        (
+            "changed m: 2 files, size unknown -> 2 files, 15 bytes, "
+            "1 without a digest (pinned on first download)"
+        ),
+        "  changed a.bin: size unknown -> 4 bytes",
+        "  changed b.bin: size unknown -> 11 bytes",
     ]
     first, second = locked(tmp_path).files
     assert (first.size, first.sha256, first.first_use) == (4, SHA, False)
@@ -226,5 +272,5 @@ def test_an_upgrade_of_a_pinned_file_that_is_gone(tmp_path: Path, server: Faulty
     server.always("/a.bin", statuses.status(404))
     same, notice = lock(tmp_path, upgrade=True)
     assert same == "same m: 1 file, 4 bytes"
-    assert notice.startswith("  m/a.bin: gone there, and stays as it is pinned: ")
+    assert notice.startswith("  m/a.bin: no longer there, and stays pinned: ")
     assert (tmp_path / "models.lock").read_bytes() == before

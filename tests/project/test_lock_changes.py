@@ -57,7 +57,10 @@ def test_one_changed_entry_leaves_the_pins_of_the_others(
     pinned_pair["b"]["files"].append({"url": put(server, "/c.bin", b"c")})
     said = lock(tmp_path, pinned_pair)
     assert said == [
-        "changed b: 1 file, 9 bytes -> 2 files, 10 bytes, 1 to be pinned on first use",
+        (
+            "changed b: 1 file, 9 bytes -> 2 files, 10 bytes, "
+            "1 without a digest (pinned on first download)"
+        ),
         "  added c.bin: 1 byte",
     ]
     assert (locked(tmp_path, "a"), locked(tmp_path, "b").files[0]) == before
@@ -107,7 +110,10 @@ def test_an_upgrade_drops_the_pin_of_another_size(
     kept = locked(tmp_path, "b")
     said = lock(tmp_path, upgrade=True)
     assert said == [
-        "changed a: 1 file, 9 bytes -> 1 file, 18 bytes, 1 to be pinned on first use",
+        (
+            "changed a: 1 file, 9 bytes -> 1 file, 18 bytes, "
+            "1 without a digest (pinned on first download)"
+        ),
         "  changed a.bin: 9 bytes -> 18 bytes",
         "same b: 1 file, 9 bytes",
     ]

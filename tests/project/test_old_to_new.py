@@ -72,7 +72,9 @@ def test_moments_are_compared_and_not_their_texts() -> None:
 def test_equal_models_have_no_changes() -> None:
     """Only what differs is told."""
     assert changes(steps(1, 2), steps(1, 2)) == []
-    assert lines("m", steps(1), steps(1)) == ["same m: 1 file, 1 byte, 1 to be pinned on first use"]
+    assert lines("m", steps(1), steps(1)) == [
+        "same m: 1 file, 1 byte, 1 without a digest (pinned on first download)"
+    ]
 
 
 def test_many_changes_are_counted() -> None:
@@ -86,8 +88,8 @@ def test_many_changes_are_counted() -> None:
     ("sizes", "text"),
     [
         ([], "0 bytes"),
-        ([None], "size not known yet"),
-        ([1, None], "1 byte or more"),
+        ([None], "size unknown"),
+        ([1, None], "at least 1 byte"),
         ([1000, 1], "1,001 bytes"),
     ],
 )
