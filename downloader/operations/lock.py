@@ -379,7 +379,7 @@ def _left_out(project: Project, options: LockOptions) -> list[str]:
     unknown = [
         each for each in project.declared if not each.is_known and options.is_about(each.name)
     ]
-    return [f"{each.name} is left out: {_why_unknown(each)}" for each in unknown]
+    return [line for each in unknown for line in _why_unknown(each)]
 
 
 def _must_ask(project: Project, each: Declaration, options: LockOptions) -> bool:
@@ -489,11 +489,11 @@ def _downgrade(name: str, why: str) -> LockError:
     )
 
 
-def _why_unknown(each: Declaration) -> str:
+def _why_unknown(each: Declaration) -> list[str]:
     try:
         source_for(each.entry)
     except ModelmakeError as error:
-        return str(error)
+        return [f"skipped {each.name}: {error}", f"  {error.hint}"]
     raise AssertionError(each.name)
 
 

@@ -1,6 +1,7 @@
 """The Hugging Face Hub: its keys of models.yaml. This version cannot fetch from it yet."""
 
 from typing import Annotated
+from urllib.parse import quote
 
 from msgspec import Meta
 
@@ -25,3 +26,9 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
     revision: Annotated[
         Text, Meta(description="A branch, tag or commit; the lock holds the commit.")
     ] = "main"
+
+    @property
+    def instead(self) -> str:
+        """See Entry: the files by their URLs."""
+        place = f"https://huggingface.co/{self.repo}/resolve/{quote(self.revision, safe='')}/FILE"
+        return f"Write `source: http` with `files: [{place}, ...]` (docs/sources.md)."

@@ -195,8 +195,13 @@ class Entry(
         return 1
 
     def source(self) -> "Source | None":
-        """Return the source of this entry; None if this version cannot fetch from it."""
+        """Return the source of this entry; None if this version cannot download from it."""
         return None
+
+    @property
+    def instead(self) -> str:
+        """What to write if this version cannot download from the source."""
+        return ""
 
     def faults(self, given: Container[str]) -> Iterator[Fault]:  # noqa: ARG002 - for subclasses
         """Yield what no type can see: unsafe paths, and keys that exclude each other.

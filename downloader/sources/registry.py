@@ -33,14 +33,14 @@ def source_for(entry: Entry) -> Source:
     """Return the source of an entry.
 
     Raises:
-        SourceError: models.yaml may name it, and this version cannot fetch from it.
+        SourceError: models.yaml may name it, and this version cannot download from it.
     """
     if (found := entry.source()) is not None:
         return found
     usable = [name for name, kind in entry_types().items() if kind.source is not Entry.source]
     raise SourceError(
-        f"The source {entry.source_name!r} is not there yet.",
-        hint=f"This version fetches from: {', '.join(usable)}.",
+        f"Source '{entry.source_name}' is not supported yet.",
+        hint=entry.instead or f"This version downloads from: {', '.join(usable)}.",
     )
 
 

@@ -21,6 +21,7 @@ from downloader.errors import (
     LockError,
     ModelmakeError,
     SettingError,
+    SourceError,
     StoreError,
     TransferError,
 )
@@ -365,7 +366,7 @@ def _say_hint(each: "Outdated", before: "list[Outdated]") -> None:
 
 
 def _wanted(names: list[str]) -> "list[Declaration]":
-    """Return the named models; with no name all, but those whose source is not there yet.
+    """Return the named models; with no name all, but those whose source is not supported yet.
 
     Raises:
         ModelmakeError: There is no model of that name, or this version cannot fetch it.
@@ -381,7 +382,7 @@ def _wanted(names: list[str]) -> "list[Declaration]":
         except ModelmakeError as error:
             if named:
                 raise
-            tell(f"{each.name} is left out: {error}")
+            tell(f"skipped {each.name}: {error}")
     return [each for each in wanted if each.is_known]
 
 
@@ -486,12 +487,13 @@ def _models(names: Sequence[str], bundle: "Bundle | None") -> list[Model]:
 
 
 def _check_adopted(report: "AdoptReport", unlocked: Sequence[Model], *, must: bool) -> None:
-    if unlocked:
-        names = ", ".join(each.name for each in unlocked)
+    if known := [each for each in unlocked if each.declared.is_known]:
+        names = ", ".join(each.name for each in known)
         raise LockError(
             f"models.lock does not say which files these are: {names}.",
             hint="Run `doit lock`, which asks for them, then the same command again.",
         )
+    _refuse_unsupported(unlocked)
     if report.failed:
         raise StoreError(f"{counted(report.failed, 'file')} could not be put in place.", hint=HINT)
     if must and report.missing:
@@ -531,11 +533,28 @@ def verify(names: list[str], *, repair: bool = False) -> None:
     if left := len(bad) - repaired:
         hint = "" if repair else verifying.hint(bad)
         raise IntegrityError(f"{counted(left, 'file')} not as models.lock says.", hint=hint)
-    if stale := [model.name for model in models if model.is_stale]:
+    if stale := [model.name for model in models if model.is_stale and model.declared.is_known]:
         raise LockError(
             f"Not verified, since models.lock does not say what models.yaml asks for now: "
             f"{', '.join(stale)}."
         )
+    _refuse_unsupported(models)
+
+
+def _refuse_unsupported(models: Sequence["Model"]) -> None:
+    """Refuse models that no `doit lock` can lock, so that nobody is sent there.
+
+    Raises:
+        SourceError: This version cannot download from the source of one of them.
+    """
+    from downloader.sources.registry import source_for  # noqa: PLC0415
+
+    for each in models:
+        if not each.declared.is_known:
+            try:
+                source_for(each.declared.entry)
+            except ModelmakeError as error:
+                raise SourceError(f"{each.name}: {error}", hint=error.hint) from None
 
 
 def _only(model: Model, named: Collection[Named]) -> Model:

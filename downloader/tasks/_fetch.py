@@ -107,7 +107,7 @@ def why_unknown(model: Model) -> str:
     """Return why nothing is known of a model's files, and what helps."""
     if model.declared.is_known:
         return "its files are not known yet: `doit lock` asks for them"
-    return f"the source {model.declared.source!r} is not there yet"
+    return f"source '{model.declared.source}' is not supported yet"
 
 
 @failing

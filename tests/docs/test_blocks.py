@@ -85,7 +85,10 @@ RUN_BY = {
     ("start.md", "zsh"): ["tasks/test_completion_zsh.py::test_tab_completes_what_begins_so"],
     ("store.md", "sh"): ["docs/test_store_page.py::test_a_command_of_the_page_runs"],
     ("sources/http.md", "yaml"): [SMALLEST],
-    ("sources/huggingface.md", "yaml"): [SMALLEST],
+    ("sources/huggingface.md", "yaml"): [
+        SMALLEST,
+        "docs/test_sources_page.py::test_the_files_of_the_hub_are_declared_by_their_urls",
+    ],
     ("sources/openai-gpt2.md", "yaml"): [SMALLEST],
     ("sources/together.md", "yaml"): [
         SMALLEST,

@@ -8,6 +8,8 @@ import pytest
 
 from downloader.manifest import manifest
 from downloader.operations.sync import sync_models
+from downloader.sources.http import HttpEntry
+from downloader.sources.huggingface import HuggingFaceEntry
 from downloader.sources.interface import Entry
 from downloader.sources.registry import SOURCES, entry_type
 from tests.docs.documents import blocks, page
@@ -78,6 +80,17 @@ def test_every_variable_that_a_source_asks_for_is_told(name: str) -> None:
     assert found
     for variable in found:
         assert f"`{variable}`" in PAGES[name], variable
+
+
+def test_the_files_of_the_hub_are_declared_by_their_urls() -> None:
+    """The second example is what the error for such a model says to write, for the same one."""
+    (smallest, text) = blocks(PAGES["huggingface"], "yaml")
+    (hub,), (entry,) = (manifest.load(each.encode()).models.values() for each in (smallest, text))
+
+    assert isinstance(hub, HuggingFaceEntry)
+    assert isinstance(entry, HttpEntry)
+    for file in entry.listed:
+        assert file.url.startswith(f"https://huggingface.co/{hub.repo}/resolve/")
 
 
 @pytest.mark.parametrize("text", blocks(PAGES["together"], "yaml")[1:])

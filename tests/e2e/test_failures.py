@@ -193,6 +193,12 @@ def test_a_damaged_lock(project: Project, server: FaultyServer, text: str) -> No
     assert project.doit().status == 0
 
 
+INSTEAD = (
+    "Write `source: http` with `files: [https://huggingface.co/owner/name/resolve/main/FILE, ...]` "
+    "(docs/sources.md)."
+)
+
+
 class TestASourceThatIsNotThereYet:
     """models.yaml may name a source that this version has no code for."""
 
@@ -208,8 +214,8 @@ class TestASourceThatIsNotThereYet:
         run = mixed.doit("fetch:support-bot")
         assert run.status == 1
         assert failure_of(run, "fetch:support-bot") == [
-            "failed fetch:support-bot: The source 'huggingface' is not there yet.",
-            "  This version fetches from: http, openai-gpt2, together.",
+            "failed fetch:support-bot: Source 'huggingface' is not supported yet.",
+            f"  {INSTEAD}",
         ]
         assert "Traceback" not in run.text
 
@@ -225,9 +231,23 @@ class TestASourceThatIsNotThereYet:
 
     def test_it_is_listed(self, mixed: Project) -> None:
         """`list` and `info` say why nothing is known of it."""
-        assert "the source 'huggingface' is not there yet" in mixed.doit("list").stdout
+        assert "source 'huggingface' is not supported yet" in mixed.doit("list").stdout
         info = mixed.doit("info", "fetch:support-bot")
-        assert "the source 'huggingface' is not there yet" in info.stdout
+        assert "source 'huggingface' is not supported yet" in info.stdout
+
+    @pytest.mark.parametrize(
+        "command",
+        ["adopt --from .", "verify", "verify support-bot", "outdated support-bot", "lock"],
+    )
+    def test_no_command_sends_you_to_another_that_cannot_help(
+        self, mixed: Project, command: str
+    ) -> None:
+        """Each says what to write instead, and none that `doit lock` asks for the files."""
+        assert mixed.doit("fetch:one").status == 0
+        run = mixed.doit(*command.split())
+        assert "Source 'huggingface' is not supported yet." in run.text
+        assert INSTEAD in run.text
+        assert "`doit lock`" not in run.text
 
     def test_optional_it_disturbs_nothing(self, project: Project, server: FaultyServer) -> None:
         """When it is optional, a second bare `doit` has nothing to do and nothing to say of it."""

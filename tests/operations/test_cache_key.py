@@ -211,7 +211,7 @@ def test_an_unpinned_file(tmp_path: Path, server: FaultyServer) -> None:
 def test_a_source_that_is_not_there_yet(tmp_path: Path, server: FaultyServer) -> None:
     """Such a model cannot be cached, as it cannot be fetched; the others can."""
     lock(tmp_path, {"m": http(pinned(server)), "later": ELSEWHERE})
-    with pytest.raises(SourceError, match="not there yet"):
+    with pytest.raises(SourceError, match="not supported yet"):
         cache_key.of_project(project(tmp_path))
     assert cache_key.of_project(project(tmp_path), ["m"]).key
 

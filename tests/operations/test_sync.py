@@ -81,7 +81,7 @@ def test_a_model_whose_source_is_not_there_is_an_error(
 ) -> None:
     """Sync never claims a model that it cannot fetch, asked for by name or not."""
     declare(tmp_path, {"m": http(url), "bot": ELSEWHERE})
-    with pytest.raises(SourceError, match="'huggingface' is not there yet"):
+    with pytest.raises(SourceError, match="'huggingface' is not supported yet"):
         sync_models(names, tmp_path)
     assert target(tmp_path).exists() is (names is None)
 

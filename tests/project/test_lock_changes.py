@@ -140,7 +140,7 @@ def test_a_source_that_is_not_there_yet_is_left_out_and_says_so(
 ) -> None:
     """The rest is locked, and the lock is current though the model is not in it."""
     said = lock(tmp_path, {"bot": ELSEWHERE, "gpt2": gpt2("124M")})
-    assert said[1] == "bot is left out: The source 'huggingface' is not there yet."
+    assert said[1] == "skipped bot: Source 'huggingface' is not supported yet."
     assert project(tmp_path).lockfile.models.keys() == {"gpt2"}
     assert not project(tmp_path).is_stale
 

@@ -32,10 +32,18 @@ def test_each_entry_has_its_source() -> None:
 
 def test_a_source_that_is_not_there_yet_says_which_are() -> None:
     """models.yaml may name it; the error names it too, and lists what this version can do."""
-    with pytest.raises(SourceError, match="'huggingface' is not there yet") as caught:
+    with pytest.raises(SourceError, match="'huggingface' is not supported yet") as caught:
         source_for(HuggingFaceEntry(repo="gpt2"))
-    usable = [name for name in SOURCES if name != "huggingface"]
-    assert caught.value.hint == f"This version fetches from: {', '.join(usable)}."
+    place = "https://huggingface.co/gpt2/resolve/main/FILE"
+    assert caught.value.hint == (
+        f"Write `source: http` with `files: [{place}, ...]` (docs/sources.md)."
+    )
+
+
+def test_the_form_instead_has_a_revision_that_is_one_part_of_the_url() -> None:
+    """A slash in it is escaped, as the Hub expects it."""
+    entry = HuggingFaceEntry(repo="owner/name", revision="refs/pr/1")
+    assert "/owner/name/resolve/refs%2Fpr%2F1/FILE" in entry.instead
 
 
 @pytest.mark.parametrize("name", SOURCES)
