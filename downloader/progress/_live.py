@@ -1,9 +1,9 @@
 """The live display: one frame on the terminal, drawn over itself, and gone at the end.
 
-    gpt2/hparams.json            ━━━━━━━━━━━━━━━━━━━━ 100%  90 B of 90 B
-    …kpt.data-00000-of-00001     ━━━━━━━━━───────────  45%  223.1 MB of 497.8 MB
-    gpt2/vocab.bpe               waits 3 s: 127.0.0.1:8000 is busy (503).
-    … 41 moving, 20 starting, 2 waiting
+    gpt2/hparams.json                    ━━━━━━━━━━━━━━━━━ 100%  90 B of 90 B
+    gpt2/model.c…pt.data-00000-of-00001  ━━━━━━━──────────  45%  223.1 MB of 497.8 MB
+    gpt2/vocab.bpe                       retrying in 3 s: 127.0.0.1:8000 is busy (503).
+    … 41 more moving, 20 starting, 2 more waiting
     ━━━━────── 45%, 1.2 GB of 3.4 GB, 23.4 MB/s, 1:34 left, 12 of 300 files
 
 The layout is pure: a RunStatus and a size in, lines of text with styles out; none is wider than the
@@ -29,21 +29,27 @@ from rich.console import COLOR_SYSTEMS, Console
 from rich.segment import Segment
 from rich.text import Text
 
-from downloader.artifact import bytes_text
-from downloader.progress._text import progress_parts
+from downloader.artifact import bytes_text, counted
+from downloader.progress._text import outage_of, progress_parts
 from downloader.progress.events import Moving, RunStatus
 
-MOST_LINES = 20
+MOST_FILES, MANY_FILES = 5, 8
+"""A run of more than MANY_FILES shows MOST_FILES of them at once, and counts the others."""
 SPARE_ROWS = 4
-"""Rows that are left to what was told before."""
-MOST_WIDTH = 120
-WIDE, MIDDLE = 60, 36
-BAR, SHORT_BAR = 20, 10
+"""Rows that are left to earlier output."""
+NARROW = 40
+"""A frame has only as many rows as fit the terminal after it became so narrow and wrapped them:
+what a terminal moves out of sight cannot be erased."""
+MOST_WIDTH = 160
+SHORT_BAR, MOST_BAR = 10, 40
 PERCENT, SIZES = len(" 100%"), len("  999.9 MB of 999.9 MB")
-LEAST_NAME = 8
 GAP = "  "
-URL, HOST = re.compile(r"https?://([^/\s]+)\S*"), r"\1"
-COLOURS = {"waiting": "yellow", "unpacking": "cyan"}
+HOST = re.compile(r"https?://([^/\s]+)\S*"), r"\1"
+COLOURS = {"waiting": "yellow", "unpacking": "cyan", "failed": "red"}
+NEEDED = ("percent", "failed", "left", "rate", "bytes", "files", "unknown")
+"""Parts of the total, the most important first: the last ones are left out of a narrow line."""
+TAIL_SHARES = (0.75, 0.5, 0.9, 0.25)
+"""Which part of a shortened name its end has; the first that keeps names apart is taken."""
 
 
 class Layout:
@@ -57,7 +63,7 @@ class Layout:
 
     def __init__(self, width: int, height: int, *, is_ascii: bool = False) -> None:
         self._width = max(1, min(width - 1, MOST_WIDTH))  # some wrap when the last column is full
-        self._most = max(0, min(height - SPARE_ROWS, MOST_LINES))
+        self._most = max(0, (height - SPARE_ROWS) // math.ceil(self._width / NARROW))
         self._full, self._empty = ("#", "-") if is_ascii else ("━", "─")
         self._more = "..." if is_ascii else "…"
 
@@ -67,26 +73,31 @@ class Layout:
             return [self._cut(Text(progress))]
         if not (progress.files or progress.moving):
             return []
-        busy = [each for each in progress.moving if each.state != "starting"]
-        shown = busy if len(busy) <= self._most else busy[: max(0, self._most - 1)]
-        rest = [each for each in progress.moving if each.state == "starting"] + busy[len(shown) :]
-        column = self._name_column(shown)
-        lines = [self._file_line(each, column) for each in shown]
-        lines += [self._rest_line(rest)] * bool(rest)
+        busy = [file for file in progress.moving if file.state != "starting"]
+        most = min(self._most, MANY_FILES if progress.files <= MANY_FILES else MOST_FILES)
+        groups = _grouped(busy)
+        shown = groups if len(groups) <= most else groups[: max(0, most - 1)]
+        is_shown = {file.name for group in shown for file in group}
+        rest = [file for file in progress.moving if file.name not in is_shown]
+        lines = self._file_lines(shown)
+        lines += [self._rest_line(rest, is_rest=bool(shown))] * bool(rest)
         return [*lines, self._total_line(progress)]
 
-    def _name_column(self, shown: Sequence[Moving]) -> int:
-        longest = max((cell_len(each.name) for each in shown), default=0)
-        if self._width >= MIDDLE:
-            room = self._width * 2 // 5
-        else:
-            room = self._width - len("100%") - len(GAP)
-        return max(1, min(longest, max(LEAST_NAME, room)))
-
-    def _file_line(self, file: Moving, column: int) -> Text:
-        line = Text(self._shortened(file.name, column) + GAP)
-        line.append_text(self._state(file, self._width - column - len(GAP)))
-        return self._cut(line)
+    def _file_lines(self, groups: Sequence[Sequence[Moving]]) -> list[Text]:
+        """Return a line for each file, and for each group that waits for one reason."""
+        names = [
+            group[0].name if len(group) == 1 else counted(len(group), "file") for group in groups
+        ]
+        room = self._width - len(GAP) - PERCENT
+        if room >= SHORT_BAR + SIZES + SHORT_BAR:
+            room -= SHORT_BAR + SIZES
+        column = max(1, min(room, max(map(cell_len, names), default=0)))
+        lines = []
+        for name, group in zip(self._shortened(names, column), groups, strict=True):
+            line = Text(set_cell_size(name, column) + GAP)
+            line.append_text(self._state(group[0], self._width - column - len(GAP)))
+            lines.append(self._cut(line))
+        return lines
 
     def _state(self, file: Moving, room: int) -> Text:
         if file.state in COLOURS:
@@ -94,48 +105,72 @@ class Layout:
         if not file.total_bytes:
             return Text(bytes_text(file.bytes))
         fraction = file.bytes / file.total_bytes
-        sizes = f"{bytes_text(file.bytes)} of {bytes_text(file.total_bytes)}"
+        sizes = f"{GAP}{bytes_text(file.bytes)} of {bytes_text(file.total_bytes)}"
         percent = f"{int(100 * fraction):3}%"
-        if room < SHORT_BAR + PERCENT:
+        if room < SHORT_BAR // 2 + PERCENT:
             return Text(percent)
         is_wide = room >= SHORT_BAR + PERCENT + SIZES
-        line = self._bar(fraction, min(BAR, room - PERCENT - SIZES) if is_wide else SHORT_BAR)
-        return line.append(f" {percent}").append(f"{GAP}{sizes}" * is_wide)
+        bar = min(MOST_BAR, room - PERCENT - SIZES * is_wide)
+        return self._bar(fraction, bar).append(f" {percent}").append(sizes * is_wide)
 
-    def _rest_line(self, rest: Sequence[Moving]) -> Text:
-        states = Counter(each.state for each in rest)
-        words = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        return self._cut(Text(f"{self._more} {words}", "dim"))
+    def _rest_line(self, rest: Sequence[Moving], *, is_rest: bool) -> Text:
+        states = Counter(file.state for file in rest)
+        more = " more" * is_rest
+        words = [
+            f"{count:,}{more * (state != 'starting')} {state}"
+            for state, count in sorted(states.items())
+        ]
+        return self._cut(Text(f"{self._more} {', '.join(words)}", "dim"))
 
     def _total_line(self, progress: RunStatus) -> Text:
+        parts = progress_parts(progress) or {"percent": "starting"}
+        kept: dict[str, str] = {}
+        for name in sorted(parts, key=NEEDED.index):
+            if not kept or len(", ".join([*kept.values(), parts[name]])) <= self._width:
+                kept[name] = parts[name]
+        room = self._width - len(", ".join(kept.values())) - 1
         line = Text()
-        if self._width >= WIDE and progress.fraction is not None:
-            line = self._bar(progress.fraction, SHORT_BAR, "green").append(" ")
-        parts = progress_parts(progress)
-        if progress.failed:  # before what is cut off first
-            parts.insert(1, parts.pop())
-        line.append(parts[0] if parts else "starting", "bold")
-        for part in parts[1:]:
-            if line.cell_len + len(f", {part}") <= self._width:
-                line.append(f", {part}")
-        return self._cut(line)
+        if room >= SHORT_BAR and progress.fraction is not None:
+            bar = MOST_BAR // 2 if room >= 2 * MOST_BAR else SHORT_BAR
+            line = self._bar(progress.fraction, bar, "green").append(" ")
+        styles = {"percent": "bold", "failed": COLOURS["failed"]}
+        shown = [Text(parts[name], styles.get(name, "")) for name in parts if name in kept]
+        return self._cut(line.append_text(Text(", ").join(shown)))
 
     def _bar(self, fraction: float, width: int, colour: str = "blue") -> Text:
         full = int(max(0.0, min(1.0, fraction)) * width)
         return Text.assemble((self._full * full, colour), (self._empty * (width - full), "dim"))
 
-    def _shortened(self, name: str, column: int) -> str:
-        """Return the name in its column; its end tells more than its beginning."""
+    def _shortened(self, names: Sequence[str], column: int) -> list[str]:
+        """Return the names cut in the middle to a width, so that different names stay different."""
+        ends = [round(share * (column - len(self._more))) for share in TAIL_SHARES]
+        cuts = [[self._without_middle(name, column, end) for name in names] for end in ends]
+        return max(cuts, key=lambda cut: len(set(cut)))
+
+    def _without_middle(self, name: str, column: int, end: int) -> str:
         if cell_len(name) <= column:
-            return set_cell_size(name, column)
-        kept = name[-column:]
-        while kept and cell_len(kept) > column - len(self._more):
-            kept = kept[1:]
-        return set_cell_size(self._more + kept, column)
+            return name
+        room = max(0, column - len(self._more))
+        tail = name[len(name) - min(end, room) :]
+        while cell_len(tail) > min(end, room):
+            tail = tail[1:]
+        head = name[: max(0, room - cell_len(tail))]
+        while cell_len(head) > room - cell_len(tail):
+            head = head[:-1]
+        return f"{head}{self._more}{tail}"
 
     def _cut(self, line: Text) -> Text:
         line.truncate(self._width, overflow="crop")
         return line
+
+
+def _grouped(files: Sequence[Moving]) -> list[list[Moving]]:
+    """Return the files, those that wait for one host's sake as one group, in order."""
+    groups: dict[str, list[Moving]] = {}
+    for file in files:
+        is_retry = file.state == "waiting" and file.seconds_left is not None
+        groups.setdefault(outage_of(file.cause) if is_retry else file.name, []).append(file)
+    return list(groups.values())
 
 
 def _words(file: Moving) -> str:
@@ -143,8 +178,8 @@ def _words(file: Moving) -> str:
         return f"unpacking, {bytes_text(file.unpacked_bytes)} so far"
     if file.seconds_left is None:
         return file.cause
-    left = f"waits {math.ceil(file.seconds_left)} s" if file.seconds_left else "tries again"
-    return f"{left}: {URL.sub(HOST, file.cause)}"
+    left = f"in {math.ceil(file.seconds_left)} s" if file.seconds_left else "now"
+    return f"retrying {left}: {HOST[0].sub(HOST[1], file.cause)}"
 
 
 USUAL_SIZE = os.terminal_size((80, 24))
