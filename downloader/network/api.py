@@ -119,7 +119,7 @@ class ApiClient:
         self, location: Location, conditions: dict[str, str], taken: Callable[[Reply, Location], T]
     ) -> T:
         retries = self._transport.retries(
-            lambda error, delay: self._tell(f"{error} Tries again in {delay:.1f} s")
+            lambda error, delay, *_: self._tell(f"{error} Retrying in {delay:.1f} s")
         )
         while True:
             with retries, self._transport.open(location, conditions, is_pinned=False) as reply:

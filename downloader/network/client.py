@@ -317,7 +317,7 @@ class Client:
 
     def retries(
         self,
-        waiting: Callable[[ModelmakeError, float], object],
+        waiting: Callable[[ModelmakeError, float, int, int], object],
         present: int = 0,
     ) -> Retries:
         """Return what tries again as patiently as the environment says; arguments as of Retries."""

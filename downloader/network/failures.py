@@ -133,7 +133,8 @@ class Retries:
     Args:
         policy: How patient to be.
         stop: Ends a wait.
-        waiting: Told what failed, and how many seconds it is until the next attempt.
+        waiting: Called with what failed, the seconds until the next attempt, that attempt's number
+            since the last progress, and how many attempts there are.
         present: How many bytes are there before the first attempt.
         least: How many more are progress, which begins the count of failures anew.
 
@@ -145,7 +146,7 @@ class Retries:
         self,
         policy: RetryPolicy,
         stop: Stop,
-        waiting: Callable[[ModelmakeError, float], object],
+        waiting: Callable[[ModelmakeError, float, int, int], object],
         present: int = 0,
         least: int = 1,
     ) -> None:
@@ -167,7 +168,7 @@ class Retries:
         delay = self._policy.delay_seconds(error, self._failures, random.random())  # noqa: S311
         if delay is None:
             return False
-        self._waiting(error, delay)
+        self._waiting(error, delay, self._failures + 1, self._policy.retries)
         self._stop.wait(delay)
         return True
 

@@ -1,20 +1,21 @@
 """A run as text: lines for people, and a JSON object per event for programs (docs/progress.md).
 
-Pure but for `Lines`, which writes what ended, what waits, and a heartbeat where there is no
-terminal.
+Pure but for `Lines`, which writes what ended, what waits, and a heartbeat if there is no terminal.
 """
 
 import dataclasses
 import json
 import re
-from collections import defaultdict
+import threading
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from downloader.artifact import bytes_text, counted
 from downloader.progress import events
-from downloader.progress.events import Failed, Summary
+from downloader.progress.events import Failed, Retry, Summary, file_name
 
 EVENT_SECONDS = 1.0
 """`progress` comes at most this often."""
@@ -30,76 +31,120 @@ def _rounded(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
     if isinstance(value, float):
         return round(value, 3)
     if isinstance(value, (list, tuple)):
-        return [_rounded(each) for each in value]
+        return [_rounded(item) for item in value]
     if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
+        return {name: _rounded(item) for name, item in value.items()}
     return value
 
 
 GROUPED = 3
-"""So many failures with one cause are told once."""
+"""So many failures with one cause are reported as one."""
 NAMED = 3
 """So many of a group are named."""
+LEAST_RATED_BYTES = 1_000_000
+"""The rate of a smaller file is its latency, not a speed."""
 MINUTE, HOUR = 60, 3600
+PARTIAL_ID = re.compile(r"-[0-9a-f]{12}(?=\.part\b)")
+"""What the name of a partial has beside the file's own."""
+
+
+def rate_text(moved_bytes: int, seconds: float) -> str:
+    """Return `, 5.0 MB/s`; nothing if too few bytes moved for a rate."""
+    if moved_bytes < LEAST_RATED_BYTES:
+        return ""
+    return f", {bytes_text(int(moved_bytes / max(seconds, 0.001)))}/s"
 
 
 def done_line(done: events.Done) -> str:
-    """Return what is said of a file that is as models.lock says."""
-    per_second = int(done.moved_bytes / max(done.seconds, 0.001))
-    rate = f", {bytes_text(per_second)}/s" if per_second else ""
+    """Return the line about a file that is as models.lock says."""
+    rate = rate_text(done.moved_bytes, done.seconds)
     first = ", SHA-256 pinned on first use" if done.is_first_use else ""
     note = f", {done.note}" if done.note else ""
     return f"{done.verb} {done.target} ({bytes_text(done.bytes)}{rate}{first}{note})"
 
 
 def sum_line(summary: Summary) -> str:
-    """Return what is said of a whole run."""
-    done = summary.fetched + summary.linked + summary.unpacked + summary.verified
-    if not (done or summary.failed or summary.not_begun):
-        return "Nothing to do."
+    """Return the line about a whole run; what did not happen is left out."""
     unfinished = summary.unfinished_bytes
-    parts = [f"{summary.fetched} fetched ({bytes_text(summary.moved_bytes - unfinished)})"]
-    parts += [f"{summary.linked} linked"] * bool(summary.linked)
-    parts += [f"{summary.unpacked} unpacked"] * bool(summary.unpacked)
-    parts += [f"{summary.verified} verified in place", f"{summary.failed} failed"]
-    parts += [f"{bytes_text(unfinished)} more moved"] * bool(unfinished)
-    parts += [f"{summary.not_begun} not begun"] * bool(summary.not_begun)
-    return f"{', '.join(parts)}, in {summary.seconds:.1f} s."
+    counts = {
+        f"fetched ({bytes_text(summary.moved_bytes - unfinished)})": summary.fetched,
+        "linked": summary.linked,
+        "unpacked": summary.unpacked,
+        "verified in place": summary.verified,
+        "failed": summary.failed,
+        "not started": summary.not_begun,
+    }
+    parts = [f"{count:,} {what}" for what, count in counts.items() if count]
+    if not parts:
+        return "Nothing to do."
+    parts += [f"{bytes_text(unfinished)} more downloaded"] * bool(unfinished)
+    return f"{', '.join(parts)} in {summary.seconds:.1f} s."
 
 
 def failure_lines(failures: Iterable[Failed]) -> list[str]:
-    """Return what is said of all failures, one or more lines each; one cause is told once."""
+    """Return the report of all failures: grouped by cause, in the order of their names."""
     groups = defaultdict[tuple[str, ...], list[Failed]](list)
-    for each in failures:
-        groups[_cause(each)].append(each)
+    for failure in sorted(failures, key=lambda failure: _natural(failure.task)):
+        groups[_cause(failure)].append(failure)
     return [text for group in groups.values() for text in _group_lines(group)]
 
 
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts `part-9` before `part-10`."""
+    parts = re.split("([0-9]+)", name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+class FailureNotes:
+    """Names a file when it fails, while the run goes on; the report at its end says what to do.
+
+    A cause that many files share is reported for the first few of them.
+
+    Args:
+        is_last: Whether no other file is left, so that the report follows at once.
+    """
+
+    def __init__(self, is_last: Callable[[], bool]) -> None:
+        self._is_last = is_last
+        self._counts = Counter[tuple[str, ...]]()
+
+    def line(self, failed: Failed) -> str:
+        """Return the line about a failure; empty if its cause was reported often enough."""
+        cause = _cause(failed)
+        self._counts[cause] += 1
+        if not failed.path or self._counts[cause] > NAMED or self._is_last():
+            return ""
+        return f"failed {failed.name}: {failed.error}"
+
+
 def heartbeat_line(progress: events.RunStatus) -> str:
-    """Return what is said of a run now and then, where there is no terminal."""
-    names = [each.name for each in progress.moving]
-    return f"{', '.join(progress_parts(progress))}; now {_some(names)}"
+    """Return the line about a run that comes now and then if there is no terminal."""
+    names = [file.name for file in progress.moving]
+    return f"{', '.join(progress_parts(progress).values())}; now {_some(names)}"
 
 
-def progress_parts(progress: events.RunStatus) -> list[str]:
-    """Return how far a run is, in words: what matters most first."""
-    parts = []
+def progress_parts(progress: events.RunStatus) -> dict[str, str]:
+    """Return how far a run is, in words, by what they are about, in the order of reading."""
+    parts = {}
     if progress.fraction is not None and progress.total_bytes:
-        parts.append(f"{int(100 * progress.fraction)}%")
+        parts["percent"] = f"{int(100 * progress.fraction)}%"
+    if progress.failed:
+        parts["failed"] = f"{progress.failed:,} failed"
     if progress.total_bytes:
         least = "at least " if progress.unknown_sizes else ""
-        parts.append(f"{bytes_text(progress.bytes)} of {least}{bytes_text(progress.total_bytes)}")
+        total = f"{least}{bytes_text(progress.total_bytes)}"
+        parts["bytes"] = f"{bytes_text(progress.bytes)} of {total}"
     elif progress.moved_bytes:
-        parts.append(bytes_text(progress.moved_bytes))
+        parts["bytes"] = bytes_text(progress.moved_bytes)
     if progress.bytes_per_second >= 1:
-        parts.append(f"{bytes_text(int(progress.bytes_per_second))}/s")
-    if progress.seconds_left is not None and progress.bytes_per_second >= 1:
-        parts.append(f"{time_text(progress.seconds_left)} left")
+        parts["rate"] = f"{bytes_text(int(progress.bytes_per_second))}/s"
+        if progress.seconds_left is not None:
+            parts["left"] = f"{time_text(progress.seconds_left)} left"
     if progress.files:
-        parts.append(f"{progress.ended:,} of {counted(progress.files, 'file')}")
+        parts["files"] = f"{progress.ended:,} of {counted(progress.files, 'file')}"
     if progress.unknown_sizes:
-        parts.append(f"{counted(progress.unknown_sizes, 'size')} unknown")
-    return parts + [f"{progress.failed} failed"] * bool(progress.failed)
+        parts["unknown"] = f"{counted(progress.unknown_sizes, 'size')} unknown"
+    return parts
 
 
 def time_text(seconds: float) -> str:
@@ -115,9 +160,9 @@ def time_text(seconds: float) -> str:
 
 def _group_lines(group: Sequence[Failed]) -> list[str]:
     if len(group) < GROUPED:
-        return [_failure_text(each, each.task) for each in group]
+        return [_failure_text(failure, failure.task) for failure in group]
     text = _failure_text(group[0], f"{group[0].task} and {len(group) - 1} more")
-    return [text, f"  Also {_some([each.task for each in group[1:]])}."]
+    return [text, f"  Also {_some([failure.task for failure in group[1:]])}."]
 
 
 def _failure_text(failed: Failed, names: str) -> str:
@@ -127,19 +172,131 @@ def _failure_text(failed: Failed, names: str) -> str:
 
 
 def _cause(failed: Failed) -> tuple[str, ...]:
-    """Return what is the same of failures with one cause: all but the file's own name."""
+    """Return what failures with one cause have in common: everything but the file's own name."""
     paths = {failed.path, failed.path.rpartition("/")[2]} - {""}
     names = sorted({*paths, *map(quote, paths)}, key=len, reverse=True)
-    told = (failed.error, failed.hint)
+    texts = [PARTIAL_ID.sub("", text) for text in (failed.error, failed.hint)]
     if names:
         own = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)")
-        told = (own.sub("*", failed.error), own.sub("*", failed.hint))
-    return failed.code, *told
+        texts = [own.sub("*", text) for text in texts]
+    return failed.code, *texts
 
 
 def _some(names: Sequence[str]) -> str:
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+URL = re.compile(r"(https?://[^/\s]+)\S*")
+COUNT = re.compile(r"[0-9][0-9,]*(?= (?:of|bytes?)\b)")
+
+
+def host_cause(cause: str) -> str:
+    """Return why an attempt failed, with the host's part of each URL only, and no full stop."""
+    return URL.sub(r"\1", cause).removesuffix(".")
+
+
+def outage_of(cause: str) -> str:
+    """Return what causes of one outage have in common: they may name other paths and counts."""
+    return COUNT.sub("*", host_cause(cause))
+
+
+def retry_line(retry: Retry, names: Sequence[str]) -> str:
+    """Return the line about an attempt that failed.
+
+    Args:
+        retry: The event of the last file it failed for.
+        names: The files that it failed for.
+    """
+    is_one = len(names) == 1
+    cause = f"{names[0]}: {retry.cause.removesuffix('.')}" if is_one else host_cause(retry.cause)
+    files = "" if is_one else f" {len(names):,} files"
+    count = f", attempt {retry.attempt} of {retry.attempts}" if retry.attempt else ""
+    return f"{cause}; retrying{files} in {retry.delay_seconds:.1f} s{count}"
+
+
+@dataclasses.dataclass(eq=False)
+class _Outage:
+    """Files whose attempts fail for one reason.
+
+    Attributes:
+        last: The latest event.
+        names: The files that have had no bytes since.
+        attempt: The highest attempt that was reported, -1 before the first.
+        reported_at: The clock's time of that report.
+    """
+
+    last: Retry
+    names: dict[str, None]
+    attempt: int = -1
+    reported_at: float = 0.0
+
+
+class RetryReport:
+    """Reports retries once for each host, cause and attempt, however many files they concern.
+
+    The first retry waits a moment for others like it, which come at nearly the same time.
+
+    Args:
+        write: Writes a line.
+        clock: Seconds, never going back.
+    """
+
+    BATCH_SECONDS = 0.2
+    """Shorter than the shortest delay before an attempt."""
+    REPEAT_SECONDS = 30.0
+    """So long after a report, retries with the same cause are reported again."""
+
+    def __init__(
+        self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._write, self._clock = write, clock
+        self._changing = threading.RLock()  # a signal may come while its own thread holds it
+        self._outages: dict[str, _Outage] = {}
+        self._due: list[_Outage] = []
+        self._timer: threading.Timer | None = None
+
+    def add(self, retry: Retry) -> None:
+        """Take a retry, to be reported soon unless that was done."""
+        with self._changing:
+            outage = self._outages.setdefault(outage_of(retry.cause), _Outage(retry, {}))
+            outage.last = retry
+            outage.names[file_name(retry.model, retry.path)] = None
+            is_late = self._clock() - outage.reported_at >= self.REPEAT_SECONDS
+            if outage not in self._due and (retry.attempt > outage.attempt or is_late):
+                self._due.append(outage)
+            if self._due and self._timer is None:
+                self._timer = threading.Timer(self.BATCH_SECONDS, self.flush)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def forget(self, name: str) -> None:
+        """Take a file out of all outages: it got a reply, or its fetch is over."""
+        with self._changing:
+            for cause, outage in list(self._outages.items()):
+                if outage not in self._due and name in outage.names:
+                    del outage.names[name]
+                    if not outage.names:
+                        del self._outages[cause]
+
+    def flush(self) -> None:
+        """Report what is due now."""
+        with self._changing:
+            due = self.drop()
+            for outage in due:
+                outage.attempt = max(outage.attempt, outage.last.attempt)
+                outage.reported_at = self._clock()
+        for outage in due:
+            self._write(retry_line(outage.last, list(outage.names)))
+
+    def drop(self) -> list[_Outage]:
+        """Take back what is due: nobody is to read it any more."""
+        with self._changing:
+            due, self._due = self._due, []
+            timer, self._timer = self._timer, None
+        if timer:
+            timer.cancel()
+        return due
 
 
 HEARTBEAT_SECONDS = 30.0
@@ -149,35 +306,40 @@ class Lines:
     """A subscriber that writes a line about each event that people want to see.
 
     Args:
-        tell: Writes a line.
-        is_all: Whether ended files and heartbeats are told, as doit's own reporters tell of files.
+        write: Writes a line.
+        failures: Names files that fail; None: somebody else reports files and how far the run is.
     """
 
-    def __init__(self, tell: Callable[[str], None], *, is_all: bool = True) -> None:
-        self._tell, self._is_all = tell, is_all
+    def __init__(self, write: Callable[[str], None], failures: FailureNotes | None) -> None:
+        self._write, self._failures = write, failures
+        self.retries = RetryReport(write)
 
     def __call__(self, event: events.AnyEvent) -> None:
         """Take an event."""
+        if isinstance(event, Retry):
+            self.retries.add(event)
+        elif isinstance(event, (events.FileStarted, events.Resumed, events.Done, Failed)):
+            self.retries.forget(file_name(event.model, event.path))
         if text := self._text(event):
-            self._tell(text)
+            self._write(text)
 
     def _text(self, event: events.AnyEvent) -> str:
         match event:
-            case events.Done() if self._is_all:
+            case events.Done() if self._failures:
                 return done_line(event)
+            case Failed() if self._failures:
+                return self._failures.line(event)
             case events.Resumed():
-                return f"{event.model}/{event.path}: goes on at {bytes_text(event.bytes)}"
-            case events.RunStatus() if event.moving and self._is_all:
+                return f"{event.model}/{event.path}: resuming at {bytes_text(event.bytes)}"
+            case events.RunStatus() if event.moving and self._failures:
                 return heartbeat_line(event)
-            case events.Retry() | events.Notice():
-                return wait_line(event)
+            case events.Notice():
+                return notice_line(event)
             case _:
                 return ""
 
 
-def wait_line(event: events.Retry | events.Notice) -> str:
-    """Return what is said of something that holds a file up."""
-    name = "/".join(filter(None, (event.model, event.path)))
-    if isinstance(event, events.Notice):
-        return f"{name}: {event.text}" if name else event.text
-    return f"{name}: tries again in {event.delay_seconds:.1f} s: {event.cause}"
+def notice_line(notice: events.Notice) -> str:
+    """Return the line about something the user should know."""
+    name = file_name(notice.model, notice.path)
+    return f"{name}: {notice.text}" if name else notice.text

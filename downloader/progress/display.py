@@ -1,4 +1,4 @@
-"""Show a run: on a terminal, in lines, as JSON, or to a callback of the Python API.
+"""Show a run: on a terminal, in a notebook, in lines, as JSON, or to a callback.
 
     display = show(run, "auto")     # begins with the first file that moves
     display.end()
@@ -13,23 +13,25 @@ on Ctrl-C.
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from downloader.progress import events, streams
 from downloader.progress._text import (
     EVENT_SECONDS,
     HEARTBEAT_SECONDS,
+    FailureNotes,
     Lines,
     as_line,
     done_line,
     failure_lines,
+    notice_line,
     sum_line,
-    wait_line,
 )
 from downloader.progress.tracker import FileProgress, Run, Subscriber
 
@@ -39,11 +41,12 @@ if TYPE_CHECKING:
 __all__ = ["Callback", "CallbackDispatcher", "Display", "Progress", "as_line", "show"]
 
 END_SECONDS = 1.0
-"""Longer is not waited for it: a signal may have come while our own thread held what it needs."""
+"""How long to wait for the thread: a signal may have come while ours held what it needs."""
 FRAME_SECONDS = 0.1
 MOST_DONE_LINES = 30
-"""A run of more files tells on a terminal only of those with something to say: what hundreds of
-lines would drive out of sight is the failures, and each file was seen on the display."""
+"""A larger run leaves lines only about files with a note: hundreds of lines would push the failures
+out of sight, and each file was seen on the display."""
+NOTEBOOK_COLUMNS, NOTEBOOK_ROWS = 100, 24
 DUMB = frozenset({"", "dumb", "unknown"})
 
 
@@ -76,13 +79,13 @@ class PeriodicThread:
 
 
 class Display:
-    """Shows a run; this one writes lines.
+    """Shows a run; this one only reports how it ended.
 
     Args:
         run: What is shown.
-        subscriber: Takes its events; None: nothing is said before the end.
-        seconds: How often it is said how far the run is, None for never.
-        has_sum: Whether the sum is told at the end.
+        subscriber: Takes its events; None: nothing is shown before the end.
+        seconds: How often to show how far the run is, None for never.
+        has_sum: Whether the sum is shown at the end.
     """
 
     def __init__(
@@ -105,63 +108,118 @@ class Display:
         if self._thread:
             self._thread.stop()
 
-    def conclude(self, summary: events.Summary | None, say: Callable[[str], None]) -> None:
-        """Tell all failures, and the sum; `end` was called before.
+    def hand_on(self, *, is_last: bool = False) -> None:
+        """Show how far the run is, if that must be done in the thread that waits for the run."""
+
+    def conclude(
+        self,
+        summary: events.Summary | None,
+        write: Callable[[str], None],
+        *,
+        has_failures: bool = True,
+    ) -> None:
+        """Report all failures, and the sum; `end` was called before.
 
         Args:
             summary: What was done; None if nobody asked for files.
-            say: Writes a line of results.
+            write: Writes a line of results.
+            has_failures: Whether to report failures; False if an exception does.
         """
-        for text in failure_lines(self._run.failures):
+        for text in failure_lines(self._run.failures) * has_failures:
             streams.tell(text)
         if summary and self._has_sum and summary.state != "interrupted":
-            say(sum_line(summary))
+            write(sum_line(summary))
 
     def _tick(self) -> None:
-        """Say how far the run is."""
+        """Show how far the run is."""
         if reading := self._run.current_reading:
             streams.tell(reading.text)
         else:
             self._run.tell(self._run.status())
 
 
+class _Log(Display):
+    """Writes lines.
+
+    Args:
+        run: What is shown.
+        is_all: Whether to report files, and how far the run is.
+    """
+
+    def __init__(self, run: Run, *, is_all: bool = True) -> None:
+        failures = FailureNotes(run.is_complete) if is_all else None
+        self._lines = Lines(streams.tell, failures)
+        super().__init__(run, self._lines, HEARTBEAT_SECONDS)
+
+    def end(self) -> None:
+        """See Display."""
+        super().end()
+        self._lines.retries.flush()
+
+
 class _Json(Display):
-    """Tells events to programs."""
+    """Writes events for programs."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(run, self._take, EVENT_SECONDS)
         self._ticks = 0
 
-    def conclude(self, summary: events.Summary | None, say: Callable[[str], None]) -> None:
-        """See Display; each failure was told when it happened."""
+    def conclude(
+        self,
+        summary: events.Summary | None,
+        write: Callable[[str], None],
+        *,
+        has_failures: bool = True,  # noqa: ARG002
+    ) -> None:
+        """See Display; each failure was reported when it happened."""
         if summary is None:
             return
         if not self._run.has_started:
             self._run.expect(())
         self._run.tell(summary)
         if summary.state != "interrupted":
-            say(sum_line(summary))
+            write(sum_line(summary))
 
     def _take(self, event: events.AnyEvent) -> None:
         if isinstance(event, events.Event):
             streams.tell_event(as_line(event))
 
     def _tick(self) -> None:
-        """See Display; a reading is told as seldom as in a log."""
+        """See Display; a reading is reported as seldom as in a log."""
         self._ticks += 1
         is_due = self._ticks % round(HEARTBEAT_SECONDS / EVENT_SECONDS) == 0
         if is_due or not self._run.current_reading:
             super()._tick()
 
 
-class _Live(Display):
-    """Draws a display on the terminal."""
+def _lasting_line(event: events.AnyEvent, run: Run, failures: FailureNotes) -> str:
+    """Return the line about an event that a live display leaves, empty if it leaves none."""
+    match event:
+        case events.Done() if event.note or run.expected <= MOST_DONE_LINES:
+            return done_line(event)
+        case events.Notice() if not (event.model and event.is_wait):
+            return notice_line(event)
+        case events.Failed():
+            return failures.line(event)
+        case _:
+            return ""
 
-    def __init__(self, run: Run) -> None:
+
+class _Live(Display):
+    """Draws a display on the terminal.
+
+    Args:
+        run: What is shown.
+        has_signals: Whether the process is ours, so that we may handle its signals.
+    """
+
+    def __init__(self, run: Run, *, has_signals: bool) -> None:
         super().__init__(run, self._take, FRAME_SECONDS)
+        self._failures = FailureNotes(run.is_complete)
         self._screen: TerminalScreen | None = None
         with contextlib.suppress(AttributeError, ValueError):  # Windows; not the main thread
-            signal.signal(signal.SIGCONT, self._go_on)
+            if has_signals:
+                signal.signal(signal.SIGCONT, self._go_on)
 
     def end(self) -> None:
         """See Display."""
@@ -186,22 +244,67 @@ class _Live(Display):
             self._screen.forget()
 
     def _take(self, event: events.AnyEvent) -> None:
-        match event:
-            case events.Done() if event.note or self._run.expected <= MOST_DONE_LINES:
-                streams.tell(done_line(event))
-            case events.Notice() if not (event.model and event.is_wait):
-                streams.tell(wait_line(event))
-            case _:
-                pass
+        if line := _lasting_line(event, self._run, self._failures):
+            streams.tell(line)
 
 
-def show(run: Run, mode: str) -> Display:
+class _Notebook(Display):
+    """Shows a run in the output of a notebook's cell, which only the cell's own thread writes to.
+
+    Args:
+        run: What is shown.
+        output: Shows a MIME bundle, and returns a handle whose `update` replaces it; as of IPython.
+    """
+
+    def __init__(self, run: Run, output: Callable[..., Any]) -> None:
+        super().__init__(run, self._take, None)
+        self._output = output
+        self._handle: Any = None
+        self._failures = FailureNotes(run.is_complete)
+        self._lines: list[str] = []
+        self._next = run.clock() + FRAME_SECONDS
+
+    def hand_on(self, *, is_last: bool = False) -> None:
+        """See Display."""
+        now = self._run.clock()
+        if now >= self._next and self._run.has_started and not is_last:
+            from downloader.progress._live import Layout  # noqa: PLC0415 - imports rich
+
+            layout = Layout(NOTEBOOK_COLUMNS, NOTEBOOK_ROWS)
+            self._put([line.plain for line in layout.lines(self._run.status())])
+            self._next = now + 2 * FRAME_SECONDS
+
+    def conclude(
+        self,
+        summary: events.Summary | None,
+        write: Callable[[str], None],  # noqa: ARG002 - the cell's output is one text
+        *,
+        has_failures: bool = True,
+    ) -> None:
+        """See Display; the sum stands below the other lines."""
+        super().conclude(summary, self._lines.append, has_failures=has_failures)
+        self._put([])
+
+    def _take(self, event: events.AnyEvent) -> None:
+        if line := _lasting_line(event, self._run, self._failures):
+            self._lines.append(line)
+
+    def _put(self, frame: list[str]) -> None:
+        bundle = {"text/plain": "\n".join([*self._lines, *frame])}
+        if self._handle:
+            self._handle.update(bundle, raw=True)
+        else:
+            self._handle = self._output(bundle, raw=True, display_id=True)
+
+
+def show(run: Run, mode: str, *, is_library: bool = False) -> Display:
     """Return how a run is shown.
 
     Args:
         run: The run.
         mode: What MODELMAKE_PROGRESS says; "waits" shows only what holds files up, beside a
-            reporter of doit's own that tells the rest.
+            reporter of doit's own that reports the rest.
+        is_library: Whether the process belongs to a program that calls `ensure` or `sync`.
     """
     match mode:
         case "json":
@@ -209,16 +312,25 @@ def show(run: Run, mode: str) -> Display:
         case "quiet":
             return Display(run, None, None, has_sum=False)
         case "waits":
-            return Display(run, Lines(streams.tell, is_all=False), HEARTBEAT_SECONDS)
+            return _Log(run, is_all=False)
+        case _ if is_library and (output := _notebook_output()):
+            return _Notebook(run, output)
         case _ if _is_terminal():
-            return _Live(run)
+            return _Live(run, has_signals=not is_library)
         case _:
-            return Display(run, Lines(streams.tell), HEARTBEAT_SECONDS)
+            return _Log(run)
+
+
+def _notebook_output() -> Callable[..., Any] | None:
+    """Return what shows something in the notebook's cell that runs; None outside a notebook."""
+    if not (ipython := sys.modules.get("IPython")) or not hasattr(ipython.get_ipython(), "kernel"):
+        return None
+    return ipython.display.display  # type: ignore[no-any-return]
 
 
 def _is_terminal() -> bool:
-    """Whether standard error is a terminal that can draw over what it shows."""
-    if os.name != "nt" and os.environ.get("TERM", "") in DUMB:
+    """Whether standard error is a terminal that can draw over what it shows, and none does yet."""
+    if streams.is_drawn_on() or (os.name != "nt" and os.environ.get("TERM", "") in DUMB):
         return False
     try:
         return streams.standard_error().isatty()
@@ -261,7 +373,7 @@ Callback = Callable[[Progress], object]
 
 
 class CallbackDispatcher:
-    """Calls a callback with what happens in a run; many threads tell of it, one calls `hand_on`.
+    """Calls a callback with what happens in a run; events come from many threads, calls from one.
 
     Args:
         run: The run.
@@ -272,7 +384,7 @@ class CallbackDispatcher:
         self._run, self._callback = run, callback
         self._noted = deque[Progress]()
         self._shown: dict[FileProgress, int] = {}
-        """How many bytes were told of the files that move, the one that waited longest first."""
+        """How many bytes of each moving file were reported; the least recent report first."""
         self._next = run.clock()
         run.subscribe(self._take)
 
@@ -336,14 +448,14 @@ class CallbackDispatcher:
         )
 
     def _next_moved(self) -> FileProgress | None:
-        """Return the file that moved since it was told of, and was not told of for the longest."""
+        """Return the file with new bytes whose last report is the oldest."""
         active = self._run.active
         self._shown = {file: count for file, count in self._shown.items() if file in active}
-        told = [*(file for file in active if file not in self._shown), *self._shown]
+        files = [*(file for file in active if file not in self._shown), *self._shown]
         return next(
             (
                 file
-                for file in told
+                for file in files
                 if file.moved_bytes + file.unpacked_bytes != self._shown.get(file, 0)
             ),
             None,

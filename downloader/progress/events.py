@@ -4,12 +4,24 @@ An `Observer` is told how one transfer goes. Sizes are in bytes, times in second
 holds a query string or a credential: they are those of errors.py.
 """
 
+import os
 import re
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 from downloader.errors import ModelmakeError
+
+
+def shown_path(path: Path) -> str:
+    """Return the path as people type it: relative to the working directory, with slashes."""
+    return Path(os.path.relpath(path)).as_posix()
+
+
+def file_name(model: str, path: str) -> str:
+    """Return model and path, as in `doit fetch:NAME`; the model's name if there is no path."""
+    return f"{model}/{path}" if path else model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +68,7 @@ class Moving:
     @property
     def name(self) -> str:
         """Model and path, as in `doit fetch:NAME`."""
-        return f"{self.model}/{self.path}" if self.path else self.model
+        return file_name(self.model, self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,13 +115,25 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """An attempt failed, and the next one comes after the delay."""
+    """An attempt failed, and the next one follows after a delay.
+
+    Attributes:
+        model: The model's name.
+        path: The artifact's path.
+        cause: Why the attempt failed.
+        delay_seconds: How long until the next attempt.
+        attempt: The number of the next attempt, counted from the last one that brought bytes; 0 if
+            that is not known.
+        attempts: After how many attempts without progress the file fails.
+    """
 
     event: ClassVar[str] = "retry"
     model: str
     path: str
     cause: str
     delay_seconds: float
+    attempt: int = 0
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +196,7 @@ class Failed:
         hint: What to do next, may be empty.
         code: Which kind of error, one of errors.py's in lower case: "not-found".
         trace: Where in the code, when debugging.
+        target: The file's place as people type it, empty if it is not known.
     """
 
     event: ClassVar[str] = "failed"
@@ -182,6 +207,12 @@ class Failed:
     hint: str = ""
     code: str
     trace: str = field(default="", repr=False)
+    target: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people know the file by: its place, or the task's name."""
+        return self.target or self.task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,17 +270,21 @@ AnyEvent = Event | Expected | FileStarted
 """What a subscriber gets."""
 
 
-def failed_of(error: ModelmakeError, *, is_debug: bool = False) -> Failed:
-    """Return what is told of an error; whoever tells it adds whose it is.
+def failed_of(error: Exception, *, is_debug: bool = False) -> Failed:
+    """Return the event for an error; the caller adds the task and the file.
 
     Args:
-        error: Ours, so its text holds no secret.
-        is_debug: Whether to say where in the code it arose. Only lines of code are shown, and not
-            what led to it: the texts of others' errors may hold what a URL's query says.
+        error: Why it failed. The text of one of ours holds no secret.
+        is_debug: Whether to add where in the code it arose. Only lines of code are shown, not the
+            errors that led to it: their texts may hold what a URL's query says.
     """
     lines = traceback.format_tb(error.__traceback__) if is_debug else []
     return Failed(
-        task="", error=str(error), hint=error.hint, code=code_of(error), trace="".join(lines)
+        task="",
+        error=str(error),
+        hint=error.hint if isinstance(error, ModelmakeError) else "",
+        code=code_of(error),
+        trace="".join(lines),
     )
 
 
@@ -267,8 +302,10 @@ class Observer:
     def moved(self, count_bytes: int) -> None:
         """So many more bytes are written."""
 
-    def waiting(self, reason: str, delay_seconds: float) -> None:
-        """An attempt failed; the next one comes after the delay."""
+    def waiting(
+        self, reason: str, delay_seconds: float, attempt: int = 0, attempts: int = 0
+    ) -> None:
+        """An attempt failed; the next one follows after the delay. See Retry."""
 
     def notice(self, text: str) -> None:
         """Something the user should know: what is waited for, or what is not as it should be."""

@@ -93,6 +93,11 @@ def show_on(screen: Screen | None) -> None:
     _Held.screen, _Held.process = screen, os.getpid()
 
 
+def is_drawn_on() -> bool:
+    """Whether a display stands on the terminal already."""
+    return _Held.screen is not None
+
+
 def put(stream: TextIO | None, text: str) -> None:
     """Write a text in one piece and at once, or drop it where the stream takes nothing.
 
@@ -100,9 +105,13 @@ def put(stream: TextIO | None, text: str) -> None:
         stream: Where to; None is a stream that was closed before Python began.
         text: With its line end.
     """
-    if stream is not None:
+    if stream is None:
+        return
+    if id(stream) in _Held.unguarded:  # it steps around the display itself
         _attempt(stream, stream.write, text)
-        _attempt(stream, stream.flush)
+    else:
+        _around(stream, lambda: _attempt(stream, stream.write, text), text)
+    _attempt(stream, stream.flush)
 
 
 def guard(*, as_json: bool = False) -> None:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
-from downloader.artifact import bytes_text
+from downloader.artifact import bytes_text, counted
 from downloader.progress.events import (
     AnyEvent,
     Done,
@@ -198,11 +198,20 @@ class FileProgress(Observer):
             self.unpacked_bytes += count_bytes
         self._state = "unpacking"
 
-    def waiting(self, reason: str, delay_seconds: float) -> None:
+    def waiting(
+        self, reason: str, delay_seconds: float, attempt: int = 0, attempts: int = 0
+    ) -> None:
         """See Observer."""
         self._now("waiting", reason, self._run.clock() + delay_seconds)
         self._run.tell(
-            Retry(model=self.model, path=self.path, cause=reason, delay_seconds=delay_seconds)
+            Retry(
+                model=self.model,
+                path=self.path,
+                cause=reason,
+                delay_seconds=delay_seconds,
+                attempt=attempt,
+                attempts=attempts,
+            )
         )
 
     def notice(self, text: str) -> None:
@@ -274,6 +283,7 @@ class Run:
         self._changing = threading.RLock()
         self._sizes: dict[Key, int | None] = {}
         self._ended = set[Key]()
+        self._broken = set[Key]()
         self._begun: dict[Key, int] = {}
         self._active: list[FileProgress] = []
         self._reading: Reading | None = None
@@ -300,6 +310,11 @@ class Run:
     def expected(self) -> int:
         """How many files the run is about."""
         return len(self._sizes)
+
+    def is_complete(self) -> bool:
+        """Whether every expected file is done or has failed."""
+        with self._changing:
+            return len(self._ended) >= len(self._sizes)
 
     @property
     def active(self) -> list[FileProgress]:
@@ -383,7 +398,9 @@ class Run:
                 return
             size = there if file.size is None else file.size
             self._resize(key, size)
-            self._lost_bytes += 0 if is_done else size - there
+            if not is_done:
+                self._lost_bytes += size - there
+                self._broken.add(key)
             self._settle(key, size if is_done else there)
 
     def notice(self, text: str) -> None:
@@ -450,6 +467,24 @@ class Run:
                 unfinished_bytes=self._unfinished_bytes + active,
                 seconds=self.clock() - self._began,
             )
+
+    def interruption(self, kept_bytes: int) -> str:
+        """Return the last line of an interrupted run: what is done, what is left, what is kept.
+
+        Args:
+            kept_bytes: How many bytes of unfinished files the next run begins with.
+        """
+        with self._changing:
+            files, failed = len(self._sizes), len(self.failures)
+            done = len(self._ended - self._broken)
+        parts = [
+            f"{done:,} of {counted(files, 'file')} done",
+            f"{failed:,} failed" * bool(failed),
+            f"{max(0, files - done - failed):,} left",
+            f"{bytes_text(kept_bytes)} of partial downloads kept" * bool(kept_bytes),
+        ]
+        state = f": {', '.join(filter(None, parts))}" * bool(files)
+        return f"Interrupted{state}. Run it again to resume."
 
     def unfinished(self) -> list[tuple[str, str, int]]:
         """Return the files that bytes come of: model, path and how many are there."""

@@ -12,7 +12,7 @@ from downloader.errors import Interrupted, Offline, StoreError, TransferError
 from downloader.fs.files import private_folder
 from downloader.fs.locks import partial_path, remove_unless_held
 from downloader.fs.rooted_path import RootedPath
-from downloader.progress.events import Observer
+from downloader.progress.events import Done, Observer
 from downloader.project.resolve import pinned
 from downloader.targets.plan import Decision, Planner, Target
 from downloader.targets.shared import FoundFile, KnownLayers
@@ -47,6 +47,21 @@ class Outcome:
     is_first_use: bool
     note: str = ""
     is_repeat: bool = False
+
+    def done(self, model: str, path: str, target: str, sha256: str | None) -> Done:
+        """Return the event that reports it; arguments as the fields of Done."""
+        return Done(
+            model=model,
+            path=path,
+            target=target,
+            verb=self.verb,
+            bytes=self.size,
+            moved_bytes=self.moved_bytes,
+            seconds=self.seconds,
+            is_first_use=self.is_first_use,
+            note=self.note,
+            sha256=sha256,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

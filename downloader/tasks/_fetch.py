@@ -19,6 +19,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from doit.cmd_base import DoitCmdBase as Command
@@ -28,6 +29,7 @@ from doit.task import DelayedLoader, Task
 from downloader.artifact import Artifact, Checkpoint, bytes_text, counted
 from downloader.errors import LockError, ModelmakeError
 from downloader.progress import streams
+from downloader.progress.events import shown_path
 from downloader.progress.streams import say, tell
 from downloader.project.project import Model, Project
 from downloader.settings import wants_json
@@ -35,7 +37,7 @@ from downloader.targets.plan import Decision, target_decisions, why_fresh
 from downloader.targets.state import load_receipts
 from downloader.tasks._commands import UNTOUCHED_STREAMS, session
 from downloader.tasks._reporter import usage_errors
-from downloader.tasks._runtime import Values, current, failing, is_worker, shown_path
+from downloader.tasks._runtime import Values, current, failing, is_worker
 
 if TYPE_CHECKING:
     from downloader.operations.clean import Cleaner
@@ -117,7 +119,7 @@ def fetch_file(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
         return why_not
     with current().observer(name, path) as observer:
         outcome = current().syncer.sync(name, path, observer)
-    return _values(outcome, current().project.artifact(name, path).sha256)
+    return _values(outcome, name, path)
 
 
 fetch_file.__signature__ = inspect.signature(fetch_file)  # type: ignore[attr-defined]  # doit asks for each file
@@ -130,7 +132,7 @@ def unpack_archive(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
         return why_not
     with current().observer(name, path) as observer:
         outcome = current().syncer.stage(name, path, observer)
-    return _values(outcome, current().project.artifact(name, path).sha256)
+    return _values(outcome, name, path)
 
 
 def _why_not() -> TaskFailed | None:
@@ -147,19 +149,13 @@ def _why_not() -> TaskFailed | None:
     return None
 
 
-def _values(outcome: "Outcome", sha256: str | None) -> Values:
-    """Return what our reporter makes a `Done` of; nothing if that was told before in this run."""
+def _values(outcome: "Outcome", name: str, path: str) -> Values:
+    """Return the fields of the reporter's `Done`; nothing if it was reported before in this run."""
     if outcome.is_repeat:
         return {}
-    return {
-        "verb": outcome.verb,
-        "bytes": outcome.size,
-        "moved_bytes": outcome.moved_bytes,
-        "seconds": outcome.seconds,
-        "is_first_use": outcome.is_first_use,
-        "note": outcome.note,
-        "sha256": sha256,
-    }
+    project = current().project
+    target = shown_path(project.folder(name) / path)
+    return asdict(outcome.done(name, path, target, project.artifact(name, path).sha256))
 
 
 @failing

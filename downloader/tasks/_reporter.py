@@ -18,10 +18,10 @@ from doit.task import Task
 
 from downloader.errors import LockError, ModelmakeError
 from downloader.progress.display import as_line, show
-from downloader.progress.events import Done, Failed, Summary, failed_of
+from downloader.progress.events import Done, Failed, Summary, failed_of, shown_path
 from downloader.progress.streams import put, tell, tell_event
 from downloader.settings import wants_json
-from downloader.tasks._runtime import current, shown_path
+from downloader.tasks._runtime import current
 
 OURS = (
     "adopt",
@@ -122,11 +122,10 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         """Called when a task is done."""
         if "verb" in task.values:
             self._is_fetching = True
-            model, path = _file_of(task.name)
-            self._changed.add(model)
-            self._first_uses += [(model, path)] * task.values["is_first_use"]
-            target = shown_path(current().project.folder(model) / path)
-            self._run.done(Done(model=model, path=path, target=target, **task.values))
+            done = Done(**task.values)
+            self._changed.add(done.model)
+            self._first_uses += [(done.model, done.path)] * done.is_first_use
+            self._run.done(done)
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
         """Called when a task failed."""
@@ -134,11 +133,13 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
             super().add_failure(task, fail)
             return
         if not fail.report:
-            self._run.not_begun += not task.name.startswith("_")  # its files tell it themselves
+            self._run.not_begun += not task.name.startswith("_")  # its files report it themselves
             return
         model, path = _file_of(task.name)
         name = task.name.removeprefix("_")
-        self._run.failed(replace(_failed(fail), task=name, model=model, path=path))
+        target = shown_path(current().project.folder(model) / path) if path else ""
+        failed = replace(_failed(fail), task=name, model=model, path=path, target=target)
+        self._run.failed(failed)
 
     def complete_run(self) -> None:
         """Called after the last task."""

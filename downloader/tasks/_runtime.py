@@ -21,13 +21,11 @@ import threading
 from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.util import Finalize
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 from doit.exceptions import TaskError, TaskFailed
 
-from downloader.artifact import bytes_text
 from downloader.errors import LockError, ManifestError, ModelmakeError, SettingError, Stop
 from downloader.fs.files import private_folder
 from downloader.progress.display import Display, show
@@ -247,9 +245,7 @@ class Runtime:
             self.display.end()
         if self._syncer is not None:
             self._syncer.interrupt()
-        kept = self._kept_bytes()
-        more = f": {bytes_text(kept)} of unfinished files is kept" * bool(kept)
-        tell(f"Interrupted; run the same command again to go on{more}.", "interrupted")
+        tell(self.run.interruption(self._kept_bytes()), "interrupted")
         raise SystemExit(INTERRUPTED_STATUS + number)
 
 
@@ -299,8 +295,3 @@ def failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
 def _is_usage(error: ModelmakeError) -> bool:
     is_missing = isinstance(error, ManifestError) and not current().project.manifest_path.exists()
     return is_missing or isinstance(error, SettingError)
-
-
-def shown_path(path: Path) -> str:
-    """Return the path as people type it: relative to the working directory, with slashes."""
-    return Path(os.path.relpath(path)).as_posix()

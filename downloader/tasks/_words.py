@@ -25,10 +25,10 @@ from doit.task import Task
 
 from downloader.errors import ModelmakeError
 from downloader.progress import streams
-from downloader.progress.events import Failed
+from downloader.progress.events import Failed, shown_path
 from downloader.project.project import Model, Project
 from downloader.tasks._reporter import NO_TASK_STATUS, end_with, is_ours
-from downloader.tasks._runtime import current, shown_path
+from downloader.tasks._runtime import current
 
 PREFIX = "fetch:"
 OTHER_WORDS = {

@@ -290,7 +290,7 @@ class Download:
     def _retries(self) -> Retries:
         """Return what tries again; bytes of pieces that proved wrong are progress too."""
         return self.transport.retries(
-            lambda error, delay: self.observer.waiting(str(error), delay),
+            lambda error, *next_one: self.observer.waiting(str(error), *next_one),
             self._present_bytes,
         )
 

@@ -64,7 +64,7 @@ def test_a_damaged_target_is_made_again_alone(
     damage(target)
     run = fetched.doit()
     assert run.status == 0, run.text
-    assert "1 fetched (1.0 kB), 0 verified in place, 0 failed" in run.stdout
+    assert "1 fetched (1.0 kB) in " in run.stdout
     assert [seen.path for seen in server.requests[before:]] == ["/toy/b.bin"]
     assert target.read_bytes() == toy_content("b.bin")
     assert not target.is_symlink()
@@ -93,7 +93,7 @@ def test_a_folder_in_the_way_is_an_error_and_the_others_go_on(
     run = fetched.doit()
     assert run.status == 1
     assert "failed fetch:one/b.bin: models/one/b.bin is a folder.\n  Move it away" in run.stderr
-    assert "1 fetched (1.0 kB), 0 verified in place, 1 failed" in run.stdout
+    assert "1 fetched (1.0 kB), 1 failed" in run.stdout
     assert fetched.target("one", "a.bin").read_bytes() == toy_content("a.bin")
     assert (fetched.target("one", "b.bin") / "inside").is_dir()
 

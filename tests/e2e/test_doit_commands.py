@@ -111,7 +111,7 @@ def test_clean_of_one_file(fetched: Project) -> None:
     assert run.status == 0, run.text
     assert not fetched.target("one", "a.bin").exists()
     assert fetched.target("one", "sub/b.bin").exists()
-    assert "1 fetched (1.0 kB), 0 verified in place" in fetched.doit().stdout
+    assert "1 fetched (1.0 kB)" in fetched.doit().stdout
 
 
 @pytest.mark.parametrize("words", [[], ["fetch:one"]])
@@ -140,7 +140,7 @@ def test_forget_makes_the_next_run_hash(
     assert fetched.doit("forget", *words).status == 0
     run = fetched.doit()
     assert run.status == 0, run.text
-    assert f"0 fetched (0 B), {count} verified in place, 0 failed" in run.stdout
+    assert run.stdout.startswith(f"{count} verified in place in ")
     assert len(server.requests) == before
     assert fetched.doit().stdout == "Nothing to do.\n"
 

@@ -20,9 +20,11 @@ SIZE = 24 * MIB + 7
 STALL_AT = 18 * MIB
 BIG = bytes_of("big", MIB) * (SIZE // MIB) + b"the end"
 """Repeated, to be quick; one byte out of place changes the digest all the same."""
-GOES_ON = "Interrupted; run the same command again to go on."
+GOES_ON = "Interrupted. Run it again to resume."
+NOTHING_DONE = "Interrupted: 0 of 1 file done, 1 left. Run it again to resume."
 KEPT = re.compile(
-    r"Interrupted; run the same command again to go on: 1[78]\.\d MB of unfinished files is kept\."
+    r"Interrupted: \d of \d files? done, 1 left, 1[78]\.\d MB of partial downloads kept\. "
+    r"Run it again to resume\."
 )
 """18 MiB, or one less: bytes are on the disk a moment before they are counted."""
 
@@ -58,7 +60,7 @@ def assert_goes_on(project: Project, server: FaultyServer) -> None:
     start = int(request.headers["Range"].removeprefix("bytes=").partition("-")[0])
     assert STALL_AT - MIB <= start <= STALL_AT, "what was there is not asked for again"
     assert request.headers["If-Match"].startswith('"')
-    assert "goes on at" in run.stderr
+    assert "resuming at" in run.stderr
     assert project.locked("one")["big.bin"]["sha256"] == sha256(BIG)
     assert list(project.target("one", ".modelmake/partials").iterdir()) == []
     assert project.doit().stdout == "Nothing to do.\n"
@@ -150,5 +152,5 @@ def test_ctrl_c_with_one_task_at_a_time(project: Project, server: FaultyServer) 
     process.send_signal(signal.SIGINT)
     run = finish(process)
     assert run.status == 130
-    assert run.stderr == f"{GOES_ON}\n"
+    assert run.stderr == f"{NOTHING_DONE}\n"
     assert "Traceback" not in run.text

@@ -71,7 +71,7 @@ def test_all_that_is_missing_is_told_at_the_end(
         f"  {OFFLINE_HINT}",
     ]
     assert "failed" not in run.stderr
-    assert "2 not begun" in run.stdout
+    assert "2 not started" in run.stdout
 
 
 def test_one_model(other: Project, tmp_path: Path) -> None:

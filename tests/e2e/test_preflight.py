@@ -41,7 +41,7 @@ def test_files_that_do_not_fit_together_are_not_begun(
         run.stderr.count("Not enough room: this run has still to write 3.0 kB (3,000 bytes)") == 1
     )
     assert "MODELMAKE_PREFLIGHT=0" in run.stderr
-    assert "1 failed, 2 not begun" in run.stdout
+    assert "1 failed, 2 not started" in run.stdout
     assert bodies(server) == []
     assert project.doit("fetch:one/a.bin", "fetch:one/b.bin", **disk).status == 0
     assert project.doit(**small_disk(tmp_path / "exact", 1_000)).status == 0

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -228,10 +229,46 @@ def test_one_cause_is_told_once(project: Project) -> None:
     run = project.doit(MODELMAKE_RETRIES="1")
     assert run.status == 1
     assert "30 failed" in run.stdout
-    (told,) = [line for line in run.error_lines if line.startswith("failed ")]
-    assert " and 29 more: The connection to http://127.0.0.1:9/toy/" in told
-    assert run.error_lines[-1].startswith("  Also fetch:one/")
-    assert run.error_lines[-1].endswith(" and 26 more.")
+    *named, told = [line for line in run.error_lines if line.startswith("failed ")]
+    assert len(named) <= 3
+    assert all(line.startswith("failed models/one/") for line in named)
+    assert told.startswith("failed fetch:one/0.bin and 29 more: The connection to http://127.0.0.1")
+    assert (
+        run.error_lines[-1]
+        == "  Also fetch:one/1.bin, fetch:one/2.bin, fetch:one/3.bin and 26 more."
+    )
+
+
+def test_a_dead_host_does_not_flood_a_log(project: Project) -> None:
+    """Seven files that are tried five times each are a handful of lines, not twenty-eight."""
+    files = [{"url": f"{DEAD}/{n}.bin", "sha256": "0" * 64} for n in range(7)]
+    project.declare({"one": {"source": "http", "files": files}})
+    run = project.doit(MODELMAKE_RETRIES="4")
+    told = [line for line in run.error_lines if "retrying" in line]
+    assert 3 <= len(told) <= 6
+    host = "The connection to http://127.0.0.1:9 failed: Connection refused; retrying 7 files in "
+    assert all(line.startswith(host) for line in told)
+    attempts = [int(line.rpartition(" attempt ")[2].removesuffix(" of 4")) for line in told]
+    assert attempts == sorted(set(attempts))
+
+
+def test_a_failed_file_is_named_while_others_move(project: Project, server: FaultyServer) -> None:
+    """In a log of hours: at once, by its place; what to do about it follows at the end."""
+    entry = toy(server, ["bad.bin", "slow.bin"])
+    project.declare({"one": entry})
+    assert project.doit("lock").status == 0
+    server.always("/toy/bad.bin", statuses.status(404))
+    go_on = Event()
+    server.always("/toy/slow.bin", timing.stall_after(500, go_on))
+    process = project.start()
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    go_on.set()
+    run = finish(process)
+    assert first.startswith("failed models/one/bad.bin: ")
+    assert "404" in first
+    assert run.error_lines[-2].startswith("failed fetch:one/bad.bin: ")
+    assert run.stdout.startswith("1 fetched (1.0 kB), 1 failed in ")
 
 
 def test_a_list_on_a_closed_output(small: Project) -> None:

@@ -149,7 +149,7 @@ def test_what_is_not_proven_is_hashed_and_not_moved(
     variables = without_dialling(tmp_path / "watch")
     run = fetched.doit(**variables)
     assert run.status == 0, run.text
-    assert "0 fetched (0 B), 9 verified in place, 0 failed" in run.stdout
+    assert run.stdout.startswith("9 verified in place in ")
     assert fetched.lock.read_bytes() == lock
     assert_nothing_done(fetched.doit(**variables))
 
@@ -169,7 +169,7 @@ def test_a_fresh_clone_with_its_files_restored_moves_nothing(
     assert (copied / "one/a.bin").exists()
     run = clone.doit(CI="true", **without_dialling(tmp_path / "watch"))
     assert run.status == 0, run.text
-    assert "9 verified in place" in run.stdout
+    assert run.stdout.startswith("9 verified in place in ")
 
 
 @pytest.mark.parametrize("has_compiled", [True, False])

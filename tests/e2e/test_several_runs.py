@@ -84,4 +84,4 @@ def test_ctrl_c_ends_the_wait(project: Project, server: FaultyServer) -> None:
     holder.kill()
     finish(holder)
     assert run.status == 130
-    assert run.stderr == "Interrupted; run the same command again to go on.\n"
+    assert run.stderr == "Interrupted: 0 of 1 file done, 1 left. Run it again to resume.\n"

@@ -15,7 +15,7 @@ from tests.servers.faults import timing
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
 
-GOES_ON = "Interrupted; run the same command again to go on."
+GOES_ON = "Interrupted. Run it again to resume."
 END_SECONDS = 10.0
 """Generous: two seconds are promised, and the machine may be busy."""
 

@@ -207,5 +207,5 @@ def test_a_signal_ends_it_soon(project: Project, server: FaultyServer, tmp_path:
     run = finish(running)
     assert re.fullmatch(r"verifying: .+ of 214\.7 GB, .+/s, \S+ s left\n", line), line
     assert run.status == 130
-    assert run.error_lines[-1] == "Interrupted; run the same command again to go on."
+    assert run.error_lines[-1] == "Interrupted. Run it again to resume."
     assert all(each.startswith("verifying: ") for each in run.error_lines[:-1])

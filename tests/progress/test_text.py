@@ -1,11 +1,23 @@
 """What people read of a run."""
 
+import threading
+from dataclasses import replace
+
 import pytest
 
 from downloader.errors import DigestMismatch, LockError
 from downloader.progress import _text
 from downloader.progress._live import Layout
-from downloader.progress.events import Failed, Moving, RunStatus, Summary, code_of
+from downloader.progress.events import (
+    Done,
+    Failed,
+    FileStarted,
+    Moving,
+    Retry,
+    RunStatus,
+    Summary,
+    code_of,
+)
 
 NOTHING = Summary(
     state="ok",
@@ -80,6 +92,134 @@ def test_nothing_is_one_line() -> None:
     assert _text.sum_line(NOTHING) == "Nothing to do."
 
 
+def test_the_sum_leaves_out_what_did_not_happen() -> None:
+    """Zeros are noise, and hide the count that matters."""
+    summary = replace(NOTHING, fetched=17, moved_bytes=93_100_000)
+    assert _text.sum_line(summary) == "17 fetched (93.1 MB) in 1.0 s."
+    summary = replace(NOTHING, state="failed", failed=7, not_begun=2, moved_bytes=0)
+    assert _text.sum_line(summary) == "7 failed, 2 not started in 1.0 s."
+    summary = replace(NOTHING, verified=3, linked=1_000, moved_bytes=9_000, unfinished_bytes=9_000)
+    assert _text.sum_line(summary) == (
+        "1,000 linked, 3 verified in place, 9.0 kB more downloaded in 1.0 s."
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "text"),
+    [
+        (8, 0.02, "fetched models/m/a (8 B)"),
+        (999_999, 3.0, "fetched models/m/a (1.0 MB)"),
+        (40_000_000, 8.0, "fetched models/m/a (40.0 MB, 5.0 MB/s)"),
+    ],
+)
+def test_a_tiny_file_has_no_rate(size: int, seconds: float, text: str) -> None:
+    """Its time is the server's answer, and no speed of anything."""
+    done = Done(
+        model="m",
+        path="a",
+        target="models/m/a",
+        verb="fetched",
+        bytes=size,
+        moved_bytes=size,
+        seconds=seconds,
+    )
+    assert _text.done_line(done) == text
+
+
+def test_failures_are_sorted() -> None:
+    """Whichever failed first; numbers in names count as numbers."""
+    names = ["part-10", "part-9", "part-2", "other"]
+    assert _text.failure_lines(map(failed, names)) == [
+        "failed fetch:m/other and 3 more: http://127.0.0.1:9/other: refused",
+        "  Also fetch:m/part-2, fetch:m/part-9, fetch:m/part-10.",
+    ]
+
+
+def test_a_failed_file_is_named_at_once() -> None:
+    """By its place and cause; of many with one cause the first few, and none at the very end."""
+    notes = _text.FailureNotes(lambda: False)
+    first = replace(failed("a"), target="models/m/a", hint="Ask somebody.")
+    assert notes.line(first) == "failed models/m/a: http://127.0.0.1:9/a: refused"
+    lines = [notes.line(failed(f"n{number}")) for number in range(300)]
+    assert len([line for line in lines if line]) == _text.NAMED
+    assert notes.line(failed("b", "no such host")).endswith(": no such host")
+    assert _text.FailureNotes(lambda: True).line(first) == ""
+
+
+class RetryLog:
+    """Retries of several files of one host, and the lines about them."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.now = 0.0
+        self.report = _text.RetryReport(self.lines.append, lambda: self.now)
+
+    def fail(self, files: str, attempt: int, cause: str = "failed: Name not known") -> list[str]:
+        """Let files fail at an attempt, and return the lines about that."""
+        before = len(self.lines)
+        for path in files:
+            self.report.add(
+                Retry(
+                    model="m",
+                    path=path,
+                    cause=f"The connection to https://h.example/m/{path} {cause}.",
+                    delay_seconds=0.5,
+                    attempt=attempt,
+                    attempts=5,
+                )
+            )
+        self.report.flush()
+        return self.lines[before:]
+
+
+@pytest.fixture
+def retries() -> RetryLog:
+    """Give a log without a line."""
+    return RetryLog()
+
+
+def test_a_dead_host_is_reported_once_an_attempt(retries: RetryLog) -> None:
+    """However many files ask it, and whatever they are called."""
+    lines = [line for attempt in (2, 3, 4, 5) for line in retries.fail("abcdefg", attempt)]
+    host = "The connection to https://h.example failed: Name not known"
+    assert lines == [
+        f"{host}; retrying 7 files in 0.5 s, attempt {attempt} of 5" for attempt in (2, 3, 4, 5)
+    ]
+    assert retries.fail("hijk", 2) == [], "the host is known to be dead"
+
+
+def test_one_file_is_named_with_its_url(retries: RetryLog) -> None:
+    """Another cause, and the same host after a reply, are news."""
+    (line,) = retries.fail("a", 2)
+    assert line == (
+        "m/a: The connection to https://h.example/m/a failed: Name not known; "
+        "retrying in 0.5 s, attempt 2 of 5"
+    )
+    assert len(retries.fail("a", 2, "broke off after 10 of 20 bytes")) == 1
+    assert retries.fail("b", 2, "broke off after 11 of 40 bytes") == []
+    for path in "ab":
+        retries.report.forget(f"m/{path}")
+    assert len(retries.fail("a", 2)) == 1
+
+
+def test_a_host_that_stays_dead_is_reported_again(retries: RetryLog) -> None:
+    """A log of hours says now and then that nothing changed."""
+    assert len(retries.fail("a", 5)) == 1
+    retries.now += _text.RetryReport.REPEAT_SECONDS - 1
+    assert retries.fail("b", 2) == []
+    retries.now += 1
+    assert len(retries.fail("c", 2)) == 1
+
+
+def test_a_retry_is_reported_without_anybody_asking() -> None:
+    """A moment after it came, also if no other follows."""
+    written = threading.Event()
+    lines = _text.Lines(lambda _: written.set(), _text.FailureNotes(lambda: False))
+    lines(FileStarted(model="m", path="a"))
+    lines(Retry(model="m", path="a", cause="busy (503).", delay_seconds=1.0))
+    assert written.wait(10)
+
+
 def test_codes_for_programs() -> None:
     """The class's name, in lower case with hyphens."""
     assert code_of(DigestMismatch("x")) == "digest-mismatch"
@@ -108,7 +248,7 @@ def test_what_is_waited_for_is_named() -> None:
     ]
     *shown, rest, total = [line.plain for line in Layout(100, 24).lines(progress(*files))]
     assert shown == [
-        "m/a  waits 3 s: h:1 is busy (503).",
+        "m/a  retrying in 3 s: h:1 is busy (503).",
         "m/b  waits for another process, which is fetching it",
         "m/c  unpacking, 1.0 kB so far",
     ]
