@@ -30,14 +30,14 @@ def ensure(
     name: str,
     *,
     folder: str | PathLike[str] | None = None,
-    progress: "Callable[[Progress], object] | None" = None,
+    progress: "Callable[[Progress], object] | bool | None" = None,
 ) -> Path:
-    """Bring one model up to date, and return its folder.
+    """Bring one model up to date, and return its folder as an absolute path.
 
     Args:
         name: The model's key in models.yaml.
-        folder: Where models.yaml is. Default: MODELMAKE_MANIFEST, or the working directory and
-            then the folders above it.
+        folder: The folder of models.yaml; default: the working directory or the nearest folder
+            above it that has one. MODELMAKE_MANIFEST goes before that search.
         progress: As in `sync`.
 
     Raises:
@@ -50,19 +50,20 @@ def sync(
     names: Sequence[str] | None = None,
     *,
     folder: str | PathLike[str] | None = None,
-    progress: "Callable[[Progress], object] | None" = None,
+    progress: "Callable[[Progress], object] | bool | None" = None,
 ) -> dict[str, Path]:
     """Do what `doit` does: lock when models.yaml changed, then fetch what is missing or changed.
 
     Args:
         names: The models; default: all that are not optional.
         folder: As in `ensure`.
-        progress: Called with what happens, in the thread that called this: at each beginning and
-            end, and at most ten times a second between. An exception that it raises ends the run as
-            Ctrl-C does, with what arrived kept, and is raised here.
+        progress: True shows on standard error, or in the notebook's cell, what `doit` shows there.
+            A function is called with what happens, in the thread that called this: at each
+            beginning and end, and at most ten times a second between. An exception that it raises
+            ends the run as Ctrl-C does, with what arrived kept, and is raised here.
 
     Returns:
-        Each model's folder by its name.
+        Each model's folder by its name, as an absolute path.
 
     Raises:
         ModelmakeError: Not all could be brought up to date; the first failure, after all others
@@ -70,7 +71,7 @@ def sync(
     """
     from downloader.operations.sync import sync_models  # noqa: PLC0415 - importing us must cost nothing
 
-    return sync_models(names, None if folder is None else Path(folder), progress)
+    return sync_models(names, None if folder is None else Path(folder), progress=progress)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562

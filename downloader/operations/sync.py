@@ -1,7 +1,8 @@
-"""What `ensure` and `sync` do: the same as doit's tasks, without doit."""
+"""Bring models up to date for `ensure` and `sync`: what doit's tasks do, without doit."""
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
@@ -9,11 +10,11 @@ from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
 from downloader.artifact import Artifact
-from downloader.errors import ModelmakeError, Offline
+from downloader.errors import Interrupted, ModelmakeError, Offline
 from downloader.network.api import Session
 from downloader.operations import lock as locking
-from downloader.progress.display import Callback, CallbackDispatcher
-from downloader.progress.events import Done, Failed, Observer, code_of
+from downloader.progress.display import Callback, CallbackDispatcher, Display, show
+from downloader.progress.events import Observer, failed_of, shown_path
 from downloader.progress.streams import tell
 from downloader.progress.tracker import Run
 from downloader.project.project import Model, Project
@@ -31,19 +32,19 @@ Running: TypeAlias = dict[Future[Outcome], str]
 
 
 def sync_models(
-    names: Sequence[str] | None, folder: Path | None, progress: Callback | None = None
+    names: Sequence[str] | None, folder: Path | None, *, progress: Callback | bool | None = None
 ) -> dict[str, Path]:
     """See `downloader.sync`."""
     names = [names] if isinstance(names, str) else names  # not its letters
     project = Project.of_environment(folder, above=True)
-    with _Sync(project, progress) as sync:
+    with _Sync(project, progress=progress) as sync:
         sync.lock_outlined()
         models = _chosen(project, names)
         if failures := sync.failures(models):
             raise sync.offline(failures) or _first(failures)
     for model in models:
         source_for(model.declared.entry)  # says why nothing is known of a model's files
-    return {model.name: model.folder for model in models}
+    return {model.name: model.folder.absolute() for model in models}
 
 
 def _first(failures: dict[str, Exception]) -> Exception:
@@ -59,16 +60,20 @@ def _first(failures: dict[str, Exception]) -> Exception:
 
 
 class _Sync:
-    """Models brought up to date: providers are asked beside the transfers.
+    """Brings models up to date; asks providers while files are on their way.
 
-    So one that waits for its training holds up no other, and neither does one that fails. Nothing
-    is asked in the main thread, so that Ctrl-C finds it awake and stops everything.
+    So a provider that waits for a training holds up no other model, and neither does one that
+    fails. Nothing is asked in the main thread, so that Ctrl-C finds it awake and stops everything.
     """
 
-    def __init__(self, project: Project, progress: Callback | None) -> None:
+    def __init__(self, project: Project, *, progress: Callback | bool | None) -> None:
         self._project = project
         self._run = Run()
-        self._told = CallbackDispatcher(self._run, progress) if progress else None
+        self._follower: CallbackDispatcher | Display | None = None
+        if progress is True:
+            self._follower = show(self._run, project.settings.progress, is_library=True)
+        elif progress:
+            self._follower = CallbackDispatcher(self._run, progress)
         self._syncer = Engine(project)
         self._files = ThreadPoolExecutor(FILES_AT_ONCE)
         self._asking = ThreadPoolExecutor(max(1, len(project.declared)))
@@ -91,6 +96,8 @@ class _Sync:
                     pool.shutdown(wait=waits, cancel_futures=True)
         finally:
             self._syncer.close()
+            if isinstance(self._follower, Display):
+                self._conclude(self._follower, error)
 
     def lock_outlined(self) -> None:
         """Lock what needs no provider, where that is stale.
@@ -102,14 +109,15 @@ class _Sync:
             lock, transport = locking.lock_outlined, self._syncer.transport
             locked = self._asking.submit(lock, self._project, transport)
             self._wait([locked])
-            locked.result()
+            self._note(locked.result())
 
     def failures(self, models: Sequence[Model]) -> dict[str, Exception]:
         """Bring the models up to date, and return what went wrong, by model and path."""
         known = [(each, stale_targets(each)) for each in models if not each.must_ask]
         self._syncer.plan((each.name, file.path) for each, stale in known for file in stale)
         for each, stale in known:
-            self._expect(each, stale)
+            if stale:
+                self._expect(each, stale)
         ask, begin, submit = self._ask, self._begin, self._asking.submit
         asked = {submit(begin, each.name, stale): each.name for each, stale in known if stale}
         asked |= {submit(ask, each): each.name for each in models if each.must_ask}
@@ -122,7 +130,7 @@ class _Sync:
         return {name: error for name, error in errors.items() if isinstance(error, Exception)}
 
     def _wait(self, running: Iterable[Future[T]]) -> None:
-        """Wait for all of them; meanwhile the callback is told.
+        """Wait for all of them; meanwhile call the callback, or draw in the notebook.
 
         Windows, and a signal that another thread took, end no wait without a limit.
         """
@@ -133,11 +141,29 @@ class _Sync:
         self._hand_on(is_last=True)
 
     def _hand_on(self, *, is_last: bool = False) -> None:
-        if self._told:
-            self._told.hand_on(is_last=is_last)
+        if self._follower:
+            self._follower.hand_on(is_last=is_last)
+
+    def _note(self, lines: Iterable[str]) -> None:
+        """Show what was locked on the way to files; a callback is for files only."""
+        if isinstance(self._follower, Display):
+            for line in lines:
+                self._run.notice(line)
+
+    def _conclude(self, display: Display, error: BaseException | None) -> None:
+        """Take the display away, and leave the sum; failures are reported by the exception."""
+        display.end()
+        is_interrupted = error is not None and not isinstance(error, ModelmakeError)
+        if self._run.has_started or self._run.failures:
+            is_json = self._project.settings.progress == "json"  # its summary is an event
+            display.conclude(
+                self._run.summary(is_interrupted=is_interrupted),
+                (lambda _: None) if is_json else tell,
+                has_failures=False,
+            )
 
     def offline(self, failures: dict[str, Exception]) -> Offline | None:
-        """Return one error for all that could not be had without network, where there is any."""
+        """Return one error for all files that need the network, if it may not be used."""
         if not self._syncer.missing:
             return None
         error = missing_offline(self._syncer.missing)
@@ -147,15 +173,16 @@ class _Sync:
     def _ask(self, model: Model) -> Running:
         """Lock a model whose provider must be asked, and begin to fetch what is stale."""
         with self._run.asking(model.name) as asking:
-            session = Session(self._syncer.transport, asking.notice if self._told else tell)
-            locking.lock_asked(self._project, model.declared, session)
+            session = Session(self._syncer.transport, asking.notice if self._follower else tell)
+            lines = locking.lock_asked(self._project, model.declared, session)
+        self._note(lines)
         model = self._project.model(model.name)
         stale = stale_targets(model)
         self._expect(model, stale)
         return self._begin(model.name, stale)
 
     def _expect(self, model: Model, stale: Sequence[Artifact]) -> None:
-        """Tell what is going to be fetched; an archive's files come with it."""
+        """Report what is going to be fetched; an archive's files come with it."""
         archives = {each.archive for each in stale if each.archive}
         files = [each for each in _archives(model) if each.path in archives]
         files += [each for each in stale if not each.archive]
@@ -179,37 +206,22 @@ class _Sync:
         return begun
 
     def _do(self, act: Callable[[str, str, Observer], Outcome], name: str, path: str) -> Outcome:
-        """Bring one file up to date, or unpack one archive, and tell how it ended."""
+        """Bring one file up to date, or unpack one archive, and report how it ended."""
         artifact = self._project.artifact(name, path)
+        target = shown_path(self._project.folder(name) / path)
         with self._run.file(name, path, 0 if artifact.archive else artifact.size) as file:
             try:
                 outcome = act(name, path, file)
+            except Interrupted:  # its caller stopped the run
+                raise
             except Exception as error:
-                self._run.failed(
-                    Failed(
-                        task=f"fetch:{name}/{path}",
-                        model=name,
-                        path=path,
-                        error=str(error),
-                        hint=getattr(error, "hint", ""),
-                        code=code_of(error),
-                    )
-                )
+                task = f"fetch:{name}/{path}"
+                failed = failed_of(error, is_debug=self._project.settings.is_debug)
+                self._run.failed(replace(failed, task=task, model=name, path=path, target=target))
                 raise
         if not outcome.is_repeat:
-            self._run.done(
-                Done(
-                    model=name,
-                    path=path,
-                    target=str(self._project.folder(name) / path),
-                    verb=outcome.verb,
-                    bytes=outcome.size,
-                    moved_bytes=outcome.moved_bytes,
-                    seconds=outcome.seconds,
-                    is_first_use=outcome.is_first_use,
-                    note=outcome.note,
-                )
-            )
+            sha256 = self._project.artifact(name, path).sha256
+            self._run.done(outcome.done(name, path, target, sha256))
         return outcome
 
 

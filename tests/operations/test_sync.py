@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from downloader.errors import ModelmakeError, NotFound, SourceError
+from downloader import ensure
+from downloader.errors import ManifestError, ModelmakeError, NotFound, SourceError
 from downloader.operations.sync import sync_models
 from downloader.settings import FILES_AT_ONCE, Settings
 from tests.projects import (
@@ -119,3 +120,40 @@ def test_ctrl_c_stops_every_transfer(
     assert time.monotonic() - began < 10
     assert len(server.requests) <= 2 * FILES_AT_ONCE
     assert not any(target(tmp_path, path[1:]).exists() for path in paths)
+
+
+def test_the_project_is_found_from_a_folder_below(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As git finds its repository; what comes back holds after another chdir."""
+    declare(tmp_path, {"m": http(url)})
+    below = tmp_path / "src/deep"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert ensure("m") == tmp_path / "models/m"
+    assert target(tmp_path).read_bytes() == BYTES
+
+
+def test_a_relative_folder_gives_an_absolute_path(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The working directory may change before the path is used."""
+    declare(tmp_path, {"m": http(url)})
+    monkeypatch.chdir(tmp_path.parent)
+    folder = ensure("m", folder=tmp_path.name)
+    assert folder == tmp_path / "models/m"
+    monkeypatch.chdir("/")
+    assert (folder / "a.bin").read_bytes() == BYTES
+
+
+def test_no_project_names_the_folder_that_was_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above the working directory too, but never above a folder that was named."""
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    with pytest.raises(ManifestError, match=f"in {tmp_path}/below or above it"):
+        ensure("m")
+    declare(tmp_path, {"m": {"source": "http", "files": [{"url": "https://h/a"}]}})
+    with pytest.raises(ManifestError, match=rf"no models.yaml in {tmp_path}/below\.$"):
+        ensure("m", folder=tmp_path / "below")

@@ -1,5 +1,6 @@
 """The progress callback of `ensure` and `sync`: what it is told, by whom, and where it may fail."""
 
+import json
 import pickle
 import threading
 from collections.abc import Callable
@@ -248,3 +249,52 @@ def test_a_misspelt_name_fetches_nothing(tmp_path: Path, server: FaultyServer) -
     assert list(sync("n", folder=tmp_path)) == ["n"]
     with pytest.raises(ModelmakeError, match="no model 'mn'"):
         sync("mn", folder=tmp_path)
+
+
+def test_true_shows_lines_if_there_is_no_terminal(
+    tmp_path: Path, server: FaultyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was locked, each file, and the sum, on standard error; nothing if nothing is to do."""
+    server.put("/a", b"abc")
+    declare(tmp_path, {"m": http(server.url("/a"))})
+    ensure("m", folder=tmp_path, progress=True)
+    shown = capsys.readouterr()
+    locked, fetched, total = shown.err.splitlines()
+    assert locked.startswith("locked m: 1 file")
+    assert fetched.startswith("fetched ")
+    assert "/models/m/a (3 B" in fetched
+    assert total.startswith("1 fetched (3 B) in ")
+    assert shown.out == ""
+
+    ensure("m", folder=tmp_path, progress=True)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_true_leaves_failures_to_the_exception(
+    tmp_path: Path, server: FaultyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has the reason and the advice; the sum says how many failed."""
+    declare(tmp_path, {"m": http(server.url("/a"))})
+    with pytest.raises(NotFound):
+        ensure("m", folder=tmp_path, progress=True)
+    shown = capsys.readouterr().err
+    assert shown.splitlines()[-1].startswith("1 failed in ")
+    assert "failed fetch:" not in shown
+
+
+def test_true_obeys_the_environment(
+    tmp_path: Path,
+    server: FaultyServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """MODELMAKE_PROGRESS says in which form, or that nothing is to be shown."""
+    kinds = {"json": ["notice", "start", "done", "summary"], "quiet": []}
+    for mode, expected in kinds.items():
+        monkeypatch.setenv("MODELMAKE_PROGRESS", mode)
+        server.put(f"/{mode}", b"abc")
+        declare(tmp_path, {mode: http(server.url(f"/{mode}"))})
+        ensure(mode, folder=tmp_path, progress=True)
+        shown = capsys.readouterr()
+        assert [json.loads(line)["event"] for line in shown.err.splitlines()] == expected
+        assert shown.out == ""
