@@ -29,9 +29,9 @@ NAMES = list(SOURCES)
 FETCHED = [name for name in NAMES if entry_type(name).source is not Entry.source]
 SAID = [
     "Authentication:",
-    "Digest known in advance?",
-    "Resumable?",
-    "Pinned how?",
+    "Checksums:",
+    "Resuming:",
+    "Pinning:",
     "Changes upstream:",
     "Mirrors:",
 ]
