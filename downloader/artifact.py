@@ -16,17 +16,11 @@ import string
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
-
-
-def shown(path: Path) -> str:
-    """Return a path as it may be shown: with odd characters escaped."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
 
 
 def counted(count: int, noun: str) -> str:
@@ -442,8 +436,3 @@ def is_absolute(path: str) -> bool:
 def is_below(path: str, folder: PurePath) -> bool:
     """Whether a text is an absolute path of something in a folder."""
     return is_absolute(path) and folder in PurePath(path).parents
-
-
-def printable(text: object) -> str:
-    """Return a text so that a terminal may show it: in ASCII, without control characters."""
-    return re.sub(r"[^\x20-\x7e]", lambda found: ascii(found[0])[1:-1], str(text))[:300]

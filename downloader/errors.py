@@ -1,4 +1,4 @@
-"""Every error this package raises; the tree is the contract. And `Stop`, which raises one of them.
+"""Every error this package raises, and which text may leave it. And `Stop`, which raises an error.
 
     ModelmakeError                 what happened; `hint` says what to do next
     |- ManifestError               models.yaml says something it may not
@@ -26,10 +26,129 @@
 
 Families are made by whose fault it is. `*` marks what is transient: trying again may help.
 A message is one sentence: what, then why. No message holds a query string or a credential.
+
+Texts of files, servers and archives may hold anything, and servers repeat what they are sent. So
+every message is made on one line, without control characters and without any secret that was
+noted (`note_secret`); `shown` also cuts a foreign text that stands in it. What prints uses
+`one_line` once more: not all that is printed is an error.
 """
 
+import html
+import json
+import re
+import string
 import threading
+from collections.abc import Sequence
 from typing import ClassVar
+from urllib.parse import quote, quote_plus
+
+MOST_SHOWN = 200
+"""Characters that are shown of a foreign text."""
+LONGEST_LINE = 1000
+"""Characters of a line of ours, whatever stands in it."""
+_FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+"""Servers repeat values in lower case; `str.lower` may change a text's length."""
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
+"""What every encoding leaves as it is."""
+
+
+class _Secrets:
+    """Texts that are to be taken out of others, in whatever case and encoding they come back.
+
+    Args:
+        least: Shorter ones are no secrets, and would take holes out of texts.
+    """
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+        self._by_start: dict[str, list[str]] = {}
+        self._changing = threading.Lock()
+
+    def note(self, secret: str) -> None:
+        forms = {form.translate(_FOLDED) for form in _forms(secret) if len(form) >= self._least}
+        with self._changing:
+            for form in forms:
+                same_start = self._by_start.get(form[: self._least], [])
+                if form not in same_start:  # a new list, since others may be reading this one
+                    longest_first = sorted([*same_start, form], key=len, reverse=True)
+                    self._by_start[form[: self._least]] = longest_first
+
+    def taken_out(self, text: str) -> str:
+        if not self._by_start:
+            return text
+        folded, kept, done, at = text.translate(_FOLDED), list[str](), 0, 0
+        while at <= len(folded) - self._least:
+            for secret in self._by_start.get(folded[at : at + self._least], ()):
+                if folded.startswith(secret, at):
+                    kept += [text[done:at], "***"]
+                    at = done = at + len(secret)
+                    break
+            else:
+                at += 1
+        return "".join(kept) + text[done:]
+
+
+def _forms(secret: str) -> set[str]:
+    """Return how a text may look after a server, or a message of ours, has written it anew."""
+    if _PLAIN.fullmatch(secret):
+        return {secret}
+    wire = secret.encode("utf-8", "backslashreplace")
+    return {
+        secret,
+        secret.rstrip("="),
+        wire.decode("latin-1"),
+        wire.decode("utf-8", "replace"),
+        quote(wire, safe=""),
+        quote(wire),
+        quote_plus(wire),
+        repr(secret)[1:-1],
+        ascii(secret)[1:-1],
+        json.dumps(secret)[1:-1],
+        html.escape(secret),
+    }
+
+
+_secrets, _hints = _Secrets(6), _Secrets(3)
+
+
+def note_secret(text: str, *, is_hint: bool = False) -> None:
+    """Let no message show this text from now on.
+
+    Args:
+        text: What was sent as a credential, or is a part of it.
+        is_hint: Whether it may be an ordinary word, such as a user's name: then it is taken out of
+            replies only.
+    """
+    (_hints if is_hint else _secrets).note(text)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text of whatever form with `***` for each secret."""
+    return _secrets.taken_out(text)
+
+
+def one_line(text: object, most: int = LONGEST_LINE) -> str:
+    """Return a text as a line may show it: no secret, no control character, not too long."""
+    line = without_secrets(str(text))
+    if not line.isprintable():
+        line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+    if len(line) <= most:
+        return line
+    end = most // 4
+    return f"{line[: most - end - 3]}...{line[-end:]}"
+
+
+def shown(text: object, most: int = MOST_SHOWN, *, is_reply: bool = False) -> str:
+    """Return a foreign text as a message may show it; cut only once no secret is in it.
+
+    Args:
+        text: A name, a value, an error of another package.
+        most: How many characters are shown.
+        is_reply: Whether a server sent it, which may repeat what it was sent.
+    """
+    line = without_secrets(str(text))
+    return one_line(_hints.taken_out(line) if is_reply else line, most)
+
 
 RESTORE_HINT = "Take it back from version control, or delete it and run `doit lock`."
 
@@ -43,7 +162,7 @@ class ModelmakeError(Exception):
     """Base of all errors raised here.
 
     Args:
-        what: One sentence: what happened and why.
+        what: One sentence: what happened and why; or several lines.
         hint: What to do next; when not given, the class's own advice.
     """
 
@@ -52,9 +171,10 @@ class ModelmakeError(Exception):
     is_reported = False
     """Set by whoever showed it: one archive's error ends the tasks of all its files."""
 
-    def __init__(self, what: str, *, hint: str | None = None) -> None:
-        super().__init__(what)
-        self.hint = self.advice if hint is None else hint
+    def __init__(self, what: str | Sequence[str], *, hint: str | None = None) -> None:
+        lines = [what] if isinstance(what, str) else what
+        super().__init__("\n".join(map(one_line, lines)))
+        self.hint = self.advice if hint is None else one_line(hint)
         self.failures: dict[str, Exception] = {}
         """What `ensure` or `sync` raises: all that failed in the run, by `MODEL/PATH`."""
 
@@ -65,6 +185,10 @@ class ModelmakeError(Exception):
 
 class ManifestError(ModelmakeError):
     """models.yaml is malformed; the message begins with file:line and the key path."""
+
+    def __init__(self, what: str | Sequence[str], *, hint: str | None = None) -> None:
+        # Each mistake has lines of its own; no key or value of models.yaml has a line end.
+        super().__init__(what.split("\n") if isinstance(what, str) else what, hint=hint)
 
 
 class LockError(ModelmakeError):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
+from downloader.errors import shown
+
 KEPT = 256
 """A file's URL is asked about again and again while it is fetched; so many answers are kept."""
 LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
@@ -116,7 +118,7 @@ def _without_dots(path: str) -> str:
 
 @functools.lru_cache(KEPT)
 def redact(url: str) -> str:
-    """Return the URL as it may be shown: without user, password, query and fragment."""
+    """Return the URL as it may be shown: short, without user, password, query and fragment."""
     try:
         parts = urlsplit(url)
         name, number = parts.hostname or "", parts.port
@@ -124,7 +126,7 @@ def redact(url: str) -> str:
         return "a broken URL"
     bracketed = f"[{name}]" if ":" in name else name
     port = f":{number}" if number else ""
-    return f"{parts.scheme}://{bracketed}{port}{parts.path}"
+    return shown(f"{parts.scheme}://{bracketed}{port}{parts.path}")
 
 
 @functools.lru_cache(KEPT)

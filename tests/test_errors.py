@@ -1,12 +1,15 @@
 """Errors: the drawn tree is the real one, and each is told in one to three lines."""
 
+import html
 import inspect
+import json
 import re
+from urllib.parse import quote, quote_plus
 
 import pytest
 
 from downloader import errors
-from downloader.errors import ModelmakeError, ServerBusy
+from downloader.errors import ModelmakeError, ServerBusy, note_secret, one_line, shown
 
 CLASSES = [
     found
@@ -58,3 +61,81 @@ def test_a_busy_server_may_say_when_to_come_back() -> None:
     """The wait is carried in seconds, and is not known by default."""
     assert ServerBusy("Busy.", wait_seconds=1.5).wait_seconds == 1.5
     assert ServerBusy("Busy.").wait_seconds is None
+
+
+HIDDEN = ["\x00", "\x1b[31m", "\x7f", "\x85", "\x9b31m", "\u202e", "\u2028", "\n", "\r", "\ud800"]
+
+
+@pytest.mark.parametrize("hidden", HIDDEN, ids=ascii)
+def test_no_message_steers_a_terminal(hidden: str) -> None:
+    """Control characters, line ends and direction marks are shown as escapes."""
+    error = ModelmakeError(f"No {hidden} here.", hint=f"Try {hidden}.")
+    assert str(error) == f"No {ascii(hidden)[1:-1]} here."
+    assert error.report() == f"{error}\n  Try {ascii(hidden)[1:-1]}."
+    assert one_line(str(error)) == str(error)
+
+
+def test_letters_of_any_language_are_shown_as_they_are() -> None:
+    """What is no control character is no harm."""
+    assert str(ModelmakeError("modèle/模型.bin is gone.")) == "modèle/模型.bin is gone."
+
+
+def test_several_lines_are_given_one_by_one() -> None:
+    """A line end within one of them does not make another."""
+    assert str(ModelmakeError(["Two are gone:", "  a", "  b\nc"])) == "Two are gone:\n  a\n  b\\nc"
+
+
+def test_a_long_text_is_cut_in_its_middle() -> None:
+    """The end of a sentence says what to do about it."""
+    message = str(ModelmakeError(f"The key {'k' * 100_000} is not known."))
+    assert len(message) == 1000
+    assert re.fullmatch(r"The key k+\.\.\.k+ is not known\.", message)
+    assert len(shown("k" * 100_000)) == 200
+    assert shown("k" * 200) == "k" * 200
+
+
+SECRET = "päss/w+rd:%41 'x\"=="
+ENCODED = {
+    "as it is": SECRET,
+    "lower case": SECRET.lower(),
+    "upper case": SECRET.replace("ä", "\0").upper().replace("\0", "ä"),
+    "in Latin-1": SECRET.encode().decode("latin-1"),
+    "percent-encoded": quote(SECRET, safe=""),
+    "in lower-case digits": quote(SECRET, safe="").lower(),
+    "as a path": quote(SECRET),
+    "as a form": quote_plus(SECRET),
+    "as JSON": json.dumps(SECRET),
+    "as HTML": html.escape(SECRET),
+    "as Python": repr(SECRET),
+    "without padding": SECRET.rstrip("="),
+}
+
+
+@pytest.mark.parametrize("encoded", ENCODED.values(), ids=ENCODED.keys())
+def test_a_secret_is_in_no_text_however_it_is_written(encoded: str) -> None:
+    """A server writes what it repeats in its own way."""
+    note_secret(SECRET)
+    error = ModelmakeError(f"It said {encoded}, twice: {encoded}.", hint=f"Not {encoded}.")
+    assert error.report().count("***") == 3
+    for rest in ("rd", "RD", "41", "ss"):
+        assert rest not in error.report()
+
+
+def test_a_secret_is_taken_out_before_a_text_is_cut() -> None:
+    """Half a key would be shown otherwise."""
+    note_secret("canary-of-the-cut")
+    for before in range(120, 220):
+        assert "canary" not in shown("-" * before + "canary-of-the-cut" + "-" * 300)
+
+
+def test_an_ordinary_word_is_taken_out_of_replies_only() -> None:
+    """A user may be called like a file of ours."""
+    note_secret("models", is_hint=True)
+    assert shown("models and models.yaml", is_reply=True) == "*** and ***.yaml"
+    assert str(ModelmakeError("models.yaml is gone.")) == "models.yaml is gone."
+
+
+def test_a_short_text_is_no_secret() -> None:
+    """It would take holes out of every message."""
+    note_secret("file")
+    assert str(ModelmakeError("The file is gone.")) == "The file is gone."

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from downloader.artifact import bytes_text
-from downloader.errors import BadArchive
+from downloader.errors import BadArchive, shown
 
 MIB = 1 << 20
 MOST_WINDOW_BYTES = 2 << 30
@@ -88,7 +88,7 @@ _ZSTD, _GZIP = b"\x28\xb5\x2f\xfd", b"\x1f\x8b"
 _MAGIC_BYTES = 4
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 _HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
-_SHOWN_BYTES = 24
+_MOST_SHOWN = 60
 
 _FRAME_START_BYTES, _BLOCK_HEAD_BYTES, _CHECKSUM_BYTES = 5, 3, 4
 _RLE_BLOCK = 1
@@ -185,7 +185,8 @@ def _no_archive(start: bytes) -> str:
         return "it is empty"
     if _HTML.match(start):
         return "it looks like an HTML page"
-    return f"it is neither zstd nor gzip: it begins with {start[:_SHOWN_BYTES]!a}"
+    begins = shown(ascii(start), _MOST_SHOWN, is_reply=True)
+    return f"it is neither zstd nor gzip: it begins with {begins}"
 
 
 def _gzip_member(file: BinaryIO, magic: bytes, _: Limits) -> Iterator[bytes]:

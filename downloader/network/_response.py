@@ -37,9 +37,10 @@ from downloader.errors import (
     NotFound,
     ServerBusy,
     TransferError,
+    shown,
 )
 from downloader.network._connection import FILL_BYTES, Request
-from downloader.network.failures import translated, without_credentials
+from downloader.network.failures import translated
 from downloader.network.ranges import Range, parse_content_range
 from downloader.urls import Location, has_same_origin, redact
 
@@ -73,7 +74,9 @@ class Head:
         codings = ",".join(self.values("Transfer-Encoding")).strip().lower()
         if codings in ("", "chunked"):
             return codings == "chunked"
-        raise BadResponse(f"{self.place} answered with the transfer coding {codings[:60]!r}.")
+        raise BadResponse(
+            f"{self.place} answered with the transfer coding '{shown(codings, 60, is_reply=True)}'."
+        )
 
     @property
     def length(self) -> int | None:
@@ -124,9 +127,9 @@ class Head:
             (text,) = found
             return parse_content_range(text)
         except ValueError:
-            shown = ", ".join(found)[:60] or "none"
+            given = shown(", ".join(found), 60, is_reply=True) or "none"
             raise BadResponse(
-                f"{self.place} answered a range with the Content-Range {shown!r}."
+                f"{self.place} answered a range with the Content-Range '{given}'."
             ) from None
 
     @property
@@ -259,7 +262,6 @@ VIEWER_HINT = (
     "`/raw/` (GitHub, GitLab) there."
 )
 SNIFF_HINT = "If that is the file, give its `sha256`, or write `sniff: false` in its entry."
-EXCERPT_BYTES = 200
 
 
 def refusal(head: Head, body_start: bytes, credential_hint: str = "") -> ModelmakeError:
@@ -318,10 +320,8 @@ def page_in_place_of(path: str, body_start: bytes, content_type: str = "") -> st
 
 
 def excerpt(body_start: bytes) -> str:
-    """Return the first bytes as they may be shown: on one line, no credential of ours."""
-    whole = without_credentials(body_start.decode("utf-8", "replace"))
-    text = whole[:EXCERPT_BYTES]
-    return "".join(char if char.isprintable() else " " for char in text).strip()
+    """Return the first bytes as they may be shown, with lines joined."""
+    return shown(" ".join(body_start.decode("utf-8", "replace").split()), is_reply=True)
 
 
 def check_body_start(head: Head, path: str, body_start: bytes) -> None:
@@ -337,7 +337,7 @@ def check_body_start(head: Head, path: str, body_start: bytes) -> None:
     if error_code(body_start) in BUSY_CODES:
         raise ServerBusy(_busy(head, f"{head.status} {error_code(body_start)}"))
     raise BadResponse(
-        f"{head.place} answered with {page} in place of {path}: {excerpt(body_start)!r}.",
+        f"{head.place} answered with {page} in place of {path}: '{excerpt(body_start)}'.",
         hint=f"{VIEWER_HINT if '/blob/' in head.place else PAGE_HINT} {SNIFF_HINT}",
     )
 

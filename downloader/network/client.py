@@ -399,12 +399,12 @@ class Client:
         seconds = self.settings.timeout_seconds
         deadline = Deadline(seconds, self._scope.__len__)
         request = Request(request_target(hop.url), deadline, hop.private_refusal, *scopes)
-        note_credentials(hop.url, hop.headers)
         before = current_request.set(request)
         try:
             with translated(hop.url, seconds):
-                prepared = _prepared(hop.url, {**IDENTITY, **hop.headers, **conditions})
                 proxies = self._proxies_for(hop.url)
+                note_credentials(hop.url, hop.headers, proxies)
+                prepared = _prepared(hop.url, {**IDENTITY, **hop.headers, **conditions})
                 response = self._adapter.sent(
                     prepared, proxies, timeout=(seconds, seconds), verify=self._verify
                 )

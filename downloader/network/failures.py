@@ -1,7 +1,7 @@
 """Turn errors of requests, urllib3, http.client and sockets into ours, and say when to retry.
 
-Their texts hold the whole URL, query and all; so only the kind of the error is taken over. No
-message repeats a credential that this run sent, even if a server echoes it.
+Their texts hold the whole URL, query and all; so only the kind of the error is taken over. What a
+request carries as a credential is noted here, for errors.py to keep out of every text.
 
 The retry policy is pure: no clock, no sleep, no network. A matrix of CI jobs starts at the same
 second and is refused at the same second, each with the same Retry-After. RFC 9110 (10.2.3) lets a
@@ -21,7 +21,7 @@ import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 import requests
 import urllib3
@@ -35,53 +35,76 @@ from downloader.errors import (
     TimedOut,
     TooManyOpen,
     TransferError,
+    note_secret,
 )
 from downloader.fs.open_file import ADVICE, TOO_MANY_OPEN
 from downloader.network._connection import LEAST_BYTES_A_SECOND, TooSlow
 from downloader.urls import redact
 
-LEAST_CHARACTERS = 6
-"""What is shorter is no secret, and would take holes out of messages."""
-
-_sent = set[str]()
+SECRET_NAME = re.compile(r"(?i)sig|token|key|secret|credential|passw|auth|policy")
+"""Parameters of a query that are credentials by their names."""
 
 
-def note_credentials(url: str, headers: Mapping[str, str]) -> None:
-    """Note what a request carries: its headers' values and those of a signed URL's query.
+def note_credentials(url: str, headers: Mapping[str, str], proxies: Mapping[str, str]) -> None:
+    """Note what a request carries, so that no text shows it (errors.py).
 
     Args:
-        url: What is asked.
+        url: What is asked; it may be signed, and a redirect may lead to one with a log-in.
         headers: Those meant for its origin alone.
+        proxies: The ways to it; the user and password of one are sent to it.
     """
-    query = urlsplit(url).query
-    if query or headers:
-        _sent.update(_of_query(query))
-        for value in headers.values():
-            _sent.update(_of_header(value))
-
-
-def without_credentials(text: str) -> str:
-    """Return a foreign text with `***` for each credential that was sent."""
-    for secret in sorted(_sent, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
+    if "@" in url or "?" in url:
+        _note_url(url)
+    for value in headers.values():
+        _note_header(value)
+    for proxy in proxies.values():
+        if "@" in proxy:
+            _note_log_in((proxy.partition("://")[2] or proxy).rpartition("@")[0])
 
 
 @functools.lru_cache(1024)
-def _of_query(query: str) -> tuple[str, ...]:
-    values = (value for _, value in parse_qsl(query))
-    return tuple(each for each in (query, *values) if len(each) >= LEAST_CHARACTERS)
+def _note_url(url: str) -> None:
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        _note_log_in(parts.netloc.rpartition("@")[0])
+    is_signed = False
+    for pair in filter(None, parts.query.split("&")):
+        name, _, value = pair.partition("=")
+        is_secret = SECRET_NAME.search(name) is not None
+        is_signed |= is_secret
+        note_secret(value, is_hint=not is_secret)
+        note_secret(unquote_plus(value), is_hint=not is_secret)
+    note_secret(parts.query, is_hint=not is_signed)
 
 
 @functools.lru_cache(64)
-def _of_header(value: str) -> tuple[str, ...]:
-    """Return the value, its last word (the token after `Bearer`), and the password of a `Basic`."""
+def _note_log_in(log_in: str) -> None:
+    """Note the user and password of a URL, as they stand there and as `Basic` sends them."""
+    user, _, password = log_in.partition(":")
+    note_secret(log_in)
+    for encoding in ("latin-1", "utf-8"):
+        pair = f"{unquote(user)}:{unquote(password)}".encode(encoding, "replace")
+        _note_header(f"Basic {base64.b64encode(pair).decode()}")
+
+
+@functools.lru_cache(64)
+def _note_header(value: str) -> None:
+    """Note the value, its last word (the token after `Bearer`), and the log-in of a `Basic`."""
     word = value.rpartition(" ")[2]
+    for each in (value, word, word.partition("=")[2]):
+        note_secret(each)
+        note_secret(each, is_hint=True)
     try:
-        password = base64.b64decode(word, validate=True).decode().partition(":")[2]
+        log_in = base64.b64decode(word, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
-        password = ""
-    return tuple(each for each in (value, word, password) if len(each) >= LEAST_CHARACTERS)
+        return
+    user, colon, password = log_in.partition(":")
+    if colon:
+        note_secret(log_in)
+        note_secret(password)
+        note_secret(user, is_hint=user.isalpha())  # an ordinary word is in many texts
+        for each in (user, password):  # so is a short password
+            note_secret(each, is_hint=True)
 
 
 FIRST_DELAY_SECONDS = 0.5

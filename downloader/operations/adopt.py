@@ -20,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from downloader.artifact import Artifact, LockedModel, bytes_text, counted, shown
-from downloader.errors import Interrupted, ModelmakeError, StoreError
+from downloader.artifact import Artifact, LockedModel, bytes_text, counted
+from downloader.errors import Interrupted, ModelmakeError, StoreError, shown
 from downloader.fs.digests import Hash, StopCheck, cores, feed_all, new_md5, new_sha256
 from downloader.fs.files import (
     PRIVATE_FOLDER,

@@ -20,8 +20,15 @@ from pathlib import Path
 
 import msgspec
 
-from downloader.artifact import Artifact, printable, shown
-from downloader.errors import BadArchive, DigestMismatch, LockError, ManifestError, StoreError
+from downloader.artifact import Artifact
+from downloader.errors import (
+    BadArchive,
+    DigestMismatch,
+    LockError,
+    ManifestError,
+    StoreError,
+    shown,
+)
 from downloader.fs.digests import StopCheck, cores, sha256_of
 from downloader.fs.files import UNFINISHED, look, looks_same, write_file
 from downloader.fs.link import How, needs_room
@@ -110,7 +117,7 @@ def check(bundle: Bundle) -> list[Declaration]:
     check_lock(meant, bundle.lock)
     for name in bundle.models:
         if name not in bundle.lock.models:
-            what = f"its {MARK} names {printable(name)}, which its models.lock does not"
+            what = f"its {MARK} names {shown(name)}, which its models.lock does not"
             raise BadArchive(f"The bundle cannot be used: {what}.", hint=AGAIN)
     return meant
 

@@ -506,7 +506,7 @@ def _not_locked(project: Project, failures: Sequence[tuple[str, ModelmakeError]]
     hints = {error.hint for _, error in failures}
     told = [line for name, error in failures for line in _failure_lines(name, error, hints)]
     heading = f"{len(failures)} models could not be locked; the others are."
-    return LockError("\n".join([heading, *told]), hint=hints.pop() if len(hints) == 1 else "")
+    return LockError([heading, *told], hint=hints.pop() if len(hints) == 1 else "")
 
 
 def _failure_lines(name: str, error: ModelmakeError, hints: set[str]) -> list[str]:

@@ -30,6 +30,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from downloader.artifact import bytes_text, counted
+from downloader.errors import one_line
 from downloader.progress._text import outage_of, progress_parts
 from downloader.progress.events import Moving, RunStatus
 
@@ -70,7 +71,7 @@ class Layout:
     def lines(self, progress: RunStatus | str) -> list[Text]:
         """Return the lines of one frame; a text is one, and nothing to show is none."""
         if isinstance(progress, str):
-            return [self._cut(Text(progress))]
+            return [self._cut(Text(one_line(progress)))]
         if not (progress.files or progress.moving):
             return []
         busy = [file for file in progress.moving if file.state != "starting"]
@@ -86,7 +87,8 @@ class Layout:
     def _file_lines(self, groups: Sequence[Sequence[Moving]]) -> list[Text]:
         """Return a line for each file, and for each group that waits for one reason."""
         names = [
-            group[0].name if len(group) == 1 else counted(len(group), "file") for group in groups
+            one_line(group[0].name) if len(group) == 1 else counted(len(group), "file")
+            for group in groups
         ]
         room = self._width - len(GAP) - PERCENT
         if room >= SHORT_BAR + SIZES + SHORT_BAR:
@@ -101,7 +103,7 @@ class Layout:
 
     def _state(self, file: Moving, room: int) -> Text:
         if file.state in COLOURS:
-            return Text(_words(file), COLOURS[file.state])
+            return Text(one_line(_words(file)), COLOURS[file.state])
         if not file.total_bytes:
             return Text(bytes_text(file.bytes))
         fraction = file.bytes / file.total_bytes

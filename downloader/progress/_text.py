@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from downloader.artifact import bytes_text, counted
+from downloader.errors import one_line
 from downloader.progress import events
 from downloader.progress.events import Failed, Retry, Summary, file_name
 
@@ -27,7 +28,12 @@ def as_line(event: events.Event) -> str:
 
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
-    """Round seconds and rates: digits that nobody measured only make lines long."""
+    """Round seconds and rates, since digits that nobody measured only make lines long.
+
+    Programs print texts too, so these are as they may be shown.
+    """
+    if isinstance(value, str):
+        return "\n".join(map(one_line, value.split("\n")))
     if isinstance(value, float):
         return round(value, 3)
     if isinstance(value, (list, tuple)):

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from downloader.errors import one_line
 from downloader.progress import events, streams
 from downloader.progress._text import (
     EVENT_SECONDS,
@@ -429,6 +430,7 @@ class CallbackDispatcher:
 
     def _note(self, kind: Kind, model: str, path: str, text: str = "") -> None:
         """Note an event with the figures of now."""
+        text = one_line(text)
         for file in self._run.active:
             if (file.model, file.path) == (model, path):
                 self._noted.append(self._of_file(kind, file, text))

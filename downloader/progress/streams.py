@@ -17,6 +17,8 @@ import threading
 from collections.abc import Callable
 from typing import ClassVar, Protocol, TextIO
 
+from downloader.errors import one_line, without_secrets
+
 STANDARD = (0, 1, 2)
 EVENT = '{"event": '
 """How each line begins that is an event."""
@@ -43,7 +45,7 @@ class _Held:
 
 def say(text: str) -> None:
     """Write a line of results to standard output."""
-    put(_Held.out or sys.stdout, f"{text}\n")
+    put(_Held.out or sys.stdout, f"{_shown_lines(text)}\n")
 
 
 def tell(text: str, event: str = "notice") -> None:
@@ -53,7 +55,7 @@ def tell(text: str, event: str = "notice") -> None:
         text: Without a line end.
         event: What it is called where standard error takes events (MODELMAKE_PROGRESS=json).
     """
-    tell_event(as_event(event, text) if _Held.is_json else text)
+    tell_event(as_event(event, text) if _Held.is_json else _shown_lines(text))
 
 
 def tell_event(line: str) -> None:
@@ -63,7 +65,12 @@ def tell_event(line: str) -> None:
 
 def as_event(event: str, text: str) -> str:
     """Return a text as an event: one JSON object on one line."""
-    return json.dumps({"event": event, "text": text})
+    return json.dumps({"event": event, "text": _shown_lines(text)})
+
+
+def _shown_lines(text: str) -> str:
+    """Return lines of ours as they may be shown: this is the gate for what is no error."""
+    return "\n".join(map(one_line, text.split("\n")))
 
 
 def program(name: str = "") -> str:
@@ -126,8 +133,8 @@ def guard(*, as_json: bool = False) -> None:
     sys.stdout = sys.stdout or _null_stream()
     sys.stderr = sys.stderr or _null_stream()
     _Held.out, _Held.error, _Held.is_json = sys.stdout, sys.stderr, as_json
-    _guard(sys.stdout, str)
-    _guard(sys.stderr, _Events() if as_json else str)
+    _guard(sys.stdout, without_secrets)
+    _guard(sys.stderr, _Events() if as_json else without_secrets)
 
 
 class _Events:
@@ -147,7 +154,10 @@ class _Events:
 
 
 def _guard(stream: TextIO, shown: Callable[[str], str]) -> None:
-    """Change the stream itself: doit took hold of it before it read dodo.py."""
+    """Change the stream itself: doit took hold of it before it read dodo.py.
+
+    No secret leaves by it, whoever writes. Colours do: other tasks than ours may write them.
+    """
     if "flush" in vars(stream):
         return
     write, flush = stream.write, stream.flush

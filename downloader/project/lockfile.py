@@ -33,10 +33,9 @@ from downloader.artifact import (
     is_etag,
     is_hex,
     is_name,
-    printable,
     unsafe,
 )
-from downloader.errors import RESTORE_HINT, LockError, StoreError
+from downloader.errors import RESTORE_HINT, LockError, StoreError, shown
 from downloader.fs.files import private_folder, write_file
 from downloader.fs.rooted_path import RootedPath, read_own
 
@@ -251,7 +250,7 @@ def _unreadable(text: bytes, name: str, error: Exception) -> LockError:
             f"{name} holds conflict markers of a merge.",
             hint=f"Take either side of it (`git checkout --ours {name}`), then run `doit lock`.",
         )
-    return LockError(f"{name} cannot be read: {printable(error)}.", hint=RESTORE_HINT)
+    return LockError(f"{name} cannot be read: {shown(error)}.", hint=RESTORE_HINT)
 
 
 def _check_no_double_keys(text: bytes, name: str) -> None:
@@ -260,7 +259,7 @@ def _check_no_double_keys(text: bytes, name: str) -> None:
         if len(counts) < len(found):
             double = counts.most_common(1)[0][0]
             raise LockError(
-                f"{name} has the key {printable(repr(double))} twice in one place.",
+                f"{name} has the key {shown(repr(double))} twice in one place.",
                 hint=RESTORE_HINT,
             )
         return dict(found)

@@ -29,6 +29,7 @@ from downloader.errors import (
     NotReady,
     SettingError,
     SourceError,
+    shown,
 )
 from downloader.sources.interface import (
     Entry,
@@ -484,7 +485,7 @@ def request_of(job: Job, entry: TogetherEntry) -> str:
         return REQUESTS[entry.type]
     if job.training != "full":
         raise SourceError(
-            f"{job.id} is trained in a way that is not known here: {job.training[:40]!a}.",
+            f"{job.id} is trained in a way that is not known here: '{shown(job.training, 60)}'.",
             hint="Update modelmake, from where you have it.",
         )
     if entry.type != "default":

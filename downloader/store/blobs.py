@@ -27,8 +27,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from downloader.artifact import are_digests, is_digest, printable
-from downloader.errors import StoreError
+from downloader.artifact import are_digests, is_digest
+from downloader.errors import StoreError, shown
 from downloader.fs.commit import QUARANTINE, set_aside
 from downloader.fs.digests import StopCheck, sha256_of
 from downloader.fs.files import (
@@ -279,7 +279,7 @@ def _checked(digest: str) -> str:
     """
     if not is_digest(digest):
         raise StoreError(
-            f"{printable(repr(digest))} is no SHA-256: nothing in the store has that name."
+            f"{shown(repr(digest))} is no SHA-256: nothing in the store has that name."
         )
     return digest
 

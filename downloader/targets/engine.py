@@ -46,7 +46,7 @@ def missing_offline(missing: Sequence[Missing]) -> Offline:
         lines += [f"  {model}", *(f"    {each.path} ({_size(each)})" for each in files)]
     if len(found) > MOST_LINES:
         lines.append(f"  and {counted(len(found) - MOST_LINES, 'file')} more")
-    return Offline("\n".join(lines))
+    return Offline(lines)
 
 
 def _head(found: Sequence[Missing]) -> str:

@@ -16,7 +16,7 @@ from doit.exceptions import BaseFail, TaskError, UnmetDependency
 from doit.reporter import ExecutedOnlyReporter
 from doit.task import Task
 
-from downloader.errors import LockError, ModelmakeError
+from downloader.errors import LockError, ModelmakeError, shown
 from downloader.progress.display import as_line, show
 from downloader.progress.events import Done, Failed, Summary, failed_of, shown_path
 from downloader.progress.streams import put, tell, tell_event
@@ -202,9 +202,7 @@ def _failed(fail: BaseFail) -> Failed:
 
 def _internal(what: str, trace: str = "") -> Failed:
     """Return what is told of an error that nobody foresaw, in place of its traceback."""
-    from downloader.network.failures import without_credentials  # noqa: PLC0415 - rarely
-
-    error = f"an error in modelmake itself: {without_credentials(what)}"
+    error = f"an error in modelmake itself: {shown(what)}"
     return Failed(
         task="",
         error=error,

@@ -15,6 +15,7 @@ from downloader.errors import (
     LockError,
     RemoteChanged,
     SizeMismatch,
+    shown,
 )
 from downloader.network.client import (
     Head,
@@ -90,8 +91,9 @@ def refuse_coding(head: Head) -> None:
         BadResponse: It is coded.
     """
     if head.coding:
+        coding = shown(head.coding, 60, is_reply=True)
         raise BadResponse(
-            f"{head.place} sent the file coded as {head.coding[:40]!r}, unasked: its length "
+            f"{head.place} sent the file coded as '{coding}', unasked: its length "
             "and digest would not be the file's."
         )
 
@@ -247,8 +249,8 @@ class Expectation:
             return ""
         page = page_in_place_of(self._artifact.path, self._start)
         looks = f"; it looks like {page}" if page else ""
-        shown = excerpt(self._start)[:80]
-        begins = f"{',' if page else ';'} it begins {shown!r}" * (
-            bool(page) or UNREADABLE not in shown
+        start = excerpt(self._start)[:80]
+        begins = f"{',' if page else ';'} it begins '{start}'" * (
+            bool(page) or UNREADABLE not in start
         )
         return f"{looks}{begins}"
