@@ -1,12 +1,14 @@
-"""`python -m downloader`: the commands that you need before there is a dodo.py.
+"""The command `modelmake`, also `python -m downloader`.
 
 `init` writes what a project needs and overwrites nothing; `schema` prints the JSON Schema of
-models.yaml. Every other command is a doit task.
+models.yaml. Every other word is a doit task or command, which runs in the project that the working
+directory belongs to.
 """
 
 import argparse
 import contextlib
 import errno
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,44 +17,49 @@ from downloader import __version__
 from downloader.errors import ModelmakeError, StoreError
 from downloader.fs.files import PRIVATE_FOLDER
 from downloader.fs.rooted_path import APPEND, NEW_FILE, RootedPath
-from downloader.manifest import schema
 from downloader.progress.streams import say, tell
 
 LINE_LENGTH = 100
 
-MODELS_YAML = f"""\
-{schema.LINE}
-# The models this project wants. `doit list` shows them, `doit` fetches what is missing or changed.
+MODELS_YAML = """\
+# The models of this project. `doit list` shows them, `doit` downloads what is missing or changed.
 version: 1
 
 models:
-  # OpenAI's GPT-2 as TensorFlow files: 499.7 MB, no log-in, each SHA-256 known in advance.
+  # OpenAI's GPT-2 as TensorFlow files: 499.7 MB, no login, each SHA-256 known in advance.
   gpt2-124M:
     source: openai-gpt2
     size: 124M # or 355M, 774M, 1558M
 
-  # Any files that have a URL. Without a sha256 the first verified fetch pins one in models.lock.
+  # An optional model is downloaded only if you name it: `doit gpt2-355M`.
+  gpt2-355M:
+    source: openai-gpt2
+    size: 355M
+    optional: true
+
+  # Any files that have a URL. If you give no sha256, the first download pins one in models.lock.
   # whisper:
   #   source: http
   #   files:
   #     - url: https://example.org/whisper/model.bin
   #       sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 
-  # A fine-tuned model of Together AI. Its key comes from TOGETHER_API_KEY, never from this file.
+  # A fine-tuned model of Together AI. The key comes from TOGETHER_API_KEY, never from this file.
   # support-bot:
   #   source: together
   #   job: ft-0123abcd-0123
   #   extract: true
-  #   optional: true # only when asked for: doit fetch:support-bot
+  #   optional: true
 """
 
 NOT_FOR_GIT = ("models/", f"{PRIVATE_FOLDER}/", ".doit.db*")
 
-COMPLETION_HINT = f"For completion in editors, make this its first line: {schema.LINE}"
-TASKS_HINT = "For the tasks, import DOIT_CONFIG and each task_… of downloader.tasks in it."
+TASKS_HINT = """\
+To run the tasks with `doit` too, add this to it (`modelmake` needs no dodo.py):
+  from downloader.tasks import *"""
 NEXT = """\
-Next: say in models.yaml which models you want; `doit list` shows them with their sizes.
-Then: `doit` fetches them, and writes models.lock: commit it with models.yaml and dodo.py."""
+Next: declare your models in models.yaml. `doit list` shows them with their sizes.
+Then: `doit` downloads them and writes models.lock. Commit it with models.yaml and dodo.py."""
 
 
 def init(folder: Path) -> Iterator[str]:
@@ -67,13 +74,17 @@ def init(folder: Path) -> Iterator[str]:
     Raises:
         StoreError: The disk refused.
     """
+    from downloader.manifest import schema  # noqa: PLC0415 - imports YAML: a run has no use for it
+
     project = RootedPath(folder)
     project.make_folder()
     schema.write(project / schema.FILE)
-    yield _created(project / "models.yaml", MODELS_YAML, schema.LINE, COMPLETION_HINT)
+    text = f"{schema.LINE}\n{MODELS_YAML}"
+    hint = f"For completion in editors, make this its first line: {schema.LINE}"
+    yield _created(project / "models.yaml", text, schema.LINE, hint)
     yield _created(project / "dodo.py", dodo_py(), "downloader.tasks", TASKS_HINT)
     yield _ignored(project / ".gitignore")
-    yield NEXT
+    yield NEXT if folder == Path() else f"Next: `cd {shlex.quote(str(folder))}`.\n{NEXT}"
 
 
 def dodo_py() -> str:
@@ -154,43 +165,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Of the command line; default: those of this process.
     """
-    chosen = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if len(words) > 1 and words[0] == "help" and words[1] in OWN_COMMANDS:
+        words = [words[1], "--help"]
+    if not words or words[0] not in OWN_COMMANDS:
+        from downloader.tasks import program  # noqa: PLC0415 - imports doit
+
+        return program.run(words)
+    if words[0] == "--version":
+        say(f"modelmake {__version__}")
+        return 0
+    chosen = _parser().parse_args(words)
     try:
         if chosen.command == "init":
-            _init(chosen.folder)
+            for line in init(chosen.folder):
+                say(line)
         else:
-            _schema()
+            from downloader.manifest import schema  # noqa: PLC0415 - as above
+
+            say(schema.text().rstrip())
     except ModelmakeError as error:
         tell(error.report())
         return 1
     return 0
 
 
-def _init(folder: Path) -> None:
-
-    for line in init(folder):
-        say(line)
-
-
-def _schema() -> None:
-    from downloader.manifest import schema  # noqa: PLC0415 - as above
-
-    say(schema.text().rstrip())
+OWN_COMMANDS = ("init", "schema", "--version")
+"""What needs no project, and no doit."""
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m downloader",
-        description="Begins a project of modelmake, make for model weights.",
-        epilog="All else is doit's: `doit list`, `doit`, `doit fetch:MODEL`, `doit help`.",
-    )
-    parser.add_argument("--version", action="version", version=f"modelmake {__version__}")
+    parser = argparse.ArgumentParser("modelmake", description="Make for model weights.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    what = "write models.yaml, dodo.py and .gitignore lines; nothing is overwritten"
-    init = commands.add_parser("init", help=what, description=what)
+    what = "Write models.yaml, dodo.py and .gitignore lines. Nothing is overwritten."
+    init = commands.add_parser("init", description=what)
     init.add_argument("folder", nargs="?", type=Path, default=Path(), help="default: this one")
-    what = "print the JSON Schema of models.yaml"
-    commands.add_parser("schema", help=what, description=what)
+    commands.add_parser("schema", description="Print the JSON Schema of models.yaml.")
     return parser
 
 

@@ -37,7 +37,7 @@ WIDE_FACES = {
     "network": (21, "the client, and its arithmetic of ranges, which the transfer does too"),
     "operations": (18, "eleven verbs of one to three names each"),
     "progress": (20, "the events, and what subscribes to them"),
-    "project": (19, "the manifest, the lock and the differences between two locks"),
+    "project": (20, "the manifest, the lock and the differences between two locks"),
     "sources": (14, "the table, and what a source and its provider answer"),
     "targets": (30, "state, plan and engine, which every operation asks"),
 }

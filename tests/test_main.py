@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from downloader import __main__
+from downloader import __main__, __version__
 from downloader import __main__ as starting
 from downloader.artifact import bytes_text
 from downloader.manifest import manifest, schema
@@ -53,6 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_an_empty_folder_becomes_a_project(tmp_path: Path) -> None:
     """After `init`, `doit list` shows the model, and `doit` locks it and begins to fetch."""
     begun = run("init", cwd=tmp_path)
+    declared = manifest.load((tmp_path / "models.yaml").read_bytes()).models
     project = Project(tmp_path)  # copies the repository's dodo.py: the same, says a test below
     listed = project.doit("list")
     fetched = project.doit(MODELMAKE_RETRIES="1")
@@ -64,7 +65,8 @@ def test_an_empty_folder_becomes_a_project(tmp_path: Path) -> None:
         "wrote .gitignore: models/ .modelmake/ .doit.db*",
     ]
     assert len(begun.stdout.splitlines()) == 5
-    assert "fetch:gpt2-124M   7 files, 499.7 MB, 7 of 7 to fetch" in listed.stdout
+    assert "fetch:gpt2-124M   7 files,     499.7 MB, 7 of 7 to fetch" in listed.stdout
+    assert declared["gpt2-355M"].optional
     assert "locked gpt2-124M: 7 files" in fetched.stderr
     assert "could not be reached" in fetched.stderr or "refused" in fetched.stderr
 
@@ -94,7 +96,7 @@ def test_files_of_others_are_left_with_a_hint(tmp_path: Path) -> None:
         "left models.yaml as it is: it is there already\n"
         f"  For completion in editors, make this its first line: {schema.LINE}"
     )
-    assert "downloader.tasks" in said[1]
+    assert said[1].endswith("  from downloader.tasks import *")
 
 
 @pytest.mark.parametrize(
@@ -128,8 +130,11 @@ def test_a_link_to_nowhere_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_another_folder_is_made(tmp_path: Path) -> None:
-    """`init FOLDER` makes the folder, its parents too."""
-    assert run("init", "a/b", cwd=tmp_path).status == 0
+    """`init FOLDER` makes the folder, its parents too, and says how to get there."""
+    begun = run("init", "a/b c", cwd=tmp_path)
+    assert begun.status == 0
+    assert "`cd 'a/b c'`" in begun.stdout
+    (tmp_path / "a/b c").rename(tmp_path / "a/b")
     assert sorted(contents(tmp_path / "a/b")) == sorted(WRITTEN)
 
 
@@ -184,7 +189,7 @@ def test_what_stands_in_comments_is_ready_to_use() -> None:
     plain = re.sub(r"^  # (?=[a-z ])", "  ", starting.MODELS_YAML, flags=re.MULTILINE)
     models = manifest.load(plain.encode()).models
 
-    assert list(models) == ["gpt2-124M", "whisper", "support-bot"]
+    assert list(models) == ["gpt2-124M", "gpt2-355M", "whisper", "support-bot"]
 
 
 def test_schema_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,11 +214,23 @@ def test_the_line_for_editors_on_the_page_is_the_written_one() -> None:
     assert [cell.strip("`") for cell in first_cells(START)[1:]] == WRITTEN
 
 
-def test_help_and_version_say_where_the_rest_is(tmp_path: Path) -> None:
-    """`--help` names doit, `--version` the distribution; no command is an error of usage."""
-    shown, version, bare = (run(*each, cwd=tmp_path) for each in (["--help"], ["--version"], []))
+def test_the_line_that_init_advises_for_another_dodo_file_brings_the_tasks(
+    tmp_path: Path,
+) -> None:
+    """With it, `doit` lists the models beside the tasks that were there."""
+    (tmp_path / "dodo.py").write_text("def task_mine():\n    return {'actions': ['true']}\n")
+    line = run("init", cwd=tmp_path).stdout.splitlines()[3]
+    project = Project(tmp_path / "other")
+    dodo = (tmp_path / "dodo.py").read_text()
+    (project.folder / "dodo.py").write_text(f"{line.strip()}\n{dodo}")
+    (project.folder / "models.yaml").write_bytes((tmp_path / "models.yaml").read_bytes())
+    listed = project.doit("list").stdout
 
-    assert "doit list" in shown.stdout
-    assert version.stdout.startswith("modelmake ")
-    assert (shown.status, version.status, bare.status) == (0, 0, 2)
+    assert "fetch:gpt2-124M" in listed
+    assert "mine" in listed
+
+
+def test_version_is_the_distributions(tmp_path: Path) -> None:
+    """`--version` names the distribution, wherever it is asked for."""
+    assert run("--version", cwd=tmp_path).stdout == f"modelmake {__version__}\n"
     assert contents(tmp_path) == {}

@@ -133,8 +133,15 @@ def guard(*, as_json: bool = False) -> None:
     sys.stdout = sys.stdout or _null_stream()
     sys.stderr = sys.stderr or _null_stream()
     _Held.out, _Held.error, _Held.is_json = sys.stdout, sys.stderr, as_json
-    _guard(sys.stdout, without_secrets)
-    _guard(sys.stderr, _Events() if as_json else without_secrets)
+    _guard(sys.stdout, lambda text: _as_typed(without_secrets(text)))
+    events = _Events() if as_json else without_secrets
+    _guard(sys.stderr, lambda text: _as_typed(events(text)))
+
+
+def _as_typed(text: str) -> str:
+    """Return the text with the commands that it advises under the name that people typed."""
+    name = _Held.program
+    return text if name == "doit" else text.replace("`doit", f"`{name}")
 
 
 class _Events:

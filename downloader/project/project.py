@@ -310,11 +310,19 @@ MANIFEST_VARIABLE = "MODELMAKE_MANIFEST"
 MANIFEST_NAME = "models.yaml"
 
 
-def find_manifest(folder: Path) -> Path | None:
-    """Return the nearest models.yaml, in a folder or above it; None if there is none."""
-    here = folder.absolute()
-    found = (each / MANIFEST_NAME for each in (here, *here.parents))
-    return next((each for each in found if os.path.lexists(each)), None)
+def find_manifest() -> Path:
+    """Return what MODELMAKE_MANIFEST names, or models.yaml in the working directory or above it.
+
+    Raises:
+        ManifestError: There is none; names the folder searched first.
+    """
+    if named := os.environ.get(MANIFEST_VARIABLE):
+        return Path(named)
+    here = Path.cwd()
+    for each in (here, *here.parents):
+        if os.path.lexists(each / MANIFEST_NAME):
+            return each / MANIFEST_NAME
+    raise no_manifest(here / MANIFEST_NAME, above=True)
 
 
 def no_manifest(path: Path, *, above: bool = False) -> ManifestError:
@@ -361,13 +369,12 @@ class Project:
             SettingError: An environment variable has an unusable value.
             ManifestError: There is no models.yaml in any of the folders searched.
         """
-        named = os.environ.get(MANIFEST_VARIABLE)
-        manifest = Path(named or MANIFEST_NAME) if folder is None else folder / MANIFEST_NAME
-        if above and folder is None and not named:
-            found = find_manifest(Path.cwd())
-            if found is None:
-                raise no_manifest(manifest, above=True)
-            manifest = found
+        if folder is None and above:
+            manifest = find_manifest()
+        elif folder is None:
+            manifest = Path(os.environ.get(MANIFEST_VARIABLE) or MANIFEST_NAME)
+        else:
+            manifest = folder / MANIFEST_NAME
         return cls(manifest, Settings.from_environment())
 
     @cached_property

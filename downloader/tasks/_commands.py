@@ -29,7 +29,7 @@ from downloader.progress.streams import say, tell
 from downloader.project.project import Model, check_current
 from downloader.settings import FILES_AT_ONCE
 from downloader.targets.state import load_receipts
-from downloader.tasks._runtime import current, failing
+from downloader.tasks._runtime import current, failing, typed_path
 from downloader.tasks._words import Named, vocabulary
 from downloader.tasks.plugins import CommandTask
 
@@ -116,7 +116,7 @@ def task_ci_key() -> CommandTask:
     """Make the task that prints a cache key."""
     return command(
         ci_key,
-        "print one stable cache key for the selected models",
+        "print a cache key for CI",
         option("json", "print the paths to cache and the sizes too, as JSON", bool),
         takes_names=True,
     )
@@ -139,7 +139,7 @@ def task_bundle() -> CommandTask:
     """Make the task that writes a bundle."""
     return command(
         bundle,
-        "write models and lock for a machine without network: --out DIR",
+        "copy models for an offline machine: --out DIR",
         option("out", "the folder to write"),
         takes_names=True,
     )
@@ -151,8 +151,8 @@ def bundle(names: list[str], out: str) -> None:
     from downloader.operations import bundle as bundles  # noqa: PLC0415 - the no-op run has no use
 
     if not out:
-        raise ModelmakeError("Nothing says where to.", hint="Write `doit bundle --out DIR`.")
-    project, place = current().project, Path(out).expanduser()
+        raise ModelmakeError("--out is required.", hint="Write `doit bundle --out DIR`.")
+    project, place = current().project, typed_path(out)
     if place.suffix in PACKED and not place.is_dir():
         pack = "`doit bundle --out bundle`, then `tar -cf bundle.tar bundle`"
         raise ModelmakeError(f"{place} would be a folder. To make a tar of it, run {pack}.")
@@ -169,7 +169,7 @@ def task_lock() -> CommandTask:
     """Make the task that writes models.lock."""
     return command(
         lock,
-        "bring models.lock up to date with models.yaml; moves no files",
+        "bring models.lock up to date; downloads no files",
         option("check", "write nothing, and fail when models.lock is stale", bool),
         option("upgrade", "look also for newer checkpoints and changed files upstream", bool),
         option("allow-downgrade", "with --upgrade: take also what is older than the lock", bool),
@@ -224,7 +224,7 @@ def task_plan() -> CommandTask:
     """Make the task that says what `fetch` would do."""
     return command(
         plan,
-        "say what `doit` would fetch, link or leave, and whether it fits",
+        "show what would be downloaded, and whether it fits",
         option("json", "one JSON document on standard output (docs/plan.md)", bool),
         takes_names=True,
     )
@@ -246,7 +246,7 @@ def plan(names: list[str], *, json: bool = False) -> None:
 
 
 def _reading(count: int, count_bytes: int) -> None:
-    tell(f"reads {counted(count, 'file')} ({bytes_text(count_bytes)}) that nothing vouches for")
+    tell(f"hashing {counted(count, 'file')} ({bytes_text(count_bytes)}) not verified yet")
 
 
 def _impossible(made: "planning.Plan") -> ModelmakeError:
@@ -279,7 +279,7 @@ def task_prune() -> CommandTask:
     """Make the task that removes what nobody needs."""
     return command(
         prune,
-        "remove stored files that no models.lock names, old partials and quarantined files",
+        "remove files and leftovers that nothing needs",
         option("dry-run", "say what would be removed, and remove nothing", bool),
         option("unused", "also stored files that no project has in place now", bool),
         option(
@@ -315,8 +315,8 @@ def _days(text: str) -> float:
         days = -1.0
     if not 0 <= days < 10**6:
         raise SettingError(
-            f"--older-than is {text!r}, and a number of days is wanted.",
-            hint="0 means: however old.",
+            f"--older-than is {text!r}; it must be a number of days.",
+            hint="0 removes them whatever their age.",
         )
     return days
 
@@ -332,7 +332,7 @@ def task_outdated() -> CommandTask:
     """Make the task that looks upstream."""
     return command(
         outdated,
-        "say what upstream has newer, gone or not allowed; writes nothing",
+        "check upstream for newer or removed files",
         option("json", "say it as one JSON document", bool),
         takes_names=True,
     )
@@ -410,7 +410,7 @@ def task_adopt() -> CommandTask:
     """Make the task that takes files which are here already."""
     return command(
         adopt,
-        "take files that exist already, or a bundle: --from DIR",
+        "use files you have, or a bundle: --from DIR",
         {**option("place", "folder, file, bundle, or `huggingface` for its cache"), "long": "from"},
         option("hardlink", "let targets be the same files as those that are found", bool),
         takes_names=True,
@@ -455,14 +455,14 @@ def _no_tar(place: str) -> ModelmakeError:
 
 def _place(place: str) -> Path:
     if not place:
-        raise ModelmakeError("Nothing says where to look.", hint="Write `doit adopt --from DIR`.")
-    found = Path(place).expanduser()
+        raise ModelmakeError("--from is required.", hint="Write `doit adopt --from DIR`.")
+    found = typed_path(place)
     if place == HUGGING_FACE and not found.exists():
         found = hugging_face_cache()
     if not found.exists():
         raise StoreError(
             f"{found.absolute()} does not exist.",
-            hint="A relative path starts from the folder of dodo.py.",
+            hint="Name a folder, a file or a bundle that exists: `doit adopt --from DIR`.",
         )
     return found
 
@@ -504,7 +504,7 @@ def task_verify() -> CommandTask:
     """Make the task that reads every file again."""
     return command(
         verify,
-        "read every file again and compare it with models.lock",
+        "read every file and compare it with models.lock",
         option("repair", "fetch again what is bad", bool),
         takes_names=True,
     )

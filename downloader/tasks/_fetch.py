@@ -38,6 +38,7 @@ from downloader.targets.state import load_receipts
 from downloader.tasks._commands import UNTOUCHED_STREAMS, session
 from downloader.tasks._reporter import usage_errors
 from downloader.tasks._runtime import Values, current, failing, is_worker
+from downloader.tasks.plugins import HelpfulTask
 
 if TYPE_CHECKING:
     from downloader.operations.clean import Cleaner
@@ -108,7 +109,7 @@ def _total(sizes: list[int | None]) -> str:
 def why_unknown(model: Model) -> str:
     """Return why nothing is known of a model's files, and what helps."""
     if model.declared.is_known:
-        return "its files are not known yet: `doit lock` asks for them"
+        return "its files are not known yet; `doit lock` asks for them"
     return f"source '{model.declared.source}' is not supported yet"
 
 
@@ -339,7 +340,7 @@ class FileTask(OurTask):
         clean_file(*self.place, dryrun=dryrun)
 
 
-class Group(OurTask):
+class Group(HelpfulTask, OurTask):
     """A group of ours: cleaning it says what is removed, and not which function does that."""
 
     def explained(self, tasks: Mapping[str, Task]) -> Iterator[str]:
@@ -546,7 +547,7 @@ def _default_task(groups: list[Task], needs_lock: list[str]) -> Task:
         setup=[*needs_lock, *(group.name for group in groups)],
         uptodate=_uptodate(reasons),
         clean=[(clean_model, [group.name.partition(":")[2]]) for group in groups],
-        doc="sync every model that is not optional",
+        doc="download every model that is not optional",
         has_subtask=True,
         **UNTOUCHED_STREAMS,
     )

@@ -21,13 +21,16 @@ import threading
 from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.util import Finalize
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
+import doit
 from doit.exceptions import TaskError, TaskFailed
 
 from downloader.errors import LockError, ManifestError, ModelmakeError, SettingError, Stop
 from downloader.fs.files import private_folder
+from downloader.progress import streams
 from downloader.progress.display import Display, show
 from downloader.progress.events import failed_of
 from downloader.progress.streams import tell
@@ -295,3 +298,12 @@ def failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
 def _is_usage(error: ModelmakeError) -> bool:
     is_missing = isinstance(error, ManifestError) and not current().project.manifest_path.exists()
     return is_missing or isinstance(error, SettingError)
+
+
+def typed_path(text: str) -> Path:
+    """Return a path that an option names: relative to the folder of dodo.py, as all of doit's.
+
+    `modelmake` runs in any folder of the project, so there it is relative to that one.
+    """
+    start = doit.get_initial_workdir() if streams.program() != "doit" else None
+    return Path(start or "", Path(text).expanduser())

@@ -5,13 +5,13 @@ doit's database: a hint that may be torn, old or gone. A project with no tasks o
 database file. `doit forget` drops the receipts: the next run then hashes the targets, and moves
 nothing if they are right.
 
-`doit info` says in words which rule makes a file stale, or since when it is up to date. doit's own
-prints attributes of Python objects, and a traceback if it knows no task of the name. Ours stands in
-its place (entry point `doit.COMMAND`) wherever modelmake is installed, so for other tasks it is
-doit's own, but for that traceback.
+`doit info` says which rule makes a file stale, or since when it is up to date, where doit's own
+prints attributes of Python objects. `doit list` shows the models first, and `doit help` begins with
+our commands. These three replace doit's own (entry point `doit.COMMAND`) wherever modelmake is
+installed, so they do what doit's own do for tasks and projects that are not ours.
 
 A command's task (`CommandTask`) takes its options also after the names of models, where other tasks
-of doit take none: no model's name begins with a hyphen, so that is no guess.
+of doit take none: no model's name begins with a hyphen.
 """
 
 import getopt
@@ -19,17 +19,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from doit.cmd_help import Help as DoitHelp
 from doit.cmd_info import Info as DoitInfo
+from doit.cmd_list import List as DoitList
 from doit.cmdparse import CmdOption, CmdParseError, TaskParse
 from doit.dependency import DatabaseException, JsonDB
-from doit.exceptions import InvalidCommand
 from doit.task import Task
 
 from downloader.errors import ModelmakeError
 from downloader.fs.files import write_file
 from downloader.fs.rooted_path import RootedPath
 from downloader.progress import streams
-from downloader.progress.streams import tell
+from downloader.progress.streams import say, tell
 from downloader.settings import wants_json
 from downloader.targets.state import forget_receipts
 from downloader.tasks._reporter import is_ours
@@ -39,7 +40,18 @@ if wants_json():  # doit loads its databases, and so this, before it refuses an 
     streams.guard(as_json=True)
 
 
-class CommandTask(Task):  # type: ignore[misc]
+class HelpfulTask(Task):  # type: ignore[misc]
+    """A task of ours, which answers `--help` after its name."""
+
+    def init_options(self, args: Sequence[str] | None = None) -> Any:  # noqa: ANN401 - doit's
+        """Return the words that are no options of the task, or print its help and exit."""
+        if args and {"-h", "--help"} & set(args):
+            say(help_text(self))
+            raise SystemExit(0)
+        return super().init_options(args)
+
+
+class CommandTask(HelpfulTask):
     """The task of a command of ours, with options before or after its names."""
 
     def init_options(self, args: Sequence[str] | None = None) -> Any:  # noqa: ANN401 - doit's
@@ -48,15 +60,16 @@ class CommandTask(Task):  # type: ignore[misc]
         Raises:
             CmdParseError: One of the options is none of this command.
         """
-        if not args:
+        if not args or {"-h", "--help"} & set(args):
             return super().init_options(args)
         parse = getopt.gnu_getopt if self.pos_arg else getopt.getopt
         try:
             found, rest = parse(args, "", TaskParse(map(CmdOption, self.params)).get_long())
         except getopt.GetoptError as error:
             known = ", ".join(f"--{option['long']}" for option in self.params)
-            hint = f"Its options: {known}; see `doit help {self.name}`."
-            raise CmdParseError(f"doit {self.name}: {error}. {hint}") from None
+            program = streams.program()
+            hint = f"Its options: {known}; see `{program} help {self.name}`."
+            raise CmdParseError(f"{program} {self.name}: {error}. {hint}") from None
         flags = {f"--{option['long']}" for option in self.params if option["type"] is bool}
         words = [name if name in flags else f"{name}={value}" for name, value in found]
         return super().init_options([*words, *rest])
@@ -68,26 +81,17 @@ class Info(DoitInfo):  # type: ignore[misc]
     doc_purpose = "show why a task would run, or why not"
 
     def _execute(self, pos_args: list[str], hide_status: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - doit's
-        if len(pos_args) != 1:
-            return super()._execute(pos_args, hide_status)
         tasks = {each.name: each for each in self.task_list}
-        task = tasks.get(pos_args[0]) or self._made_by(pos_args[0])
+        if not pos_args or not all(each in tasks for each in pos_args):
+            return super()._execute(pos_args, hide_status)
+        return max(self._of(tasks[each], tasks, hide_status=hide_status) for each in pos_args)
+
+    def _of(self, task: Any, tasks: dict[str, Task], *, hide_status: bool) -> int:  # noqa: ANN401 - doit has no types
         if isinstance(task, CommandTask):
             return self._tell(task.name, task.doc, *_command_lines(task))
         if not hasattr(task, "explained"):
-            return super()._execute([task.name], hide_status)
+            return super()._execute([task.name], hide_status) or 0
         return self._explain(task, tasks)
-
-    def _made_by(self, target: str) -> Task:
-        """Return the task of a target, by its path.
-
-        Raises:
-            InvalidCommand: There is none.
-        """
-        for task in self.task_list:
-            if target in task.targets:
-                return task
-        raise InvalidCommand(not_found=target)
 
     def _explain(self, task: Any, tasks: dict[str, Task]) -> int:  # noqa: ANN401 - doit has no types
         is_ignored = self.dep_manager.status_is_ignore(task)
@@ -106,12 +110,89 @@ class Info(DoitInfo):  # type: ignore[misc]
         return 0
 
 
+class List(DoitList):  # type: ignore[misc]
+    """doit's list, with models first and commands in one line."""
+
+    doc_purpose = "list models and tasks"
+
+    def _execute(  # noqa: PLR0913, PLR0917 - doit's
+        self,
+        subtasks: bool = False,  # noqa: FBT001, FBT002 - doit's
+        quiet: bool = True,  # noqa: FBT001, FBT002
+        status: bool = False,  # noqa: FBT001, FBT002
+        private: bool = False,  # noqa: FBT001, FBT002
+        list_deps: bool = False,  # noqa: FBT001, FBT002
+        template: str | None = None,
+        sort: str = "name",
+        pos_args: list[str] | None = None,
+    ) -> Any:  # noqa: ANN401
+        is_plain = not (quiet or status or private or list_deps or template or pos_args)
+        if not is_plain or not any(isinstance(each, HelpfulTask) for each in self.task_list):
+            return super()._execute(
+                subtasks, quiet, status, private, list_deps, template, sort, pos_args
+            )
+        shown = [
+            each
+            for each in self.task_list
+            if not each.name.startswith("_") and (subtasks or not each.subtask_of)
+        ]
+        models = [each for each in shown if each.name.startswith("fetch:")]
+        own = [each for each in shown if not is_ours(each.name)]
+        commands = sorted(each.name for each in shown if isinstance(each, CommandTask))
+        rows = [*sorted(models), *sorted(own)]
+        width = max((len(each.name) for each in rows), default=0)
+        lines = [f"{each.name:<{width}}   {each.doc}".rstrip() for each in rows]
+        lines.append(f"commands: {' '.join(commands)}; `{streams.program()} help`")
+        self.outstream.write("\n".join(lines) + "\n")
+        return 0
+
+
+class Help(DoitHelp):  # type: ignore[misc]
+    """doit's help, which knows our commands."""
+
+    def print_usage(self, cmds: dict[str, Any]) -> None:
+        """Print what there is, our commands first; without them where there are no models."""
+        from downloader.tasks.program import is_ours_here, overview  # noqa: PLC0415 - it imports all tasks
+
+        if is_ours_here():
+            self.outstream.write(f"{overview()}\n\n")
+        if streams.program() == "doit":
+            super().print_usage(cmds)
+
+    def _execute(self, pos_args: list[str]) -> bool:
+        for task in self.task_list:
+            if task.name == pos_args[0] and isinstance(task, HelpfulTask):
+                self.outstream.write(f"{help_text(task)}\n")
+                return True
+        return bool(super()._execute(pos_args))
+
+
+NAMES = """\
+NAME is a model (gpt2-124M), a file of it (gpt2-124M/vocab.bpe), a path below
+models/, or a wildcard ('gpt2-*')."""
+
+
+def help_text(task: Task) -> str:
+    """Return what there is to know of a task of ours: how it is called, and its options."""
+    options = " [OPTION...]" * bool(task.params)
+    names = " [NAME...]" * bool(task.pos_arg)
+    lines = [f"{streams.program()} {task.name}{options}{names}", "", f"  {task.doc}"]
+    rows = [(_option_text(each), each["help"]) for each in task.params]
+    if rows:
+        width = max(len(words) for words, _ in rows)
+        lines += ["", *(f"  {words:<{width}}  {text}" for words, text in rows)]
+    return "\n".join([*lines, "", NAMES] if names else lines)
+
+
+def _option_text(option: dict[str, Any]) -> str:
+    return f"--{option['long']}{'' if option['type'] is bool else '=VALUE'}"
+
+
 def _command_lines(task: Task) -> Iterator[str]:
     """Yield what is to be known of a command of ours, which is no file and never up to date."""
     yield from ("", "why        : a command: it runs whenever it is named")
     for each in task.params:
-        value = "" if each["type"] is bool else "=VALUE"
-        yield f"option     : --{each['long']}{value}: {each['help']}"
+        yield f"option     : {_option_text(each)}: {each['help']}"
 
 
 class ProjectDatabase(JsonDB):  # type: ignore[misc]

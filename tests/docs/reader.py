@@ -73,7 +73,7 @@ class Reader:
         done = subprocess.run(
             [sys.executable, *words[1:]],
             cwd=self.project.cwd,
-            env=self.project._environment({}),
+            env=self.project.environment({}),
             check=True,
             capture_output=True,
             text=True,

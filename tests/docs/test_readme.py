@@ -72,7 +72,7 @@ def as_program(reader: Reader, server: FaultyServer, text: str) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", text],
         cwd=reader.project.folder,
-        env=reader.project._environment({}),
+        env=reader.project.environment({}),
         check=False,
         capture_output=True,
         text=True,

@@ -114,14 +114,15 @@ class Project:
         return subprocess.Popen(
             [*self.before, sys.executable, "-m", "doit", *arguments],
             cwd=self.cwd,
-            env=self._environment(variables),
+            env=self.environment(variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of a run."""
         own = {**self.variables, **variables}
         paths = [own.get("PYTHONPATH"), str(REPOSITORY)]
         return {**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -153,7 +153,7 @@ def test_people_get_a_table(project: Project, server: FaultyServer) -> None:
     run = project.doit("plan")
     assert run.status == 0
     assert run.stdout.startswith("MODEL  ADOPT  FETCH  TO MOVE\none        2      1   1.0 kB\n")
-    assert run.stderr == "reads 2 files (2.0 kB) that nothing vouches for\n"
+    assert run.stderr == "hashing 2 files (2.0 kB) not verified yet\n"
     assert "TO MOVE" not in project.doit("plan", COLUMNS="20").stdout
 
 

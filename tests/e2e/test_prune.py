@@ -227,7 +227,7 @@ def test_an_age_that_is_none_is_refused(first: Project, days: str) -> None:
     run = first.doit("prune", f"--older-than={days}")
 
     assert run.status == 2
-    assert f"--older-than is '{days}', and a number of days is wanted." in run.stderr
+    assert f"--older-than is '{days}'; it must be a number of days." in run.stderr
     assert "Traceback" not in run.text
 
 

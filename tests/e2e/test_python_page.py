@@ -37,7 +37,7 @@ def run(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=project.folder,
-        env=project._environment({}),
+        env=project.environment({}),
         check=False,
         capture_output=True,
         text=True,

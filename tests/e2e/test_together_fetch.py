@@ -89,7 +89,7 @@ def test_list_info_and_clean(project: Project, together: TogetherServer, is_fetc
         assert project.doit().status == 0
     before = len(together.requests)
     listed = project.doit("list", "--all")
-    known = "its files are not known yet: `doit lock` asks for them"
+    known = "its files are not known yet; `doit lock` asks for them"
     assert listed.status == 0, listed.text
     assert (known in listed.stdout) is not is_fetched
     assert ("fetch:bot/adapter_config.json" in listed.stdout) is is_fetched
