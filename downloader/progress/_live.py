@@ -44,6 +44,10 @@ what a terminal moves out of sight cannot be erased."""
 MOST_WIDTH = 160
 SHORT_BAR, MOST_BAR = 10, 40
 PERCENT, SIZES = len(" 100%"), len("  999.9 MB of 999.9 MB")
+LEAST_NAME = 32
+"""A shortened name has at least so many columns before it has a bar beside it."""
+LEAST_WORDS = 24
+"""Columns for what a file waits for, at the cost of its name."""
 GAP = "  "
 HOST = re.compile(r"https?://([^/\s]+)\S*"), r"\1"
 COLOURS = {"waiting": "yellow", "unpacking": "cyan", "failed": "red"}
@@ -77,7 +81,7 @@ class Layout:
         busy = [file for file in progress.moving if file.state != "starting"]
         most = min(self._most, MANY_FILES if progress.files <= MANY_FILES else MOST_FILES)
         groups = _grouped(busy)
-        shown = groups if len(groups) <= most else groups[: max(0, most - 1)]
+        shown = groups[:most]
         is_shown = {file.name for group in shown for file in group}
         rest = [file for file in progress.moving if file.name not in is_shown]
         lines = self._file_lines(shown)
@@ -90,15 +94,21 @@ class Layout:
             one_line(group[0].name) if len(group) == 1 else counted(len(group), "file")
             for group in groups
         ]
+        longest = max(map(cell_len, names), default=0)
         room = self._width - len(GAP) - PERCENT
-        if room >= SHORT_BAR + SIZES + SHORT_BAR:
-            room -= SHORT_BAR + SIZES
-        column = max(1, min(room, max(map(cell_len, names), default=0)))
+        for beside in (SHORT_BAR + SIZES, SHORT_BAR):
+            if room - beside >= min(longest, LEAST_NAME):
+                room -= beside
+                break
+        column = max(1, min(room, longest))
         lines = []
         for name, group in zip(self._shortened(names, column), groups, strict=True):
-            line = Text(set_cell_size(name, column) + GAP)
-            line.append_text(self._state(group[0], self._width - column - len(GAP)))
-            lines.append(self._cut(line))
+            state = self._state(group[0], self._width - column - len(GAP))
+            shown = set_cell_size(name, column)
+            if state.cell_len > self._width - column - len(GAP):  # words need more than a bar
+                room = self._width - len(GAP) - min(state.cell_len, LEAST_WORDS)
+                (shown,) = self._shortened([name], max(1, room))
+            lines.append(self._cut(Text(shown + GAP).append_text(state)))
         return lines
 
     def _state(self, file: Moving, room: int) -> Text:
@@ -187,6 +197,9 @@ def _words(file: Moving) -> str:
 USUAL_SIZE = os.terminal_size((80, 24))
 STEADY_SECONDS = 0.3
 """A terminal that is being resized is left alone for so long."""
+MOST_UNSTEADY_SECONDS, LOOK_SECONDS = 2.0, 0.02
+REWRAPS = "TMUX" in os.environ or not {"XTERM_VERSION", "STY"} & os.environ.keys()
+"""Whether the terminal wraps lines anew when it becomes narrower: xterm and GNU screen cut them."""
 ERASE_LINE, ERASE_BELOW = "\x1b[K", "\x1b[J"
 ONE_UP = "\x1b[A\x1b[2K"
 
@@ -230,6 +243,7 @@ class TerminalScreen:
     def aside(self, write: Callable[[], None], *, is_line: bool) -> None:
         """See streams.Screen."""
         with self._drawing:
+            self._wait_until_steady()
             self._erase()
             write()
             self._is_line_open = not is_line
@@ -244,6 +258,7 @@ class TerminalScreen:
         """Take the frame away, and draw no more."""
         self._is_over = True
         with self._drawing:
+            self._wait_until_steady()
             self._erase()
 
     def _drawn(self) -> str:
@@ -269,8 +284,8 @@ class TerminalScreen:
 
         Row by row: tmux keeps what is erased from a screen's first row on in one piece.
         """
-        columns = max(1, self._look().columns)
-        rows = sum(max(1, -(-width // columns)) for width in self._widths)
+        columns = max(1, self._look().columns) if REWRAPS else math.inf
+        rows = sum(max(1, math.ceil(width / columns)) for width in self._widths)
         self._widths = []
         return "\r" + ERASE_LINE + ONE_UP * rows  # Ctrl-C leaves its ^C there
 
@@ -280,6 +295,15 @@ class TerminalScreen:
         if size != self._size:
             self._size, self._changed_at = size, now
         return now - self._changed_at >= STEADY_SECONDS
+
+    def _wait_until_steady(self) -> None:
+        """Wait until a frame on the terminal can be erased: its rows are known by the size.
+
+        tmux wraps them at once, and says so up to a quarter of a second later.
+        """
+        give_up = self._clock() + MOST_UNSTEADY_SECONDS
+        while self._widths and not self._is_steady() and self._clock() < give_up:
+            time.sleep(LOOK_SECONDS)
 
     def _look(self) -> os.terminal_size:
         try:

@@ -258,6 +258,73 @@ def test_what_is_waited_for_is_named() -> None:
     )
 
 
+SHARDS = [f"llama-3.2-1b-instruct/model-{n:05}-of-00010.safetensors" for n in range(1, 11)]
+
+
+def shown(width: int, *files: Moving, height: int = 24, **changes: object) -> list[str]:
+    """Return the lines of a frame."""
+    status = replace(progress(*files), **changes)  # type: ignore[arg-type]
+    return [line.plain for line in Layout(width, height).lines(status)]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_shards_can_be_told_apart(width: int) -> None:
+    """Their names are cut in the middle, and what is different about them stays."""
+    lines = shown(width, *map(moving, SHARDS[:5]))[:5]
+    names = [line.split("  ")[0] for line in lines]
+    assert len(set(names)) == 5
+    if width < 120:
+        assert all(name.startswith("m/") and name.endswith(".safetensors") for name in names)
+        assert all("…" in name for name in names)
+
+
+def test_a_wide_terminal_shows_whole_names_and_long_bars() -> None:
+    """With 200 columns nothing is cut, and the bars take what there is."""
+    *lines, _, total = shown(200, *map(moving, SHARDS))
+    assert [line.split("  ")[0] for line in lines] == [f"m/{name}" for name in SHARDS[:5]]
+    assert {line.count("━") + line.count("─") for line in lines} == {40}
+    assert total.endswith("12 of 300 files")
+
+
+def test_a_narrow_total_keeps_rate_and_time_left() -> None:
+    """They matter more than the bytes; what is left out comes back with more columns."""
+    assert shown(40)[-1] == "50%, 1 failed, 23.0 MB/s, 1:34 left"
+    assert shown(25)[-1] == "50%, 1 failed, 1:34 left"
+    assert shown(16)[-1] == "50%, 1 failed"
+    assert shown(60)[-1] == "50%, 1 failed, 1.2 GB of 2.4 GB, 23.0 MB/s, 1:34 left"
+    assert shown(40, failed=0)[-1].endswith("50%, 23.0 MB/s, 1:34 left")
+
+
+def test_many_files_take_five_rows_and_a_count() -> None:
+    """The others are counted by what they do; a run of few files shows them all."""
+    files = [moving(f"{n}.bin") for n in range(29)] + [moving("s", "starting")] * 16
+    *lines, rest, _ = shown(80, *files, height=50)
+    assert [line.split()[0] for line in lines] == [f"m/{n}.bin" for n in range(5)]
+    assert rest == "… 24 more moving, 16 starting"
+    assert len(shown(80, *files[:8], files=8)) == 9
+
+
+def test_files_that_wait_for_one_host_are_one_row() -> None:
+    """However many there are: they leave the rows to those that move."""
+    cause = "The connection to http://h:1/m/{} failed: Connection refused."
+    files = [
+        moving(str(n), "waiting", cause=cause.format(n), seconds_left=2.5 + n) for n in range(7)
+    ]
+    lines = shown(100, *files, moving("a"))
+    assert lines[0] == (
+        "7 files  retrying in 3 s: The connection to h:1 failed: Connection refused."
+    )
+    assert lines[1].startswith("m/a      ━")
+    assert len(lines) == 3
+
+
+def test_what_is_waited_for_is_readable_in_a_narrow_terminal() -> None:
+    """The words begin behind a shorter name."""
+    wait = moving("gated.json", "waiting", cause="http://h:1/x is busy (503).", seconds_left=2.0)
+    *lines, _ = shown(40, *map(moving, SHARDS[:2]), wait)
+    assert lines[2].startswith("m/gated.json  retrying in 2 s: h:1 ")
+
+
 def test_ascii_where_nothing_else_can_be_shown() -> None:
     """Bars and cuts have a plain form."""
     lines = Layout(40, 24, is_ascii=True).lines(progress(moving("x" * 50)))
