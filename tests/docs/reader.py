@@ -21,7 +21,7 @@ from tests.servers.faulty import FaultyServer
 CI_RUN = [
     shlex.split(line)
     for line in (REPOSITORY / ".ci/run").read_text(encoding="utf-8").splitlines()
-    if line.startswith(("pytest", "ruff", "mypy", "lint-imports", "doit -f"))
+    if line.startswith(("pytest", "ruff", "mypy", "lint-imports", "mkdocs", "doit -f"))
 ]
 SIZES = ("355M", "774M", "1558M")
 
@@ -61,8 +61,10 @@ class Reader:
             self.project.cwd = (self.project.cwd / words[1]).resolve()
         elif words[:2] == ["pip", "install"]:
             assert_installable(words[2:])
-        elif words[:3] == ["python", "-m", "downloader"]:
+        elif words[:2] == ["modelmake", "init"]:
             self._begin(words)
+        elif words[:3] == ["python", "-m", "downloader"]:
+            self._begin(["modelmake", *words[3:]])
         elif words[0] == "doit" and "-f" not in words:
             self.said = self.project.doit(*words[1:])
             assert self.said.status == 0, (words, self.said.text)
@@ -71,7 +73,7 @@ class Reader:
 
     def _begin(self, words: list[str]) -> None:
         done = subprocess.run(
-            [sys.executable, *words[1:]],
+            [sys.executable, "-m", "downloader", *words[1:]],
             cwd=self.project.cwd,
             env=self.project.environment({}),
             check=True,
@@ -80,7 +82,7 @@ class Reader:
             timeout=60,
         )
         self.said = Run(0, done.stdout, done.stderr)
-        folder = self.project.cwd / "".join(words[4:5])
+        folder = self.project.cwd / "".join(words[2:3])
         written = (folder / "models.yaml").read_text(encoding="utf-8")
         (folder / "models.yaml").write_text(written.replace("size: 124M", "size: 774M"))
 
