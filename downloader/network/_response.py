@@ -68,11 +68,14 @@ class Head:
     def is_chunked(self) -> bool:
         """Whether the body comes in chunks.
 
+        `identity` is no coding: RFC 2616 had it, and some servers still say it of a body that
+        ends when they close the connection.
+
         Raises:
             BadResponse: Another transfer coding is laid over it (curl tests 1546, 1722, 1723).
         """
-        codings = ",".join(self.values("Transfer-Encoding")).strip().lower()
-        if codings in ("", "chunked"):
+        codings = self._transfer_codings
+        if codings in ("", "identity", "chunked"):
             return codings == "chunked"
         raise BadResponse(
             f"{self.place} answered with the transfer coding '{shown(codings, 60, is_reply=True)}'."
@@ -93,7 +96,12 @@ class Head:
         text = found.pop()
         if found or not LENGTH.fullmatch(text):
             raise BadResponse(f"{self.place} answered with an unusable Content-Length.")
-        return None if self.is_chunked else int(text)
+        # RFC 9112 §6.3: a transfer coding overrides the length.
+        return None if self.is_chunked or self._transfer_codings else int(text)
+
+    @property
+    def _transfer_codings(self) -> str:
+        return ",".join(self.values("Transfer-Encoding")).strip().lower()
 
     @property
     def has_known_end(self) -> bool:

@@ -14,14 +14,17 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
-from downloader.artifact import Artifact
+from downloader.artifact import Artifact, bytes_text
 from downloader.errors import (
+    BadResponse,
     IntegrityError,
+    LinkExpired,
     ModelmakeError,
     RemoteChanged,
     ServerBusy,
     SourceError,
     Stop,
+    StoreError,
     TooManyOpen,
     TransferError,
 )
@@ -61,6 +64,8 @@ class Connections:
     Attributes:
         segments: As above.
         is_over: Set when the attempt is to end.
+        is_refused: Whether a further connection got what the first one did not: an error, another
+            version, or nothing. Then this file is not shared any more.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Connections:
         self.is_over = threading.Event()
         self._is_open = is_open and segments.is_large
         self._is_registered = self._is_open
+        self.is_refused = False
         self._workers: list[threading.Thread] = []
         self._failure: Exception | None = None
         self._growing = threading.Lock()
@@ -151,10 +157,10 @@ class Connections:
             worker.join()
 
     def _work_further(self) -> None:
-        """Receive segments; a failure here is the file's only where it says the file changed."""
+        """Receive segments; a server's failure here is never the file's."""
         is_released = False
         try:
-            while not (is_released or self.is_over.is_set()):
+            while self._is_open and not (is_released or self.is_over.is_set()):
                 is_released = self._limiter.drop_surplus()
                 segment = None if is_released else self._take()
                 if segment is None:
@@ -163,7 +169,7 @@ class Connections:
         except _GaveUp:
             pass
         except Exception as error:  # noqa: BLE001 - the file's own thread raises it
-            self._failure = error
+            self._failure = error  # the disk's, or a bug
             self.is_over.set()
         finally:
             if not is_released:
@@ -182,12 +188,16 @@ class Connections:
         segment.is_further = True
         try:
             self._one(segment)
-        except (SourceError, TransferError, TooManyOpen) as error:
-            if not error.retryable:  # no ranges of this file for others, or no socket
-                self._is_open = False
-                self.segments.rejoin()
-            elif segment.position == start:
+        except ModelmakeError as error:
+            if isinstance(error, StoreError) and not isinstance(error, TooManyOpen):
+                raise
+            if isinstance(error, ServerBusy) and segment.position == start:
                 self._limiter.refused()
+            is_transient = error.retryable and segment.position > start
+            is_transient |= isinstance(error, (ServerBusy, LinkExpired)) or self.is_over.is_set()
+            if not is_transient:
+                self._is_open, self.is_refused = False, True
+                self.segments.rejoin()
             raise _GaveUp from error
         return segment.is_dropped
 
@@ -220,9 +230,14 @@ class _GaveUp(Exception):  # noqa: N818
     """A further connection ends, and its segment is wanted again."""
 
 
+WHOLE = Range(0, 0)
+"""What is asked for without a Range header."""
 TRIES = 3
 """How often one place may give a piece wrong."""
-REPLAN = frozenset({HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
+OTHER_VERSION = frozenset(
+    {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
+)
+"""What a server says to a range of a version that it does not have."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -252,6 +267,9 @@ class Download:
     _stop: Stop = field(init=False)
     _counting: threading.Lock = field(init=False, default_factory=threading.Lock)
     _may_share: bool = True
+    _is_doubted: bool = False
+    _is_from_start: bool = False
+    _resumed_bytes: int = field(init=False)
     _wrong: Counter[Range] = field(default_factory=Counter)
     _is_again: bool = False
     _dropped_bytes: int = 0
@@ -259,9 +277,13 @@ class Download:
     def __post_init__(self) -> None:
         self._expectation = Expectation(self.artifact, self.location)
         self._stop = self.transport.stop
+        self._resumed_bytes = self.partial.present
 
     def run(self) -> None:
-        """Fill the partial with verified bytes, starting over once where versions may be mixed.
+        """Fill the partial with verified bytes, starting over once if versions may be mixed.
+
+        One server may be many machines. So another version is believed only if the same request,
+        with no other beside it, shows one twice.
 
         Raises:
             IntegrityError: A whole, unmixed download has the wrong bytes.
@@ -280,12 +302,26 @@ class Download:
                     self._expectation.verify(partial)
                     return
             except (IntegrityError, UnusableRange) as error:
+                if isinstance(error, RemoteChanged) and not self._is_doubted:
+                    self._is_doubted, self._may_share = True, False
+                    continue
                 is_joined = partial.is_joined and not partial.verifier.has_pieces
                 is_mixed = is_joined or isinstance(error, (RemoteChanged, UnusableRange))
                 if not (may_start_over and is_mixed):
                     raise
-                partial.reset()
+                self._start_over(f"{error}")
                 retries, may_start_over = self._retries(), False
+
+    def _start_over(self, why: str) -> None:
+        """Ask for the whole file next, on one connection; what there is goes once that comes."""
+        self._tell_lost(why)
+        self._is_from_start, self._may_share, self._is_doubted = True, False, False
+
+    def _tell_lost(self, why: str) -> None:
+        """Say that what an earlier run left is of no use; what came in this run is not told."""
+        if self._resumed_bytes:
+            count, self._resumed_bytes = bytes_text(self._resumed_bytes), 0
+            self.observer.notice(f"cannot resume, downloads {count} again: {why}")
 
     def _retries(self) -> Retries:
         """Return what tries again; bytes of pieces that proved wrong are progress too."""
@@ -307,7 +343,7 @@ class Download:
         partial = self.partial
         if partial.ranges and not partial.binding.can_resume:
             partial.reset()  # nothing could tell whether more bytes are of the same version
-        if partial.is_complete and self._is_right():
+        if partial.is_complete and not self._is_from_start and self._is_right():
             return
         self.limiter.acquire(self._stop)
         try:
@@ -329,44 +365,72 @@ class Download:
         """
         partial = self.partial
         self._scope = CancelScope()
-        gap = first_gap(partial.ranges, partial.binding.size or 0)
+        is_rest = bool(partial.ranges) and not self._is_from_start
+        gap = first_gap(partial.ranges, partial.binding.size or 0) if is_rest else WHOLE
         with self._ask(gap) as reply:
             status = reply.head.status
             if status == HTTPStatus.OK:
                 self._is_again = bool(self._wrong)  # the whole again, in place of a wrong piece
                 self._wrong.clear()
-                refuse_coding(reply.head)
+                refuse_coding(reply.head, is_pinned=self.artifact.is_pinned)
                 most = min(self.limiter.throttle.slice_bytes, MOST_START_BYTES)
                 start = reply.read_some(START_BYTES, most)
                 self._expectation.begin(reply.head, start, partial)
-            elif status == HTTPStatus.PARTIAL_CONTENT and partial.ranges:
+                self._is_from_start = self._is_doubted = False
+                if is_rest:
+                    self._tell_lost(f"{reply.head.place} sent the whole file instead of its rest.")
+            elif status == HTTPStatus.PARTIAL_CONTENT and is_rest:
                 self._take_range(reply.head, gap)
-            elif is_whole_by_416(reply.head, partial.have, partial.binding.size):
+            elif is_rest and is_whole_by_416(reply.head, partial.have, partial.binding.size):
                 return True
             else:
-                raise self._refused(reply)
-            size = partial.binding.size
-            self.observer.started(partial.present, size)
-            segments = Segments(ENDLESS if size is None else size, partial.ranges)
-            first = segments.take_rest()
-            is_open = partial.binding.can_resume and self._gives_ranges(reply.head)
-            self._connections = connections = Connections(
-                self.limiter, segments, self._receive_segment, is_open=is_open and size is not None
-            )
-            with connections:
-                try:
-                    self._write_body(reply, first, _stop_of(reply.head, size))
-                    segments.give_back(first)
-                    reply.close()
-                    if size is not None:
-                        connections.work()
-                except BaseException:
-                    connections.is_over.set()
-                    self._scope.cancel()
-                    raise
-        if size is None:
+                raise self._refused(reply, is_rest=is_rest)
+            self.observer.started(partial.present, partial.binding.size)
+            self._receive_rest(reply)
+        if partial.binding.size is None:
             return status == HTTPStatus.OK
-        return partial.have == size and self._is_right()
+        return partial.have == partial.binding.size and self._is_right()
+
+    def _receive_rest(self, reply: Reply) -> None:
+        """Receive a reply's body, and what is missing beside it over further connections.
+
+        Raises:
+            ModelmakeError: A connection failed, and no other could do its work.
+        """
+        partial, size = self.partial, self.partial.binding.size
+        segments = Segments(ENDLESS if size is None else size, partial.ranges)
+        first = segments.take_rest()
+        is_open = partial.binding.can_resume and self._gives_ranges(reply.head)
+        self._connections = connections = Connections(
+            self.limiter, segments, self._receive_segment, is_open=is_open and size is not None
+        )
+        with connections:
+            try:
+                self._write_body(reply, first, _stop_of(reply.head, size))
+                segments.give_back(first)
+                reply.close()
+                if size is not None:
+                    self._receive_segments(reply.head)
+            except BaseException:
+                connections.is_over.set()
+                self._scope.cancel()
+                raise
+            finally:
+                self._may_share &= not connections.is_refused
+
+    def _receive_segments(self, head: Head) -> None:
+        """Receive what further connections took of a reply and did not bring.
+
+        Raises:
+            UnusableRange: The server gave the whole file, and does not give its parts.
+            ModelmakeError: As `Connections.work`.
+        """
+        try:
+            self._connections.work()
+        except (SourceError, BadResponse) as error:
+            if head.status != HTTPStatus.OK:
+                raise
+            raise UnusableRange(str(error), hint=error.hint) from None
 
     def _is_right(self) -> bool:
         """Check the pieces of a whole file; wrong ones are dropped, to be downloaded again.
@@ -390,6 +454,16 @@ class Download:
         return not wrong
 
     def _ask(self, gap: Range) -> Reply:
+        """Ask for a range; if the server has another version and a SHA-256 is known, for any."""
+        reply, binding = self._open(gap), self.partial.binding
+        is_refused = reply.head.status == HTTPStatus.PRECONDITION_FAILED
+        if not (is_refused and binding.sha256 and binding.validator):
+            return reply
+        reply.close()
+        self.partial.drop_validator()
+        return self._open(gap)
+
+    def _open(self, gap: Range) -> Reply:
         began = time.monotonic()
         reply = self.transport.open(
             self.location,
@@ -410,15 +484,17 @@ class Download:
         """
         partial = self.partial
         _, total = accepted_range(head, gap, partial.binding)
-        size = partial.binding.size
-        partial.bind(partial.binding.validator, total if size is None else size)
-        partial.is_joined = True
+        size, validator = partial.binding.size, partial.binding.validator
+        if head.etag not in (None, validator):
+            validator = None  # another machine's for the same bytes: it would refuse ours
+        partial.bind(validator, total if size is None else size)
+        partial.is_joined, self._is_doubted = True, False
         self._expectation.learn(head)
 
-    def _refused(self, reply: Reply) -> ModelmakeError:
-        """Return the error for a reply that is no file."""
-        if reply.head.status in REPLAN and self.partial.ranges:
-            return changed(reply.head)
+    def _refused(self, reply: Reply, *, is_rest: bool) -> ModelmakeError:
+        """Return the error for a reply that is no file, or no rest of the one that was begun."""
+        if reply.head.status in OTHER_VERSION and is_rest:
+            return changed(reply.head, is_pinned=self.artifact.is_pinned)
         return reply.refusal(self.location)
 
     def _gives_ranges(self, head: Head) -> bool:
@@ -441,15 +517,10 @@ class Download:
         gap = Range(segment.position, segment.stop)
         with self._ask(gap) as reply:
             if reply.head.status == HTTPStatus.OK:
-                self._may_share = False
                 raise UnusableRange(f"{reply.head.place} answers a range with the whole file.")
             if reply.head.status != HTTPStatus.PARTIAL_CONTENT:
-                raise self._refused(reply)
-            try:
-                span, _ = accepted_range(reply.head, gap, partial.binding)
-            except UnusableRange:
-                self._may_share = False
-                raise
+                raise self._refused(reply, is_rest=True)
+            span, _ = accepted_range(reply.head, gap, partial.binding)
             partial.is_joined = True
             self._write_body(reply, segment, span.stop)
 

@@ -29,6 +29,8 @@ from downloader.transfer._journal import Binding
 from downloader.transfer.partial import Partial
 from downloader.urls import Location, redact
 
+SHA256_DECIDES = "If the file's sha256 stood in models.yaml, it would decide which bytes are right."
+
 
 class UnusableRange(BadResponse):
     """A 206 is not what was asked for; the whole file may still be had from its first byte on."""
@@ -55,19 +57,19 @@ def accepted_range(head: Head, gap: Range, binding: Binding) -> tuple[Range, int
         bytes, None when it does not tell.
 
     Raises:
-        UnusableRange: It is coded, another range, or several.
+        UnusableRange: It is another range, or several; or coded, and no SHA-256 is known.
         RemoteChanged: It is of another version.
     """
+    is_pinned = binding.sha256 is not None
     try:
-        span, total = _wanted_range(head, gap)
+        span, total = _wanted_range(head, gap, is_pinned=is_pinned)
     except BadResponse as error:
         raise UnusableRange(str(error), hint=error.hint) from None
-    # RFC 9110 §15.3.7: a 206 carries the ETag that the 200 had. Where no SHA-256 will judge the
-    # bytes it must; where one will, a store that leaves it out may go on.
-    may_be_silent = head.etag is None and binding.sha256 is not None
-    is_other_etag = binding.validator not in (None, head.etag) and not may_be_silent
+    # RFC 9110 §15.3.7: a 206 carries the ETag that the 200 had. Replicas behind a balancer have
+    # others for the same bytes: if a SHA-256 is known, it decides.
+    is_other_etag = binding.validator not in (None, head.etag) and not is_pinned
     if is_other_etag or (None not in (binding.size, total) and binding.size != total):
-        raise changed(head)
+        raise changed(head, is_pinned=is_pinned)
     return span, total
 
 
@@ -79,28 +81,37 @@ def is_whole_by_416(head: Head, have: int, size: int | None) -> bool:
     return total == have and size in (None, total)
 
 
-def changed(head: Head) -> RemoteChanged:
-    """Return the error for a reply of another version than the one begun."""
-    return RemoteChanged(f"{head.place} changed while it was fetched.")
+def changed(head: Head, *, is_pinned: bool) -> RemoteChanged:
+    """Return the error for a reply of another version of the file; raised if it comes twice."""
+    return RemoteChanged(
+        f"{head.place} changed while it was downloaded.", hint="" if is_pinned else SHA256_DECIDES
+    )
 
 
-def refuse_coding(head: Head) -> None:
-    """Refuse a body whose length and digest are not the file's.
+def refuse_coding(head: Head, *, is_pinned: bool) -> None:
+    """Refuse a body that may be another form of the file.
+
+    Many servers put `Content-Encoding: gzip` on a stored .gz file. Then the bytes on the wire are
+    the file, and only its SHA-256 can tell that from a body compressed for the transfer.
 
     Raises:
-        BadResponse: It is coded.
+        BadResponse: It is coded, and no SHA-256 is known.
     """
-    if head.coding:
+    if head.coding and not is_pinned:
         coding = shown(head.coding, 60, is_reply=True)
         raise BadResponse(
-            f"{head.place} sent the file coded as '{coding}', unasked: its length "
-            "and digest would not be the file's."
+            f"{head.place} sent the file with Content-Encoding '{coding}': these "
+            "bytes may not be the file's own.",
+            hint=SHA256_DECIDES,
         )
 
 
-def _wanted_range(head: Head, gap: Range) -> tuple[Range, int | None]:
-    refuse_coding(head)
-    if head.first("Content-Type").lower().startswith("multipart/"):
+def _wanted_range(head: Head, gap: Range, *, is_pinned: bool) -> tuple[Range, int | None]:
+    refuse_coding(head, is_pinned=is_pinned)
+    is_typed_multipart = head.first("Content-Type").lower().startswith("multipart/")
+    # Several ranges have no Content-Range of their own (RFC 9110 §15.3.7.2); a stored file may
+    # have any type.
+    if is_typed_multipart and not (is_pinned and head.first("Content-Range")):
         raise BadResponse(f"{head.place} answered one range with several.")
     span, total = head.content_range
     has_wrong_end = 0 < gap.stop < span.stop
@@ -131,6 +142,7 @@ class Expectation:
         self._artifact, self._place = artifact, redact(location.url)
         self._is_sniffed = location.is_sniffed
         self._md5 = artifact.md5
+        self._coding = ""
         self.first_bytes = b""
 
     def begin(self, head: Head, first_bytes: bytes, partial: Partial) -> None:
@@ -148,12 +160,13 @@ class Expectation:
             BadResponse: It is an error page, or nothing could tell its end from a broken
                 connection.
         """
-        self.first_bytes = first_bytes
+        self.first_bytes, self._coding = first_bytes, head.coding
         length, wanted = head.length, self._artifact.size
-        is_wrong_length = wanted is not None and length not in (None, wanted)
-        if self._is_sniffed and (is_wrong_length or not self._artifact.is_pinned):
+        known = partial.binding.size if partial.ranges else wanted
+        is_other_length = known is not None and length not in (None, known)
+        if self._is_sniffed and (is_other_length or not self._artifact.is_pinned):
             check_body_start(head, self._artifact.path, self._start)
-        if is_wrong_length and length is not None and wanted is not None:
+        if wanted is not None and length is not None and length != wanted:
             raise self.wrong_size(length, wanted)
         self._md5 = self._artifact.md5 or head.md5
         is_judged = wanted is not None or self._artifact.is_pinned or self._md5
@@ -245,6 +258,8 @@ class Expectation:
         )
 
     def _what_it_looks_like(self) -> str:
+        if self._coding:
+            return f"; it came with Content-Encoding {self._coding[:40]!r}"
         if not self.first_bytes:
             return ""
         page = page_in_place_of(self._artifact.path, self._start)

@@ -313,6 +313,10 @@ class Partial:
         if not self.ranges:
             self._restart_verifier(0)
 
+    def drop_validator(self) -> None:
+        """Ask for any version from now on: its server has others for the same bytes."""
+        self.binding = msgspec.structs.replace(self.binding, validator=None)
+
     def reset(self) -> None:
         """Forget every byte; raises StoreError where the disk refuses."""
         self._file.truncate(0)

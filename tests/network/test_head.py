@@ -87,12 +87,18 @@ def test_neither_length_nor_chunks_leaves_the_end_unknown() -> None:
 
 @pytest.mark.parametrize(
     "codings",
-    ["gzip, chunked", "chunked, identity", "identity", "x-new", "chunked, chunked", "gzip"],
+    ["gzip, chunked", "chunked, identity", "x-new", "chunked, chunked", "gzip"],
 )
 def test_another_transfer_coding_is_an_error(codings: str) -> None:
     """No transfer coding but chunked alone is understood (curl tests 1495, 1722)."""
     with pytest.raises(BadResponse, match="transfer coding"):
         _ = head(transfer_encoding=codings).is_chunked
+
+
+def test_the_identity_coding_ends_with_the_connection() -> None:
+    """RFC 2616 had it; a length beside it counts no more than beside chunks."""
+    found = head(transfer_encoding="identity", content_length="5")
+    assert (found.is_chunked, found.length, found.has_known_end) == (False, None, False)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from downloader.errors import RemoteChanged, ServerBusy, Stop
+from downloader.errors import ServerBusy, Stop, StoreError
 from downloader.transfer._attempt import Connections
 from downloader.transfer._concurrency import HostLimiter
 from downloader.transfer._segments import Segment, Segments
@@ -113,14 +113,14 @@ def test_a_failure_of_another_connection_leaves_no_cycle() -> None:
 
     def receive(segment: Segment) -> None:
         if threading.current_thread() is not OWN():
-            raise RemoteChanged("another version")
+            raise StoreError("the disk is full")
         server.receive(segment)
 
     connections._receive = receive
     assert connections.open_further()
     gc.disable()
     try:
-        with pytest.raises(RemoteChanged):
+        with pytest.raises(StoreError):
             connections.work()
         found = weakref.ref(connections)
         del connections, receive

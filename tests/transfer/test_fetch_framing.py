@@ -108,7 +108,7 @@ def test_a_list_of_lengths_is_an_error(desk: Desk, artifact: Artifact) -> None:
 
 
 @however_known
-@pytest.mark.parametrize("coding", ["gzip, chunked", "chunked, identity", "identity", "x-unknown"])
+@pytest.mark.parametrize("coding", ["gzip, chunked", "chunked, identity", "x-unknown"])
 def test_an_unknown_transfer_coding_is_an_error(
     desk: Desk, artifact: Artifact, coding: str
 ) -> None:
@@ -130,6 +130,20 @@ def test_a_body_without_length_is_taken_where_something_judges_it(
     desk.server.always(PATH, framing.unsized)
     desk.fetch(artifact)
     assert desk.target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("artifact", [pinned(), pinned(sized=False)], ids=["sized", "unsized"])
+def test_an_identity_coding_is_taken_where_a_digest_decides(desk: Desk, artifact: Artifact) -> None:
+    """Its end is that of the connection, as of a body without a length."""
+    desk.server.always(PATH, framing.transfer_encoding("identity"))
+    desk.fetch(artifact)
+    assert desk.target.read_bytes() == BODY
+
+
+def test_an_identity_coding_is_refused_where_nothing_decides(desk: Desk) -> None:
+    """The message says what would."""
+    desk.server.always(PATH, framing.transfer_encoding("identity"))
+    assert "sha256" in desk.refuses(BadResponse, unpinned()).hint
 
 
 def test_a_body_without_length_is_refused_where_nothing_judges_it(desk: Desk) -> None:

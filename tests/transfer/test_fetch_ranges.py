@@ -29,7 +29,6 @@ WRONG: dict[str, Fault] = {
     "another length": ranges.length_differs(1),
     "no numbers": ranges.claims("bytes a-b/c"),
     "multipart": ranges.multipart,
-    "coded": faults.combined(ranges.unsolicited, framing.content_encoding("br")),
     "beyond the known size": faults.combined(
         ranges.claims("bytes {start}-{size}/*"), chunks.chunked()
     ),
@@ -63,6 +62,20 @@ def test_ranges_that_are_always_wrong_end_in_an_error(
     assert desk.asked == [None, REST, None, REST]
     assert desk.partial.read_bytes() == BODY[:HAVE]
     assert desk.quarantined == []
+
+
+def test_a_coded_range_is_taken_only_with_a_digest(desk: Desk) -> None:
+    """Some servers call a stored .gz file coded: the digest tells, and else caution stays."""
+    coded = faults.combined(ranges.unsolicited, framing.content_encoding("x-gzip"))
+    for artifact, asked in (
+        (unpinned(), [None, REST, None]),
+        (pinned(), [None, REST]),
+    ):
+        before = len(desk.seen)
+        desk.leave_partial(HAVE, artifact)
+        desk.server.script(PATH, coded)
+        desk.fetch(artifact)
+        assert desk.asked[before:] == asked
 
 
 def test_an_unusable_range_is_a_bad_response() -> None:

@@ -1,16 +1,20 @@
 """Going on from what is there, and what a server may answer to that (rows B1, B3, B6, B7, B13)."""
 
+import itertools
+
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.errors import ConnectionLost, DigestMismatch, RemoteChanged
+from downloader.errors import AccessDenied, ConnectionLost, DigestMismatch, RemoteChanged
+from downloader.progress.events import Observer
+from downloader.transfer.fetch import Fetcher
 from tests.servers import faults
 from tests.servers.body import BytesBody
 from tests.servers.exchange import Exchange, Fault
 from tests.servers.faults import chunks, framing, ranges, statuses, timing, validators
 from tests.servers.faulty import strong_etag
 from tests.servers.reply import Reply
-from tests.transfer.desk import BODY, PATH, Desk, however_known, pinned, unpinned
+from tests.transfer.desk import BODY, CANARY, PATH, Desk, however_known, pinned, unpinned
 
 SIZE = len(BODY)
 HAVE = 100_000
@@ -67,14 +71,15 @@ def hidden_total(_: Exchange, reply: Reply) -> Reply:
 
 @however_known
 @pytest.mark.parametrize("content_range", ["bytes */{size}", "bytes */1", "junk", None])
-def test_a_refused_range_starts_over_once(
+def test_a_range_refused_twice_starts_over_once(
     desk: Desk, artifact: Artifact, content_range: str | None
 ) -> None:
-    """After a 416 that explains nothing, the whole file is asked for."""
+    """After two 416 that explain nothing, the whole file is asked for."""
     desk.leave_partial(HAVE, artifact)
-    desk.server.script(PATH, ranges.unsatisfiable(content_range))
+    refused = ranges.unsatisfiable(content_range)
+    desk.server.script(PATH, refused, refused)
     desk.fetch(artifact)
-    assert desk.asked == [None, REST, None]
+    assert desk.asked == [None, REST, REST, None]
 
 
 @however_known
@@ -84,9 +89,43 @@ def test_a_range_that_is_always_refused_does_not_loop(
 ) -> None:
     """Refusing each attempt to go on costs one fresh start, not an endless one."""
     cut, refused = timing.drop_after(HAVE), statuses.status(code)
-    desk.server.script(PATH, cut, refused, cut, refused)
+    desk.server.always(PATH, of_ranges(refused, cut))
     desk.refuses(RemoteChanged, artifact)
-    assert desk.asked == [None, REST, None, REST]
+    assert desk.asked.count(None) == 2
+    assert len(desk.asked) <= 8
+
+
+def of_ranges(fault: Fault, other: Fault = faults.honest) -> Fault:
+    """Return a fault of requests with a Range, and another one of those without."""
+
+    def either(exchange: Exchange, reply: Reply) -> Reply:
+        return (fault if "Range" in exchange.request.headers else other)(exchange, reply)
+
+    return either
+
+
+ONCE = {
+    "412": statuses.status(412),
+    "416": ranges.unsatisfiable(),
+    "416 of another size": ranges.unsatisfiable("bytes */1"),
+    "another ETag": faults.combined(validators.blind(), validators.changed),
+    "no ETag": faults.combined(validators.blind(), validators.missing),
+    "another total": ranges.other_total(1),
+}
+
+
+@however_known
+@pytest.mark.parametrize("fault", ONCE.values(), ids=ONCE.keys())
+def test_another_version_shown_once_is_asked_for_again(
+    desk: Desk, artifact: Artifact, fault: Fault
+) -> None:
+    """One machine of many may be behind the others: the same request decides, sent once more."""
+    desk.leave_partial(HAVE, artifact)
+    desk.server.script(PATH, fault)
+    fetched = desk.fetch(artifact)
+    assert set(desk.asked[1:]) == {REST}
+    assert len(desk.asked) <= 3
+    assert fetched.moved_bytes == SIZE - HAVE
 
 
 def test_a_file_of_unknown_size_is_complete_by_its_416(desk: Desk) -> None:
@@ -104,11 +143,11 @@ def test_a_file_that_changed_is_fetched_anew(desk: Desk, artifact: Artifact, how
     desk.leave_partial(HAVE, artifact)
     desk.server.put(PATH, OTHER)
     if how == "blind":
-        desk.server.script(PATH, validators.blind())
+        desk.server.script(PATH, validators.blind(), validators.blind())
     desk.fetch(artifact)
     assert desk.target.read_bytes() == OTHER
-    assert desk.asked == [None, REST, None]
-    assert desk.seen[1].status == (412 if how == "honest" else 206)
+    assert desk.asked == [None, REST, REST, None]
+    assert {seen.status for seen in desk.seen[1:3]} == {412 if how == "honest" else 206}
 
 
 def test_a_file_that_changed_away_from_its_pin_is_refused(desk: Desk) -> None:
@@ -116,27 +155,99 @@ def test_a_file_that_changed_away_from_its_pin_is_refused(desk: Desk) -> None:
     desk.leave_partial(HAVE)
     desk.server.put(PATH, OTHER)
     desk.refuses(DigestMismatch)
-    assert desk.asked == [None, REST, None]
+    assert desk.asked == [None, REST, REST, None]
+    assert [seen.headers.get("If-Match") for seen in desk.seen] == [None, ETAG, None, None]
     assert [file.read_bytes() for file in desk.quarantined] == [OTHER]
 
 
-@pytest.mark.parametrize("artifact", [pinned(), unpinned()], ids=["pinned", "unpinned"])
-def test_nodes_that_disagree_on_the_etag_do_not_loop(desk: Desk, artifact: Artifact) -> None:
-    """A CDN that gives another ETag each time ends in an error that says what happened."""
+def test_nodes_that_disagree_on_the_etag_do_not_loop(desk: Desk) -> None:
+    """A CDN that gives another ETag each time ends in an error that says what would help."""
     cut = timing.drop_after(HAVE)
     other = faults.combined(validators.blind(), validators.changed)
-    desk.server.script(PATH, cut, other, cut, other)
-    error = desk.refuses(RemoteChanged, artifact)
-    assert "changed while it was fetched" in str(error)
-    assert len(desk.seen) == 4
+    desk.server.always(PATH, of_ranges(other, cut))
+    error = desk.refuses(RemoteChanged, unpinned())
+    assert "changed while it was downloaded" in str(error)
+    assert "sha256" in error.hint
+    assert desk.asked == [None, REST, REST, None, REST, REST]
+
+
+def test_a_known_digest_outranks_the_etags_of_replicas(desk: Desk) -> None:
+    """Replicas with other ETags, that refuse each other's, give one file: its digest decides."""
+    served = itertools.count()
+
+    def replica(exchange: Exchange, reply: Reply) -> Reply:
+        etag = f'"replica-{next(served) % 2}"'
+        if exchange.request.headers.get("If-Match", etag) != etag:
+            return statuses.status(412)(exchange, reply)
+        return timing.drop_after(50_000)(exchange, validators.etag(etag)(exchange, blind(exchange)))
+
+    def blind(exchange: Exchange) -> Reply:
+        return exchange.answer_without("If-Match")
+
+    desk.server.always(PATH, replica)
+    fetched = desk.fetch(pinned())
+    assert (desk.target.read_bytes(), fetched.moved_bytes) == (BODY, SIZE)
+    assert desk.asked.count(None) == 1
 
 
 def test_another_total_is_another_version(desk: Desk) -> None:
     """A 206 of a file of another length brings no byte."""
     desk.leave_partial(HAVE, unpinned())
-    desk.server.script(PATH, ranges.other_total(1))
+    desk.server.script(PATH, ranges.other_total(1), ranges.other_total(1))
     desk.fetch(unpinned())
-    assert desk.asked == [None, REST, None]
+    assert desk.asked == [None, REST, REST, None]
+
+
+def test_bytes_there_outlive_a_failed_new_start(desk: Desk) -> None:
+    """What an earlier run left goes only when the whole file comes in its place."""
+    desk.leave_partial(HAVE)
+    desk.server.always(PATH, of_ranges(ranges.without_content_range, statuses.status(403)))
+    desk.refuses(AccessDenied)
+    desk.server.always(PATH, faults.honest)
+    assert desk.fetch().moved_bytes == SIZE - HAVE
+
+
+AFRESH = {
+    "whole": (ranges.ignored, "sent the whole file instead of its rest"),
+    "unusable": (of_ranges(ranges.without_content_range), "Content-Range"),
+    "refused": (of_ranges(statuses.status(416)), "changed while it was downloaded"),
+}
+
+
+@however_known
+@pytest.mark.parametrize(("fault", "why"), AFRESH.values(), ids=AFRESH.keys())
+def test_a_resumed_run_that_begins_anew_says_why(
+    desk: Desk, artifact: Artifact, fault: Fault, why: str
+) -> None:
+    """Who was told that bytes are kept learns that they are of no use, and what is to blame."""
+    desk.leave_partial(HAVE, artifact)
+    desk.server.always(PATH, fault)
+    (said,) = noticed(desk, artifact)
+    assert said.startswith("cannot resume, downloads 100.0 kB again: ")
+    assert why in said
+    assert CANARY not in said
+
+
+@however_known
+def test_a_new_start_in_the_first_run_is_not_told(desk: Desk, artifact: Artifact) -> None:
+    """Nobody was told of bytes that came a moment ago."""
+    desk.server.script(PATH, timing.drop_after(HAVE))
+    desk.server.always(PATH, ranges.ignored)
+    assert noticed(desk, artifact) == []
+
+
+def noticed(desk: Desk, artifact: Artifact) -> list[str]:
+    """Fetch, and return what was told beside the progress."""
+    said: list[str] = []
+
+    class Listener(Observer):
+        def notice(self, text: str) -> None:
+            said.append(text)
+
+    with desk.transport() as transport:
+        Fetcher(transport).fetch(desk.job(artifact), Listener())
+    assert desk.target.read_bytes() == BODY
+    return said
 
 
 WEAK = {"weak": validators.weak, "missing": validators.missing, "date": validators.only_date}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from downloader.artifact import Artifact
-from downloader.errors import AccessDenied, BadResponse, ConnectionLost
+from downloader.errors import AccessDenied, BadResponse, ConnectionLost, DigestMismatch
 from tests.network.test_refusals import KINDS
 from tests.servers import faults
 from tests.servers.exchange import Fault
@@ -86,21 +86,56 @@ def test_a_broken_head_is_a_clean_error(desk: Desk, artifact: Artifact, fault: F
     assert desk.partials == []
 
 
-@both
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "gzip, br", "x-unknown"])
-def test_a_coded_reply_is_refused(desk: Desk, artifact: Artifact, coding: str) -> None:
-    """Bytes nobody asked to be coded are neither decoded nor taken for the file's."""
+codings = pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "gzip, br", "x-unknown"])
+
+
+@codings
+def test_a_coded_reply_is_refused_without_a_digest(desk: Desk, coding: str) -> None:
+    """Bytes nobody asked to be coded may be another form of the file; its SHA-256 would tell."""
     desk.server.always(PATH, framing.content_encoding(coding))
-    error = desk.refuses(BadResponse, artifact)
+    error = desk.refuses(BadResponse, unpinned())
     assert repr(coding) in str(error) or repr(coding.replace(" ", "")) in str(error)
+    assert "sha256" in error.hint
     assert len(desk.seen) == 1
     assert desk.partials == []
+
+
+@codings
+def test_a_digest_decides_about_a_coded_reply(desk: Desk, coding: str) -> None:
+    """Many servers call a stored .gz file coded: the bytes on the wire are the file."""
+    label = heads.header("Content-Encoding", coding)
+    desk.server.always(PATH, label)
+    desk.server.script(PATH, faults.combined(label, framing.short(1)))
+    desk.fetch(pinned(sized=False))
+    assert desk.target.read_bytes() == BODY
+    assert len(desk.seen) == 2
+
+
+def test_a_reply_that_is_really_coded_is_not_the_file(desk: Desk) -> None:
+    """The mismatch names the coding: it is its cause."""
+    desk.server.always(PATH, framing.content_encoding("gzip"))
+    error = desk.refuses(DigestMismatch, pinned(sized=False))
+    assert "Content-Encoding 'gzip'" in str(error)
+
+
+TYPES = ["text/html", "application/xhtml+xml", "application/xml", "multipart/related", "junk", ""]
+
+
+@pytest.mark.parametrize("content_type", TYPES)
+def test_a_digest_decides_about_an_odd_type(desk: Desk, content_type: str) -> None:
+    """What the server calls the file is no reason against right bytes, resumed or not."""
+    odd = heads.header("Content-Type", content_type)
+    desk.server.always(PATH, odd)
+    desk.server.script(PATH, faults.combined(odd, framing.short(1)))
+    desk.fetch(pinned())
+    assert desk.target.read_bytes() == BODY
+    assert desk.asked == [None, f"bytes={len(BODY) - 1}-{len(BODY) - 1}"]
 
 
 def test_a_coded_reply_is_refused_before_its_body_is_read(desk: Desk) -> None:
     """A decompression bomb is not even received."""
     desk.server.always(PATH, faults.combined(framing.content_encoding("br"), framing.endless()))
-    desk.refuses(BadResponse, pinned(sized=False))
+    desk.refuses(BadResponse, unpinned())
 
 
 def test_identity_is_no_coding(desk: Desk) -> None:
