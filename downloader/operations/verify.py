@@ -11,20 +11,21 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from downloader.artifact import Artifact, counted
-from downloader.errors import Stop, StoreError
+from downloader.errors import OFFLINE_HINT, Stop, StoreError
 from downloader.fs.digests import Layer, cores, joined_spans, sha256_of, wrong_pieces
 from downloader.fs.files import look, looks_same
 from downloader.fs.rooted_path import RootedPath
 from downloader.progress.streams import tell
 from downloader.progress.tracker import Reading
-from downloader.project.project import Model
-from downloader.targets.plan import Decision, decide
+from downloader.project.project import Model, Project
+from downloader.targets.plan import Decision, Planner, Target, decide
+from downloader.targets.shared import SharedStore
 from downloader.targets.state import (
     ExtraFile,
     Receipt,
@@ -34,8 +35,8 @@ from downloader.targets.state import (
     load_receipts,
 )
 
-OK, UNPINNED, EXTRA = "ok", "unpinned", "extra"
-STATES = ("missing", "wrong kind", "unreadable", "changed", UNPINNED, EXTRA)
+OK, MISSING, UNPINNED, EXTRA = "ok", "missing", "unpinned", "extra"
+STATES = (MISSING, "wrong kind", "unreadable", "changed", UNPINNED, EXTRA)
 """All but OK, in the order in which they are told."""
 
 SHOWN_EXTRA_FILES = 20
@@ -74,7 +75,7 @@ class FileCheck:
     @property
     def line(self) -> str:
         """One line for people and for grep."""
-        return f"{self.state}: {self.model}/{self.path} {self.detail}"
+        return f"{self.state}: {self.model}/{self.path} {self.detail}".rstrip()
 
 
 def at_a_glance(
@@ -82,12 +83,11 @@ def at_a_glance(
 ) -> tuple[str, str] | None:
     """Return state and detail of a file as far as one look tells them; None: it has to be read."""
     if status is None:
-        wanted = "" if artifact.size is None else f", and {artifact.size:,} bytes are wanted"
-        return "missing", f"is not there{wanted}"
+        return MISSING, "" if artifact.size is None else f"(expected {artifact.size:,} bytes)"
     if found.rule == "kind":
-        return "wrong kind", f"is {kind(status.st_mode)}, and a file is wanted"
+        return "wrong kind", f"is {kind(status.st_mode)}, expected a file"
     if found.rule == "size":
-        return "changed", f"is {status.st_size:,} bytes, and {artifact.size:,} are wanted"
+        return "changed", f"is {status.st_size:,} bytes, expected {artifact.size:,}"
     if found.rule == "unpinned":
         return UNPINNED, f"is {status.st_size:,} bytes, and models.lock has no SHA-256 of it yet"
     return None
@@ -98,7 +98,7 @@ def when_read(artifact: Artifact, sha256: str) -> tuple[str, str]:
     if sha256 == artifact.sha256:
         return OK, ""
     wanted = str(artifact.sha256)[:SHOWN_DIGITS]
-    return "changed", f"is sha256:{sha256[:SHOWN_DIGITS]}…, and sha256:{wanted}… is wanted"
+    return "changed", f"is sha256:{sha256[:SHOWN_DIGITS]}…, expected sha256:{wanted}…"
 
 
 def by_pieces(spans: Sequence[tuple[int, int]]) -> tuple[str, str]:
@@ -107,7 +107,7 @@ def by_pieces(spans: Sequence[tuple[int, int]]) -> tuple[str, str]:
         return OK, ""
     shown = ", ".join(f"{start:,}-{stop - 1:,}" for start, stop in spans[:SHOWN_SPANS])
     more = f" and {len(spans) - SHOWN_SPANS:,} more places" * (len(spans) > SHOWN_SPANS)
-    return "changed", f"is not what models.lock means in bytes {shown}{more}"
+    return "changed", f"differs from models.lock in bytes {shown}{more}"
 
 
 def of_extra(file: ExtraFile) -> FileCheck:
@@ -285,10 +285,35 @@ def _note_in(folder: Path, files: Iterable[_File]) -> None:
         forget_receipts(folder, wrong)
 
 
-def lines(verdicts: Sequence[FileCheck]) -> Iterator[str]:
-    """Yield what is not right, a state after the other; of extra files only so many."""
+def never_downloaded(models: Iterable[Model], verdicts: Sequence[FileCheck]) -> dict[str, int]:
+    """Return the models of which nothing was ever here, each with how many files it has."""
+    states = defaultdict[str, list[str]](list)
+    for verdict in verdicts:
+        if verdict.state != EXTRA:
+            states[verdict.model].append(verdict.state)
+    return {
+        model.name: len(found)
+        for model in models
+        if (found := states[model.name]) and {*found} == {MISSING}
+        if not load_receipts(model.folder)
+    }
+
+
+def lines(verdicts: Sequence[FileCheck], never: Mapping[str, int]) -> Iterator[str]:
+    """Yield what is not right, a state after the other; of extra files only so many.
+
+    Args:
+        verdicts: Of all files.
+        never: What `never_downloaded` returned: a line for each is enough.
+    """
+    for name, count in never.items():
+        yield f"not downloaded yet: {name} ({counted(count, 'file')})"
     for state in STATES:
-        found = [verdict for verdict in verdicts if verdict.state == state]
+        found = [
+            verdict
+            for verdict in verdicts
+            if verdict.state == state and (state != MISSING or verdict.model not in never)
+        ]
         shown = found[:SHOWN_EXTRA_FILES] if state == EXTRA else found
         yield from (verdict.line for verdict in shown)
         if len(found) > len(shown):
@@ -300,23 +325,53 @@ def summary(verdicts: Sequence[FileCheck], repaired: int, read: str) -> str:
 
     Args:
         verdicts: Of all files.
-        repaired: How many of the bad ones were fetched again.
-        read: How much was read, and how fast.
+        repaired: How many of the bad ones were downloaded again.
+        read: How much was read, and how fast; empty if nothing was.
     """
     counts = Counter(verdict.state for verdict in verdicts)
-    parts = [f"{counts[OK]:,} right"]
+    parts = [f"{counts[OK]:,} right"] * bool(counts[OK])
     parts += [f"{counts[state]:,} {state}" for state in STATES if counts[state]]
     parts += [f"{repaired:,} repaired"] * bool(repaired)
-    return f"verified {counted(len(verdicts) - counts[EXTRA], 'file')}: {', '.join(parts)}; {read}"
+    files = counted(len(verdicts) - counts[EXTRA], "file")
+    return f"verified {files}{': ' * bool(parts)}{', '.join(parts)}{'; ' * bool(read)}{read}"
 
 
-def hint(bad: Sequence[FileCheck]) -> str:
-    """Return what to do: what has no SHA-256 is not proved wrong, and its first fetch pins it."""
+def hint(project: Project, bad: Sequence[FileCheck], never: Collection[str]) -> str:
+    """Return what to do about files that are not as models.lock says.
+
+    `doit verify --repair` is advised only if it can help with one of them. What has no SHA-256 is
+    not proved wrong, and its first download pins it.
+
+    Args:
+        project: Whose files.
+        bad: They.
+        never: The models of which nothing was ever here.
+    """
     unpinned = sorted({verdict.model for verdict in bad if verdict.state == UNPINNED})
+    wrong = [each for each in bad if each.state != UNPINNED and each.model not in never]
+    is_default = not any(project.named(name).is_optional for name in never)
     hints = []
-    if any(verdict.state != UNPINNED for verdict in bad):
-        hints.append("Run `doit verify --repair` to fetch again what is bad.")
+    if wrong:
+        hints.append(_repair_hint(project, wrong))
+    if never:
+        fetch = "doit" if is_default else f"doit {_tasks(never)}"
+        hints.append(f"Run `{fetch}` to download what was never here.")
     if unpinned:
-        fetch = " ".join(f"fetch:{name}" for name in unpinned)
-        hints.append(f"Run `doit {fetch}` to pin what is unpinned.")
+        hints.append(f"Run `doit {_tasks(unpinned)}` to pin what is unpinned.")
     return " ".join(hints)
+
+
+def _tasks(names: Iterable[str]) -> str:
+    return " ".join(f"fetch:{name}" for name in names)
+
+
+def _repair_hint(project: Project, wrong: Sequence[FileCheck]) -> str:
+    """Return the command that downloads again what is wrong, or why none can."""
+    why = ""
+    planner = Planner(project, SharedStore(project, Stop()))
+    for each in wrong:
+        found = Target(planner, each.model, project.artifact(each.model, each.path)).anew()
+        if found.action not in ("refuse", "missing"):
+            return "Run `doit verify --repair` to download again what is bad."
+        why = why or (found.error.report() if found.error else f"It is not here. {OFFLINE_HINT}")
+    return f"Nothing can be downloaded in its place: {why}"

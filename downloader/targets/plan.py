@@ -362,6 +362,10 @@ class Target:
         entry = self._project.named(self.name).digest
         return decide(self.artifact, self._status, self._receipt, entry, self)
 
+    def anew(self) -> Decision:
+        """Return how its bytes would come if nothing stood at its place; that is not read."""
+        return decide(self.artifact, None, None, self._project.named(self.name).digest, self)
+
     def check_lock(self) -> None:
         """Refuse a file about which something has to be noted in a lock that may not be written.
 

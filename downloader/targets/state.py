@@ -278,5 +278,5 @@ def _extra(model: Model, path: Path, status: os.stat_result) -> ExtraFile:
         model=model.name,
         path=path.relative_to(model.folder).as_posix(),
         size=status.st_size if is_file else 0,
-        detail=f"is {what}, and models.lock does not name it",
+        detail=f"is {what}, and not in models.lock",
     )

@@ -505,7 +505,7 @@ def task_verify() -> CommandTask:
     return command(
         verify,
         "read every file and compare it with models.lock",
-        option("repair", "fetch again what is bad", bool),
+        option("repair", "download again what is bad", bool),
         takes_names=True,
     )
 
@@ -525,14 +525,18 @@ def verify(names: list[str], *, repair: bool = False) -> None:
     verdicts = verifying.verify(known, reading, current().stop, layer_of)
     whole = [each for each in known if not named or Named(each.name) in named]
     verdicts += map(verifying.of_extra, extra(whole, current().project.models()))
-    for line in verifying.lines(verdicts):
+    never = {} if repair else verifying.never_downloaded(known, verdicts)
+    for line in verifying.lines(verdicts, never):
         say(line)
     bad = [each for each in verdicts if each.is_bad]
     repaired = _repaired(bad) if repair and bad else 0
-    say(verifying.summary(verdicts, repaired, reading.summary))
+    say(verifying.summary(verdicts, repaired, reading.summary if reading.moved_bytes else ""))
     if left := len(bad) - repaired:
-        hint = "" if repair else verifying.hint(bad)
-        raise IntegrityError(f"{counted(left, 'file')} not as models.lock says.", hint=hint)
+        hint = "" if repair else verifying.hint(current().project, bad, never)
+        is_new = all(each.model in never for each in bad)
+        verb = "is" if left == 1 else "are"
+        what = f"{counted(left, 'file')} {verb} not as models.lock says."
+        raise IntegrityError("Nothing was downloaded yet." if is_new else what, hint=hint)
     if stale := [model.name for model in models if model.is_stale and model.declared.is_known]:
         raise LockError(
             f"Not verified, since models.lock does not say what models.yaml asks for now: "

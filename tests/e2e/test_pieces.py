@@ -165,7 +165,7 @@ def test_verify_names_the_bytes(pieced: Project) -> None:
     run = pieced.doit("verify")
     assert run.status == 1
     assert run.stdout.splitlines()[0] == (
-        "changed: m/big.bin is not what models.lock means in bytes "
+        "changed: m/big.bin differs from models.lock in bytes "
         f"{PIECE:,}-{3 * PIECE - 1:,}, {5 * PIECE:,}-{len(CONTENT) - 1:,}"
     )
 

@@ -44,15 +44,15 @@ def test_each_kind_is_told_apart(fetched: Project) -> None:
     assert run.status == 1
     *told, last = run.stdout.splitlines()
     assert told == [
-        "missing: one/b.bin is not there, and 1,000 bytes are wanted",
-        "missing: one/d.bin is not there, and 1,000 bytes are wanted",
-        "wrong kind: one/c.bin is a folder, and a file is wanted",
-        "changed: one/e.bin is 5 bytes, and 1,000 are wanted",
-        "extra: two/notes.txt is 4 bytes, and models.lock does not name it",
+        "missing: one/b.bin (expected 1,000 bytes)",
+        "missing: one/d.bin (expected 1,000 bytes)",
+        "wrong kind: one/c.bin is a folder, expected a file",
+        "changed: one/e.bin is 5 bytes, expected 1,000",
+        "extra: two/notes.txt is 4 bytes, and not in models.lock",
     ]
     counts = "verified 6 files: 2 right, 2 missing, 1 wrong kind, 1 changed, 1 extra; "
     assert last.startswith(counts)
-    assert "4 files not as models.lock says" in run.stderr
+    assert "4 files are not as models.lock says" in run.stderr
 
 
 def test_what_is_not_pinned_is_not_repaired(project: Project, server: FaultyServer) -> None:
@@ -69,8 +69,65 @@ def test_what_is_not_pinned_is_not_repaired(project: Project, server: FaultyServ
     assert project.doit("fetch:one").status == 0
     project.target("one", "one.bin").unlink()
     hint = project.doit("verify", "one", "two").error_lines[1]
-    assert hint.startswith("  Run `doit verify --repair` to fetch again what is bad. Run `doit ")
+    assert hint.startswith("  Run `doit verify --repair` to download again what is bad. Run `doit ")
     assert hint.endswith("`doit fetch:two` to pin what is unpinned.")
+
+
+def test_before_the_first_download_it_names_the_models_and_doit(
+    project: Project, server: FaultyServer
+) -> None:
+    """A line a model says it all, and there is nothing to repair."""
+    project.declare(
+        {
+            "one": pinned_toy(server, NAMES),
+            "two": pinned_toy(server, ["x.bin"]),
+            "spare": pinned_toy(server, ["y.bin"], optional=True),
+        }
+    )
+    assert project.doit("lock").status == 0
+    run = project.doit("verify")
+    assert run.status == 1
+    assert run.stdout.splitlines() == [
+        "not downloaded yet: one (5 files)",
+        "not downloaded yet: two (1 file)",
+        "verified 6 files: 6 missing",
+    ]
+    assert (
+        "Nothing was downloaded yet.\n  Run `doit` to download what was never here." in run.stderr
+    )
+    assert "--repair" not in run.stderr
+    assert "`doit fetch:spare`" in project.doit("verify", "spare").stderr
+    assert project.doit("fetch:one").status == 0
+    project.target("one", "a.bin").unlink()
+    mixed = project.doit("verify")
+    assert mixed.stdout.splitlines()[:2] == [
+        "not downloaded yet: two (1 file)",
+        "missing: one/a.bin (expected 1,000 bytes)",
+    ]
+    assert "`doit verify --repair`" in mixed.stderr
+
+
+def test_repair_is_advised_only_where_it_can_help(fetched: Project) -> None:
+    """A folder in its place, a link that leads out, no network: what helps there is said."""
+    target = fetched.target("two", "sub/x.bin")
+    target.unlink()
+    target.mkdir()
+    run = fetched.doit("verify", "two")
+    assert run.status == 1
+    assert "--repair" not in run.stderr
+    assert "is a folder.\n  Move it away" in run.stderr
+    target.rmdir()
+    assert "`doit verify --repair`" in fetched.doit("verify", "two").stderr
+    offline = fetched.doit("verify", "two", MODELMAKE_OFFLINE="1")
+    assert "--repair" not in offline.stderr
+    assert "MODELMAKE_OFFLINE" in offline.stderr
+    target.parent.rmdir()
+    target.parent.symlink_to(fetched.folder.parent)
+    linked = fetched.doit("verify", "two")
+    assert "--repair" not in linked.stderr
+    assert "leads out of models/two" in linked.stderr
+    fetched.target("one", "a.bin").unlink()
+    assert "`doit verify --repair`" in fetched.doit("verify").stderr
 
 
 def test_an_extra_file_is_no_failure(fetched: Project) -> None:

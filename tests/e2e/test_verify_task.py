@@ -45,10 +45,10 @@ def test_what_is_bad_is_named(fetched: Project, server: FaultyServer) -> None:
     run = fetched.doit("verify")
     assert run.status == 1
     lines = run.stdout.splitlines()
-    assert lines[0] == "missing: one/a.bin is not there, and 1,000 bytes are wanted"
+    assert lines[0] == "missing: one/a.bin (expected 1,000 bytes)"
     assert len(lines) == 3
     assert re.search(
-        r"^changed: one/b\.bin is sha256:\w{16}…, and sha256:\w{16}… is wanted$",
+        r"^changed: one/b\.bin is sha256:\w{16}…, expected sha256:\w{16}…$",
         run.stdout,
         re.MULTILINE,
     )
@@ -93,7 +93,7 @@ def test_an_optional_model_by_name(fetched: Project) -> None:
     """Named, an optional model that is not there is missing."""
     run = fetched.doit("verify", "spare")
     assert run.status == 1
-    assert "missing: spare/e.bin" in run.stdout
+    assert "not downloaded yet: spare (1 file)" in run.stdout
 
 
 def test_an_unknown_name(fetched: Project) -> None:

@@ -95,7 +95,7 @@ def test_no_attributes_of_objects(fetched: Project) -> None:
     for task in ("fetch", "fetch:one", "fetch:twelve/0.bin", "lock", "verify"):
         said = fetched.doit("info", task).stdout
         assert not re.search(r"uptodate|args=|<class|setup_tasks|\{'", said), said
-    assert "option     : --repair: fetch again what is bad" in said
+    assert "option     : --repair: download again what is bad" in said
 
 
 def test_a_users_own_task_is_told_by_doit(fetched: Project) -> None:
