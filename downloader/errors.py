@@ -170,6 +170,8 @@ class ModelmakeError(Exception):
     advice: ClassVar[str] = ""
     is_reported = False
     """Set by whoever showed it: one archive's error ends the tasks of all its files."""
+    is_finding = False
+    """Set where a command did what it is for and found something: that is no failure of its own."""
 
     def __init__(self, what: str | Sequence[str], *, hint: str | None = None) -> None:
         lines = [what] if isinstance(what, str) else what

@@ -24,7 +24,9 @@ EVENT_SECONDS = 1.0
 
 def as_line(event: events.Event) -> str:
     """Return the event as one JSON object, `event` first, without a line end."""
-    return json.dumps({"event": event.event, **_rounded(dataclasses.asdict(event))})
+    fields = _rounded(dataclasses.asdict(event))
+    fields.pop("is_finding", None)
+    return json.dumps({"event": event.event, **fields})
 
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
@@ -172,7 +174,7 @@ def _group_lines(group: Sequence[Failed]) -> list[str]:
 
 
 def _failure_text(failed: Failed, names: str) -> str:
-    parts = [f"failed {names}: {failed.error}"]
+    parts = [failed.error if failed.is_finding else f"failed {names}: {failed.error}"]
     parts += [f"  {failed.hint}"] * bool(failed.hint)
     return "\n".join([*parts, failed.trace.rstrip()] if failed.trace else parts)
 

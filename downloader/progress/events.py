@@ -197,6 +197,7 @@ class Failed:
         code: Which kind of error, one of errors.py's in lower case: "not-found".
         trace: Where in the code, when debugging.
         target: The file's place as people type it, empty if it is not known.
+        is_finding: As in ModelmakeError; for people only, no program is told.
     """
 
     event: ClassVar[str] = "failed"
@@ -208,6 +209,7 @@ class Failed:
     code: str
     trace: str = field(default="", repr=False)
     target: str = ""
+    is_finding: bool = field(default=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -285,6 +287,7 @@ def failed_of(error: Exception, *, is_debug: bool = False) -> Failed:
         hint=error.hint if isinstance(error, ModelmakeError) else "",
         code=code_of(error),
         trace="".join(lines),
+        is_finding=isinstance(error, ModelmakeError) and error.is_finding,
     )
 
 

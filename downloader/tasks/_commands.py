@@ -74,6 +74,12 @@ def option(name: str, text: str, kind: type[str | bool] = str) -> dict[str, Any]
     return {"name": python_name, "long": name, "type": kind, "default": kind(), "help": text}
 
 
+def as_finding(error: ModelmakeError) -> ModelmakeError:
+    """Mark an error as what a command found, so that it is not said to have failed."""
+    error.is_finding = True
+    return error
+
+
 def session(notice: Callable[[str], None] = tell) -> "Session":
     """Return what asks providers in this run.
 
@@ -242,7 +248,7 @@ def plan(names: list[str], *, json: bool = False) -> None:
         for line in planning.plan_lines(made, shutil.get_terminal_size(NO_TERMINAL).columns):
             say(line)
     if not made.is_possible:
-        raise _impossible(made)
+        raise as_finding(_impossible(made))
 
 
 def _reading(count: int, count_bytes: int) -> None:
@@ -257,14 +263,13 @@ def _impossible(made: "planning.Plan") -> ModelmakeError:
     for each in made.volumes:
         if not each.fits:
             return StoreError(
-                f"It does not fit: the disk of {each.folder} would have to hold "
-                f"{bytes_text(each.peak_bytes)} more, and has {bytes_text(each.free_bytes or 0)} "
-                "free.",
-                hint="Free some space there, or fetch fewer models at a time.",
+                f"It does not fit: the disk of {each.folder} needs {bytes_text(each.peak_bytes)} "
+                f"and has {bytes_text(each.free_bytes or 0)} free.",
+                hint="Free some space there, or download fewer models at a time.",
             )
     if missing := made.files("missing"):
         return ModelmakeError(
-            f"{counted(len(missing), 'file')} can neither be linked nor fetched: "
+            f"{counted(len(missing), 'file')} can neither be linked nor downloaded: "
             "MODELMAKE_OFFLINE is set.",
             hint=OFFLINE_HINT,
         )
@@ -399,7 +404,8 @@ def _fail_unless_current(found: "list[Outdated]") -> None:
         hints = [f"Take what is newer with `doit lock --upgrade {newer}`."] * bool(newer)
         if any(each.state == "not-locked" for each in found):
             hints.append("Lock what is not locked with `doit lock`.")
-        raise ModelmakeError(f"of {counted(len(found), 'model')}: {text}.", hint=" ".join(hints))
+        what = f"Of {counted(len(found), 'model')}: {text}."
+        raise as_finding(ModelmakeError(what, hint=" ".join(hints)))
 
 
 HUGGING_FACE = "huggingface"
@@ -536,7 +542,8 @@ def verify(names: list[str], *, repair: bool = False) -> None:
         is_new = all(each.model in never for each in bad)
         verb = "is" if left == 1 else "are"
         what = f"{counted(left, 'file')} {verb} not as models.lock says."
-        raise IntegrityError("Nothing was downloaded yet." if is_new else what, hint=hint)
+        what = "Nothing was downloaded yet." if is_new else what
+        raise as_finding(IntegrityError(what, hint=hint))
     if stale := [model.name for model in models if model.is_stale and model.declared.is_known]:
         raise LockError(
             f"Not verified, since models.lock does not say what models.yaml asks for now: "

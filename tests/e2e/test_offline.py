@@ -169,4 +169,4 @@ def test_a_plan_says_what_is_missing(other: Project, tmp_path: Path) -> None:
     run = other.doit("plan")
     assert run.status == 1
     assert run.stdout.startswith("MODEL  LINK  MISSING")
-    assert "2 files can neither be linked nor fetched" in run.stderr
+    assert "2 files can neither be linked nor downloaded" in run.stderr

@@ -84,7 +84,7 @@ def test_a_file_that_grew_is_newer(project: Project, server: FaultyServer) -> No
         "  changed a.bin: 1,000 bytes -> 1,700 bytes",
     ]
     assert run.error_lines == [
-        "failed outdated: of 1 model: 1 newer.",
+        "Of 1 model: 1 newer.",
         "  Take what is newer with `doit lock --upgrade one`.",
     ]
 
@@ -114,7 +114,7 @@ def test_a_pinned_file_that_the_server_changed(project: Project, server: FaultyS
         "  changed upstream c.bin: 1,000 bytes -> 7 bytes",
         "  The lock stays right; what it pins cannot be fetched from there again.",
     ]
-    assert run.stderr == "failed outdated: of 1 model: 1 changed upstream.\n"
+    assert run.stderr == "Of 1 model: 1 changed upstream.\n"
 
 
 def test_what_is_gone_or_refused(
@@ -156,7 +156,7 @@ def test_an_unreachable_host_is_status_1_and_named_once_a_model(
     assert run.status == 1
     assert "fine: up to date" in run.stdout
     assert "dead: unreachable: 3 of 3 files\n  unreachable x and 2 more: The conn" in run.stdout
-    assert run.stderr == "failed outdated: of 2 models: 1 unreachable.\n"
+    assert run.stderr == "Of 2 models: 1 unreachable.\n"
 
 
 def test_a_training_is_not_waited_for(project: Project, together: TogetherServer) -> None:

@@ -1,5 +1,6 @@
 """What `doit verify` tells apart, what it notes, and what it needs for that."""
 
+import json
 import os
 import re
 import signal
@@ -128,6 +129,25 @@ def test_repair_is_advised_only_where_it_can_help(fetched: Project) -> None:
     assert "leads out of models/two" in linked.stderr
     fetched.target("one", "a.bin").unlink()
     assert "`doit verify --repair`" in fetched.doit("verify").stderr
+
+
+@pytest.mark.parametrize("words", [["verify"], ["plan"], ["outdated"]])
+def test_what_a_command_finds_is_not_told_as_its_failure(
+    fetched: Project, server: FaultyServer, words: list[str]
+) -> None:
+    """The exit status is 1, the text says what was found; what broke is a failure as before."""
+    server.put("/toy/sub/x.bin", b"newer")
+    fetched.target("two", "sub/x.bin").unlink()
+    run = fetched.doit(*words, **({"MODELMAKE_OFFLINE": "1"} if words == ["plan"] else {}))
+    assert run.status == 1
+    assert "failed" not in run.stderr
+    broken = fetched.doit(*words, "nothing")
+    assert broken.status == 1
+    assert f"failed {words[0]}: " in broken.stderr
+    told = fetched.doit(*words, MODELMAKE_PROGRESS="json", MODELMAKE_OFFLINE="1")
+    (event,) = [json.loads(line) for line in told.error_lines if '"failed"' in line]
+    assert "is_finding" not in event
+    assert event["task"] == words[0]
 
 
 def test_an_extra_file_is_no_failure(fetched: Project) -> None:
