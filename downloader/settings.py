@@ -55,11 +55,6 @@ class Settings:
         """The variable that forbids to write models.lock, where it may not be written."""
         return "MODELMAKE_LOCKED" if self.is_locked else "CI"
 
-    @property
-    def way_to_write(self) -> str:
-        """How a command is to be run so that it may write models.lock."""
-        return "without MODELMAKE_LOCKED" if self.is_locked else "with MODELMAKE_LOCKED=0"
-
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Read the MODELMAKE_ variables.

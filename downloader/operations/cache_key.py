@@ -93,7 +93,7 @@ def as_json(key: CacheKey) -> str:
 
 def _models(project: Project) -> list[Model]:
     if not project.lock_path.exists():
-        raise LockError(f"{project.lock_path.name} is missing.", hint=_lock_hint(project, "lock"))
+        raise LockError(f"{project.lock_path.name} is missing.", hint=project.advice("`doit lock`"))
     return project.models()
 
 
@@ -107,7 +107,7 @@ def _check_current(project: Project, models: Iterable[Model]) -> None:
     if stale:
         raise LockError(
             f"{project.lock_path.name} is stale for {', '.join(each.name for each in stale)}.",
-            hint=_lock_hint(project, "lock"),
+            hint=project.advice("`doit lock`"),
         )
 
 
@@ -119,7 +119,7 @@ def _check_pinned(project: Project, models: Iterable[Model]) -> None:
         raise LockError(
             f"{project.lock_path.name} does not pin {unpinned[0]}{others}:"
             " a key would stay when those bytes change.",
-            hint=_lock_hint(project, f"fetch:{first}"),
+            hint=project.advice(f"`doit fetch:{first}`"),
         )
 
 
@@ -127,11 +127,6 @@ def _unpinned(model: Model) -> list[str]:
     """Return what no digest vouches for: files, and archives whose files nobody knows yet."""
     unknown = model.not_unpacked
     return [each.path for each in model.artifacts if not each.is_pinned or each in unknown]
-
-
-def _lock_hint(project: Project, command: str) -> str:
-    wish = f" {project.settings.way_to_write}" if project.is_read_only else ""
-    return f"Run `doit {command}`{wish}, and commit {project.lock_path.name}."
 
 
 def _of_models(models: Sequence[Model]) -> CacheKey:

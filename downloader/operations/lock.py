@@ -365,8 +365,7 @@ def _refuse_upgrade(project: Project, options: LockOptions) -> None:
     if options.upgrade:
         raise LockError(
             f"{project.lock_path.name} may change, and {settings.who_forbids} forbids it.",
-            hint=f"Run `doit lock --upgrade` {settings.way_to_write}; "
-            "`doit outdated` looks without writing.",
+            hint=f"{project.advice('`doit lock --upgrade`')} `doit outdated` only looks.",
         )
 
 

@@ -373,5 +373,6 @@ def _repair_hint(project: Project, wrong: Sequence[FileCheck]) -> str:
         found = Target(planner, each.model, project.artifact(each.model, each.path)).anew()
         if found.action not in ("refuse", "missing"):
             return "Run `doit verify --repair` to download again what is bad."
-        why = why or (found.error.report() if found.error else f"It is not here. {OFFLINE_HINT}")
+        error = found.error
+        why = why or (f"{error} {error.hint}" if error else f"It is not here. {OFFLINE_HINT}")
     return f"Nothing can be downloaded in its place: {why}"

@@ -529,8 +529,19 @@ class Project:
         if self.is_read_only:
             raise LockError(
                 f"{self.lock_path.name} would change, and {self.settings.who_forbids} forbids it.",
-                hint=f"Run the same command {self.settings.way_to_write}, and commit models.lock.",
+                hint=self.advice("the same command"),
             )
+
+    def advice(self, command: str) -> str:
+        """Return how a person brings models.lock up to date; CI is never told to write it.
+
+        Args:
+            command: What does that, in backticks.
+        """
+        if not self.is_read_only:
+            return f"Run {command}, and commit {self.lock_path.name}."
+        without = ", without MODELMAKE_LOCKED" * self.settings.is_locked
+        return f"On your machine{without}: {command}, then commit {self.lock_path.name}."
 
     def refused(self, what: str, hint: str) -> LockError:
         """Return why models.lock cannot be obeyed: one error, which is reported once."""
@@ -613,7 +624,7 @@ def refuse_stale(project: Project, names: Sequence[str] = ()) -> None:
         LockError: As `check`.
     """
     name = project.lock_path.name
-    hint = f"Run `doit lock`{_wish(project)}, and commit {name}."
+    hint = project.advice("`doit lock`")
     if not project.lock_path.exists():
         raise project.refused(f"{name} is missing.", hint)
     said = [
@@ -640,7 +651,7 @@ def _refuse_unpinned(project: Project, names: Sequence[str]) -> None:
         command = " ".join(["doit", *(f"fetch:{each}" for each in names if each in unpinned)])
         raise LockError(
             f"{project.lock_path.name} pins no SHA-256 for {said}.",
-            hint=f"Run `{command}`{_wish(project)}, and commit {project.lock_path.name}.",
+            hint=project.advice(f"`{command}`"),
         )
 
 
@@ -653,10 +664,6 @@ def _unpinned(model: Model) -> int:
 def _meant(project: Project, names: Sequence[str]) -> list[Model]:
     wanted = {project.named(each).name for each in names}
     return [each for each in project.models() if not wanted or each.name in wanted]
-
-
-def _wish(project: Project) -> str:
-    return f" {project.settings.way_to_write}" if project.is_read_only else ""
 
 
 def _how_stale(project: Project, name: str) -> str:

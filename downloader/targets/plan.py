@@ -386,7 +386,7 @@ class Target:
             return
         raise LockError(
             f"{what}, and {settings.who_forbids} forbids to {then}.",
-            hint=f"Run `doit fetch:{self.name}` {settings.way_to_write}, and commit models.lock.",
+            hint=self._project.advice(f"`doit fetch:{self.name}`"),
         )
 
     def has(self, sha256: str | None) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from doit.exceptions import TaskFailed
 
 from downloader.artifact import bytes_text, counted
 from downloader.errors import (
@@ -344,8 +345,8 @@ def task_outdated() -> CommandTask:
 
 
 @failing
-def outdated(names: list[str], *, json: bool) -> None:
-    """Say what upstream has of the named models, or of all; fail where not all is up to date."""
+def outdated(names: list[str], *, json: bool) -> Any:  # noqa: ANN401 - as `failing`
+    """Say what upstream has of the named models, or of all; status 1 unless all are up to date."""
     from downloader.operations import outdated as looking  # noqa: PLC0415 - imports requests
 
     project = current().project
@@ -361,7 +362,7 @@ def outdated(names: list[str], *, json: bool) -> None:
     if json:
         order = {each.name: number for number, each in enumerate(project.declared)}
         say(looking.document(sorted(found, key=lambda each: order[each.model])))
-    _fail_unless_current(found)
+    return _found(found)
 
 
 def _say_hint(each: "Outdated", before: "list[Outdated]") -> None:
@@ -391,11 +392,10 @@ def _wanted(names: list[str]) -> "list[Declaration]":
     return [each for each in wanted if each.is_known]
 
 
-def _fail_unless_current(found: "list[Outdated]") -> None:
-    """End with status 1 where a model is not up to date, or nobody could say.
+def _found(found: "list[Outdated]") -> TaskFailed | None:
+    """Tell how many models are not up to date, and return what gives that exit status 1.
 
-    Raises:
-        ModelmakeError: Says how many of each kind, and how to take what is newer.
+    Nothing failed: that was asked for, so it is not reported as a failure.
     """
     from downloader.operations import outdated as looking  # noqa: PLC0415
 
@@ -406,6 +406,7 @@ def _fail_unless_current(found: "list[Outdated]") -> None:
             hints.append("Lock what is not locked with `doit lock`.")
         what = f"Of {counted(len(found), 'model')}: {text}."
         raise as_finding(ModelmakeError(what, hint=" ".join(hints)))
+    return None
 
 
 HUGGING_FACE = "huggingface"

@@ -259,7 +259,8 @@ class Expectation:
 
     def _what_it_looks_like(self) -> str:
         if self._coding:
-            return f"; it came with Content-Encoding {self._coding[:40]!r}"
+            coding = shown(self._coding, 40, is_reply=True)
+            return f"; it came with Content-Encoding '{coding}'"
         if not self.first_bytes:
             return ""
         page = page_in_place_of(self._artifact.path, self._start)

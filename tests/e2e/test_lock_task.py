@@ -144,7 +144,7 @@ def test_a_stale_lock_is_refused(
     before, text = len(server.requests), project.lock.read_bytes()
     run = project.doit(**variables)
     assert run.status == 1
-    assert run.stderr.startswith("failed lock: models.lock is stale: one changed.\n  Run `doit")
+    assert run.stderr.startswith("failed lock: models.lock is stale: one changed.\n  On your")
     assert len(run.error_lines) == 2
     assert "1 failed, 2 not started" in run.stdout
     assert len(server.requests) == before

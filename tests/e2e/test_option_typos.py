@@ -22,7 +22,7 @@ TYPOS = {
     ),
     "prune --dryrun": (
         "doit prune: option --dryrun not recognized. "
-        "Its options: --dry-run, --older-than; see `doit help prune`."
+        "Its options: --dry-run, --unused, --older-than; see `doit help prune`."
     ),
 }
 

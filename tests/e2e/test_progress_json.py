@@ -181,8 +181,15 @@ def test_what_others_write_becomes_a_notice(small: Project) -> None:
         dodo.write(NOISE)
     events = events_of(small.doit("noise"))
     assert {"event": "notice", "text": "half a line, and the rest"} in events
-    (unknown,) = events_of(small.doit("run", "nosuch"))[:1]
+    (unknown,) = events_of(small.doit("run", "--nosuch"))[:1]
     assert "nosuch" in unknown["text"]
+
+
+def test_a_name_that_means_nothing_is_an_event(small: Project) -> None:
+    """As every failure is, with a code of its own."""
+    (unknown,) = events_of(small.doit("nosuch"))
+    assert (unknown["event"], unknown["code"]) == ("failed", "no-task")
+    assert "nosuch" in unknown["error"]
 
 
 def test_a_bug_is_an_event(small: Project, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_ci_says_what_the_lock_lacks(project: Project, together: TogetherServer)
 
     assert run.status == 1
     assert "does not know the files in bot/" in run.stderr
-    assert "Run `doit fetch:bot` with MODELMAKE_LOCKED=0" in run.stderr
+    assert "On your machine: `doit fetch:bot`, then commit" in run.stderr
 
 
 def test_one_that_fails_stops_no_other(

@@ -116,7 +116,7 @@ def test_repair_is_advised_only_where_it_can_help(fetched: Project) -> None:
     run = fetched.doit("verify", "two")
     assert run.status == 1
     assert "--repair" not in run.stderr
-    assert "is a folder.\n  Move it away" in run.stderr
+    assert "is a folder. Move it away" in run.stderr
     target.rmdir()
     assert "`doit verify --repair`" in fetched.doit("verify", "two").stderr
     offline = fetched.doit("verify", "two", MODELMAKE_OFFLINE="1")

@@ -205,7 +205,7 @@ def test_an_unpinned_file(tmp_path: Path, server: FaultyServer) -> None:
     lock(tmp_path, {"m": http(server.url("/1.bin"), server.url("/2.bin"))})
     with pytest.raises(LockError, match=r"m/1\.bin and 1 more") as caught:
         cache_key.of_project(project(tmp_path, is_ci=True))
-    assert "`doit fetch:m` with MODELMAKE_LOCKED=0" in caught.value.hint
+    assert "On your machine: `doit fetch:m`, then commit models.lock." in caught.value.hint
 
 
 def test_a_source_that_is_not_there_yet(tmp_path: Path, server: FaultyServer) -> None:

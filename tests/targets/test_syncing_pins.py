@@ -72,7 +72,7 @@ def test_an_unpinned_file_is_refused_in_read_only_mode(
     with pytest.raises(LockError, match=r"pins no SHA-256 for m/a\.bin") as caught:
         sync_one(tmp_path, is_locked=True)
     assert caught.value.hint == (
-        "Run `doit fetch:m` without MODELMAKE_LOCKED, and commit models.lock."
+        "On your machine, without MODELMAKE_LOCKED: `doit fetch:m`, then commit models.lock."
     )
     assert len(server.requests) == asked
 

@@ -183,7 +183,7 @@ def test_a_lock_without_the_files_is_refused_where_it_may_not_change(
     with pytest.raises(LockError, match="does not know the files in m/") as caught:
         sync_adapter(tmp_path)
 
-    assert caught.value.hint.startswith("Run `doit fetch:m` with MODELMAKE_LOCKED=0")
+    assert caught.value.hint.startswith("On your machine: `doit fetch:m`, then commit")
     assert len(together.requests) == asked
 
 
