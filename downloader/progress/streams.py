@@ -48,6 +48,18 @@ def say(text: str) -> None:
     put(_Held.out or sys.stdout, f"{_shown_lines(text)}\n")
 
 
+def say_json(document: str) -> None:
+    """Write a JSON document to standard output, whole, with what a terminal may not get escaped."""
+    text = without_secrets(document)
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else _escaped(each) for each in text)
+    put(_Held.out or sys.stdout, f"{text}\n")
+
+
+def _escaped(character: str) -> str:
+    return character if character == "\n" else json.dumps(character)[1:-1]
+
+
 def tell(text: str, event: str = "notice") -> None:
     """Write a line of progress, a notice or an error to standard error.
 

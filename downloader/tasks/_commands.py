@@ -26,7 +26,7 @@ from downloader.errors import (
     StoreError,
     TransferError,
 )
-from downloader.progress.streams import say, tell
+from downloader.progress.streams import say, say_json, tell
 from downloader.project.project import Model, check_current
 from downloader.settings import FILES_AT_ONCE
 from downloader.targets.state import load_receipts
@@ -135,7 +135,10 @@ def ci_key(names: list[str], *, json: bool = False) -> None:
     from downloader.operations import cache_key  # noqa: PLC0415 - the no-op run has no use
 
     found = cache_key.of_project(current().project, model_names(names))
-    say(cache_key.as_json(found) if json else found.key)
+    if json:
+        say_json(cache_key.as_json(found))
+    else:
+        say(found.key)
 
 
 PACKED = frozenset({".tar", ".tgz", ".gz", ".zst", ".zip", ".bz2", ".xz"})
@@ -244,7 +247,7 @@ def plan(names: list[str], *, json: bool = False) -> None:
 
     made = planning.make_plan(current().project, model_names(names), _reading)
     if json:
-        say(made.dump().decode())
+        say_json(made.dump().decode())
     else:
         for line in planning.plan_lines(made, shutil.get_terminal_size(NO_TERMINAL).columns):
             say(line)
@@ -361,7 +364,7 @@ def outdated(names: list[str], *, json: bool) -> Any:  # noqa: ANN401 - as `fail
             found.append(each)
     if json:
         order = {each.name: number for number, each in enumerate(project.declared)}
-        say(looking.document(sorted(found, key=lambda each: order[each.model])))
+        say_json(looking.document(sorted(found, key=lambda each: order[each.model])))
     return _found(found)
 
 

@@ -1,6 +1,7 @@
 """Writing where nobody reads, where nothing can be written, and where a letter cannot be shown."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -60,3 +61,15 @@ def test_a_closed_stream_leaves_no_number_for_a_file(tmp_path: Path, closed: str
     run = subprocess.run(["sh", "-c", command, sys.executable, GAP], cwd=tmp_path, check=False)
     assert run.returncode > 2
     assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_a_document_is_said_whole_and_steers_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it is, it is the same document; what is no letter comes escaped."""
+    monkeypatch.setattr(streams._Held, "out", None)
+    values = {"long": "x" * 5000, "odd": "\x1b[31m\x9b\u2028", "lines": "a\nb"}
+    streams.say_json(json.dumps(values, indent=1, ensure_ascii=False))
+    said = capsys.readouterr().out
+    assert json.loads(said) == values
+    assert said.replace("\n", "").isprintable()
