@@ -1,6 +1,7 @@
 """What the environment says, read once and checked. docs/environment.md has every variable."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,12 +14,41 @@ FILES_AT_ONCE = 48
 """How many files are on their way at once; how many connections each has is measured. More than the
 connections to one host, so that they are busy while other files are hashed, synced and noted."""
 
+PREFIX = "MODELMAKE_"
 PREFLIGHT = "MODELMAKE_PREFLIGHT"
 
 PROGRESS = "MODELMAKE_PROGRESS"
 PROGRESS_WORDS = ("auto", "json", "quiet")
 
 FALSE_WORDS = frozenset({"", "0", "false", "no", "off"})
+
+
+VARIABLES = (
+    "MODELMAKE_CONNECTIONS",
+    "MODELMAKE_DEBUG",
+    "MODELMAKE_LIMIT_RATE",
+    "MODELMAKE_LOCKED",
+    "MODELMAKE_MANIFEST",
+    "MODELMAKE_MAX_WAIT",
+    "MODELMAKE_OFFLINE",
+    PREFLIGHT,
+    PROGRESS,
+    "MODELMAKE_RETRIES",
+    "MODELMAKE_STORE",
+    "MODELMAKE_TIMEOUT",
+)
+"""Every variable of this program."""
+
+UNIT_BYTES = {
+    "": 1,
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "ki": 2**10,
+    "mi": 2**20,
+    "gi": 2**30,
+}
+RATE = re.compile(r"([0-9.e+]+) *((?:[kmg]i?)?)b?(?:/s)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +64,7 @@ class Settings:
     connections: int = 32
     """MODELMAKE_CONNECTIONS: most connections to one host."""
     limit_rate: int | None = None
-    """MODELMAKE_LIMIT_RATE: bytes a second over all transfers, such as 20M."""
+    """MODELMAKE_LIMIT_RATE: bytes per second over all transfers, such as 20M or 20MiB/s."""
     is_locked: bool = False
     """MODELMAKE_LOCKED: models.lock must be there, current and pinned, and is never written."""
     is_ci: bool = False
@@ -79,6 +109,22 @@ class Settings:
         )
 
 
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Return a line for each variable of ours that does not exist, with the nearest that does."""
+    env = os.environ if environment is None else environment
+    names = sorted(each for each in env if each.startswith(PREFIX) and each not in VARIABLES)
+    return [_unknown(each) for each in names]
+
+
+def _unknown(name: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - rarely
+
+    own = {each.removeprefix(PREFIX): each for each in VARIABLES}
+    close = get_close_matches(name.removeprefix(PREFIX), own, 1)
+    hint = f" Did you mean {own[close[0]]}?" if close else ""
+    return f"{name} is not a variable of modelmake and has no effect.{hint}"
+
+
 def wants_json(environment: Mapping[str, str] | None = None) -> bool:
     """Whether standard error is to take events; asked also where other variables are unusable."""
     env = os.environ if environment is None else environment
@@ -107,16 +153,23 @@ def _number(env: Mapping[str, str], name: str, kind: Callable[[str], N], default
         value = kind(text)
     except (ValueError, OverflowError):
         value = kind("0")
+    example = ", such as 20M or 500KiB/s" * (kind is _bytes)
     if not 0 < value < 10**12:
         raise SettingError(
-            f"{name} is {text!r}, and a number above 0 is wanted.",
+            f"{name} is {text!r}; it must be a number greater than 0{example}.",
             hint=f"Unset {name} for the default{f', {default}' if default else ''}.",
         )
     return value
 
 
 def _bytes(text: str) -> int:
-    """Return a number of bytes with an optional decimal unit: 500k, 20M, 1.5G."""
-    unit = text[-1:].lower()
-    scale = {"k": 10**3, "m": 10**6, "g": 10**9}.get(unit, 1)
-    return int(float(text[:-1] if scale > 1 else text) * scale)
+    """Return a number of bytes: 500k, 20M, 1.5G, 20MB, 20MiB; `/s` may follow.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = RATE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(text)
+    number, unit = found.groups()
+    return int(float(number) * UNIT_BYTES[unit.lower()])

@@ -16,15 +16,13 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import settings
 
-from tests.examples import IN_CI, examples
-from tests.sdk.together import VARIABLES
+from tests.examples import GIVEN, IN_CI, examples
 from tests.servers.azurite import Azurite
 from tests.servers.faulty import FaultyServer
 from tests.servers.nginx import Nginx
 from tests.servers.process import NotInstalled
 from tests.strace import Strace
 
-KEPT = {IN_CI, "MODELMAKE_AZURITE", "MODELMAKE_BASH_COMPLETION", *VARIABLES.values()}
 CLEARED = {"CI", "NETRC", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "REQUESTS_CA_BUNDLE"}
 CLEARED |= {"CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENAI_GPT2_BASE_URL"}
 CLEARED_BEGINNINGS = ("MODELMAKE_", "HF_", "HUGGING", "TOGETHER_", "AWS_", "XDG_", "DOIT_")
@@ -32,7 +30,7 @@ THREAD_SECONDS = 5.0
 
 settings.register_profile("default", deadline=None, max_examples=examples(100))
 settings.register_profile("ci", deadline=None, max_examples=500, print_blob=True)
-settings.load_profile("ci" if os.environ.get(IN_CI) else "default")
+settings.load_profile("ci" if GIVEN.get(IN_CI) else "default")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest's own hook drops what `-m` does not select
@@ -58,8 +56,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def changes_results(variable: str) -> bool:
     """Return whether an environment variable of a developer could change what a test sees."""
-    if variable in KEPT:
-        return False
     is_proxy = variable.lower().endswith("_proxy")
     return is_proxy or variable in CLEARED or variable.startswith(CLEARED_BEGINNINGS)
 
@@ -131,7 +127,7 @@ def server() -> Iterator[FaultyServer]:
 
 def missing(reason: NotInstalled) -> NoReturn:
     """Skip for a program that is not installed; in CI all of them must be."""
-    if os.environ.get(IN_CI):
+    if GIVEN.get(IN_CI):
         pytest.fail(str(reason))
     pytest.skip(str(reason))
 

@@ -1,7 +1,6 @@
 """The shape of the code, held by tests: rooms, layers, platforms, and errors that are raised."""
 
 import ast
-import os
 import pkgutil
 import re
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 
 import downloader
 from downloader import errors
-from tests.examples import IN_CI
+from tests.examples import GIVEN, IN_CI
 
 PACKAGE = Path(downloader.__file__).parent
 ROOT = PACKAGE.parent
@@ -245,7 +244,7 @@ def unexplained(tree: ast.Module, text: str) -> list[str]:
 
 def test_every_import_points_downwards() -> None:
     """The contracts of import-linter in pyproject.toml are kept."""
-    if not os.environ.get(IN_CI):
+    if not GIVEN.get(IN_CI):
         pytest.importorskip("importlinter")
     ended = subprocess.run(
         [

@@ -1,12 +1,14 @@
 """The environment: what each variable means, and what is said of a bad value."""
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
 
 from downloader.errors import SettingError
-from downloader.settings import Settings
+from downloader.settings import VARIABLES, Settings, unknown_variables
+from tests.docs.documents import page
 
 MEANINGS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({}, {}),
@@ -21,6 +23,13 @@ MEANINGS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"MODELMAKE_LIMIT_RATE": "500k"}, {"limit_rate": 500_000}),
     ({"MODELMAKE_LIMIT_RATE": "20M"}, {"limit_rate": 20_000_000}),
     ({"MODELMAKE_LIMIT_RATE": "1.5g"}, {"limit_rate": 1_500_000_000}),
+    ({"MODELMAKE_LIMIT_RATE": "20MB"}, {"limit_rate": 20_000_000}),
+    ({"MODELMAKE_LIMIT_RATE": "20 MB"}, {"limit_rate": 20_000_000}),
+    ({"MODELMAKE_LIMIT_RATE": "20M/s"}, {"limit_rate": 20_000_000}),
+    ({"MODELMAKE_LIMIT_RATE": "20MB/s"}, {"limit_rate": 20_000_000}),
+    ({"MODELMAKE_LIMIT_RATE": "20MiB"}, {"limit_rate": 20 << 20}),
+    ({"MODELMAKE_LIMIT_RATE": "1.5KiB/s"}, {"limit_rate": 1536}),
+    ({"MODELMAKE_LIMIT_RATE": "500B"}, {"limit_rate": 500}),
     ({"MODELMAKE_LIMIT_RATE": ""}, {}),
     ({"MODELMAKE_LOCKED": "1"}, {"is_locked": True}),
     ({"MODELMAKE_LOCKED": "0"}, {}),
@@ -100,11 +109,15 @@ def test_a_bad_number_of_connections_is_refused(value: str) -> None:
         Settings.from_environment({"MODELMAKE_CONNECTIONS": value})
 
 
-@pytest.mark.parametrize("value", ["0", "0k", "0.1", "-5M", "M", "fast", "nan", "20 MB", "5T", "-"])
+@pytest.mark.parametrize(
+    "value",
+    ["0", "0k", "0.1", "-5M", "M", "fast", "nan", "20 XB", "5T", "-", "1e", "2..5M", "20/s/s"],
+)
 def test_a_bad_rate_is_refused(value: str) -> None:
-    """A rate is a number of bytes above 0, with one of three units or none."""
-    with pytest.raises(SettingError, match="MODELMAKE_LIMIT_RATE"):
+    """A rate is a number of bytes above 0, with a unit or none; the message shows one."""
+    with pytest.raises(SettingError, match="MODELMAKE_LIMIT_RATE") as caught:
         Settings.from_environment({"MODELMAKE_LIMIT_RATE": value})
+    assert "such as 20M" in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["inf", "1e999", "1e999k"])
@@ -112,3 +125,21 @@ def test_an_endless_rate_is_refused(value: str) -> None:
     """What is beyond every number is refused like any other bad value."""
     with pytest.raises(SettingError, match="MODELMAKE_LIMIT_RATE"):
         Settings.from_environment({"MODELMAKE_LIMIT_RATE": value})
+
+
+def test_an_unknown_variable_is_named_with_the_nearest_one() -> None:
+    """A slip in a name is not passed over; what is known, or not ours, is not mentioned."""
+    environment = dict.fromkeys(VARIABLES, "") | {"MODEL": "", "MODELMAKE": "", "CI": ""}
+    assert unknown_variables(environment) == []
+    no_effect = "is not a variable of modelmake and has no effect."
+    said = unknown_variables({**environment, "MODELMAKE_OFLINE": "1", "MODELMAKE_ZZZ": "1"})
+    assert said == [
+        f"MODELMAKE_OFLINE {no_effect} Did you mean MODELMAKE_OFFLINE?",
+        f"MODELMAKE_ZZZ {no_effect}",
+    ]
+
+
+def test_every_variable_of_the_page_is_known() -> None:
+    """docs/environment.md and the list in the code are the same."""
+    told = re.findall(r"^\| `(MODELMAKE_\w+)` \|", page("environment.md"), re.MULTILINE)
+    assert sorted(told) == sorted(VARIABLES)

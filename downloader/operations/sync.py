@@ -1,5 +1,6 @@
 """Bring models up to date for `ensure` and `sync`: what doit's tasks do, without doit."""
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -18,7 +19,7 @@ from downloader.progress.events import Observer, failed_of, shown_path
 from downloader.progress.streams import tell
 from downloader.progress.tracker import Run
 from downloader.project.project import Model, Project
-from downloader.settings import FILES_AT_ONCE
+from downloader.settings import FILES_AT_ONCE, unknown_variables
 from downloader.sources.registry import source_for
 from downloader.targets.engine import Engine, Outcome, missing_offline
 from downloader.targets.plan import stale_targets
@@ -36,6 +37,7 @@ def sync_models(
 ) -> dict[str, Path]:
     """See `downloader.sync`."""
     names = [names] if isinstance(names, str) else names  # not its letters
+    _tell_unknown_variables()
     project = Project.of_environment(folder, above=True)
     with _Sync(project, progress=progress) as sync:
         sync.lock_outlined()
@@ -57,6 +59,12 @@ def _first(failures: dict[str, Exception]) -> Exception:
     if len(others) > NOTES:
         first.add_note(f"and {len(others) - NOTES} more: see `failures`")
     return first
+
+
+@functools.cache
+def _tell_unknown_variables() -> None:
+    for line in unknown_variables():
+        tell(line)
 
 
 class _Sync:

@@ -32,7 +32,7 @@ from downloader.progress import streams
 from downloader.progress.events import shown_path
 from downloader.progress.streams import say, tell
 from downloader.project.project import Model, Project
-from downloader.settings import wants_json
+from downloader.settings import unknown_variables, wants_json
 from downloader.targets.plan import Decision, target_decisions, why_fresh
 from downloader.targets.state import load_receipts
 from downloader.tasks._commands import UNTOUCHED_STREAMS, session
@@ -377,6 +377,8 @@ def task_fetch() -> Iterator[Task]:
     with usage_errors():
         _open_output()
         streams.guard(as_json=wants_json())
+        for line in unknown_variables():
+            tell(line)
         current().stop_on_signals()
         project = current().project
         if is_started_from_a_bundle(project):

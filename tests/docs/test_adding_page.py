@@ -13,7 +13,7 @@ import pytest
 from tests.docs.documents import blocks, page
 from tests.docs.documents_edits import carry_out, edits
 from tests.e2e.project import REPOSITORY, Project
-from tests.examples import IN_CI
+from tests.examples import GIVEN, IN_CI
 from tests.servers.faulty import FaultyServer
 
 PAGE = page("adding-a-source.md")
@@ -174,7 +174,7 @@ def test_the_contract_passes(checkout: Path) -> None:
 def test_the_linters_pass(checkout: Path, words: list[str]) -> None:
     """Each command as the page has it, for the files that the page writes or changes."""
     module, start = LINTERS[words[0]]
-    if not os.environ.get(IN_CI):
+    if not GIVEN.get(IN_CI):
         pytest.importorskip(module)
     written = [] if module == "importlinter" else sorted({edit.file for edit in PYTHON})
     linted = run(checkout, *start, *(each for each in words[1:] if each != "."), *written)

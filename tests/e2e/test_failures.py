@@ -273,3 +273,11 @@ def test_too_few_descriptors_are_told_with_their_limit(
     assert "retrying" not in run.text
     project.before = ()
     assert project.doit().status == 0
+
+
+def test_an_unknown_variable_is_named_once(project: Project, server: FaultyServer) -> None:
+    """A run goes on, and says what it does not obey; workers do not repeat it."""
+    project.declare({"one": toy(server, ["a.bin", "b.bin"])})
+    run = project.doit("-n", "2", "-P", "process", MODELMAKE_OFLINE="1")
+    assert run.status == 0, run.text
+    assert run.stderr.count("Did you mean MODELMAKE_OFFLINE?") == 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.examples import GIVEN
 from tests.servers.process import NotInstalled
 from tests.servers.together.server import TogetherServer
 
@@ -46,9 +47,9 @@ class SDK:
             NotInstalled: The variable that names it is not set.
         """
         variable = VARIABLES[self.version]
-        if not os.environ.get(variable):
+        if not GIVEN.get(variable):
             raise NotInstalled(f"{variable} names no Python with together {self.version}.x")
-        return os.environ[variable]
+        return GIVEN[variable]
 
     def call(self, server: TogetherServer, *calls: Call) -> list[dict[str, Any]]:
         """Return what came of methods of `Together().fine_tuning`, in order."""

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from tests.examples import GIVEN
 from tests.servers.process import NotInstalled, Program
 
 ACCOUNT = "openaipublic"
@@ -57,7 +58,7 @@ class Azurite:
     """
 
     def __init__(self, folder: str | None = None) -> None:
-        self._named = folder or os.environ.get(FOLDER_VARIABLE)
+        self._named = folder or GIVEN.get(FOLDER_VARIABLE)
 
     def __enter__(self) -> Self:
         command = [binary(self._named), *OPTIONS]

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import missing
 from tests.docs.documents import blocks, page
 from tests.e2e.project import REPOSITORY
+from tests.examples import GIVEN
 from tests.servers.process import NotInstalled
 
 LIBRARY = Path("/usr/share/bash-completion/bash_completion")
@@ -28,7 +29,7 @@ _doit && printf '%s\\n' "${COMPREPLY[@]}"
 
 def completions(folder: Path, typed: str) -> list[str]:
     """Return what bash would offer after Tab: what may stand behind the last colon."""
-    library = Path(os.environ.get("MODELMAKE_BASH_COMPLETION", LIBRARY))
+    library = Path(GIVEN.get("MODELMAKE_BASH_COMPLETION", LIBRARY))
     if not library.is_file() or not shutil.which("bash"):
         missing(NotInstalled("bash-completion is not installed"))
     for name in ("dodo.py", "models.yaml"):
