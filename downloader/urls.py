@@ -4,6 +4,7 @@ A location is a URL where an artifact can be downloaded now, with the headers fo
 """
 
 import functools
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -181,6 +182,11 @@ class Location:
     """What to do when this URL's own origin answers 401 or 403; the usual advice when empty."""
     is_sniffed: bool = True
     """Whether a body is refused that looks like a page in place of the file."""
+
+    @property
+    def place(self) -> str:
+        """What stands for the URL on the disk, its SHA-256: a query must not be written down."""
+        return hashlib.sha256(self.url.encode()).hexdigest()
 
     def __repr__(self) -> str:
         """Show no header and no query: they may be credentials."""

@@ -496,6 +496,8 @@ def _file(artifact: Artifact, found: Decision, why: str) -> PlannedFile:
     assert action != "verify", artifact
     is_fetched = action == "fetch"
     size = found.size if is_fetched else artifact.size
+    if size is None and found.source:
+        size = found.source.status.st_size
     to_move = max(0, size - found.have) if size is not None else None
     return PlannedFile(
         path=artifact.path,

@@ -4,6 +4,7 @@
     records             how each looked when it was verified
     claims, growing/    who is fetching what just now           claims.py
     projects/           whose locks name blobs                  projects.py
+    urls                which URL gave which blob               origins.py
     quarantine/         blobs that were changed
     pieces/             piece layers by their Merkle root       fs/digests.py
 
@@ -43,6 +44,7 @@ from downloader.fs.files import (
 from downloader.fs.link import CANNOT, WAYS, How, Made, SourceUnreadable, link
 from downloader.fs.open_file import refused
 from downloader.fs.rooted_path import READ, RootedPath
+from downloader.store.origins import Origins
 
 
 class Blob(NamedTuple):
@@ -50,6 +52,11 @@ class Blob(NamedTuple):
 
     path: RootedPath
     status: os.stat_result
+
+    @property
+    def sha256(self) -> str:
+        """What its bytes are, in hex."""
+        return self.path.name
 
 
 class Damaged(Exception):  # noqa: N818 - no failure: the bytes are fetched again
@@ -173,7 +180,7 @@ def _record(sha256: str, status: os.stat_result) -> Record:
 
 BLOBS = "sha256"
 LAYERS = "pieces"
-OWN = (BLOBS, QUARANTINE, LAYERS, "records", "growing", "projects")
+OWN = (BLOBS, QUARANTINE, LAYERS, "records", "urls", "growing", "projects")
 """What is read and written without a further look."""
 FORMAT = b"1\n"
 CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -334,6 +341,9 @@ class Store:
             leave it out.
         watch: Called often while a blob is copied; raises to stop that.
 
+    Attributes:
+        origins: Which URL gave which blob.
+
     Raises:
         StoreError: It is of a newer version.
     """
@@ -345,6 +355,7 @@ class Store:
         self._layout = Layout(root, is_cache=is_cache)
         self._ways = KEPT_BY if is_cache else WAYS
         self._records = Records(RootedPath(root, "records"))
+        self.origins = Origins(RootedPath(root, "urls"))
 
     def path(self, sha256: str) -> RootedPath:
         """Return where the blob of this digest is, if it is there."""
@@ -487,6 +498,7 @@ class Store:
             StoreError: The disk refused.
         """
         self._records.keep_only(digests)
+        self.origins.keep_only(digests)
 
     def remove(self, sha256: str) -> None:
         """Remove a blob; targets that are links to it stay.

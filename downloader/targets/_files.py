@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from downloader.artifact import Artifact
-from downloader.errors import Interrupted, Offline, StoreError, TransferError
+from downloader.errors import Interrupted, ModelmakeError, Offline, StoreError, TransferError
 from downloader.fs.files import private_folder
 from downloader.fs.locks import partial_path, remove_unless_held
 from downloader.fs.rooted_path import RootedPath
+from downloader.network.api import probe
+from downloader.network.client import Client
 from downloader.progress.events import Done, Observer
 from downloader.project.resolve import pinned
 from downloader.targets.plan import Decision, Planner, Target
@@ -85,8 +87,8 @@ DOWNLOAD = Means()
 class FileSyncer:
     """Brings single files of one project up to date; safe to share between threads."""
 
-    def __init__(self, planner: Planner, fetcher: Fetcher) -> None:
-        self._planner, self._fetcher = planner, fetcher
+    def __init__(self, planner: Planner, fetcher: Fetcher, client: Client) -> None:
+        self._planner, self._fetcher, self._client = planner, fetcher, client
         self._project, self._sharing = planner.project, planner.sharing
         self._layers = KnownLayers(planner.project)
         self._pins_written = time.monotonic()
@@ -122,6 +124,8 @@ class FileSyncer:
                 claim = self._sharing.claimed(name, artifact, partial, observer.notice)
                 closing.enter_context(claim)
             blob = self._sharing.blob(artifact, target.path, observer.notice) if not place else None
+            if not blob and (known := self._same_upstream(target)):
+                blob = self._sharing.blob(known, target.path, observer.notice)
             return blob or means.found or target.aside()
 
         with contextlib.ExitStack() as closing:
@@ -157,6 +161,8 @@ class FileSyncer:
                 if target.is_offline:  # all of it was here, and proved wrong
                     raise _not_here(target) from None
                 raise
+            if target.is_kept:
+                self._sharing.note_origin(name, done)
             return done, "fetched" if done.is_new else "verified", ""
         if found.action == "unpack" and means.unpack:
             moved_bytes, verb = means.unpack(target), "unpacked"
@@ -172,6 +178,19 @@ class FileSyncer:
         elif found.needs_bytes:
             raise _not_here(target)
         return self._there(target, sha256, moved_bytes), verb, note
+
+    def _same_upstream(self, target: Target) -> Artifact | None:
+        """Return the file as its URL gave it before, if the server still has that version."""
+        known = target.of_url()
+        if known is None:
+            return None
+        try:
+            now = probe(self._client, target.artifact, target.locations()[0])
+        except Interrupted:
+            raise
+        except ModelmakeError:  # the download will tell
+            return None
+        return known if (now.etag, now.size) == (known.etag, known.size) else None
 
     def _there(self, target: Target, sha256: str, moved_bytes: int) -> Fetched:
         """Note a target that is right and was not downloaded itself.
@@ -211,6 +230,7 @@ class FileSyncer:
         if time.monotonic() - self._pins_written > PIN_EVERY_SECONDS:
             self._pins_written = time.monotonic()
             self._project.write_pins()
+            self._sharing.write_origins()
 
 
 def _not_here(target: Target) -> Offline:

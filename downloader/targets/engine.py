@@ -97,7 +97,7 @@ class Engine:
         sharing = SharedStore(project, self.stop)
         self._sharing, self._is_remembered = sharing, False
         self._planner = Planner(project, sharing)
-        self._files = FileSyncer(self._planner, self._fetcher)
+        self._files = FileSyncer(self._planner, self._fetcher, self.transport)
         self._archives = ArchiveSyncer(self._planner, self._files, self.stop)
 
     def plan(self, files: Iterable[tuple[str, str]]) -> None:
@@ -197,6 +197,7 @@ class Engine:
                 self._idle.wait_for(lambda: not self._active, STOP_SECONDS)
         try:
             self._project.write_pins()
+            self._sharing.write_origins()
         finally:
             self._archives.close()
             self.transport.close()

@@ -58,6 +58,7 @@ IN_ITS_PLACE = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link"}
 
 NEVER_FETCHED = "never fetched"
 NOT_PINNED = "no SHA-256 of it in models.lock yet: it is pinned when it comes"
+SAME_URL = "in the store, from the same URL: linked if the server still has that version"
 PIN_LOST = "fetched, and not pinned in models.lock yet"
 NEVER_VERIFIED = "there, with the right size, and never verified here: its bytes are to be read"
 NOT_UNPACKED = "not unpacked yet"
@@ -132,7 +133,8 @@ def decide(  # noqa: PLR0911 - an answer a line
             return found._replace(action="adopt")
         target.check_place()
         if source := target.source():
-            return found._replace(action="link", sha256=artifact.sha256, source=source)
+            why = found.why if artifact.is_pinned else SAME_URL
+            return found._replace(action="link", why=why, sha256=source.sha256, source=source)
         if artifact.archive is not None:
             return found._replace(action="unpack")
         size, have = target.partial()
@@ -489,5 +491,20 @@ class Target:
 
     def _found(self) -> "Blob | FoundFile | None":
         """Return what a run would link it to; nothing is changed."""
-        blob = self._planner.sharing.blob(self.artifact, self.path) if self.is_kept else None
+        sharing = self._planner.sharing
+        blob = sharing.blob(self.artifact, self.path) if self.is_kept else None
+        if not blob and (known := self.of_url()):
+            blob = sharing.blob(known, self.path)
         return blob or self.aside()
+
+    def of_url(self) -> Artifact | None:
+        """Return the file as its URL gave it to another project; see `SharedStore.of_url`.
+
+        Raises:
+            ModelmakeError: As `locations`.
+        """
+        artifact = self.artifact
+        if artifact.is_pinned or artifact.archive or self.is_offline or not self.is_kept:
+            return None
+        locations = self.locations()
+        return self._planner.sharing.of_url(artifact, locations[0]) if locations else None

@@ -18,6 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from downloader.artifact import Artifact
 from downloader.errors import ModelmakeError, Stop, StoreError
 from downloader.fs.commit import Commit
@@ -47,9 +49,11 @@ from downloader.project.project import Project
 from downloader.store.blobs import Blob, Damaged, store_at
 from downloader.store.claims import Claims
 from downloader.store.projects import KnownProject, Projects, known
+from downloader.urls import Location
 
 if TYPE_CHECKING:
     from downloader.store.blobs import Store
+    from downloader.transfer.fetch import Fetched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +310,36 @@ class SharedStore:
         if artifact.sha256 is None or not self._is_read:
             return False
         return (self.is_near(name) or not is_near) and self._store.has(artifact.sha256)
+
+    def note_origin(self, name: str, done: "Fetched") -> None:
+        """Note which URL gave a file, if the store has its bytes and the URL says which version."""
+        if done.place and done.etag and self._is_written and self.is_near(name):
+            self._store.origins.note(
+                place=done.place, etag=done.etag, size=done.size, sha256=done.sha256
+            )
+
+    def write_origins(self) -> None:
+        """Write what `note_origin` was told since the last time."""
+        if self._is_written:
+            with self._writing():
+                self._store.origins.write()
+
+    def of_url(self, artifact: Artifact, location: Location) -> Artifact | None:
+        """Return a file that is not pinned as its URL gave it to another project, if it is stored.
+
+        None as well if what models.lock says of it differs, or a credential goes to the URL. The
+        server has to be asked whether it still has that version.
+        """
+        if artifact.is_pinned or location.headers or not self._is_read:
+            return None
+        found = self._store.origins.find(location.place)
+        if found is None or not self._store.has(found.sha256):
+            return None
+        if artifact.etag not in (None, found.etag) or artifact.size not in (None, found.size):
+            return None
+        return msgspec.structs.replace(
+            artifact, size=found.size, etag=found.etag, sha256=found.sha256
+        )
 
     @contextmanager
     def claimed(

@@ -10,7 +10,6 @@ last line, and a torn line is not believed; so nothing here needs a sync of its 
 Rejected: a fixed-size bitmap (aria2) - it must be written in place and can tear anywhere.
 """
 
-import hashlib
 import json
 import stat
 from collections.abc import Sequence
@@ -63,9 +62,12 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
 
 def binding_for(artifact: Artifact, location: Location) -> Binding:
     """Return what a partial's bytes belong to when they come from this location."""
-    place = hashlib.sha256(location.url.encode()).hexdigest()
     return Binding(
-        path=artifact.path, place=place, size=artifact.size, sha256=artifact.sha256, validator=None
+        path=artifact.path,
+        place=location.place,
+        size=artifact.size,
+        sha256=artifact.sha256,
+        validator=None,
     )
 
 

@@ -80,6 +80,10 @@ class Fetched:
     """Bytes of this file that came over the wire in this run."""
     is_new: bool = True
     """Whether it was put there now, and not found there."""
+    place: str = ""
+    """The SHA-256 of the URL that gave it; empty if a credential was sent, or versions may mix."""
+    etag: str | None = None
+    """The strong ETag that the URL had then."""
 
 
 class Fetcher:
@@ -165,7 +169,16 @@ class Fetcher:
             partial.commit(place)
             sha256 = partial.verifier.sha256
             job.placed(sha256)
-            return Fetched(size=partial.have, sha256=sha256, moved_bytes=download.moved_bytes)
+            moved_bytes = download.moved_bytes
+            # A pinned file may be resumed across versions: its digest proves the whole.
+            is_of_one_version = moved_bytes == partial.have or not job.artifact.is_pinned
+            return Fetched(
+                size=partial.have,
+                sha256=sha256,
+                moved_bytes=moved_bytes,
+                place=binding.place if is_of_one_version and not location.headers else "",
+                etag=partial.binding.validator,
+            )
 
 
 def _combined(
