@@ -333,9 +333,13 @@ def no_manifest(path: Path, *, above: bool = False) -> ManifestError:
         above: Whether the folders above were searched too.
     """
     whole = path.absolute()
+    hint = "`modelmake init` begins a project; MODELMAKE_MANIFEST names a manifest elsewhere."
+    for other in (f"{whole.stem}.yml", "model.yaml", "model.yml"):
+        if (whole.parent / other).is_file():
+            hint = f"{other} is here: rename it to {whole.name}."
+            break
     return ManifestError(
-        f"There is no {whole.name} in {whole.parent}{' or above it' * above}.",
-        hint="`modelmake init` begins a project; MODELMAKE_MANIFEST names a manifest elsewhere.",
+        f"There is no {whole.name} in {whole.parent}{' or above it' * above}.", hint=hint
     )
 
 

@@ -52,6 +52,15 @@ def test_when_the_lock_may_be_written(
     assert Project.of_environment(tmp_path).is_read_only is is_read_only
 
 
+@pytest.mark.parametrize("name", ["models.yml", "model.yaml", "model.yml"])
+def test_a_manifest_with_another_name_is_to_be_renamed(tmp_path: Path, name: str) -> None:
+    """Whoever is used to the other suffix finds out at once."""
+    (tmp_path / name).write_text("models: {}")
+    with pytest.raises(ManifestError) as caught:
+        assert Project.of_environment(tmp_path).declared
+    assert caught.value.hint == f"{name} is here: rename it to models.yaml."
+
+
 def test_a_lock_written_in_ci_may_be_pinned_by_the_same_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
