@@ -188,10 +188,6 @@ class ModelmakeError(Exception):
 class ManifestError(ModelmakeError):
     """models.yaml is malformed; the message begins with file:line and the key path."""
 
-    def __init__(self, what: str | Sequence[str], *, hint: str | None = None) -> None:
-        # Each mistake has lines of its own; no key or value of models.yaml has a line end.
-        super().__init__(what.split("\n") if isinstance(what, str) else what, hint=hint)
-
 
 class LockError(ModelmakeError):
     """models.lock cannot be used as it is."""

@@ -161,12 +161,11 @@ def _all_of(document: _strict_yaml.Document, faults: Sequence[Fault]) -> Manifes
         for index, each in enumerate(faults)
     )
     *others, last = [error for _, _, error in errors[:MOST_TOLD]]
+    told = [line for each in others for line in each.report().split("\n")]
     if len(errors) <= MOST_TOLD:
-        return ManifestError(
-            "\n".join([*(each.report() for each in others), str(last)]), hint=last.hint
-        )
-    told = [each.report() for each in (*others, last)]
-    return ManifestError("\n".join(told), hint="There are more mistakes; these are the first.")
+        return ManifestError([*told, str(last)], hint=last.hint)
+    told += last.report().split("\n")
+    return ManifestError(told, hint="There are more mistakes; these are the first.")
 
 
 def _is_mapping(value: object) -> TypeGuard[dict[str, object]]:
