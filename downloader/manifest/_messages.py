@@ -97,7 +97,7 @@ def unknown_key(keys: Keys, known: Collection[str]) -> Fault:
     """Return the fault for a key that means nothing here, with the nearest one that does."""
     key = str(keys[-1])
     if _SECRET.search(key):
-        hint = "Secrets never stand here: they come from the environment."
+        hint = "Do not put secrets here: set them in the environment."
     else:
         hint = nearest(key, known) or f"Known keys: {', '.join(sorted(known))}."
     return Fault(keys, "unknown key", hint)

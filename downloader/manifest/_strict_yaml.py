@@ -234,14 +234,15 @@ class _Builder:
     def _check(self, event: yaml.NodeEvent) -> None:
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise self._error(event, f"the file holds more than {MAX_NODES} values")
+            raise self._error(event, f"the file has more than {MAX_NODES} values")
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
             hint = f"Write it out. If it is text that begins with `{sign}`, put it in quotes."
-            raise self._error(event, f"anchors and aliases (`{sign}name`) are not taken", hint=hint)
+            what = f"anchors and aliases (`{sign}name`) are not supported"
+            raise self._error(event, what, hint=hint)
         if getattr(event, "tag", None) is not None:
             hint = "Remove it. If it is text that begins with `!`, put it in quotes."
-            raise self._error(event, "tags (`!name`) are not taken", hint=hint)
+            raise self._error(event, "tags (`!name`) are not supported", hint=hint)
 
     def _open(self, event: yaml.NodeEvent) -> None:
         frame = self._frames[-1] if self._frames else None
@@ -262,11 +263,11 @@ class _Builder:
         if not isinstance(key, str):
             raise self._error(event, "a key must be text", hint="Put the key in quotes.")
         if key == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
-            raise self._error(event, "merge keys (`<<`) are not taken", hint="Write it out.")
+            raise self._error(event, "merge keys (`<<`) are not supported", hint="Write it out.")
         frame.key, frame.key_line = key, _line(event)
         if key in frame.node.children:
             lines = f"lines {frame.node.children[key].line} and {frame.key_line}"
-            raise self._error(event, f"this key stands twice, on {lines}", hint="Keep one.")
+            raise self._error(event, f"duplicate key, on {lines}", hint="Keep one.")
 
     def _place(self, event: yaml.Event, value: object) -> _Node:
         """Put the value where it belongs and return its node; a key's line is its value's."""

@@ -55,11 +55,11 @@ def _check(named: NamedUrl) -> None:
     parts = _split(named.url)
     _check_scheme(parts, named)
     if "@" in parts.netloc:
-        raise Fault((), "a URL may hold no user or password", _SECRETS_HINT)
+        raise Fault((), "a URL must not contain a user or password", _SECRETS_HINT)
     if "#" in named.url:
-        raise Fault((), "a URL may hold no fragment (`#`)", "Remove it, or write it as %23.")
+        raise Fault((), "a URL must not contain a fragment (`#`)", "Remove it, or write it as %23.")
     if named.is_base and parts.query:
-        raise Fault((), "a base URL may hold no query (`?`)")
+        raise Fault((), "a base URL must not contain a query (`?`)")
     _check_query(parts.query)
     if named.is_page:
         raise Fault((), "that is the page, not the file", _file_hint(parts))
@@ -70,7 +70,7 @@ def _split(url: str) -> SplitResult:
         raise Fault((), f"a space is missing after `{found[0]}`")
     # urlsplit drops tabs and line ends in silence, and clients differ on a backslash.
     if " " in url or "\\" in url or not url.isprintable():
-        raise Fault((), "a URL may hold no space, backslash or control character")
+        raise Fault((), "a URL must not contain a space, backslash or control character")
     try:
         parts = urlsplit(url)
         has_host = bool(parts.hostname) and parts.port != 0
@@ -80,7 +80,7 @@ def _split(url: str) -> SplitResult:
         folder = PurePosixPath(unquote(parts.path)).parent
         place = _escaped(str(folder))
         raise Fault(
-            (), "only https URLs are taken", f"`doit adopt --from {place}` takes local files."
+            (), "only https URLs are supported", f"`doit adopt --from {place}` takes local files."
         )
     if parts.scheme in _STORAGE:
         what = f"{parts.scheme}:// is not supported"
@@ -89,7 +89,7 @@ def _split(url: str) -> SplitResult:
         place = "https://huggingface.co/OWNER/NAME/resolve/REVISION/FILE"
         raise Fault((), "hf:// is not supported", f"Write {place}")
     if not has_host:
-        raise Fault((), "not a whole URL", _WHOLE_HINT)
+        raise Fault((), "not a complete URL", _WHOLE_HINT)
     return parts
 
 
@@ -97,21 +97,21 @@ def _check_scheme(parts: SplitResult, named: NamedUrl) -> None:
     if parts.scheme == "https":
         return
     if parts.scheme != "http":
-        raise Fault((), "only https URLs are taken", _WHOLE_HINT)
+        raise Fault((), "only https URLs are supported", _WHOLE_HINT)
     if named.is_pinned or is_loopback((parts.hostname or "").lower()):
         return
     if named.is_base:
-        what = "plain http is not taken here: nothing would prove that the bytes are the right ones"
-        raise Fault((), what, "Use https: the SHA-256 of these files are not known in advance.")
-    what = "plain http is only taken for a file whose sha256 is given"
+        what = "plain http is not allowed here: nothing would prove that the bytes are right"
+        raise Fault((), what, "Use https.")
+    what = "plain http needs a `sha256` for the file"
     raise Fault((), what, "Use https, or add the file's `sha256`.")
 
 
 def _check_query(query: str) -> None:
     for name, _ in parse_qsl(query.replace(";", "&"), keep_blank_values=True):
         if name.strip().casefold().replace("_", "-") in _SECRET_PARAMETERS:
-            what = "a URL may hold no signature or token in its query"
-            hint = f"Such a URL expires or is secret; name a lasting one. {_SECRETS_HINT}"
+            what = "a URL must not contain a signature or token"
+            hint = f"Such a URL expires or is secret; use a permanent one. {_SECRETS_HINT}"
             raise Fault((), what, hint)
 
 

@@ -39,7 +39,7 @@ ELSEWHERE_HINT = (
     "symlink to a folder there."
 )
 
-_NAME_HINT = "A name holds letters, digits and . _ + @ - and begins with a letter or digit."
+_NAME_HINT = "A name has letters, digits and . _ + @ - and begins with a letter or digit."
 
 
 def _check_name(name: str) -> None:
@@ -49,7 +49,7 @@ def _check_name(name: str) -> None:
         Fault: It is not.
     """
     if not MODEL_NAME.fullmatch(name):
-        raise Fault((), "this cannot be a model's name", _NAME_HINT)
+        raise Fault((), "not a valid model name", _NAME_HINT)
     try:
         check_path(name)
     except ValueError as error:
@@ -67,7 +67,7 @@ def _check_folder(name: str, entry: Entry) -> None:
         raise Fault(("to",), VARIABLE_FAULT, ELSEWHERE_HINT)
     if found := re.search(r"\{.*?(?:\}|\Z)|\}", target):
         shown = ascii(found[0][:80])
-        raise Fault(("to",), f"{shown} is not known here; only {{name}} is put in")
+        raise Fault(("to",), f"{shown} is not a placeholder; only {{name}} is replaced")
     try:
         check_path(target)
     except ValueError as error:
@@ -246,8 +246,8 @@ class _Reading:
 
     def _check_version(self, version: object) -> None:
         if type(version) is int and version > VERSION:
-            what = f"this program knows version {VERSION} of the format only"
-            raise Fault(("version",), what, "Update modelmake, from where you have it")
+            what = f"this version of modelmake reads format {VERSION} only"
+            raise Fault(("version",), what, "Update modelmake.")
         if type(version) is not int or version < 1:
             quotes = ", without quotes" * isinstance(version, str)
             hint = f"Write `version: {VERSION}`{quotes}."

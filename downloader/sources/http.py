@@ -125,7 +125,7 @@ class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
             hint = "Write `files:` and below it a URL a line, or `url:` for a single file."
             yield Fault((), "`files` is missing", hint)
         if self.url:
-            yield Fault(("url",), "`files` is there too", "Put this URL into `files`.")
+            yield Fault(("url",), "use `url` or `files`, not both", "Put this URL into `files`.")
         for key in ("sha256", "path"):
             if getattr(self, key) is not None and not self.url:
                 hint = f"Put it beside the `url` of its file: `- {{url: …, {key}: …}}`."
@@ -192,8 +192,8 @@ def _check_path(file: HttpFile) -> None:
 
 
 LOG_IN = (
-    "Check that the file is public; where it wants a credential, put a log-in for {} into "
-    "~/.netrc, or into the file that NETRC names."
+    "Check that the file is public. If it needs a login, put one for {} into ~/.netrc or the "
+    "file that NETRC names."
 )
 
 
@@ -222,7 +222,7 @@ class Http:
 
         file = self._files.get(artifact.path)
         if file is None:
-            raise SourceError(f"models.yaml names no file {artifact.path}.")
+            raise SourceError(f"models.yaml has no file {artifact.path}.")
         urls = (file.url, *file.mirrors, *self._mirrored(artifact.path))
         named = frozenset(map(host, urls))
         return tuple(

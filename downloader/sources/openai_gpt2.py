@@ -141,7 +141,7 @@ class OpenAIGPT2:
         set_url = os.environ.get(BASE_URL_VARIABLE)
         if set_url and urlsplit(set_url).scheme not in ("http", "https"):
             raise SettingError(
-                f"{BASE_URL_VARIABLE} is no http or https URL.",
-                hint=f"Its form is {BASE_URL}",
+                f"{BASE_URL_VARIABLE} must be an http or https URL.",
+                hint=f"Write it like {BASE_URL}",
             )
         return set_url or self._entry.base_url or BASE_URL

@@ -134,9 +134,7 @@ class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
     def faults(self, given: Container[str]) -> Iterator[Fault]:
         """See Entry."""
         if "checkpoint" in given and ":" in self.job:
-            yield Fault(
-                ("checkpoint",), "the step stands in `job` already", "Remove one of the two."
-            )
+            yield Fault(("checkpoint",), "`job` has a step already", "Remove one of the two.")
         if isinstance(self.checkpoint, CheckpointRange):
             yield from _range_faults(self.checkpoint)
         yield from self._archive_faults()
@@ -157,7 +155,7 @@ class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
         except ValueError as error:
             yield Fault(keys, str(error), "It is a file's name, such as bot.tar.zst.")
         if "/" in self.archive:
-            yield Fault(keys, "a file's name is wanted, without a folder", "`to` names the folder.")
+            yield Fault(keys, "expected a file name without a folder", "`to` names the folder.")
         if not isinstance(self.checkpoint, int) and self.checkpoint != "final":
             yield Fault(
                 keys,
@@ -191,7 +189,7 @@ T = TypeVar("T")
 DONE = "completed"
 OVER = frozenset({"completed", "cancelled", "error", "user_error", "cancel_requested"})
 """States that waiting does not change: a cancelled job may stay at cancel_requested for ever."""
-NO_API_HINT = "Try again later; where TOGETHER_BASE_URL is set, look whether it is the API."
+NO_API_HINT = "Try again later. If TOGETHER_BASE_URL is set, check that it is the API's address."
 NAME_BYTES = 150
 MOST_CHECKPOINTS = 100_000
 ODD_CHARACTER = re.compile(r"[^a-z0-9_ -]")
@@ -297,7 +295,7 @@ def _read(text: bytes, kind: type[T], what: str) -> T:
         return msgspec.json.decode(text, type=kind)
     except (ValueError, RecursionError):
         raise BadResponse(
-            f"Together AI answered with something that is no {what}.",
+            f"Together AI answered with something that is not a {what}.",
             hint=NO_API_HINT,
         ) from None
 
@@ -308,8 +306,8 @@ KEY_VARIABLE = "TOGETHER_API_KEY"
 PROJECT_VARIABLE = "TOGETHER_PROJECT_ID"
 CREDENTIALS_VARIABLE = "TOGETHER_CREDENTIALS_PATH"
 KEY_HINT = (
-    f"Set {KEY_VARIABLE}; a key is made at https://api.together.ai/settings/api-keys, "
-    "by a member of the project that trained the model."
+    f"Set {KEY_VARIABLE}. A member of the project that trained the model can create a key at "
+    "https://api.together.ai/settings/api-keys."
 )
 
 
@@ -346,8 +344,8 @@ def account_url(declared: str | None) -> str:
     named = os.environ.get(BASE_URL_VARIABLE) or declared or BASE_URL
     if not _may_have_key(named):
         raise SettingError(
-            f"{BASE_URL_VARIABLE} is no https URL without user and query.",
-            hint=f"Its form is {BASE_URL}; unset it for that very place.",
+            f"{BASE_URL_VARIABLE} must be an https URL without user and query.",
+            hint=f"Write it like {BASE_URL}, or unset it to use that.",
         )
     return named.rstrip("/").removesuffix("/v1").rstrip("/")
 
@@ -378,7 +376,7 @@ def account_headers(base: str) -> dict[str, str]:
     key = os.environ.get(KEY_VARIABLE) or _logged_in(base)
     if not key:
         raise SettingError(
-            f"Together AI wants a key, and {KEY_VARIABLE} is not set.", hint=KEY_HINT
+            f"Together AI needs an API key, and {KEY_VARIABLE} is not set.", hint=KEY_HINT
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise SettingError(
@@ -485,13 +483,14 @@ def request_of(job: Job, entry: TogetherEntry) -> str:
         return REQUESTS[entry.type]
     if job.training != "full":
         raise SourceError(
-            f"{job.id} is trained in a way that is not known here: '{shown(job.training, 60)}'.",
-            hint="Update modelmake, from where you have it.",
+            f"{job.id} has a training type that this version does not know: "
+            f"'{shown(job.training, 60)}'.",
+            hint="Update modelmake.",
         )
     if entry.type != "default":
         raise SourceError(
-            f"{job.id} is a full training, which has no {entry.type} of its own.",
-            hint="Remove `type` from models.yaml: there is only one form of a full training.",
+            f"{job.id} is a full training and has no {entry.type}.",
+            hint="Remove `type` from models.yaml: a full training has only one form.",
         )
     return FULL_REQUEST
 
@@ -687,11 +686,11 @@ class Together:
         except NotFound:
             raise NotFound(
                 f"Together AI knows no job {self._id}.",
-                hint="Look for it with `together fine-tuning list`; the key's project must own it.",
+                hint="Find it with `together fine-tuning list`. The key must be of its project.",
             ) from None
         except AccessDenied as error:
             raise AccessDenied(
-                f"Together AI refuses to tell of {self._id}: {error}", hint=KEY_HINT
+                f"Together AI denies access to {self._id}: {error}", hint=KEY_HINT
             ) from None
 
     def _listed(self, provider: Provider) -> list[Listed]:
@@ -701,7 +700,8 @@ class Together:
             return read_checkpoints(self._read(provider, f"fine-tunes/{self._id}/checkpoints"))
         except NotFound as error:
             raise SourceError(
-                f"Together AI lists no checkpoints of {self._id}: {error}", hint=NO_API_HINT
+                f"Together AI does not list the checkpoints of {self._id}: {error}",
+                hint=NO_API_HINT,
             ) from None
 
     def _read(self, provider: Provider, path: str) -> bytes:
@@ -727,7 +727,7 @@ class Together:
         except (BadResponse, NotFound) as error:
             what = "the final model" if chosen.step is None else f"step {chosen.step}"
             raise SourceError(
-                f"Together AI does not give {what} of {job.id}, which is {job.state}: {error}",
+                f"Together AI does not serve {what} of {job.id}, which is {job.state}: {error}",
                 hint="A job can be downloaded when it is completed; look at it with "
                 f"`together fine-tuning retrieve {job.id}`.",
             ) from None
@@ -753,10 +753,10 @@ def _is_member(file: Artifact) -> bool:
 def _not_done(job: Job) -> SourceError:
     if job.state in OVER:
         return SourceError(
-            f"{job.id} ends without a model: its state is {job.state}.",
+            f"{job.id} ended without a model: its state is {job.state}.",
             hint=f"`together fine-tuning list-events {job.id}` says why. Name another job.",
         )
     return NotReady(
         f"{job.id} is not completed: its state is {job.state}.",
-        hint="Come back when it is completed, or write `wait: true` in models.yaml.",
+        hint="Try again when it is completed, or write `wait: true` in models.yaml.",
     )

@@ -108,7 +108,7 @@ def test_several_failures_are_a_line_each(project: Project, together: TogetherSe
     run = project.doit("lock")
     assert run.status == 1
     assert run.stdout.startswith("locked fine: ")
-    hint = "Look for it with `together fine-tuning list`; the key's project must own it."
+    hint = "Find it with `together fine-tuning list`. The key must be of its project."
     assert run.error_lines == [
         "failed lock: 3 models could not be locked; the others are.",
         f"  a: {JOB} has no checkpoint of step 999.",

@@ -168,6 +168,6 @@ def test_no_key_is_one_clear_error(project: Project, together: TogetherServer) -
     run = project.doit(TOGETHER_API_KEY="")
 
     assert run.status == 2, "a variable is missing: a mistake in the usage"
-    assert "Together AI wants a key, and TOGETHER_API_KEY is not set." in run.stderr
+    assert "Together AI needs an API key, and TOGETHER_API_KEY is not set." in run.stderr
     assert "https://api.together.ai/settings/api-keys" in run.stderr
     assert not together.requests

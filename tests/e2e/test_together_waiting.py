@@ -96,4 +96,4 @@ def test_a_job_that_is_cancelled_ends_the_wait(project: Project, together: Toget
     run = project.doit()
 
     assert run.status == 1
-    assert "ends without a model: its state is cancel_requested" in run.stderr
+    assert "ended without a model: its state is cancel_requested" in run.stderr

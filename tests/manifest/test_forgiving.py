@@ -75,7 +75,7 @@ SIZES = "124M, 355M, 774M, 1558M, 117M, 345M, 762M, 1542M"
 SOURCES = "http, huggingface, openai-gpt2, together"
 PAGE = "that is the page, not the file"
 NO_VARIABLES = "variables are not expanded here"
-NOT_PLAIN = "plain http is only taken for a file whose sha256 is given"
+NOT_PLAIN = "plain http needs a `sha256` for the file"
 TARGET, FIRST = "'models/a/a.bin'", "models.a.files[0]"
 TILDE = "a part of it begins with a space, `-` or `~`"
 FLOW = "source: openai-gpt2, size: 124M"
@@ -123,7 +123,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     "url and files": (
         model(f"{ONE}\nurl: https://example.org/b.bin"),
-        "6: models.a.url: `files` is there too",
+        "6: models.a.url: use `url` or `files`, not both",
         "Put this URL into `files`.",
     ),
     "sha256 beside files": (
@@ -267,12 +267,12 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     "file://": (
         http("file:///data/x"),
-        "5: models.a.files[0].url: only https URLs are taken",
+        "5: models.a.files[0].url: only https URLs are supported",
         "`doit adopt --from /data` takes local files.",
     ),
     "a path": (
         http("/data/models/x.bin"),
-        "5: models.a.files[0].url: only https URLs are taken",
+        "5: models.a.files[0].url: only https URLs are supported",
         "`doit adopt --from /data/models` takes local files.",
     ),
     "s3://": (
@@ -292,12 +292,12 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     "ftp://": (
         http("ftp://example.org/x.bin"),
-        "5: models.a.files[0].url: only https URLs are taken",
+        "5: models.a.files[0].url: only https URLs are supported",
         "It begins like https://example.org/.",
     ),
     "no scheme": (
         http("example.org/x.bin"),
-        "5: models.a.files[0].url: not a whole URL",
+        "5: models.a.files[0].url: not a complete URL",
         "It begins like https://example.org/.",
     ),
     "repo as a URL": (
@@ -336,8 +336,8 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     "org/name": (
         "models:\n  org/a: {source: openai-gpt2, size: 124M}\n",
-        "2: models.'org/a': this cannot be a model's name",
-        "A name holds letters, digits and . _ + @ - and begins with a letter or digit.",
+        "2: models.'org/a': not a valid model name",
+        "A name has letters, digits and . _ + @ - and begins with a letter or digit.",
     ),
     "an empty file": (
         "",
@@ -346,7 +346,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     "a key twice": (
         model(f"{GPT2}\nsize: 355M"),
-        "5: models.a.size: this key stands twice, on lines 4 and 5",
+        "5: models.a.size: duplicate key, on lines 4 and 5",
         "Keep one.",
     ),
     "plain http": (
@@ -514,5 +514,5 @@ def test_a_manifest_of_the_next_version_is_not_judged() -> None:
     """Its keys are not known here."""
     found = error("version: 2\nmodules: {}\nmodels:\n  a: {origin: x}\n")
     assert found.report().count("models.yaml:") == 1
-    with pytest.raises(ManifestError, match="knows version 1"):
+    with pytest.raises(ManifestError, match="reads format 1"):
         load(b"version: 2")

@@ -45,7 +45,7 @@ FAULTS = [
     *((files(*lines), message) for lines, message in IN_A_FILE),
 ]
 BEYOND_TYPES = re.compile(
-    r"safe|is not known here|(?<!whole )(?<!https )URL|https?://|: http$|step stands in|"
+    r"safe|is not a placeholder|(?<!complete )(?<!https )URL|https?://|: http$|has a step|"
     r"expected either|is greater"
 )
 """What the messages say of faults that no type can see: of paths, most of URLs, and two keys."""

@@ -124,7 +124,7 @@ def test_a_missing_key_says_where_to_get_one(
     if key is not None:
         monkeypatch.setenv("TOGETHER_API_KEY", key)
     with pytest.raises(
-        SettingError, match="wants a key, and TOGETHER_API_KEY is not set"
+        SettingError, match="needs an API key, and TOGETHER_API_KEY is not set"
     ) as caught:
         together.account_headers(BASE)
 

@@ -151,7 +151,7 @@ def test_a_step_in_job_and_in_checkpoint_is_refused(tmp_path: Path, wanted: obje
     """Both at once is an error of the manifest, as in Together's SDK, before any request."""
     write_manifest(tmp_path, job=f"{JOB}:10", checkpoint=wanted)
 
-    with pytest.raises(ManifestError, match="the step stands in `job` already"):
+    with pytest.raises(ManifestError, match="`job` has a step already"):
         project(tmp_path).models()
 
 

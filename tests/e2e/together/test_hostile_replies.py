@@ -50,7 +50,7 @@ def test_a_job_that_is_none_is_refused(
     together.api.always(LOOK, statuses.status(200, text))
     error = refused(tmp_path)
 
-    assert "is no job" in str(error)
+    assert "is not a job" in str(error)
     assert "TOGETHER_BASE_URL" in error.hint
 
 
@@ -75,7 +75,7 @@ def test_a_list_of_checkpoints_that_is_none_is_refused(
     """Steps are whole numbers that a lock can hold."""
     together.api.always(CHECKPOINTS, statuses.status(200, json.dumps(content).encode()))
 
-    assert "is no list of checkpoints" in str(refused(tmp_path, checkpoint="all"))
+    assert "is not a list of checkpoints" in str(refused(tmp_path, checkpoint="all"))
 
 
 def test_a_million_checkpoints_are_refused(tmp_path: Path, together: TogetherServer) -> None:
@@ -83,7 +83,7 @@ def test_a_million_checkpoints_are_refused(tmp_path: Path, together: TogetherSer
     text = b'{"data":[' + b",".join(b'{"step":%d}' % step for step in range(1_000_000)) + b"]}"
     together.api.always(CHECKPOINTS, statuses.status(200, text))
 
-    assert "is no list of checkpoints" in str(refused(tmp_path, checkpoint="all"))
+    assert "is not a list of checkpoints" in str(refused(tmp_path, checkpoint="all"))
     assert DOWNLOAD not in [seen.path for seen in together.requests]
 
 

@@ -153,7 +153,7 @@ def test_a_job_that_the_key_cannot_see_is_told(tmp_path: Path, together: Togethe
     """404 names the job, and how to find the right one."""
     with pytest.raises(LockError, match="Together AI knows no job ft-00") as caught:
         lock(tmp_path, {"m": bot(job="ft-00")})
-    assert "the key's project must own it" in caught.value.hint
+    assert "The key must be of its project" in caught.value.hint
 
 
 def test_a_key_that_is_refused_says_where_to_get_one(
@@ -161,7 +161,7 @@ def test_a_key_that_is_refused_says_where_to_get_one(
 ) -> None:
     """401 with a key set: the hint is the same as without one, and the key is not shown."""
     monkeypatch.setenv("TOGETHER_API_KEY", "canary")
-    with pytest.raises(LockError, match=f"refuses to tell of {JOB}") as caught:
+    with pytest.raises(LockError, match=f"denies access to {JOB}") as caught:
         lock(tmp_path, {"m": bot()})
     assert "https://api.together.ai/settings/api-keys" in caught.value.hint
     assert "canary" not in caught.value.report()

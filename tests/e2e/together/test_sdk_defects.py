@@ -161,9 +161,7 @@ def test_a_training_without_type_is_asked_for_default(
 def test_message_shows_a_brace(tmp_path: Path, together: TogetherServer) -> None:
     """1.5 prints a literal `{id}` where step is given twice; here the key's place is told."""
     declare(tmp_path, {"m": bot(job=f"{JOB}:10", checkpoint=10)})
-    with pytest.raises(
-        ManifestError, match=r"models\.m\.checkpoint: the step stands in `job` already"
-    ):
+    with pytest.raises(ManifestError, match=r"models\.m\.checkpoint: `job` has a step already"):
         sync_models(None, tmp_path)
 
 

@@ -44,7 +44,7 @@ def test_a_job_that_ends_without_a_model_is_not_waited_for(
 ) -> None:
     """cancel_requested may stay for ever; so it is an end, and waiting does not hang on it."""
     together.job(JOB).status = state
-    with pytest.raises(LockError, match=f"ends without a model: its state is {state}"):
+    with pytest.raises(LockError, match=f"ended without a model: its state is {state}"):
         lock(tmp_path, {"m": bot(wait=wait)})
 
     assert len(together.requests) == 1
@@ -112,7 +112,7 @@ def test_the_time_between_two_looks_grows_to_a_bound(monkeypatch: pytest.MonkeyP
             delays.append(delay_seconds)
 
     monkeypatch.setenv("TOGETHER_API_KEY", "k")
-    with pytest.raises(SourceError, match="ends without a model"):
+    with pytest.raises(SourceError, match="ended without a model"):
         source.Together(TogetherEntry(job=JOB, wait=True)).resolve(Patient())  # type: ignore[arg-type]
 
     assert delays[:3] == [2.0, 3.0, 4.5]
@@ -133,7 +133,7 @@ def test_a_wait_is_ended_from_outside(tmp_path: Path, together: TogetherServer) 
 def test_one_step_can_be_had_while_the_job_runs(tmp_path: Path, together: TogetherServer) -> None:
     """A step is asked for in any state but pending; the refusal names step, job and state."""
     together.job(JOB).status = "running"
-    with pytest.raises(LockError, match=f"does not give step 10 of {JOB}, which is running"):
+    with pytest.raises(LockError, match=f"does not serve step 10 of {JOB}, which is running"):
         lock(tmp_path, {"m": bot(checkpoint=10)})
     together.job(JOB).status = "pending"
     with pytest.raises(LockError, match="not completed"):

@@ -66,7 +66,7 @@ def test_a_full_training_has_no_other_type(
     tmp_path: Path, full: TogetherServer, wanted: str
 ) -> None:
     """It is said with the look-up that tells the training, before bytes are asked for."""
-    with pytest.raises(LockError, match=f"is a full training, which has no {wanted}") as caught:
+    with pytest.raises(LockError, match=f"is a full training and has no {wanted}") as caught:
         lock(tmp_path, {"m": bot(type=wanted, checkpoint="all")})
 
     assert "Remove `type`" in caught.value.hint
@@ -76,7 +76,7 @@ def test_a_full_training_has_no_other_type(
 def test_an_unknown_training_is_told(tmp_path: Path, together: TogetherServer) -> None:
     """A way of training that came up since is named, and the update suggested."""
     together.job(JOB).training = "Quantum\x1b[31m"
-    with pytest.raises(LockError, match=r"not known here: 'quantum\\x1b\[31m'") as caught:
+    with pytest.raises(LockError, match=r"does not know: 'quantum\\x1b\[31m'") as caught:
         lock(tmp_path, {"m": bot()})
 
     assert "Update modelmake" in caught.value.hint
