@@ -70,7 +70,7 @@ class LockWait:
             self._seen, self._moved = looks, now
         if not self._is_told and now - self._began >= QUIET_SECONDS:
             self._is_told = True
-            self._notice(f"waits for another process, which is fetching it ({path} is locked)")
+            self._notice("waiting for another process that is downloading it")
         return now - self._moved < STILL_SECONDS
 
     def check(self) -> None:

@@ -629,17 +629,17 @@ def _more(count: int, noun: str) -> Iterator[str]:
 
 def _sums(plan: Plan) -> Iterator[str]:
     if plan.bytes_to_move or plan.is_at_least:
-        least = "At least " if plan.is_at_least else ""
-        more = f"; {_sizes(plan.unknown_sizes)} not known" * bool(plan.unknown_sizes)
-        yield f"{least}{bytes_text(plan.bytes_to_move)} to move{more}."
+        more = f"{counted(plan.unknown_sizes, 'size')} unknown" * bool(plan.unknown_sizes)
+        if plan.bytes_to_move:
+            least = "At least " if plan.is_at_least else ""
+            to_move = f"{least}{bytes_text(plan.bytes_to_move)} to move"
+            yield f"{'; '.join(filter(None, (to_move, more)))}."
+        elif more:
+            yield f"How much to move is not known: {more}."
     elif _is_all_present(plan.models):
         yield "Nothing to do."
     for each in plan.volumes:
         yield from _volume(each)
-
-
-def _sizes(count: int) -> str:
-    return f"{counted(count, 'size')} {'is' if count == 1 else 'are'}"
 
 
 def _is_all_present(models: Iterable[PlannedModel]) -> bool:

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from downloader.artifact import bytes_text, counted
+from downloader.progress._text import rate_text
 from downloader.progress.events import (
     AnyEvent,
     Done,
@@ -129,8 +130,9 @@ class Reading:
     def summary(self) -> str:
         """What was read from the start to the end, how long that took, and how fast it was."""
         ended = self._clock() if self._ended is None else self._ended
-        rate = bytes_text(int(self._per_second(ended)))
-        return f"{bytes_text(self.moved_bytes)} in {ended - self._began:.1f} s, {rate}/s"
+        seconds = ended - self._began
+        rate = rate_text(self.moved_bytes, seconds)
+        return f"{bytes_text(self.moved_bytes)} in {seconds:.1f} s{rate}"
 
     def _per_second(self, now: float) -> float:
         return self.moved_bytes / max(now - self._began, LEAST_READING_SECONDS)
@@ -216,7 +218,7 @@ class FileProgress(Observer):
 
     def notice(self, text: str) -> None:
         """See Observer."""
-        is_wait = text.startswith("waits ") or not self.path
+        is_wait = text.startswith("waiting ") or not self.path
         if is_wait:
             self._now("waiting", text)
         self._run.tell(Notice(text=text, model=self.model, path=self.path, is_wait=is_wait))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from downloader.artifact import Artifact, Checkpoint, LockedModel, counted
+from downloader.artifact import Artifact, Checkpoint, LockedModel, bytes_text, counted
 
 FILES_TOLD = 5
 """So many changed files are told one by one; of more, there is a count."""
@@ -110,22 +110,29 @@ def summary(model: LockedModel) -> str:
 def amount(model: LockedModel, sizes: Sequence[int | None]) -> str:
     """Return a number of a model's files, or archives, and their size together."""
     kind = "archive" if model.archives else "file"
-    return ", ".join([counted(len(sizes), kind), *[size_text(sizes)] * bool(sizes)])
+    return ", ".join([counted(len(sizes), kind), *[_sum_text(sizes)] * bool(sizes)])
 
 
-def size_text(sizes: Sequence[int | None]) -> str:
-    """Return a sum of sizes in words, as far as they are known."""
+LEAST_ROUNDED_BYTES = 1_000_000
+"""A smaller sum is given to the byte."""
+
+
+def _sum_text(sizes: Sequence[int | None]) -> str:
+    """Return a sum of sizes, as far as they are known."""
     known = [size for size in sizes if size is not None]
     if not known and sizes:
         return "size unknown"
-    return "at least " * (len(known) < len(sizes)) + counted(sum(known), "byte")
+    count = sum(known)
+    is_round = count >= LEAST_ROUNDED_BYTES
+    least = "at least " * (len(known) < len(sizes))
+    return f"{least}{bytes_text(count) if is_round else counted(count, 'byte')}"
 
 
 def sizes_text(sizes: Sequence[int | None]) -> str:
-    """Return the size of a file, or the one before and the one after."""
-    told = [size_text([size]) for size in sizes]
-    is_same = len(told) > 1 and len(set(told)) == 1
-    return f"{told[0]}, other content" if is_same else " -> ".join(told)
+    """Return the size of a file, or the one before and the one after, to the byte."""
+    texts = ["size unknown" if size is None else counted(size, "byte") for size in sizes]
+    is_same = len(texts) > 1 and len(set(texts)) == 1
+    return f"{texts[0]}, other content" if is_same else " -> ".join(texts)
 
 
 def steps(model: LockedModel) -> list[int]:

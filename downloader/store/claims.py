@@ -91,7 +91,7 @@ class Claims:
 def _taken(lock: threading.Lock, notice: Callable[[str], None]) -> Iterator[None]:
     """Take what another thread of this process may have; a stop ends its transfer, and so this."""
     if not lock.acquire(timeout=QUIET_SECONDS):
-        notice("waits for another file of this run, which has the same bytes")
+        notice("waiting for another file of this run with the same bytes")
         lock.acquire()
     try:
         yield

@@ -171,7 +171,7 @@ def test_a_killed_holder_is_followed_by_one(
     finish(holding)
     runs = [finish(each) for each in waiting]
 
-    assert "waits for another process" in line
+    assert "waiting for another process" in line
     assert [run.status for run in runs] == [0] * (RUNS - 1), [run.text for run in runs]
     assert len(server.requests) - asked == 2
     assert {each.target("one", "big.bin").stat().st_ino for each in projects} == {

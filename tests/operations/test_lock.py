@@ -53,7 +53,7 @@ def is_one_byte_get(request: SeenRequest) -> bool:
 
 def test_the_published_model_is_locked_without_a_question(tmp_path: Path, no_sockets: None) -> None:
     """All digests of 124M are known in advance, so no socket is opened to lock it."""
-    assert lock(tmp_path, {"gpt2": gpt2("124M")}) == ["locked gpt2: 7 files, 499,734,388 bytes"]
+    assert lock(tmp_path, {"gpt2": gpt2("124M")}) == ["locked gpt2: 7 files, 499.7 MB"]
     assert {each.path: (each.size, each.sha256) for each in locked(tmp_path, "gpt2").files} == (
         PUBLISHED["124M"]
     )

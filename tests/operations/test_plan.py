@@ -94,13 +94,13 @@ def test_unknown_sizes_are_said_as_such() -> None:
     shown = text(made(model(planned(), unknown)))
     assert shown[1].endswith("1.0 GB + ?")
     assert "fetch   m/b.bin (size not known, missing)" in shown
-    assert shown[-1] == "At least 1.0 GB to move; 1 size is not known."
+    assert shown[-1] == "At least 1.0 GB to move; 1 size unknown."
 
 
 def test_a_model_that_cannot_be_told() -> None:
     """Its reason is told in place of a row."""
     shown = text(made(model(name="bot", state="unknown", why="not locked yet")))
-    assert shown == ["bot: not locked yet.", "At least 0 B to move."]
+    assert shown == ["bot: not locked yet."]
 
 
 def test_long_lists_end_with_a_count() -> None:

@@ -50,6 +50,16 @@ def test_the_summary_has_size_time_and_rate(clock: Clock) -> None:
     assert reading.summary == "10.0 MB in 4.0 s, 2.5 MB/s"
 
 
+def test_a_reading_of_next_to_nothing_has_no_rate(clock: Clock) -> None:
+    """It would be the time to open a file."""
+    reading = Run(clock).reading("verifying")
+    reading.started(8)
+    clock.now += 0.1
+    reading.moved(8)
+    reading.ended()
+    assert reading.summary == "8 B in 0.1 s"
+
+
 def test_a_reading_is_no_file_of_the_run(clock: Clock) -> None:
     """What `verify --repair` fetches afterwards is counted for itself."""
     run = Run(clock)

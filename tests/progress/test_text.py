@@ -242,14 +242,14 @@ def test_what_is_waited_for_is_named() -> None:
     """The host that is busy, another process, and an archive that is unpacked."""
     files = [
         moving("a", "waiting", cause="http://h:1/m/a?x is busy (503).", seconds_left=2.5),
-        moving("b", "waiting", cause="waits for another process, which is fetching it"),
+        moving("b", "waiting", cause="waiting for another process that is downloading it"),
         moving("c", "unpacking", unpacked_bytes=1000),
         moving("d", "starting"),
     ]
     *shown, rest, total = [line.plain for line in Layout(100, 24).lines(progress(*files))]
     assert shown == [
         "m/a  retrying in 3 s: h:1 is busy (503).",
-        "m/b  waits for another process, which is fetching it",
+        "m/b  waiting for another process that is downloading it",
         "m/c  unpacking, 1.0 kB so far",
     ]
     assert rest == "… 1 starting"

@@ -3,7 +3,7 @@
 import pytest
 
 from downloader.artifact import Artifact, Checkpoint, LockedModel
-from downloader.project.changes import FILES_TOLD, changes, lines, size_text, why_older
+from downloader.project.changes import FILES_TOLD, changes, lines, sizes_text, summary, why_older
 
 ENTRY = f"sha256:{'a' * 64}"
 EARLY, LATE = "2025-09-24T23:14:22Z", "2025-09-25T00:14:22+00:00"
@@ -87,12 +87,21 @@ def test_many_changes_are_counted() -> None:
 @pytest.mark.parametrize(
     ("sizes", "text"),
     [
-        ([], "0 bytes"),
-        ([None], "size unknown"),
-        ([1, None], "at least 1 byte"),
-        ([1000, 1], "1,001 bytes"),
+        ([], "0 files"),
+        ([None], "1 file, size unknown"),
+        ([1, None], "2 files, at least 1 byte"),
+        ([1000, 1], "2 files, 1,001 bytes"),
+        ([60_000_000, 8, None], "3 files, at least 60.0 MB"),
     ],
 )
 def test_a_size_is_told_as_far_as_it_is_known(sizes: list[int | None], text: str) -> None:
-    """No number stands for a size that nobody knows."""
-    assert size_text(sizes) == text
+    """No number stands for a size that nobody knows, and no digits for what nobody compares."""
+    files = (Artifact(path=f"{n}.bin", size=size) for n, size in enumerate(sizes))
+    assert summary(model(*files)) == text
+
+
+def test_a_change_of_a_large_file_is_told_to_the_byte() -> None:
+    """Rounded, both sizes would look the same."""
+    assert sizes_text([60_000_008, 60_000_009]) == "60,000,008 bytes -> 60,000,009 bytes"
+    assert sizes_text([None, 1]) == "size unknown -> 1 byte"
+    assert sizes_text([7, 7]) == "7 bytes, other content"
