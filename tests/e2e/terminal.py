@@ -26,6 +26,8 @@ from tests.e2e.project import REPOSITORY, Project
 
 PATIENCE_SECONDS = 40.0
 LOOK_SECONDS = 0.05
+TAKE_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+RUN_DOIT = "from doit.__main__ import main; main()"
 
 
 class Terminal:
@@ -34,6 +36,7 @@ class Terminal:
     Args:
         project: Where it runs.
         arguments: Of the command line.
+        program: What Python runs; doit by default.
         columns: The terminal's width.
         rows: Its height.
         variables: The environment on top of the project's.
@@ -44,7 +47,13 @@ class Terminal:
     """
 
     def __init__(
-        self, project: Project, *arguments: str, columns: int = 80, rows: int = 24, **variables: str
+        self,
+        project: Project,
+        *arguments: str,
+        program: str = RUN_DOIT,
+        columns: int = 80,
+        rows: int = 24,
+        **variables: str,
     ) -> None:
         self._screen = pyte.HistoryScreen(columns, rows, history=1000, ratio=0.01)
         self._stream = pyte.ByteStream(self._screen)
@@ -52,7 +61,7 @@ class Terminal:
         self._resize(columns, rows)
         own = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", **project.variables}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", f"{TAKE_TERMINAL}{RUN_DOIT}", *arguments],
+            [sys.executable, "-c", f"{TAKE_TERMINAL}{program}", *arguments],
             cwd=project.cwd,
             env={**own, "PYTHONPATH": str(REPOSITORY), **variables},
             stdin=theirs,
@@ -127,7 +136,3 @@ class Terminal:
 
     def _resize(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-
-TAKE_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
-RUN_DOIT = "from doit.__main__ import main; main()"

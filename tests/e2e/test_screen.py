@@ -219,3 +219,38 @@ def test_a_reading_is_one_line_that_is_gone_at_the_end(
         terminal.finish()
         assert [line for line in terminal.lines if "verifying: " in line] == []
         assert "changed: one/a.bin" in "".join(terminal.lines)
+
+
+ENSURE = """
+from downloader import ensure
+
+print("before")
+folder = ensure("one", progress=True)
+print("after", folder.is_absolute())
+"""
+
+
+def test_python_shows_the_same(project: Project, server: FaultyServer) -> None:
+    """`ensure(progress=True)` draws what doit draws, and leaves the terminal as it was."""
+    declare(project, server, 2)
+    with Terminal(project, program=ENSURE, columns=100) as terminal:
+        terminal.wait_for(lambda lines: bool(lines) and bool(TOTAL.search(lines[-1])))
+        assert any("part-00000-of-00002.bin  ━" in line for line in terminal.lines)
+        assert terminal.finish() == 0
+        first, *fetched, total, last = terminal.lines
+        assert (first, last) == ("before", "after True")
+        assert all(line.startswith("fetched models/one/part-") for line in fetched)
+        assert total.startswith("2 fetched (6.0 MB) in ")
+        assert terminal.is_cursor_shown
+
+
+def test_ctrl_c_in_python_takes_the_display_away(project: Project, server: FaultyServer) -> None:
+    """The exception's own lines stand where the bars were."""
+    (name,) = declare(project, server, 1)
+    server.always(f"/toy/{name}", timing.stall_after(SIZE // 2))
+    with Terminal(project, program=ENSURE, columns=100, rows=60) as terminal:
+        terminal.wait_for(lambda lines: any("49%" in line or "50%" in line for line in lines))
+        terminal.send_signal(signal.SIGINT)
+        terminal.finish()
+        assert terminal.lines[-1] == "KeyboardInterrupt"
+        assert not any("━" in line for line in terminal.lines)
