@@ -1,5 +1,6 @@
 """A run that is ended in the middle, by force or politely, and the one after it."""
 
+import json
 import re
 import signal
 import subprocess
@@ -8,7 +9,7 @@ from threading import Event
 import pytest
 
 from tests.e2e.content import bytes_of, sha256, toy
-from tests.e2e.project import Project, finish
+from tests.e2e.project import Project, Run, finish
 from tests.e2e.watching import wait_until
 from tests.servers.exchange import Exchange
 from tests.servers.faults import timing
@@ -110,6 +111,29 @@ def test_a_second_ctrl_c_says_no_more(
     assert len(KEPT.findall(run.text)) <= 1
     assert "Traceback" not in run.text
     assert_goes_on(project, server)
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *rest):
+        if name == "downloader.tasks._fetch":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+"""
+
+
+@pytest.mark.parametrize("mode", ["auto", "json"])
+def test_ctrl_c_before_the_run_is_one_line_too(project: Project, mode: str) -> None:
+    """While modules are still imported: no traceback, and the same exit status."""
+    project.declare({"one": {"source": "http", "files": [{"url": "http://127.0.0.1:9/a"}]}})
+    (project.folder / "sitecustomize.py").write_text(INTERRUPTED_IMPORT)
+    project.variables["PYTHONPATH"] = str(project.folder)
+    run = project.doit(MODELMAKE_PROGRESS=mode)
+    event = json.dumps({"event": "interrupted", "text": GOES_ON})
+    assert run == Run(130, "", f"{event if mode == 'json' else GOES_ON}\n")
 
 
 def test_a_hangup_that_is_ignored_ends_nothing(project: Project, server: FaultyServer) -> None:
