@@ -310,6 +310,8 @@ class DeadlineResponse(http.client.HTTPResponse):
         self.fp = io.BufferedReader(DeadlineReader(raw, sock, current_request.get()), READ_BYTES)
 
 
+MOST_POOLS = 32
+"""How many are found at once; urllib3 keeps no more open either."""
 LOOK_SECONDS = 0.1
 """How often a request that is not yet connected looks whether it was cancelled."""
 NEXT_ADDRESS_SECONDS = 5.0
@@ -340,12 +342,40 @@ class CancellableAdapter(HTTPAdapter):
                 raise InvalidProxyURL from error
             raise
 
+    def get_connection_with_tls_context(
+        self,
+        request: PreparedRequest,
+        verify: Any,  # noqa: ANN401
+        proxies: Any = None,  # noqa: ANN401
+        cert: Any = None,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """Return the pool of a request's host, which is looked up once for all its requests."""
+        place = str(request.url).split("/", 3)[:3]
+        key = (*place, verify, cert, *(proxies or {}).items())
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            if len(self._pools) >= MOST_POOLS:
+                self._pools.clear()
+            self._pools[key] = pool
+        return pool
+
+    def close(self) -> None:
+        """Close every pool."""
+        self._pools.clear()
+        super().close()
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:  # noqa: ANN401
+        """Return what stands in the request line."""
+        return super().request_url(request, proxies) if proxies else request.path_url
+
     def build_response(self, _req: Any, resp: Any) -> Any:  # noqa: ANN401
         """Return the reply as it is: nobody asks for cookies, a history or an encoding."""
         return resp
 
     def init_poolmanager(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
         """Make the pools of direct connections."""
+        self._pools: dict[tuple[object, ...], Any] = {}
         super().init_poolmanager(*arguments, **named)
         _use_cancellable(self.poolmanager)
 

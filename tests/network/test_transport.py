@@ -4,9 +4,11 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 
 from downloader.artifact import Artifact
 from downloader.errors import ConnectionLost, ModelmakeError, TransferError
+from downloader.network._connection import CancellableAdapter
 from downloader.network.client import Client
 from downloader.settings import Settings
 from downloader.transfer.fetch import Fetcher
@@ -154,3 +156,25 @@ def test_closing_ends_every_connection(desk: Desk) -> None:
     while desk.server._open and time.monotonic() - began < 5:
         time.sleep(0.01)
     assert not desk.server._open
+
+
+def pool_of(adapter: CancellableAdapter, url: str, proxies: dict[str, str] | None = None) -> object:
+    """Return the pool that a request for this URL goes over."""
+    request = requests.Request("GET", url).prepare()
+    return adapter.get_connection_with_tls_context(request, verify=True, proxies=proxies)
+
+
+def test_a_host_has_one_pool_that_another_scheme_port_or_proxy_does_not_share() -> None:
+    """It is looked up once, and not used again after the adapter was closed."""
+    adapter = CancellableAdapter(2, 2, max_retries=0)
+    first = pool_of(adapter, "http://one.example/a")
+    assert pool_of(adapter, "http://one.example/b?c") is first
+    others = {
+        pool_of(adapter, "https://one.example/a"),
+        pool_of(adapter, "http://one.example:81/a"),
+        pool_of(adapter, "http://one.example/a", {"http": "http://proxy.example:3128"}),
+    }
+    assert first not in others
+    assert len(others) == 3
+    adapter.close()
+    assert pool_of(adapter, "http://one.example/a") is not first
