@@ -139,7 +139,8 @@ class Commit:
         if not file.is_at(file.path):
             raise self._swapped(file.path)
         self._check_base()
-        self._target.parent.make_folder()
+        if not self._target.is_held:
+            self._target.parent.make_folder()
         is_gone = True
         try:
             file.path.move_to(self._target)

@@ -209,9 +209,11 @@ def is_held(path: RootedPath) -> bool:
 def _is_held(path: RootedPath) -> bool | None:
     """Return as `is_held`, and None where nothing stands there."""
     try:
-        file = path.open(READ)
-    except StoreError as error:
-        return None if error.errno == errno.ENOENT else False
+        file = path.open_if_there(READ)
+    except StoreError:
+        return False
+    if file is None:
+        return None
     with file:
         try:
             _lock(file.descriptor)

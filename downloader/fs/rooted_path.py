@@ -313,6 +313,19 @@ class RootedPath:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
             return OpenFile(os.open(name, flags | NO_FOLLOW, 0o666, dir_fd=folder), self, told)
 
+    def open_if_there(self, flags: int) -> OpenFile | None:
+        """Open the file as `open` does; None where there is none."""
+        try:
+            with _Folder(self, "read") as (name, folder):
+                try:
+                    return OpenFile(os.open(name, flags | NO_FOLLOW, dir_fd=folder), self)
+                except FileNotFoundError:
+                    return None
+        except StoreError as error:
+            if error.errno != errno.ENOENT:
+                raise
+        return None
+
     def read_bytes(self) -> bytes:
         """Return what is in the file."""
         with self.open(READ) as file:
@@ -320,12 +333,11 @@ class RootedPath:
 
     def read_if_there(self) -> bytes | None:
         """Return what is in the file, None where there is none."""
-        try:
-            return self.read_bytes()
-        except StoreError as error:
-            if error.errno != errno.ENOENT:
-                raise
-        return None
+        file = self.open_if_there(READ)
+        if file is None:
+            return None
+        with file:
+            return file.read()
 
     def lstat(self) -> os.stat_result:
         """Look at what stands there."""
@@ -335,7 +347,11 @@ class RootedPath:
     def status(self) -> os.stat_result | None:
         """Look at what stands there; None where nothing does."""
         try:
-            return self.lstat()
+            with _Folder(self, "look at") as (name, folder):
+                try:
+                    return os.stat(name, dir_fd=folder, follow_symlinks=False)
+                except FileNotFoundError:
+                    return None
         except StoreError as error:
             if error.errno != errno.ENOENT:
                 raise

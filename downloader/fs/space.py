@@ -45,11 +45,11 @@ class DiskBudget:
     def __init__(self, *, is_watched: bool = True) -> None:
         self._is_watched = is_watched
         self._changing = threading.Lock()
-        self._moving: dict[Path, _Claim] = {}
-        self._planned: dict[Path, tuple[int, int]] = {}
+        self._moving: dict[str, _Claim] = {}
+        self._planned: dict[str, tuple[int, int]] = {}
         self._planned_bytes: dict[int, int] = {}
 
-    def plan(self, files: Iterable[tuple[Path, int]]) -> None:
+    def plan(self, files: Iterable[tuple[str | os.PathLike[str], int]]) -> None:
         """Claim room for files that are going to be fetched.
 
         Args:
@@ -62,15 +62,22 @@ class DiskBudget:
         if not self._is_watched:
             return
         with self._changing:
-            disks = functools.cache(disk_of)  # many files have one folder
+
+            @functools.cache  # many files have one folder
+            def disks(parent: str) -> tuple[int, Path, bool]:
+                disk, folder = disk_of(Path(parent))
+                return disk, folder, folder == Path(parent)
+
             folders = {}
-            for partial, size in files:
+            for path, size in files:
+                partial = os.fspath(path)
                 if partial in self._moving:
                     continue  # it says itself what is missing
-                disk, folder = disks(partial.parent)
+                parent = os.path.dirname(partial)  # noqa: PTH120 - no Path for each
+                disk, folder, is_there = disks(parent)
                 folders[disk] = folder
                 self._forget(partial)
-                held = held_bytes(partial) if folder == partial.parent else 0
+                held = held_bytes(partial) if is_there else 0
                 self._planned[partial] = (disk, max(0, size - held))
                 self._planned_bytes[disk] = (
                     self._planned_bytes.get(disk, 0) + self._planned[partial][1]
@@ -82,11 +89,11 @@ class DiskBudget:
                 self._planned, self._planned_bytes = {}, {}
                 raise
 
-    def claim(self, partial: Path, missing: Callable[[], int]) -> None:
+    def claim(self, path: str | os.PathLike[str], missing: Callable[[], int]) -> None:
         """Claim room for a file that is about to move, in place of what was planned for it.
 
         Args:
-            partial: Its path.
+            path: Its partial's.
             missing: Says how many of its bytes are not written yet; called from other threads.
 
         Raises:
@@ -94,10 +101,11 @@ class DiskBudget:
         """
         if not self._is_watched:
             return
+        partial = os.fspath(path)
         with self._changing:
             if self._is_counted(partial, missing()):
                 return
-            disk, folder = disk_of(partial.parent)
+            disk, folder = disk_of(Path(partial).parent)
             self._forget(partial)
             self._moving[partial] = _Claim(disk, missing)
             try:
@@ -106,19 +114,19 @@ class DiskBudget:
                 self._forget(partial)
                 raise
 
-    def release(self, partial: Path) -> None:
+    def release(self, path: str | os.PathLike[str]) -> None:
         """Give up the file's claim: it is there, or will not come."""
         with self._changing:
-            self._forget(partial)
+            self._forget(os.fspath(path))
 
-    def _is_counted(self, partial: Path, missing_bytes: int) -> bool:
+    def _is_counted(self, partial: str, missing_bytes: int) -> bool:
         """Whether a small file's plan covers it, and was found to fit: it need not be asked again.
 
         Until it is there its bytes count as planned and as written, which is little.
         """
         return missing_bytes <= min(SMALL_BYTES, self._planned.get(partial, (0, 0))[1])
 
-    def _forget(self, partial: Path) -> None:
+    def _forget(self, partial: str) -> None:
         self._moving.pop(partial, None)
         if found := self._planned.pop(partial, None):
             disk, count_bytes = found
@@ -162,10 +170,10 @@ def disk_of(folder: Path) -> tuple[int, Path]:
         return 0, nearest
 
 
-def held_bytes(partial: Path) -> int:
+def held_bytes(partial: str | os.PathLike[str]) -> int:
     """Return what a partial takes on the disk already; holes do not count."""
     try:
-        status = partial.lstat()
+        status = os.lstat(partial)
     except OSError:
         return 0
     blocks = getattr(status, "st_blocks", None)

@@ -109,14 +109,14 @@ class Fetcher:
             StoreError: They do not all fit on the disk.
         """
         self._budget.plan(
-            (partial_path(workspace, artifact.path).path, artifact.size)
+            (partial_path(workspace, artifact.path), artifact.size)
             for workspace, artifact in files
             if artifact.size is not None
         )
 
     def release(self, workspace: RootedPath, artifact: Artifact) -> None:
         """Give up what `plan` claimed for a file: it is there, or will not come."""
-        self._budget.release(partial_path(workspace, artifact.path).path)
+        self._budget.release(partial_path(workspace, artifact.path))
 
     def fetch(self, job: Job, observer: Observer | None = None) -> Fetched:
         """Bring the artifact to its target.

@@ -293,7 +293,7 @@ class Partial:
             StoreError: It does not.
         """
         if self.binding.size is not None:
-            self._budget.claim(self._name.path, self._missing_bytes)
+            self._budget.claim(self._name, self._missing_bytes)
 
     def seed(self, source: RootedPath) -> None:
         """Begin with a file's bytes where pieces tell which are right; Interrupted as `commit`."""
@@ -398,7 +398,7 @@ class Partial:
 
     def _close(self) -> None:
         self.verifier.close()
-        self._budget.release(self._name.path)
+        self._budget.release(self._name)
         self._path.let_go()
         self._journal.path.let_go()
         self._file.close()

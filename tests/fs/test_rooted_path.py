@@ -14,6 +14,7 @@ from downloader.fs import rooted_path
 from downloader.fs.rooted_path import (
     APPEND,
     NEW_FILE,
+    READ,
     REPLACE,
     RootedPath,
     close_idle_folders,
@@ -38,6 +39,7 @@ CHANGES: dict[str, Callable[[RootedPath], object]] = {
     "open": lambda path: path.open(os.O_RDWR | os.O_CREAT).close(),
     "new": lambda path: path.open(NEW_FILE).close(),
     "read": RootedPath.read_bytes,
+    "read if there": RootedPath.read_if_there,
     "open to read": open_to_read,
     "write": lambda path: path.open(REPLACE).close(),
     "append": lambda path: path.open(APPEND).close(),
@@ -116,7 +118,8 @@ def test_no_symlink_leads_out_of_the_root(root: Path, change: str, name: str) ->
 
 
 @pytest.mark.parametrize(
-    "change", ["open", "read", "open to read", "write", "append", "protect", "touch"]
+    "change",
+    ["open", "read", "read if there", "open to read", "write", "append", "protect", "touch"],
 )
 def test_a_symlink_at_the_name_itself_is_not_followed(root: Path, change: str) -> None:
     """Its file is neither read nor written, nor is its mode or time changed."""
@@ -243,6 +246,17 @@ def test_few_folders_stay_open(root: Path) -> None:
         assert len(open_folders()) <= 16
     close_idle_folders()
     assert not open_folders()
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("name", ["none", "none/file"])
+def test_what_is_not_there_is_no_error(root: Path, name: str) -> None:
+    """Neither the file nor its folder; what else is in the way is one."""
+    path = RootedPath(root, name)
+    assert (path.status(), path.open_if_there(READ), path.read_if_there()) == (None, None, None)
+    for look in (RootedPath.status, RootedPath.read_if_there):
+        with pytest.raises(StoreError, match="Not a directory"):
+            look(RootedPath(root, "own/file"))
 
 
 @needs_descriptors
