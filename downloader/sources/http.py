@@ -1,7 +1,7 @@
 """Any list of URLs: the names come from the manifest, never from a reply."""
 
 from collections.abc import Container, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, ClassVar, cast
 from urllib.parse import unquote, urlsplit
 
@@ -67,7 +67,12 @@ class HttpFile(
         """
         if self.path is not None:
             return self.path
-        return unquote(urlsplit(self.url).path.rpartition("/")[2], errors="strict")
+        return _last_part(self.url)
+
+
+@lru_cache(1 << 14)  # asked at every step of a file's way
+def _last_part(url: str) -> str:
+    return unquote(urlsplit(url).path.rpartition("/")[2], errors="strict")
 
 
 class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
