@@ -19,7 +19,7 @@
     |- IntegrityError              bytes arrived, but not the right ones
     |   |- SizeMismatch
     |   |- DigestMismatch
-    |   |- RemoteChanged           the file changed upstream while it was fetched
+    |   |- RemoteChanged           the file changed upstream while it was downloaded
     |   `- BadArchive              a .tar.zst or .tar.gz that is damaged, or is not safe to unpack
     `- StoreError                  the disk refused: full, read-only, a folder in the way
         `- TooManyOpen             no further file or connection may be opened

@@ -14,13 +14,15 @@ import msgspec
 
 from downloader.artifact import Artifact
 from downloader.errors import BadResponse
-from downloader.network._response import Head, Reply
+from downloader.network._response import Head, Reply, check_body_start
 from downloader.network.client import Client
 from downloader.network.ranges import parse_unsatisfied, range_header
 from downloader.sources.interface import Start
 from downloader.urls import Location
 
 FIRST_BYTE = {"Range": range_header(0, 1)}
+PAGE_BYTES = 512
+"""Enough to recognise a page."""
 
 
 def probe(client: Client, artifact: Artifact, location: Location) -> Artifact:
@@ -29,13 +31,19 @@ def probe(client: Client, artifact: Artifact, location: Location) -> Artifact:
     It is asked once. What it says only helps to plan a run, and the download is patient: to wait
     here too would let the user wait twice for a dead server, the first time without a word.
 
+    An empty 200 tells nothing: some servers answer any range with it, and the file by a plain GET.
+
     Raises:
-        ModelmakeError: It gave no answer.
+        ModelmakeError: It gave no answer, or a page instead of the file.
     """
     with client.open(location, FIRST_BYTE, is_pinned=artifact.is_pinned) as reply:
         size = size_told(reply.head)
         if size is None and reply.head.status != HTTPStatus.OK:
             raise reply.refusal(location)
+        if reply.head.status == HTTPStatus.OK:
+            size = size or None
+            if location.is_sniffed:
+                check_body_start(reply.head, artifact.path, reply.read_some(PAGE_BYTES))
         return msgspec.structs.replace(
             artifact,
             size=artifact.size if size is None else size,

@@ -217,7 +217,42 @@ def shows_the_same(before: Artifact, found: Artifact) -> bool:
     return len(set(etags)) < 2 or any(each.startswith("W/") for each in etags)  # noqa: PLR2004
 
 
-def pinned(artifact: Artifact, size: int, sha256: str) -> Artifact:
-    """Return the artifact with what its first verified fetch brought."""
-    is_first_use = artifact.first_use or not artifact.is_pinned
-    return msgspec.structs.replace(artifact, size=size, sha256=sha256, first_use=is_first_use)
+def pinned(
+    artifact: Artifact, size: int, sha256: str, etag: str | None = None, md5: str | None = None
+) -> Artifact:
+    """Return the artifact with what its first verified download showed, and no older hint.
+
+    Args:
+        artifact: As it was locked.
+        size: In bytes.
+        sha256: Of all of them.
+        etag: What the first location said, if the bytes came from there.
+        md5: What a server published, if it was compared with the bytes.
+    """
+    return msgspec.structs.replace(
+        artifact,
+        size=size,
+        sha256=sha256,
+        first_use=artifact.first_use or not artifact.is_pinned,
+        etag=etag,
+        md5=md5,
+    )
+
+
+def facts(locked: Artifact, declared: Artifact | None) -> Artifact:
+    """Return what is certain of a file: without what a server said when it was only asked.
+
+    A probe sees one reply to `bytes=0-0`, perhaps of a captive portal. So its size, MD5 and ETag
+    help to plan a run, and do not judge the bytes. What a download showed does: it stands beside
+    the SHA-256 of first use, or beside a root, which is computed over the file itself.
+
+    Args:
+        locked: As it is locked.
+        declared: What follows from the entry alone.
+    """
+    if locked.first_use or locked.root:
+        return locked
+    size, md5 = (declared.size, declared.md5) if declared else (None, None)
+    if (locked.size, locked.md5, locked.etag) == (size, md5, None):
+        return locked
+    return msgspec.structs.replace(locked, size=size, md5=md5, etag=None)

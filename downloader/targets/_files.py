@@ -15,7 +15,7 @@ from downloader.fs.rooted_path import RootedPath
 from downloader.network.api import probe
 from downloader.network.client import Client
 from downloader.progress.events import Done, Observer
-from downloader.project.resolve import pinned
+from downloader.project import resolve
 from downloader.targets.plan import Decision, Planner, Target
 from downloader.targets.shared import FoundFile, KnownLayers
 from downloader.targets.state import private_archives
@@ -134,7 +134,7 @@ class FileSyncer:
             closing.callback(target.path.let_go)
             target.source = source
             done, verb, note = self._carry_out(target.decide(), target, means, observer)
-        self._pin(name, artifact, done.size, done.sha256)
+        self._pin(name, artifact, done)
         return Outcome(
             verb=verb,
             size=done.size,
@@ -206,7 +206,7 @@ class FileSyncer:
 
     def _job(self, target: Target) -> Job:
         return Job(
-            artifact=target.artifact,
+            artifact=target.facts,
             locations=target.locations(),
             target=target.path,
             workspace=private_folder(target.folder),
@@ -222,11 +222,14 @@ class FileSyncer:
             is_hashed = not target.artifact.is_proven_by_root  # others have not our models.lock
             self._sharing.keep(target.name, target.path, sha256, is_hashed=is_hashed)
 
-    def _pin(self, name: str, artifact: Artifact, size: int, sha256: str) -> None:
-        is_known = artifact.is_pinned and artifact.size is not None
+    def _pin(self, name: str, artifact: Artifact, done: Fetched) -> None:
+        """Note what came, if the lock does not have it, or has a wrong hint in its place."""
+        is_known = artifact.is_pinned and artifact.size == done.size
         if is_known or self._project.is_read_only:
             return
-        self._project.pin(name, pinned(artifact, size, sha256))
+        came = done if done.is_new else artifact  # a pin that a kill lost, from its receipt
+        known = resolve.pinned(artifact, done.size, done.sha256, came.etag, came.md5)
+        self._project.pin(name, known)
         if time.monotonic() - self._pins_written > PIN_EVERY_SECONDS:
             self._pins_written = time.monotonic()
             self._project.write_pins()

@@ -160,11 +160,13 @@ def _at_a_glance(  # noqa: PLR0911 - a rule a line
     if not stat.S_ISREG(status.st_mode):
         what = IN_ITS_PLACE.get(stat.S_IFMT(status.st_mode), "something that is no file")
         return Decision(bring, "kind", f"{what} stands in its place", sha256)
-    if artifact.size not in (None, status.st_size):
+    asked = receipt.asked if receipt and sha256 is None else None
+    is_pin_lost = asked is not None and asked == wish_of(artifact, entry)
+    if artifact.size not in (None, status.st_size) and not is_pin_lost:
         sizes = f"{status.st_size:,} bytes there, and models.lock wants {artifact.size:,}"
         return Decision(bring, "size", f"size: {sizes}", sha256)
     if sha256 is None:
-        if receipt and receipt.asked and receipt.asked == wish_of(artifact, entry):
+        if receipt and is_pin_lost:
             return Decision("verify", "unpinned", PIN_LOST, receipt.sha256)
         return Decision(bring, "unpinned", NOT_PINNED)
     if receipt is None:
@@ -236,6 +238,7 @@ class Planner:
         self._finding = threading.Lock()
         self._receipts: dict[Path, dict[str, Receipt]] = {}
         self._sources: dict[str, Source] = {}
+        self._outlines: dict[str, dict[str, Artifact]] = {}
 
     def receipts(self, folder: Path) -> dict[str, Receipt]:
         """Return the receipts of a model's folder, as they were when they were first asked for."""
@@ -256,6 +259,17 @@ class Planner:
             if name not in self._sources:
                 self._sources[name] = source_for(self.project.named(name).entry)
             return self._sources[name]
+
+    def facts(self, name: str, artifact: Artifact) -> Artifact:
+        """Return what is certain of a file, without the hints of a probe."""
+        from downloader.project import resolve  # noqa: PLC0415 - a run with nothing to do downloads nothing
+
+        with self._finding:
+            if name not in self._outlines:
+                outlined = self.project.named(name).outlined
+                files = outlined.files if outlined else ()
+                self._outlines[name] = {file.path: file for file in files}
+            return resolve.facts(artifact, self._outlines[name].get(artifact.path))
 
     def glance(self, name: str, artifact: Artifact, place: RootedPath | None = None) -> Decision:
         """Return what one look decides about a file.
@@ -423,7 +437,13 @@ class Target:
         """
         from downloader.transfer.partial import resumable  # noqa: PLC0415 - as above
 
-        return resumable(private_folder(self.folder), self.artifact, self.locations)
+        size, have = resumable(private_folder(self.folder), self.facts, self.locations)
+        return self.artifact.size if size is None else size, have
+
+    @property
+    def facts(self) -> Artifact:
+        """What is certain of the file: the download is judged by that."""
+        return self._planner.facts(self.name, self.artifact)
 
     def locations(self) -> "tuple[Location, ...]":
         """Return from where it is downloaded, best first.

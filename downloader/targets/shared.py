@@ -313,9 +313,9 @@ class SharedStore:
 
     def note_origin(self, name: str, done: "Fetched") -> None:
         """Note which URL gave a file, if the store has its bytes and the URL says which version."""
-        if done.place and done.etag and self._is_written and self.is_near(name):
+        if done.place and done.validator and self._is_written and self.is_near(name):
             self._store.origins.note(
-                place=done.place, etag=done.etag, size=done.size, sha256=done.sha256
+                place=done.place, etag=done.validator, size=done.size, sha256=done.sha256
             )
 
     def write_origins(self) -> None:

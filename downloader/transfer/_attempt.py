@@ -312,6 +312,16 @@ class Download:
                 self._start_over(f"{error}")
                 retries, may_start_over = self._retries(), False
 
+    @property
+    def etag(self) -> str | None:
+        """The validator that the location gave."""
+        return self._expectation.etag
+
+    @property
+    def md5(self) -> str | None:
+        """The published MD5 that the bytes were compared with, in hex; None if a SHA-256 was."""
+        return None if self.artifact.is_pinned else self._expectation.md5
+
     def _start_over(self, why: str) -> None:
         """Ask for the whole file next, on one connection; what there is goes once that comes."""
         self._tell_lost(why)
@@ -368,55 +378,64 @@ class Download:
         is_rest = bool(partial.ranges) and not self._is_from_start
         gap = first_gap(partial.ranges, partial.binding.size or 0) if is_rest else WHOLE
         with self._ask(gap) as reply:
-            status = reply.head.status
-            if status == HTTPStatus.OK:
-                self._is_again = bool(self._wrong)  # the whole again, in place of a wrong piece
-                self._wrong.clear()
+            start = b""
+            if reply.head.status == HTTPStatus.OK:
                 refuse_coding(reply.head, is_pinned=self.artifact.is_pinned)
                 most = min(self.limiter.throttle.slice_bytes, MOST_START_BYTES)
                 start = reply.read_some(START_BYTES, most)
-                self._expectation.begin(reply.head, start, partial)
-                self._is_from_start = self._is_doubted = False
-                if is_rest:
-                    self._tell_lost(f"{reply.head.place} sent the whole file instead of its rest.")
-            elif status == HTTPStatus.PARTIAL_CONTENT and is_rest:
-                self._take_range(reply.head, gap)
-            elif is_rest and is_whole_by_416(reply.head, partial.have, partial.binding.size):
+            if self._is_whole(reply, start, gap if is_rest else None):
                 return True
-            else:
-                raise self._refused(reply, is_rest=is_rest)
-            self.observer.started(partial.present, partial.binding.size)
-            self._receive_rest(reply)
-        if partial.binding.size is None:
-            return status == HTTPStatus.OK
-        return partial.have == partial.binding.size and self._is_right()
+            size = partial.binding.size
+            self.observer.started(partial.present, size)
+            segments = Segments(ENDLESS if size is None else size, partial.ranges)
+            first = segments.take_rest()
+            is_open = partial.binding.can_resume and self._gives_ranges(reply.head)
+            self._connections = connections = Connections(
+                self.limiter, segments, self._receive_segment, is_open=is_open and size is not None
+            )
+            with connections:
+                try:
+                    self._write_body(reply, first, _stop_of(reply.head, size))
+                    segments.give_back(first)
+                    reply.close()
+                    if size is not None:
+                        self._receive_segments(reply.head)
+                except BaseException:
+                    connections.is_over.set()
+                    self._scope.cancel()
+                    raise
+                finally:
+                    self._may_share &= not connections.is_refused
+        if size is None:
+            return reply.head.status == HTTPStatus.OK
+        return partial.have == size and self._is_right()
 
-    def _receive_rest(self, reply: Reply) -> None:
-        """Receive a reply's body, and what is missing beside it over further connections.
+    def _is_whole(self, reply: Reply, start: bytes, gap: Range | None) -> bool:
+        """Take the head of a reply; returns whether it says that nothing is missing.
+
+        Args:
+            reply: Whose body is the file, or its first gap.
+            start: How the body of a 200 begins.
+            gap: What was asked for; None if it was the whole file.
 
         Raises:
-            ModelmakeError: A connection failed, and no other could do its work.
+            ModelmakeError: It is neither.
         """
-        partial, size = self.partial, self.partial.binding.size
-        segments = Segments(ENDLESS if size is None else size, partial.ranges)
-        first = segments.take_rest()
-        is_open = partial.binding.can_resume and self._gives_ranges(reply.head)
-        self._connections = connections = Connections(
-            self.limiter, segments, self._receive_segment, is_open=is_open and size is not None
-        )
-        with connections:
-            try:
-                self._write_body(reply, first, _stop_of(reply.head, size))
-                segments.give_back(first)
-                reply.close()
-                if size is not None:
-                    self._receive_segments(reply.head)
-            except BaseException:
-                connections.is_over.set()
-                self._scope.cancel()
-                raise
-            finally:
-                self._may_share &= not connections.is_refused
+        partial, head = self.partial, reply.head
+        if head.status == HTTPStatus.OK:
+            self._is_again = bool(self._wrong)  # the whole again, in place of a wrong piece
+            self._wrong.clear()
+            self._expectation.begin(head, start, partial)
+            self._is_from_start = self._is_doubted = False
+            if gap is not None:
+                self._tell_lost(f"{head.place} sent the whole file instead of its rest.")
+        elif head.status == HTTPStatus.PARTIAL_CONTENT and gap is not None:
+            self._take_range(head, gap)
+        elif gap is not None and is_whole_by_416(head, partial.have, partial.binding.size):
+            return True
+        else:
+            raise self._refused(reply, is_rest=gap is not None)
+        return False
 
     def _receive_segments(self, head: Head) -> None:
         """Receive what further connections took of a reply and did not bring.

@@ -136,13 +136,16 @@ class Expectation:
 
     Attributes:
         first_bytes: The file's first bytes as they came.
+        etag: The validator of the last reply that was taken.
+        md5: The MD5 that is known of the file, in hex.
     """
 
     def __init__(self, artifact: Artifact, location: Location) -> None:
         self._artifact, self._place = artifact, redact(location.url)
         self._is_sniffed = location.is_sniffed
-        self._md5 = artifact.md5
+        self.md5 = artifact.md5
         self._coding = ""
+        self.etag: str | None = None
         self.first_bytes = b""
 
     def begin(self, head: Head, first_bytes: bytes, partial: Partial) -> None:
@@ -168,8 +171,8 @@ class Expectation:
             check_body_start(head, self._artifact.path, self._start)
         if wanted is not None and length is not None and length != wanted:
             raise self.wrong_size(length, wanted)
-        self._md5 = self._artifact.md5 or head.md5
-        is_judged = wanted is not None or self._artifact.is_pinned or self._md5
+        self.md5, self.etag = self._artifact.md5 or head.md5, head.etag
+        is_judged = wanted is not None or self._artifact.is_pinned or self.md5
         if not (head.has_known_end or is_judged):
             raise BadResponse(
                 f"{head.place} tells neither length nor digest: a broken connection would pass "
@@ -183,7 +186,7 @@ class Expectation:
 
     def learn(self, head: Head) -> None:
         """Take in what a 206 says of the whole file."""
-        self._md5 = self._md5 or head.md5
+        self.md5, self.etag = self.md5 or head.md5, head.etag
 
     def verify(self, partial: Partial) -> None:
         """Compare the whole file with the lock, or with what the server said of it.
@@ -198,7 +201,7 @@ class Expectation:
             raise self.wrong_size(partial.have, size)
         wanted, got, kind = self._artifact.sha256, partial.verifier.sha256, "sha256"
         if wanted is None and partial.verifier.md5 is not None:
-            wanted, got, kind = self._md5, partial.verifier.md5, "md5"
+            wanted, got, kind = self.md5, partial.verifier.md5, "md5"
         if partial.verifier.has_pieces and got and wanted != got:
             raise LockError(
                 f"models.lock has a root of other bytes than its sha256 for {self._artifact.path}.",

@@ -8,9 +8,12 @@ transient failure go on from there; then verify, and commit. One state machine:
     have some        -> GET with Range and If-Match
                           206 of the same version   -> append
                           200                       -> start over with this very reply
-                          412, 416, another version,
+                          412, SHA-256 known        -> ask without If-Match: the digest decides
+                          412, 416, another version -> ask again, alone; then start over, once
                           a 206 not asked for       -> start over, once
     have none        -> GET
+
+What there is stays on disk until a new start brings the whole file.
 """
 
 from collections.abc import Callable, Iterable
@@ -82,8 +85,12 @@ class Fetched:
     """Whether it was put there now, and not found there."""
     place: str = ""
     """The SHA-256 of the URL that gave it; empty if a credential was sent, or versions may mix."""
-    etag: str | None = None
+    validator: str | None = None
     """The strong ETag that the URL had then."""
+    etag: str | None = None
+    """The validator that the first location gave; None if the bytes came from elsewhere."""
+    md5: str | None = None
+    """The MD5 that a server published, in hex; it was compared."""
 
 
 class Fetcher:
@@ -177,7 +184,9 @@ class Fetcher:
                 sha256=sha256,
                 moved_bytes=moved_bytes,
                 place=binding.place if is_of_one_version and not location.headers else "",
-                etag=partial.binding.validator,
+                validator=partial.binding.validator,
+                etag=download.etag if location is job.locations[0] else None,
+                md5=download.md5,
             )
 
 

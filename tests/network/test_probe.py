@@ -15,7 +15,7 @@ from downloader.urls import Location
 from tests.servers import faults
 from tests.servers.azure_2009 import azure_2009
 from tests.servers.exchange import Fault
-from tests.servers.faults import chunks, framing, heads, ranges, statuses, validators
+from tests.servers.faults import chunks, framing, heads, pages, ranges, statuses, validators
 from tests.servers.process import free_port
 from tests.transfer.desk import BODY, PATH, Desk, pinned, unpinned
 
@@ -54,13 +54,27 @@ SIZED: dict[str, tuple[Fault, int | None]] = {
 
 @pytest.mark.parametrize(("fault", "size"), SIZED.values(), ids=SIZED.keys())
 def test_a_server_without_ranges_is_asked_too(desk: Desk, fault: Fault, size: int | None) -> None:
-    """A 200 tells its length, where it has one and is not coded; its body is not read."""
+    """A 200 tells its length, where it has one and is not coded; only its start is read."""
     desk.server.always(PATH, fault)
     if fault is ranges.unknown_total:
         with pytest.raises(BadResponse):
             asked(desk, unpinned())
         return
     assert asked(desk, unpinned()).size == size
+
+
+@pytest.mark.parametrize("artifact", [unpinned(), pinned(sized=False)], ids=["unpinned", "pinned"])
+def test_a_page_tells_nothing_of_the_file(desk: Desk, artifact: Artifact) -> None:
+    """A captive portal answers a range with 200: its length is not the file's."""
+    desk.server.always(PATH, pages.captive_portal())
+    with pytest.raises(BadResponse, match="HTML page"):
+        asked(desk, artifact)
+
+
+def test_an_empty_200_tells_no_size(desk: Desk) -> None:
+    """Some servers answer any range with it, and the file by a plain GET."""
+    desk.server.always(PATH, statuses.status(200))
+    assert asked(desk, unpinned()).size is None
 
 
 def test_what_nobody_tells_stays_as_it_was(desk: Desk) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from downloader.artifact import Artifact, LockedModel
 from downloader.errors import ManifestError, SourceError
-from downloader.project.resolve import lock_model, outline, pinned
+from downloader.project.resolve import facts, lock_model, outline, pinned
 from downloader.sources.http import HttpEntry, HttpFile
 from downloader.sources.huggingface import HuggingFaceEntry
 from downloader.sources.interface import Entry
@@ -97,7 +97,7 @@ def model(*files: Artifact, revision: str | None = "1", entry: str = "a") -> Loc
 A = Artifact(path="a")
 B = Artifact(path="b")
 A_KNOWN = Artifact(path="a", size=4, md5=MD5, etag='"1"')
-A_PINNED = pinned(A_KNOWN, 4, SHA)
+A_PINNED = pinned(A_KNOWN, 4, SHA, etag='"1"', md5=MD5)
 
 
 def test_only_what_is_not_known_is_asked() -> None:
@@ -198,6 +198,32 @@ def test_a_pin_is_marked_as_first_use_only_where_nobody_published_the_digest() -
     assert pinned(A, 4, SHA).first_use
     assert pinned(pinned(A, 4, SHA), 4, SHA).first_use
     assert not pinned(Artifact(path="a", sha256=SHA), 4, SHA).first_use
+
+
+def test_a_pin_keeps_no_hint() -> None:
+    """What the download did not show itself is not locked beside its SHA-256."""
+    assert pinned(A_KNOWN, 5, SHA) == Artifact(path="a", size=5, sha256=SHA, first_use=True)
+
+
+ROOTED = Artifact(path="a", size=4, sha256=SHA, root=SHA)
+FACTS = [
+    (A_KNOWN, A),
+    (A_PINNED, A_PINNED),
+    (Artifact(path="a", size=4, sha256=SHA, etag='"1"'), Artifact(path="a", sha256=SHA)),
+    (
+        Artifact(path="a", size=4, sha256=SHA, root=SHA),
+        Artifact(path="a", size=4, sha256=SHA, root=SHA),
+    ),
+]
+
+
+@pytest.mark.parametrize(("known", "expected"), FACTS)
+def test_what_a_probe_said_is_no_fact(known: Artifact, expected: Artifact) -> None:
+    """Size, MD5 and ETag count once the bytes came; before, only what the entry declares does."""
+    assert facts(known, None) == expected
+    assert facts(known, A) == expected
+    published = Artifact(path="a", size=4, md5=MD5)
+    assert facts(msgspec.structs.replace(published, size=4), published) == published
 
 
 def test_silence_takes_nothing_away_from_a_file_that_is_not_pinned() -> None:

@@ -1,10 +1,14 @@
 """Trust on first use: what is pinned, when, and what is never taken for it."""
 
+import base64
+import contextlib
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from downloader.errors import DigestMismatch, LockError, ModelmakeError
+from downloader.errors import DigestMismatch, LockError, ModelmakeError, SizeMismatch
 from downloader.project.project import Project
 from downloader.targets import _files, state
 from downloader.targets.engine import Engine
@@ -20,8 +24,10 @@ from tests.projects import (
     sync,
 )
 from tests.servers.azure_2009 import azure_2009
-from tests.servers.faults import validators
-from tests.servers.faulty import FaultyServer
+from tests.servers.body import as_body
+from tests.servers.exchange import Fault
+from tests.servers.faults import heads, pages, ranges, statuses, validators
+from tests.servers.faulty import FaultyServer, strong_etag
 from tests.targets.one_model import BYTES, lock_pinned, put, sync_one, target, whys
 
 
@@ -51,12 +57,13 @@ def test_a_file_found_in_place_is_not_pinned_unseen(tmp_path: Path, url: str) ->
     assert locked(tmp_path).files[0].sha256 == sha256(BYTES)
 
 
-def test_bytes_with_another_md5_are_refused(tmp_path: Path) -> None:
-    """Where the lock holds the server's MD5, other bytes of that size are never placed."""
+def test_bytes_with_another_md5_than_their_own_reply_tells_are_refused(tmp_path: Path) -> None:
+    """What the server publishes with the bytes themselves judges them."""
     with azure_2009() as azure:
         azure.put("/a.bin", BYTES)
         lock(tmp_path, {"m": http(azure.url("/a.bin"))})
-        azure.put("/a.bin", BYTES[::-1])
+        wrong = base64.b64encode(hashlib.md5(b"other").digest()).decode()
+        azure.always("/a.bin", heads.header("Content-MD5", wrong))
         with pytest.raises(DigestMismatch, match="md5"):
             sync_one(tmp_path)
     assert not target(tmp_path).exists()
@@ -155,16 +162,106 @@ def test_a_pin_that_was_changed_by_hand_is_not_obeyed_in_silence(tmp_path: Path,
     assert target(tmp_path).read_bytes() == BYTES
 
 
-def test_a_version_that_changes_between_lock_and_fetch_is_seen_by_its_size(
+HINTS: dict[str, Fault] = {
+    "an empty 200": statuses.status(200),
+    "a page": pages.captive_portal(),
+    "a text": statuses.status(200, b"log in first", {"Content-Type": "text/plain"}),
+    "a JSON log-in": pages.json_error(),
+    "another total": ranges.other_total(100),
+    "a smaller total": ranges.claims("bytes 0-0/1"),
+    "an empty file": ranges.unsatisfiable("bytes */0"),
+    "another ETag": validators.etag('"portal"'),
+    "an MD5 of nothing": heads.header("x-ms-blob-content-md5", "1B2M2Y8AsgTpgAmY7PhCfg=="),
+}
+"""What a server may say when it is asked for the first byte, before it is asked for the file."""
+hints = pytest.mark.parametrize("fault", HINTS.values(), ids=HINTS.keys())
+pins = pytest.mark.parametrize("is_declared", [True, False], ids=["declared", "first use"])
+
+
+@hints
+@pins
+def test_a_wrong_hint_is_corrected_by_the_next_run(
+    tmp_path: Path, url: str, server: FaultyServer, fault: Fault, is_declared: bool
+) -> None:
+    """What a probe saw plans the run; what is locked in the end is what came."""
+    file = {"url": url, **({"sha256": sha256(BYTES)} if is_declared else {})}
+    server.script("/a.bin", fault)
+    lock_leniently(tmp_path, {"m": http(file)})
+    assert sync_one(tmp_path).verb == "fetched"
+    (artifact,) = locked(tmp_path).files
+    assert (artifact.size, artifact.sha256) == (len(BYTES), sha256(BYTES))
+    assert target(tmp_path).read_bytes() == BYTES
+    if not is_declared:
+        assert artifact.md5 is None
+        assert artifact.etag == strong_etag(as_body(BYTES))
+    assert whys(tmp_path) == [None]
+
+
+def lock_leniently(folder: Path, models: dict[str, Any]) -> None:
+    """Lock, also where a server's answer is refused."""
+    with contextlib.suppress(ModelmakeError):
+        lock(folder, models)
+
+
+@hints
+def test_a_wrong_hint_survives_no_further_lock(
+    tmp_path: Path, url: str, server: FaultyServer, fault: Fault
+) -> None:
+    """A fact of the lock stays when a later probe sees the portal."""
+    sync(tmp_path, {"m": http(url)})
+    (before,) = locked(tmp_path).files
+    server.script("/a.bin", fault)
+    lock_leniently(tmp_path, {"m": http(url)})
+    assert locked(tmp_path).files == (before,)
+
+
+OLD_HINTS = ['"size":56', '"size":56,"md5":"d41d8cd98f00b204e9800998ecf8427e"', '"size":9999999']
+
+
+@pytest.mark.parametrize("hint", OLD_HINTS)
+@pins
+def test_a_lock_that_an_older_version_wrote_wrong_is_corrected(
+    tmp_path: Path, url: str, hint: str, is_declared: bool
+) -> None:
+    """Nobody has to delete it, or to know of `doit lock --upgrade`."""
+    file = {"url": url, **({"sha256": sha256(BYTES)} if is_declared else {})}
+    lock(tmp_path, {"m": http(file)}, is_offline=True)
+    if is_declared:
+        hint = hint.partition(",")[0]
+    edit_lock(tmp_path, '"path":"a.bin"', f'"path":"a.bin",{hint}')
+    assert sync_one(tmp_path).verb == "fetched"
+    (artifact,) = locked(tmp_path).files
+    assert (artifact.size, artifact.sha256) == (len(BYTES), sha256(BYTES))
+    assert (artifact.md5, whys(tmp_path)) == (None, [None])
+
+
+def test_a_file_that_changed_since_it_was_only_asked_about_is_taken(
     tmp_path: Path, url: str, server: FaultyServer
 ) -> None:
-    """Bytes of another length than was locked are never placed."""
+    """Nothing was pinned of it: its first download says what it is."""
     server.always("/a.bin", validators.missing)
     lock(tmp_path, {"m": http(url)})
     server.put("/a.bin", BYTES * 2)
-    with pytest.raises(ModelmakeError, match="14"):
+    sync_one(tmp_path)
+    assert locked(tmp_path).files[0].sha256 == sha256(BYTES * 2)
+
+
+def test_a_pinned_size_still_judges_a_reply(tmp_path: Path, url: str, server: FaultyServer) -> None:
+    """A download showed it: another length is refused before its bytes come."""
+    sync(tmp_path, {"m": http(url)})
+    target(tmp_path).unlink()
+    server.put("/a.bin", BYTES * 2)
+    with pytest.raises(SizeMismatch, match="14"):
         sync_one(tmp_path)
-    assert not target(tmp_path).exists()
+
+
+def test_the_etag_of_a_mirror_is_not_locked(tmp_path: Path, url: str, server: FaultyServer) -> None:
+    """Another server's validator says nothing of the first one's file."""
+    server.put("/mirror.bin", BYTES)
+    server.always("/a.bin", statuses.status(410))
+    lock_leniently(tmp_path, {"m": http({"url": url, "mirrors": [server.url("/mirror.bin")]})})
+    sync_one(tmp_path)
+    assert (locked(tmp_path).files[0].etag, locked(tmp_path).files[0].first_use) == (None, True)
 
 
 def test_receipts_of_pinned_files_say_nothing_of_what_was_asked(tmp_path: Path, url: str) -> None:
