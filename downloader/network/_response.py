@@ -285,19 +285,19 @@ def refusal(head: Head, body_start: bytes, credential_hint: str = "") -> Modelma
     if head.status in BUSY or code in BUSY_CODES:
         return ServerBusy(_busy(head, said), wait_seconds=head.wait_seconds)
     if head.status in GONE:
-        return NotFound(f"{head.place} is not there ({said}).")
+        return NotFound(f"{head.place}: not found ({said}).")
     if head.status in DENIED or code == "PublicAccessNotPermitted":
         hint = credential_hint if head.status in WANTS_CREDENTIAL else ""
         if head.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-            hint = "The proxy wants a user and a password, as in HTTPS_PROXY=http://user:password@host."
-        return AccessDenied(f"{head.place} refused us ({said}).", hint=hint or None)
-    return BadResponse(f"{head.place} answered {said}, which is no file.")
+            hint = "The proxy requires a log-in, as in HTTPS_PROXY=http://user:password@host."
+        return AccessDenied(f"{head.place}: access denied ({said}).", hint=hint or None)
+    return BadResponse(f"{head.place} answered with status {said} instead of the file.")
 
 
 def _busy(head: Head, said: str) -> str:
     asked = head.wait_seconds
-    wish = "" if asked is None else f" and asks to wait {asked:.0f} s"
-    return f"{head.place} is busy ({said}){wish}."
+    wish = "" if asked is None else f"; it asks to wait {asked:.0f} s"
+    return f"{head.place}: server busy ({said}){wish}."
 
 
 def error_code(body_start: bytes) -> str:
@@ -345,7 +345,7 @@ def check_body_start(head: Head, path: str, body_start: bytes) -> None:
     if error_code(body_start) in BUSY_CODES:
         raise ServerBusy(_busy(head, f"{head.status} {error_code(body_start)}"))
     raise BadResponse(
-        f"{head.place} answered with {page} in place of {path}: '{excerpt(body_start)}'.",
+        f"{head.place} answered with {page} instead of {path}: '{excerpt(body_start)}'.",
         hint=f"{VIEWER_HINT if '/blob/' in head.place else PAGE_HINT} {SNIFF_HINT}",
     )
 
@@ -353,7 +353,7 @@ def check_body_start(head: Head, path: str, body_start: bytes) -> None:
 def cut_short(place: str, got: int, expected: int | None) -> ConnectionLost:
     """Return the error for a body that ended early; both counts in bytes of this body."""
     of = "" if expected is None else f" of {expected:,}"
-    return ConnectionLost(f"{place} ended the body after {got:,}{of} bytes.")
+    return ConnectionLost(f"{place} closed the connection after {got:,}{of} bytes.")
 
 
 BODILESS = frozenset({*range(100, 200), HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})

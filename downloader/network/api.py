@@ -120,7 +120,7 @@ class ApiClient:
         now = time.monotonic()
         if why != self._said or now - self._said_at >= REPEAT_SECONDS:
             self._said, self._said_at = why, now
-            self._tell(f"{why}; waits for it")
+            self._tell(f"{why}; waiting")
         self._transport.stop.wait(delay_seconds)
 
     def _asked(

@@ -23,7 +23,15 @@ import requests
 from requests.utils import get_environ_proxies
 
 from downloader import __version__
-from downloader.errors import BadResponse, ConnectionLost, ModelmakeError, Stop, TransferError
+from downloader.errors import (
+    BadResponse,
+    ConnectionLost,
+    ModelmakeError,
+    Offline,
+    Stop,
+    TransferError,
+    shown,
+)
 from downloader.network._connection import (
     CancellableAdapter,
     CancelScope,
@@ -82,6 +90,7 @@ class Hop:
         is_pinned: Whether a SHA-256 will judge the bytes, so that plain http may carry them.
         named_hosts: As in Location.
         number: How many redirects led here.
+        cookie: The name of a cookie that one of them set; it is not sent back.
         outside: The public URL that led here, as it may be shown; empty where this hop may go to
             a private address.
     """
@@ -91,6 +100,7 @@ class Hop:
     is_pinned: bool
     named_hosts: frozenset[str] = frozenset()
     number: int = 0
+    cookie: str = ""
     outside: str = ""
 
     def __repr__(self) -> str:
@@ -108,8 +118,8 @@ class Hop:
         if not self.outside:
             return None
         return BadResponse(
-            f"{self.outside} redirects to {host(self.url)}, a private address.",
-            hint="If that is meant, name that host in models.yaml, as a mirror.",
+            f"{self.outside} redirects to {shown(host(self.url))}, a private address.",
+            hint="If you trust that host, name it in models.yaml as a mirror.",
         )
 
 
@@ -131,12 +141,13 @@ def first_hop(location: Location, *, is_pinned: bool) -> Hop:
     return hop
 
 
-def next_hop(hop: Hop, target: str, *, is_inside: bool = False) -> Hop:
+def next_hop(hop: Hop, target: str, *, cookie: str = "", is_inside: bool = False) -> Hop:
     """Return where the redirect's Location leads (RFC 9110 §10.2.2).
 
     Args:
         hop: The URL that answered with a redirect.
         target: Its Location header, decoded as Latin-1; empty when there was none.
+        cookie: The name of a cookie that came along.
         is_inside: Whether it stands in a private network itself, so that it may lead there.
 
     Raises:
@@ -145,17 +156,36 @@ def next_hop(hop: Hop, target: str, *, is_inside: bool = False) -> Hop:
     """
     place = redact(hop.url)
     if not target:
-        raise BadResponse(f"{place} answered with a redirect that says not where to.")
+        raise BadResponse(f"{place} answered with a redirect without a Location.")
     if hop.number >= MOST_HOPS:
-        raise BadResponse(f"{place} is the end of more than {MOST_HOPS} redirects: a loop?")
+        raise _loop(hop)
     url = _joined(hop.url, target)
     stays = has_same_origin(hop.url, url)
-    following = replace(hop, url=url, headers=hop.headers if stays else {}, number=hop.number + 1)
+    following = replace(
+        hop,
+        url=url,
+        headers=hop.headers if stays else {},
+        number=hop.number + 1,
+        cookie=cookie or hop.cookie,
+    )
     if urlsplit(hop.url).scheme == "https" and urlsplit(url).scheme == "http":
         raise BadResponse(f"{place} redirects from https to http, which is never followed.")
     _check_scheme(following)
     is_free = is_inside or following.is_named
     return replace(following, outside="" if is_free else place)
+
+
+def _loop(hop: Hop) -> BadResponse:
+    """Return the error for a way that does not end; like curl, we keep no cookies on it."""
+    place = redact(hop.url)
+    if not hop.cookie:
+        return BadResponse(f"{place} redirects more than {MOST_HOPS} times; this may be a loop.")
+    cookie = shown(hop.cookie, 60, is_reply=True)
+    return BadResponse(
+        f"{place} redirects more than {MOST_HOPS} times. It sets the cookie '{cookie}', and "
+        "modelmake sends no cookies.",
+        hint="Use a direct link to the file, one that needs no log-in or consent in a browser.",
+    )
 
 
 def _joined(base: str, target: str) -> str:
@@ -170,8 +200,10 @@ def _check_scheme(hop: Hop) -> None:
         scheme, name, _ = origin(hop.url)
     except ValueError:
         scheme = name = ""
-    if scheme not in ("http", "https") or not name:
-        raise BadResponse(f"{scheme or 'A broken URL'}: is no way to fetch a file; https is.")
+    if not scheme or (scheme in ("http", "https") and not name):
+        raise BadResponse("The URL is broken: it has no host.", hint="Use an https URL.")
+    if scheme not in ("http", "https"):
+        raise BadResponse(f"{shown(scheme, 60)}: URLs are not supported.", hint="Use an https URL.")
     if scheme == "http" and not is_loopback(name) and not hop.is_pinned:
         raise BadResponse(
             f"{redact(hop.url)} is plain http, and no SHA-256 is known for the file.",
@@ -377,18 +409,17 @@ class Client:
                 return hop, reply
             with reply:
                 target = reply.head.first("Location")
-                hop = next_hop(hop, target, is_inside=is_inside(reply.url, reply.peer))
+                cookie = reply.head.first("Set-Cookie").partition("=")[0].strip()
+                inside = is_inside(reply.url, reply.peer)
+                hop = next_hop(hop, target, cookie=cookie, is_inside=inside)
 
     def _check_environment(self, url: str) -> None:
         """Refuse to dial where the environment says so, or is wrong."""
         if self.settings.is_offline:
-            raise TransferError(
-                f"{redact(url)} is not dialled: MODELMAKE_OFFLINE is set.",
-                hint="Unset MODELMAKE_OFFLINE to fetch what is missing.",
-            )
+            raise Offline(f"{redact(url)} was not requested: MODELMAKE_OFFLINE is set.")
         if not self._has_bundle:
             raise TransferError(
-                "The certificates that the environment names are not there.",
+                "The CA bundle that the environment names does not exist.",
                 hint="Correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, or unset it.",
             )
 

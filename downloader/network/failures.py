@@ -229,7 +229,7 @@ class translated:  # noqa: N801 - used as a function; a generator would cost mor
 
     Raises:
         TimedOut: Nothing came in time.
-        ConnectionLost: The connection failed or broke off.
+        ConnectionLost: The connection failed or broke.
         BadResponse: The URL cannot be asked at all.
         TransferError: TLS or a proxy is in the way; trying again will not help.
         TooManyOpen: The system gives no further socket.
@@ -258,15 +258,24 @@ def _ours(error: BaseException, place: str, timeout_seconds: float) -> TransferE
     if isinstance(error, requests.exceptions.SSLError):
         return _tls_failure(place, error)
     if isinstance(error, PROXY_FAILURES):
-        return TransferError(
-            f"The proxy for {place} failed: {_reason(error)}.",
-            hint="See HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY in the environment.",
-        )
+        return _proxy_failure(place, error)
     if isinstance(error, http.client.HTTPException):
-        return ConnectionLost(f"{place} broke off: {type(error).__name__}.")
+        return ConnectionLost(f"The connection to {place} broke: {type(error).__name__}.")
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader)):
-        return BadResponse(f"{place} cannot be asked: {_reason(error)}.")
+        return BadResponse(f"{place} cannot be requested: {_reason(error)}.")
     return ConnectionLost(f"The connection to {place} failed: {_reason(error)}.")
+
+
+def _proxy_failure(place: str, error: BaseException) -> TransferError:
+    if isinstance(error, requests.exceptions.InvalidSchema):
+        return TransferError(
+            f"The proxy for {place} is a SOCKS proxy, and PySocks is not installed.",
+            hint="Run `pip install PySocks`, or unset ALL_PROXY (or HTTPS_PROXY, HTTP_PROXY).",
+        )
+    return TransferError(
+        f"The proxy for {place} failed: {_reason(error)}.",
+        hint="Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.",
+    )
 
 
 def _limit(error: BaseException, place: str) -> TooManyOpen | None:
@@ -283,10 +292,10 @@ def _limit(error: BaseException, place: str) -> TooManyOpen | None:
 def _missed(error: BaseException) -> str:
     """Return what did not happen in time."""
     if isinstance(error, requests.ConnectTimeout):
-        return "took no connection in"
+        return "accepted no connection within"
     if any(isinstance(cause, TooSlow) for cause in _causes(error)):
         return f"sent less than {LEAST_BYTES_A_SECOND} bytes a second, or an endless head, for"
-    return "sent nothing for"
+    return "sent no data for"
 
 
 def _tls_failure(place: str, error: BaseException) -> TransferError:
@@ -294,14 +303,14 @@ def _tls_failure(place: str, error: BaseException) -> TransferError:
     causes = list(_causes(error))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return TransferError(
-            f"{place} has no TLS certificate that can be trusted: {_reason(error)}.",
-            hint="If your network has its own authority, name its file in REQUESTS_CA_BUNDLE.",
+            f"{place} has an untrusted TLS certificate: {_reason(error)}.",
+            hint="If your network has its own CA, set REQUESTS_CA_BUNDLE to its certificate file.",
         )
     if any(isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) for cause in causes):
-        return ConnectionLost(f"{place} broke off TLS.")
+        return ConnectionLost(f"{place} closed the TLS connection.")
     return TransferError(
         f"TLS with {place} failed: {_reason(error)}.",
-        hint="A proxy in between, or a server that is too old, may be the cause.",
+        hint="A proxy in between or an outdated server may be the cause.",
     )
 
 

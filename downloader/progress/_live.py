@@ -2,7 +2,7 @@
 
     gpt2/hparams.json                    ━━━━━━━━━━━━━━━━━ 100%  90 B of 90 B
     gpt2/model.c…pt.data-00000-of-00001  ━━━━━━━──────────  45%  223.1 MB of 497.8 MB
-    gpt2/vocab.bpe                       retrying in 3 s: 127.0.0.1:8000 is busy (503).
+    gpt2/vocab.bpe                       retrying in 3 s: 127.0.0.1:8000 server busy (503).
     … 41 more moving, 20 starting, 2 more waiting
     ━━━━────── 45%, 1.2 GB of 3.4 GB, 23.4 MB/s, 1:34 left, 12 of 300 files
 

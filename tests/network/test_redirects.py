@@ -108,13 +108,13 @@ def test_no_other_scheme_and_no_broken_url_is_followed(url: str) -> None:
 
 def test_an_url_without_a_host_is_refused() -> None:
     """There is nobody to dial."""
-    with pytest.raises(BadResponse, match="no way to fetch"):
+    with pytest.raises(BadResponse, match="no host"):
         start("https:///a")
 
 
 def test_a_redirect_must_say_where_to() -> None:
     """Without a Location there is no way to go, and the redirect's page is no file."""
-    with pytest.raises(BadResponse, match="says not where to"):
+    with pytest.raises(BadResponse, match="without a Location"):
         next_hop(start(), "")
 
 
@@ -123,7 +123,7 @@ def test_the_eleventh_redirect_is_one_too_many() -> None:
     hop = start()
     for number in range(10):
         hop = next_hop(hop, f"/{number}")
-    with pytest.raises(BadResponse, match="more than 10 redirects"):
+    with pytest.raises(BadResponse, match="more than 10 times"):
         next_hop(hop, "/once-more")
 
 

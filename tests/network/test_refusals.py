@@ -178,7 +178,7 @@ def test_a_message_that_means_later_is_retried_with_status_200_too() -> None:
 
 def test_another_page_is_refused_and_quoted() -> None:
     """The start of the page is shown, so that people see what is in the way."""
-    with pytest.raises(BadResponse, match=r"an HTML page in place of model\.bin.*Welcome"):
+    with pytest.raises(BadResponse, match=r"an HTML page instead of model\.bin.*Welcome"):
         check_body_start(head(), "model.bin", pages.PORTAL)
 
 

@@ -7,11 +7,12 @@ import pytest
 import requests
 
 from downloader.artifact import Artifact
-from downloader.errors import ConnectionLost, ModelmakeError, TransferError
+from downloader.errors import ConnectionLost, ModelmakeError, Offline, TransferError
 from downloader.network._connection import CancellableAdapter
 from downloader.network.client import Client
 from downloader.settings import Settings
 from downloader.transfer.fetch import Fetcher
+from downloader.urls import Location
 from tests.servers import faults
 from tests.servers.exchange import Fault
 from tests.servers.faults import chunks, framing, heads, pages, statuses
@@ -98,7 +99,7 @@ def test_a_netrc_is_not_read(desk: Desk, tmp_path: Path, monkeypatch: pytest.Mon
 def test_offline_dials_nobody(desk: Desk) -> None:
     """MODELMAKE_OFFLINE ends the fetch before a socket is opened."""
     desk.settings = Settings(is_offline=True)
-    error = desk.refuses(TransferError)
+    error = desk.refuses(Offline)
     assert "MODELMAKE_OFFLINE" in str(error)
     assert desk.server.connections == 0
 
@@ -178,3 +179,19 @@ def test_a_host_has_one_pool_that_another_scheme_port_or_proxy_does_not_share() 
     assert len(others) == 3
     adapter.close()
     assert pool_of(adapter, "http://one.example/a") is not first
+
+
+def test_a_socks_proxy_without_its_package_says_what_to_install(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Desktops set ALL_PROXY for everything, and requests needs PySocks for it."""
+
+    def missing(*_: object, **__: object) -> None:
+        raise requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support.")
+
+    monkeypatch.setattr(requests.adapters, "SOCKSProxyManager", missing)
+    monkeypatch.setenv("ALL_PROXY", "socks5h://127.0.0.1:9")
+    location = Location(url="http://hub.example/model.bin")
+    error = desk.refuses(TransferError, pinned(), location)
+    assert "is a SOCKS proxy, and PySocks is not installed" in str(error)
+    assert "pip install PySocks" in error.hint

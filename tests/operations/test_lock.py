@@ -202,7 +202,7 @@ def test_a_dead_mirror_does_not_make_the_provider_dead(
     base = serve_gpt2(server, "355M", names=FILES[1:])
     _, notice = lock(tmp_path, {"m": gpt2("355M", base, mirrors=[closed_base()])})
     assert "m/checkpoint: size unknown" in notice
-    assert "is not there (404)" in notice
+    assert ": not found (404)" in notice
     assert [each.size is None for each in locked(tmp_path).files] == [True, *[False] * 6]
 
 

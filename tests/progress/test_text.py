@@ -241,14 +241,14 @@ def test_no_frame_is_wider_or_higher_than_the_terminal(width: int, height: int) 
 def test_what_is_waited_for_is_named() -> None:
     """The host that is busy, another process, and an archive that is unpacked."""
     files = [
-        moving("a", "waiting", cause="http://h:1/m/a?x is busy (503).", seconds_left=2.5),
+        moving("a", "waiting", cause="http://h:1/m/a?x: server busy (503).", seconds_left=2.5),
         moving("b", "waiting", cause="waiting for another process that is downloading it"),
         moving("c", "unpacking", unpacked_bytes=1000),
         moving("d", "starting"),
     ]
     *shown, rest, total = [line.plain for line in Layout(100, 24).lines(progress(*files))]
     assert shown == [
-        "m/a  retrying in 3 s: h:1 is busy (503).",
+        "m/a  retrying in 3 s: h:1 server busy (503).",
         "m/b  waiting for another process that is downloading it",
         "m/c  unpacking, 1.0 kB so far",
     ]
@@ -320,7 +320,9 @@ def test_files_that_wait_for_one_host_are_one_row() -> None:
 
 def test_what_is_waited_for_is_readable_in_a_narrow_terminal() -> None:
     """The words begin behind a shorter name."""
-    wait = moving("gated.json", "waiting", cause="http://h:1/x is busy (503).", seconds_left=2.0)
+    wait = moving(
+        "gated.json", "waiting", cause="http://h:1/x: server busy (503).", seconds_left=2.0
+    )
     *lines, _ = shown(40, *map(moving, SHARDS[:2]), wait)
     assert lines[2].startswith("m/gated.json  retrying in 2 s: h:1 ")
 

@@ -96,7 +96,7 @@ def test_when_all_fail_each_is_named(desk: Desk, mirrors: tuple[Location, Locati
     error = desk.refuses(SourceError, pinned(), *mirrors)
     assert "None of 2 places gave model.bin" in str(error)
     for part in (
-        "/first.bin is not there (404)",
+        "/first.bin: not found (404)",
         "/second.bin gave",
         hashlib.sha256(WRONG).hexdigest(),
     ):

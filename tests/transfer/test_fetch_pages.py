@@ -42,7 +42,7 @@ def test_a_page_is_no_unpinned_file(
     """However a page comes, it is seen before a byte of it is written, and quoted."""
     desk.server.always(PATH, faults.combined(fault, way))
     error = desk.refuses(BadResponse, artifact)
-    assert f"answered with {name} in place of model.bin" in str(error)
+    assert f"answered with {name} instead of model.bin" in str(error)
     assert (desk.partials, desk.quarantined) == ([], [])
     assert len(desk.seen) == 1
 

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from downloader.errors import BadResponse
+from tests.servers.exchange import Exchange
 from tests.servers.faults import framing, statuses
 from tests.servers.faulty import FaultyServer
+from tests.servers.reply import Reply
 from tests.transfer.desk import BODY, CANARY, PATH, SECRETS, Desk, unpinned
 
 
@@ -46,7 +48,7 @@ def test_ten_redirects_are_followed_and_eleven_are_not(desk: Desk) -> None:
     desk.server.put("/11", BODY)
     desk.fetch(None, desk.location("/1"))
     error = desk.refuses(BadResponse, None, desk.location("/0"))
-    assert "more than 10 redirects" in str(error)
+    assert "redirects more than 10 times" in str(error)
 
 
 def test_a_loop_ends(desk: Desk) -> None:
@@ -137,3 +139,17 @@ def test_conditions_go_along_to_the_last_hop(desk: Desk, elsewhere: FaultyServer
     last = elsewhere.requests[-1]
     assert last.headers["Range"] == f"bytes={len(BODY) - 1}-{len(BODY) - 1}"
     assert last.status == 206
+
+
+def test_a_redirect_that_waits_for_its_cookie_names_it(desk: Desk) -> None:
+    """Walls against bots, log-ins and consent pages do so; like curl, we keep no cookies."""
+
+    def wall(exchange: Exchange, reply: Reply) -> Reply:
+        led = statuses.redirect_to_itself()(exchange, reply)
+        return led.with_header("Set-Cookie", "consent\x1b=yes; Path=/")
+
+    desk.server.always(PATH, wall)
+    error = desk.refuses(BadResponse)
+    assert "more than 10 times. It sets the cookie 'consent\\x1b'" in str(error)
+    assert "a direct link" in error.hint
+    assert not any("Cookie" in seen.headers for seen in desk.seen)

@@ -37,7 +37,7 @@ def test_a_redirect_page_is_not_the_file(desk: Desk, code: int) -> None:
     """A redirect without Location delivers nothing, whatever its body holds."""
     desk.server.always(PATH, statuses.status(code, BODY))
     error = desk.refuses(BadResponse)
-    assert "says not where to" in str(error)
+    assert "without a Location" in str(error)
 
 
 @both

@@ -225,7 +225,7 @@ def test_a_short_archive_is_never_put_in_place(tmp_path: Path, together: Togethe
     """However often it is asked for: there is an error, and no file."""
     together.options.validators = False
     together.script_bodies(lambda _, reply: reply, *[framing.short(3)] * 9)
-    with pytest.raises(ConnectionLost, match="ended the body after"):
+    with pytest.raises(ConnectionLost, match="closed the connection after"):
         sync(tmp_path)
 
     assert not files(tmp_path)
@@ -257,7 +257,7 @@ def test_a_bad_archive_is_set_aside_and_never_pinned(
 def test_a_page_in_place_of_the_archive_is_told(tmp_path: Path, together: TogetherServer) -> None:
     """A captive portal's page with status 200 is no archive; nothing is kept of it."""
     together.api.always(DOWNLOAD, pages.captive_portal())
-    with pytest.raises(BadResponse, match="an HTML page in place of"):
+    with pytest.raises(BadResponse, match="an HTML page instead of"):
         sync(tmp_path)
 
     assert not files(tmp_path)
