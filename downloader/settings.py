@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from downloader.errors import SettingError
@@ -103,7 +104,7 @@ class Settings:
             is_ci=_is_true(env, "CI") and "MODELMAKE_LOCKED" not in env,
             is_offline=_is_true(env, "MODELMAKE_OFFLINE"),
             is_preflight=_is_true(env, PREFLIGHT) or not env.get(PREFLIGHT),
-            store=env.get("MODELMAKE_STORE", ""),
+            store=_expanded(env.get("MODELMAKE_STORE", ""), "MODELMAKE_STORE"),
             progress=_word(env, PROGRESS, PROGRESS_WORDS),
             is_debug=_is_true(env, "MODELMAKE_DEBUG"),
         )
@@ -129,6 +130,25 @@ def wants_json(environment: Mapping[str, str] | None = None) -> bool:
     """Whether standard error is to take events; asked also where other variables are unusable."""
     env = os.environ if environment is None else environment
     return env.get(PROGRESS) == "json"
+
+
+def user_path(text: str) -> Path:
+    """Return a path that a user wrote, a leading `~` expanded.
+
+    Raises:
+        SettingError: This user has no home folder.
+    """
+    return Path(_expanded(text, "The path"))
+
+
+def _expanded(text: str, what: str) -> str:
+    try:
+        return str(Path(text).expanduser()) if text.startswith("~") else text
+    except RuntimeError:
+        raise SettingError(
+            f"{what} is {text!r}, and nobody knows the home folder: HOME is not set.",
+            hint="Set HOME, or write the whole path.",
+        ) from None
 
 
 def _word(env: Mapping[str, str], name: str, words: Sequence[str]) -> str:

@@ -69,8 +69,7 @@ def refused(
     hint = ADVICE.get(name, "")
     if name == "ENOSPC":
         needed = needed_bytes() if needed_bytes else None
-        still = f"It still needs {bytes_text(needed)}. " if needed else ""
-        hint = f"{still}{_free(nearest_folder(Path(path)))}Free some space and {GOES_ON}"
+        hint = _what_is_missing(nearest_folder(Path(path)), needed)
     found = StoreError(f"Cannot {act} {path}: {reason}.", hint=hint)
     found.errno, found.reason = error.errno, reason
     return found
@@ -96,12 +95,29 @@ def stat_of(path: Path) -> os.stat_result:
         raise refused(error, "look at", path) from error
 
 
-def _free(folder: Path) -> str:
+def _what_is_missing(folder: Path, needed_bytes: int | None) -> str:
+    """Return what a full disk lacks, bytes or inodes, and what helps."""
     try:
-        free_bytes = shutil.disk_usage(folder).free
+        free = f"{bytes_text(shutil.disk_usage(folder).free)} free"
+        if _has_no_inodes(folder):
+            return (
+                f"The disk of {folder} has {free}, and no inodes left: it takes no further file. "
+                f"Remove some files from that disk, of any size, and {GOES_ON}"
+            )
+        free = f"The disk of {folder} has {free}. "
     except OSError:
-        return ""
-    return f"The disk of {folder} has {bytes_text(free_bytes)} free. "
+        free = ""
+    still = f"It still needs {bytes_text(needed_bytes)}. " if needed_bytes else ""
+    return f"{still}{free}Free some space and {GOES_ON}"
+
+
+def _has_no_inodes(folder: Path) -> bool:
+    """Whether a disk that counts its inodes has none left, and bytes all the same."""
+    statvfs = getattr(os, "statvfs", None)
+    if statvfs is None:
+        return False  # Windows
+    status = statvfs(folder)
+    return bool(status.f_files and not status.f_favail and status.f_bavail)
 
 
 _preadv, _pwrite = getattr(os, "preadv", None), getattr(os, "pwrite", None)

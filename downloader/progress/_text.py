@@ -120,7 +120,8 @@ class FailureNotes:
         """Return the line about a failure; empty if its cause was reported often enough."""
         cause = _cause(failed)
         self._counts[cause] += 1
-        if not failed.path or self._counts[cause] > NAMED or self._is_last():
+        most = 1 if failed.is_full_disk else NAMED
+        if not failed.path or self._counts[cause] > most or self._is_last():
             return ""
         return f"failed {failed.name}: {failed.error}"
 
@@ -167,7 +168,7 @@ def time_text(seconds: float) -> str:
 
 
 def _group_lines(group: Sequence[Failed]) -> list[str]:
-    if len(group) < GROUPED:
+    if len(group) < (2 if group[0].is_full_disk else GROUPED):
         return [_failure_text(failure, failure.task) for failure in group]
     text = _failure_text(group[0], f"{group[0].task} and {len(group) - 1} more")
     return [text, f"  Also {_some([failure.task for failure in group[1:]])}."]
@@ -181,6 +182,8 @@ def _failure_text(failed: Failed, names: str) -> str:
 
 def _cause(failed: Failed) -> tuple[str, ...]:
     """Return what failures with one cause have in common: everything but the file's own name."""
+    if failed.is_full_disk:  # whatever was to be written, and however much of it
+        return failed.code, "full disk"
     paths = {failed.path, failed.path.rpartition("/")[2]} - {""}
     names = sorted({*paths, *map(quote, paths)}, key=len, reverse=True)
     texts = [PARTIAL_ID.sub("", text) for text in (failed.error, failed.hint)]

@@ -4,6 +4,7 @@ An `Observer` is told how one transfer goes. Sizes are in bytes, times in second
 holds a query string or a credential: they are those of errors.py.
 """
 
+import errno
 import os
 import re
 import traceback
@@ -215,6 +216,11 @@ class Failed:
     def name(self) -> str:
         """What people know the file by: its place, or the task's name."""
         return self.target or self.task
+
+    @property
+    def is_full_disk(self) -> bool:
+        """Whether the disk had no space, or the user's quota none: one cause for every file."""
+        return any(f": {os.strerror(each)}." in self.error for each in (errno.ENOSPC, errno.EDQUOT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ because upstream moved. Where it may not be written it must also name the SHA-25
 import contextlib
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from downloader.errors import (
     LockError,
     ManifestError,
     ModelmakeError,
+    SettingError,
     SourceError,
     StoreError,
 )
@@ -343,6 +345,27 @@ def no_manifest(path: Path, *, above: bool = False) -> ManifestError:
     )
 
 
+def _check_encodable(models: Iterable[LockedModel], paths: Iterable[str] = ()) -> None:
+    """Refuse names that cannot be given to the system, under a locale that is not UTF-8.
+
+    Raises:
+        SettingError: Names the first one.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding == "utf-8":
+        return
+    every = [each for model in models for each in (*model.archives, *model.files)]
+    for path in (*paths, *(each.path for each in every)):
+        try:
+            os.fsencode(path)
+        except UnicodeEncodeError:
+            raise SettingError(
+                f"This process cannot use the file name {path!a}: its locale has the encoding "
+                f"{encoding}.",
+                hint="Set LC_ALL=C.UTF-8, or PYTHONUTF8=1.",
+            ) from None
+
+
 class Project:
     """What stands in and beside one models.yaml. Opens no socket.
 
@@ -400,6 +423,7 @@ class Project:
             ) from None
         found = lockfile.load(text, self.lock_path.name)
         check_lock(self.declared, found)
+        _check_encodable(found.models.values())
         return found
 
     def reread_lock(self) -> None:
@@ -415,7 +439,10 @@ class Project:
         Raises:
             ManifestError: It is missing or says something it may not.
         """
-        return load_declared(self.manifest_path, private_folder(self.root) / "manifest.json")
+        found = load_declared(self.manifest_path, private_folder(self.root) / "manifest.json")
+        folders = [each.folder for each in found]
+        _check_encodable([each.outlined for each in found if each.outlined], folders)
+        return found
 
     @cached_property
     def is_read_only(self) -> bool:

@@ -32,5 +32,6 @@ def authorization(url: str) -> dict[str, str]:
 def _hosts(file: str) -> dict[str, tuple[str, str, str]]:
     try:
         return netrc.netrc(Path(file).expanduser()).hosts
-    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError, RuntimeError):
+        # RuntimeError: there is no home folder
         return {}

@@ -413,7 +413,7 @@ def _chosen() -> _Credential | None:
     """Return the log-in of TOGETHER_PROJECT_ID, or the current one; a damaged file has none."""
     try:
         file = msgspec.json.decode(_credentials_path().read_bytes(), type=_Credentials)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: too deep, or no home folder
         return None
     project = os.environ.get(PROJECT_VARIABLE)
     for each in _readable(file.credentials):

@@ -44,6 +44,7 @@ from downloader.fs.files import (
 from downloader.fs.link import CANNOT, WAYS, How, Made, SourceUnreadable, link
 from downloader.fs.open_file import refused
 from downloader.fs.rooted_path import READ, RootedPath
+from downloader.settings import user_path
 from downloader.store.origins import Origins
 
 
@@ -319,6 +320,7 @@ def store_at(name: str) -> "Store | None":
 
     Args:
         name: What MODELMAKE_STORE says: a folder, `off`, or nothing for the user's cache directory.
+            A user who has no home folder has no such directory either, and so no store.
 
     Raises:
         StoreError: It is of a newer version, or cannot be read.
@@ -326,10 +328,14 @@ def store_at(name: str) -> "Store | None":
     if name.strip().lower() in NONE:
         return None
     if name:
-        return Store(Path(name).expanduser().absolute())
+        return Store(user_path(name).absolute())
     from platformdirs import user_cache_path  # noqa: PLC0415 - only where nobody names another
 
-    return Store(user_cache_path("modelmake", appauthor=False))
+    try:
+        folder = user_cache_path("modelmake", appauthor=False)
+    except RuntimeError:  # neither HOME nor an entry in passwd, as in many containers
+        return None
+    return Store(folder)
 
 
 class Store:

@@ -137,8 +137,9 @@ def forget_receipts(folder: Path, paths: Iterable[str]) -> None:
     forgotten = frozenset(paths)
     file = private_folder(folder) / FILE_NAME
     with appending:
-        kept = [receipt for path, receipt in load_receipts(folder).items() if path not in forgotten]
-        if os.path.lexists(file):
+        known = load_receipts(folder)
+        kept = [receipt for path, receipt in known.items() if path not in forgotten]
+        if len(kept) < len(known):
             write_file(file, _lines(kept))
 
 

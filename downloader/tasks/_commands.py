@@ -28,7 +28,7 @@ from downloader.errors import (
 )
 from downloader.progress.streams import say, say_json, tell
 from downloader.project.project import Model, check_current
-from downloader.settings import FILES_AT_ONCE
+from downloader.settings import FILES_AT_ONCE, user_path
 from downloader.targets.state import load_receipts
 from downloader.tasks._runtime import current, failing, typed_path
 from downloader.tasks._words import Named, vocabulary
@@ -482,7 +482,7 @@ def hugging_face_cache() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
     hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    return Path(hub or f"{home}/hub").expanduser()
+    return user_path(hub or f"{home}/hub")
 
 
 def _models(names: Sequence[str], bundle: "Bundle | None") -> list[Model]:

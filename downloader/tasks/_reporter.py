@@ -7,6 +7,9 @@ files of the selected tasks, and of the tasks that these need.
 
 import contextlib
 import functools
+import multiprocessing
+import re
+import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -81,6 +84,8 @@ USAGE_STATUS = 2
 NO_TASK_STATUS = 3
 VERBOSE = 2
 INTERNAL = "internal-error"
+PROCESSES = re.compile(r"(?:^| )(?:-P ?|--parallel-type[ =])process\b")
+"""What asks doit for processes on its command line."""
 
 
 class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
@@ -105,6 +110,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         if not selected_tasks:  # by a wildcard; doit itself refuses a name that is not there
             what = "No task matches; `doit list --all` shows them."
             end_with(Failed(task="", error=what, code="no-task"), NO_TASK_STATUS)  # as for a name
+        _check_semaphores()
         runtime = current()
         runtime.selected = functools.partial(files_of, tasks, selected_tasks)
         runtime.stale = functools.partial(_stale_of, tasks, selected_tasks)
@@ -153,7 +159,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
             runtime.display.conclude(
                 self._summary(has_saved=has_saved), lambda line: self.write(f"{line}\n")
             )
-        if not has_saved:
+        if not (has_saved or runtime.is_interrupted):  # that has a status of its own
             raise SystemExit(1)  # what the tasks did is known only now, and doit would say 0
 
     def _summary(self, *, has_saved: bool) -> Summary | None:
@@ -174,6 +180,18 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         for model in changed.values():
             if line := outlived_line(model, every):
                 self._run.notice(line)
+
+
+def _check_semaphores() -> None:
+    """End with one message where doit would show a traceback: its processes need semaphores."""
+    if not PROCESSES.search(" ".join(sys.argv[1:])):
+        return
+    try:
+        multiprocessing.Lock()
+    except (OSError, ImportError) as error:
+        what = f"`-P process` needs semaphores, and there are none here: {error}"
+        hint = "Leave `-P process` out, so that doit uses threads; or mount /dev/shm."
+        end_with(Failed(task="", error=what, hint=hint, code="setting-error"), USAGE_STATUS)
 
 
 def _stale_of(tasks: Mapping[str, Task], selected: list[str]) -> Iterator[tuple[str, str]]:

@@ -23,7 +23,7 @@ from multiprocessing import parent_process
 from multiprocessing.util import Finalize
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import doit
 from doit.exceptions import TaskError, TaskFailed
@@ -36,6 +36,7 @@ from downloader.progress.events import failed_of
 from downloader.progress.streams import tell
 from downloader.progress.tracker import Run
 from downloader.project.project import Project
+from downloader.settings import user_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -57,6 +58,7 @@ class Runtime:
         has_lock_failed: Whether models.lock could not be brought up to date.
         not_locked: Models whose provider could not tell what they are, each with the reason.
         is_interrupted: Whether a signal ended the run.
+        is_acting: Whether this is a worker process, and has a task.
         stop: Set when everything is to end.
         selected: Gives model and path of each file the run is about, where the reporter is ours.
         stale: As `selected`, without those that are up to date.
@@ -66,7 +68,7 @@ class Runtime:
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.has_lock_failed = self.is_interrupted = False
+        self.has_lock_failed = self.is_interrupted = self.is_acting = False
         self.not_locked: dict[str, ModelmakeError] = {}
         self.stop = Stop()
         self._making, self._planning = threading.Lock(), threading.Lock()
@@ -192,13 +194,19 @@ class Runtime:
         try:
             self.project.write_pins()
         except ModelmakeError as error:
-            tell(error.report())
+            if not self._is_told(error):
+                tell(error.report())
             atexit.unregister(self.close)  # it would fail, and tell, once more
             return False
         unsaved = [file for file in first_uses if not self._is_pinned(*file)]
         if unsaved:  # by this process: its workers did, or told why not
             self.project.reread_lock()
         return all(self._is_pinned(*file) for file in unsaved)
+
+    def _is_told(self, error: ModelmakeError) -> bool:
+        """Whether a file failed because the disk is full, which the end of the run tells once."""
+        is_full = failed_of(error).is_full_disk
+        return is_full and any(each.is_full_disk for each in self.run.failures)
 
     def _is_pinned(self, name: str, path: str) -> bool:
         try:
@@ -235,13 +243,11 @@ class Runtime:
             for number in numbers:
                 signal.signal(number, self._interrupt)
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         signal.signal(number, signal.SIG_DFL)  # the second one ends at once
-        if (
-            is_worker()
-        ):  # its handler is the one of the process that it was forked from, which tells
-            current().stop.set()
-            raise SystemExit(INTERRUPTED_STATUS + number)
+        if is_worker():  # this is the handler of the process that it was forked from, which reports
+            current()._end_worker(number)  # noqa: SLF001 - of the same class
+            return
         self.is_interrupted = True
         self.stop.set()
         if self.display:
@@ -250,6 +256,31 @@ class Runtime:
             self._syncer.interrupt()
         tell(self.run.interruption(self._kept_bytes()), "interrupted")
         raise SystemExit(INTERRUPTED_STATUS + number)
+
+    def _end_worker(self, number: int) -> None:
+        """End what this worker process does; what it notes meanwhile is not to be cut off."""
+        if number == signal.SIGINT:  # its parent got that too, and terminates its workers at once
+            signal.signal(signal.SIGTERM, lambda *_: None)
+        self.stop.set()
+        if not self.is_acting:
+            raise SystemExit(INTERRUPTED_STATUS + number)
+        if self._syncer is not None:
+            self._syncer.interrupt()
+
+    @contextlib.contextmanager
+    def acting(self) -> "Iterator[None]":
+        """Do one task; a worker process that was told to end does so after it."""
+        if not is_worker():
+            yield
+            return
+        self.project.reread_lock()
+        self.is_acting = True
+        try:
+            yield
+        finally:
+            self.is_acting = False
+            if self.stop.is_set():
+                raise SystemExit(INTERRUPTED_STATUS + signal.SIGINT)
 
 
 def current() -> Runtime:
@@ -282,9 +313,8 @@ def failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
     @functools.wraps(act)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 - doit's TaskFailed has no types
         try:
-            if is_worker():
-                current().project.reread_lock()
-            return act(*args, **kwargs)
+            with current().acting():
+                return act(*args, **kwargs)
         except ModelmakeError as error:
             is_news, error.is_reported = not error.is_reported, True
             kind = TaskError if _is_usage(error) else TaskFailed
@@ -306,4 +336,4 @@ def typed_path(text: str) -> Path:
     `modelmake` runs in any folder of the project, so there it is relative to that one.
     """
     start = doit.get_initial_workdir() if streams.program() != "doit" else None
-    return Path(start or "", Path(text).expanduser())
+    return Path(start or "", user_path(text))

@@ -225,10 +225,10 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
             super().set(task_id, dependency, value)
 
     def remove(self, task_id: str) -> None:
-        """Forget a task."""
+        """Forget a task; one that failed in this run is only no success, and keeps its receipt."""
         super().remove(task_id)
-        if task_id.partition(":")[0] == "fetch":  # others have no receipts, maybe no models.yaml
-            self._forgotten.add(task_id)
+        if task_id.partition(":")[0] == "fetch" and current().display is None:
+            self._forgotten.add(task_id)  # others have no receipts, maybe no models.yaml
 
     def remove_all(self) -> None:
         """Forget every task."""

@@ -54,6 +54,40 @@ def test_a_receipt_that_cannot_be_written_is_a_failure(
     assert len(server.requests) == before
 
 
+def full(folder: Path) -> dict[str, str]:
+    """Return the variables under which no further byte fits on the disk once a file is begun."""
+    code = """
+        import errno, os
+        def refuse(*_, **__):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.pwrite = refuse
+        write = os.write
+        def write_some(file, data):
+            is_disk = os.path.isfile(f"/proc/self/fd/{file}")
+            return refuse() if is_disk else write(file, data)
+        os.write = write_some
+    """
+    return injected(folder, code)
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_a_full_disk_is_told_once(
+    project: Project, server: FaultyServer, tmp_path: Path, count: int
+) -> None:
+    """On the way and at the end; not for each file, nor for receipts and models.lock too."""
+    names = [f"{number}.bin" for number in range(count)]
+    project.declare({"one": toy(server, ["first.bin", *names])})
+    assert project.doit("fetch:one/first.bin").status == 0
+    project.target("one", "0.bin").write_bytes(b"of an older version")
+    run = project.doit(**full(tmp_path / "site"))
+    assert run.status == 1
+    *on_the_way, report = [line for line in run.error_lines if "No space left" in line]
+    assert f" and {count - 1} more: Cannot write" in report
+    assert len(on_the_way) <= 1, run.text
+    assert all(line.startswith("failed models/one/") for line in on_the_way)
+    assert f"{count} failed" in run.stdout
+
+
 @pytest.mark.parametrize(("name", "on"), [("unlink", "a.bin"), ("rmdir", "one")])
 def test_clean_says_what_it_cannot_remove(
     project: Project, server: FaultyServer, tmp_path: Path, name: str, on: str

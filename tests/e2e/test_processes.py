@@ -114,7 +114,7 @@ def test_ctrl_c_is_told_once(project: Project, server: FaultyServer) -> None:
     project.declare({"m": toy(server, NAMES)})
     assert project.doit("lock").status == 0
     for name in NAMES:
-        server.always(f"/toy/{name}", timing.stall_after(1000))
+        server.always(f"/toy/{name}", timing.stall_after(100))
     before = len(server.requests)
     project.before = ("setsid",)
     process = project.start(*PROCESSES)

@@ -149,6 +149,26 @@ def test_a_full_disk_is_told_with_its_figures(
     )
 
 
+@pytest.mark.parametrize(
+    ("disk", "is_named"),
+    [((200, 0, 67), True), ((200, 1, 67), False), ((200, 0, 0), False), ((0, 0, 67), False)],
+    ids=["no inode", "some inodes", "no byte either", "inodes are not counted"],
+)
+def test_a_disk_without_inodes_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: tuple[int, int, int], is_named: bool
+) -> None:
+    """Free bytes are of no use then: files have to go, not bytes."""
+    (inodes, left, blocks), million = disk, 1_000_000
+    said = {"f_files": inodes, "f_favail": left, "f_ffree": left, "f_frsize": million}
+    said |= {"f_blocks": 100, "f_bavail": blocks, "f_bfree": blocks}
+    monkeypatch.setattr("os.statvfs", lambda _folder: SimpleNamespace(**said))
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    hint = refused(full, "write", tmp_path / "a").hint
+    assert ("no inodes left" in hint) is is_named
+    assert ("Free some space" in hint) is not is_named
+    assert f"has {'67.0 MB' if blocks else '0 B'} free" in hint
+
+
 def test_the_first_error_is_the_one_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When cleaning up fails too, that hides nothing."""
 
