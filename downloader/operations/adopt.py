@@ -288,11 +288,15 @@ class AdoptReport:
             yield f"not found: {len(self.missing) - SHOWN:,} more"
         taken = self.by("adopted", "unpacked")
         size = bytes_text(sum(outcome.size for outcome in taken))
-        yield (
-            f"adopted {counted(len(taken), 'file')} ({size}), "
-            f"{len(self.by('linked')):,} linked from the store, "
-            f"{len(self.by('verified')):,} verified in place, {len(self.missing):,} not found"
-        )
+        counts = {
+            "linked from the store": len(self.by("linked")),
+            "verified in place": len(self.by("verified")),
+            "not found": len(self.missing),
+            "failed": self.failed,
+        }
+        parts = [f"adopted {counted(len(taken), 'file')} ({size})"] * bool(taken)
+        parts += [f"{counted(count, 'file')} {what}" for what, count in counts.items() if count]
+        yield ", ".join(parts) or "Nothing to adopt: every file is up to date."
 
 
 class Adopter:
