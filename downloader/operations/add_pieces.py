@@ -100,11 +100,7 @@ def _read(
     files: Sequence[_File], say: Callable[[str], None], stop: Stop, reading: Reading
 ) -> dict[_File, Layer]:
     """Return the layers of those files whose bytes are right."""
-
-    def seen(count_bytes: int) -> None:
-        stop.check()
-        reading.moved(count_bytes)
-
+    seen = reading.counting(stop)
     reading.started(sum(int(each.artifact.size or 0) for each in files))
     layers: dict[_File, Layer] = {}
     try:

@@ -250,10 +250,7 @@ def _leads_out(folder: RootedPath) -> bool:
 
 
 def _read(files: Sequence[_File], layer_of: LayerOf, reading: Reading, stop: Stop) -> None:
-    def seen(count_bytes: int) -> None:
-        stop.check()
-        reading.moved(count_bytes)
-
+    seen = reading.counting(stop)
     reading.started(sum(each.size for each in files))
     try:
         parts = [each.readings(layer_of(each.artifact)) for each in files]

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from downloader.artifact import bytes_text, counted
+from downloader.errors import Stop
 from downloader.progress._text import rate_text
 from downloader.progress.events import (
     AnyEvent,
@@ -103,6 +104,15 @@ class Reading:
     def started(self, total_bytes: int) -> None:
         """Begin: so many bytes are to be read."""
         self._total_bytes, self._began = total_bytes, self._clock()
+
+    def counting(self, stop: Stop) -> Callable[[int], None]:
+        """Return what counts bytes, and raises Interrupted when the run is stopped."""
+
+        def count(count_bytes: int) -> None:
+            stop.check()
+            self.moved(count_bytes)
+
+        return count
 
     def moved(self, count_bytes: int) -> None:
         """Count bytes that were read."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from doit.exceptions import TaskFailed
 
 from downloader.artifact import bytes_text, counted
 from downloader.errors import (
@@ -348,7 +347,7 @@ def task_outdated() -> CommandTask:
 
 
 @failing
-def outdated(names: list[str], *, json: bool) -> Any:  # noqa: ANN401 - as `failing`
+def outdated(names: list[str], *, json: bool) -> None:
     """Say what upstream has of the named models, or of all; status 1 unless all are up to date."""
     from downloader.operations import outdated as looking  # noqa: PLC0415 - imports requests
 
@@ -365,7 +364,7 @@ def outdated(names: list[str], *, json: bool) -> Any:  # noqa: ANN401 - as `fail
     if json:
         order = {each.name: number for number, each in enumerate(project.declared)}
         say_json(looking.document(sorted(found, key=lambda each: order[each.model])))
-    return _found(found)
+    _check_current(found)
 
 
 def _say_hint(each: "Outdated", before: "list[Outdated]") -> None:
@@ -395,10 +394,11 @@ def _wanted(names: list[str]) -> "list[Declaration]":
     return [each for each in wanted if each.is_known]
 
 
-def _found(found: "list[Outdated]") -> TaskFailed | None:
-    """Tell how many models are not up to date, and return what gives that exit status 1.
+def _check_current(found: "list[Outdated]") -> None:
+    """End with status 1 if a model is not up to date, or nobody could tell.
 
-    Nothing failed: that was asked for, so it is not reported as a failure.
+    Raises:
+        ModelmakeError: Says how many of each kind, and how to take what is newer.
     """
     from downloader.operations import outdated as looking  # noqa: PLC0415
 
@@ -409,7 +409,6 @@ def _found(found: "list[Outdated]") -> TaskFailed | None:
             hints.append("Lock what is not locked with `doit lock`.")
         what = f"Of {counted(len(found), 'model')}: {text}."
         raise as_finding(ModelmakeError(what, hint=" ".join(hints)))
-    return None
 
 
 HUGGING_FACE = "huggingface"
