@@ -13,6 +13,7 @@ from tests.servers.process import NotInstalled
 
 KINDS = {
     "action.yml": "vendor.github-actions",
+    ".github/workflows/release.yml": "vendor.github-workflows",
     "examples/github/models.yml": "vendor.github-workflows",
     "examples/gitlab/modelmake.gitlab-ci.yml": "vendor.gitlab-ci",
 }

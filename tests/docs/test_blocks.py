@@ -28,6 +28,8 @@ LOCKED = "e2e/test_docs_lock.py::test_the_example_and_the_diff_are_of_real_runs"
 START = "test_main.py::test_the_commands_of_the_page_begin_a_project"
 SMALLEST = "docs/test_sources_page.py::test_each_source_has_its_smallest_entry"
 
+RELEASE = "ci/test_release.py::test_the_page_names_what_the_workflow_does"
+
 RUN_BY = {
     ("adding-a-source.md", "diff"): [ADDING],
     ("adding-a-source.md", "python"): [ADDING, ADDING],
@@ -74,6 +76,7 @@ RUN_BY = {
         "docs/test_progress_page.py::test_the_examples_have_every_field_of_each_event",
     ],
     ("python.md", "python"): [PYTHON, PYTHON, PYTHON, PYTHON, PYTHON, PYTHON],
+    ("releasing.md", "sh"): [RELEASE, RELEASE],
     ("start.md", "sh"): [
         START,
         START,
