@@ -200,11 +200,11 @@ def test_schema_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_commands_of_the_page_begin_a_project(tmp_path: Path) -> None:
     """docs/start.md, its commands one after the other: each is understood in the new folder."""
-    said = [run(*words[3:], cwd=tmp_path) for words in COMMANDS if words[:2] == ["python", "-m"]]
+    said = [run(*words[1:], cwd=tmp_path) for words in COMMANDS if words[0] == "modelmake"]
     runs = [Project(tmp_path).doit(*words[1:]) for words in COMMANDS if words == ["doit", "list"]]
 
     assert [each.status for each in said + runs] == [0, 0, 0]
-    assert {words[0] for words in COMMANDS} == {"pip", "python", "doit"}
+    assert {words[0] for words in COMMANDS} == {"pip", "modelmake", "doit"}
     assert [words for words in COMMANDS if words[0] == "pip"] == [["pip", "install", "."]]
 
 

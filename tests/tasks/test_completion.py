@@ -18,13 +18,23 @@ LIBRARY = Path("/usr/share/bash-completion/bash_completion")
 """Where distributions put it; its functions are what doit's script is written with."""
 
 SET_UP = next(each for each in blocks(page("start.md"), "sh") if "tabcompletion" in each)
-PROGRAM = f"#!{sys.executable}\nfrom doit.__main__ import main\nraise SystemExit(main())\n"
+PROGRAMS = {
+    name: f"#!{sys.executable}\nfrom {package}.__main__ import main\nraise SystemExit(main())\n"
+    for name, package in (("doit", "doit"), ("modelmake", "downloader"))
+}
 """doit calls the function of its script after itself."""
 COMPLETE = """
 read -r -a COMP_WORDS <<<"${COMP_LINE//:/ : }"  # readline splits at colons
 COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMP_POINT=${#COMP_LINE} COMP_TYPE=9 COMP_KEY=9
-_doit && printf '%s\\n' "${COMPREPLY[@]}"
+_${COMP_WORDS[0]} && printf '%s\\n' "${COMPREPLY[@]}"
 """
+
+
+def install(folder: Path) -> None:
+    """Put both commands into a folder."""
+    for name, text in PROGRAMS.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
 
 
 def completions(folder: Path, typed: str) -> list[str]:
@@ -34,8 +44,7 @@ def completions(folder: Path, typed: str) -> list[str]:
         missing(NotInstalled("bash-completion is not installed"))
     for name in ("dodo.py", "models.yaml"):
         shutil.copy(REPOSITORY / name, folder)
-    (folder / "doit").write_text(PROGRAM)
-    (folder / "doit").chmod(0o755)
+    install(folder)
     path = os.pathsep.join([str(folder), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-c", f"source {library}\n{SET_UP}\n{COMPLETE}"],
@@ -56,6 +65,9 @@ def completions(folder: Path, typed: str) -> list[str]:
         ("doit fetch:gpt2-355M/v", {"gpt2-355M/vocab.bpe"}),
         ("doit info fetch:gpt2-355M/h", {"gpt2-355M/hparams.json"}),
         ("doit ver", {"verify"}),
+        ("doit verify fetch:gpt2-355M/h", {"gpt2-355M/hparams.json"}),
+        ("modelmake ver", {"verify"}),
+        ("modelmake fetch:gpt2-355M/v", {"gpt2-355M/vocab.bpe"}),
     ],
 )
 def test_tab_completes_what_begins_so(tmp_path: Path, typed: str, expected: set[str]) -> None:

@@ -14,7 +14,7 @@ from tests.conftest import missing
 from tests.docs.documents import blocks, page
 from tests.e2e.project import REPOSITORY
 from tests.servers.process import NotInstalled
-from tests.tasks.test_completion import PROGRAM
+from tests.tasks.test_completion import install
 
 COLUMNS, ROWS = 100, 24
 
@@ -32,8 +32,7 @@ def zsh(tmp_path: Path) -> Iterator[Zsh]:
         missing(NotInstalled("zsh is not installed"))
     for name in ("dodo.py", "models.yaml"):
         shutil.copy(REPOSITORY / name, tmp_path)
-    (tmp_path / "doit").write_text(PROGRAM)
-    (tmp_path / "doit").chmod(0o755)
+    install(tmp_path)
     (set_up,) = blocks(page("start.md"), "zsh")
     (tmp_path / ".zshrc").write_text(set_up)
     environment = {
@@ -56,6 +55,9 @@ def zsh(tmp_path: Path) -> Iterator[Zsh]:
         ("doit info fetch:gpt2-355M/h", "doit info fetch:gpt2-355M/hparams.json"),
         ("doit fetch:gpt2-7", "doit fetch:gpt2-774M"),
         ("doit ver", "doit verify"),
+        ("doit verify gpt2-3", "doit verify gpt2-355M"),
+        ("modelmake plan gpt2-1", "modelmake plan gpt2-1"),
+        ("modelmake gpt2-355M/v", "modelmake gpt2-355M/vocab.bpe"),
         ("doit inf", "doit info"),
     ],
 )
