@@ -206,14 +206,28 @@ JSON = st.recursive(
         )
     ),
 )
+URLS = st.sampled_from(
+    [
+        "https://e.org/a",
+        "https://e.org/b",
+        "https://hf.co/o/m",
+        "https://[",
+        "file:///x",
+        "${X}",
+        "",
+    ]
+)
 BODIES = st.fixed_dictionaries(
     {"source": st.sampled_from(["http", "together", "huggingface", "openai-gpt2"]) | JSON},
     optional={
         "files": st.lists(
-            st.fixed_dictionaries(
-                {"url": st.just("https://e.org/a") | JSON}, optional={"path": JSON}
-            )
-        ),
+            st.fixed_dictionaries({"url": URLS | JSON}, optional={"path": JSON, "sha256": JSON})
+            | URLS
+            | JSON
+        )
+        | JSON,
+        "url": URLS | JSON,
+        "sha256": st.just("sha256:" + "A" * 64) | JSON,
         **dict.fromkeys(("to", "checkpoint", "mirrors", "size", "repo", "include", "x`y"), JSON),
         "job": st.just("ft-0") | JSON,
     },
