@@ -77,6 +77,9 @@ PAGE = "that is the page, not the file"
 NO_VARIABLES = "variables are not expanded here"
 NOT_PLAIN = "plain http needs a `sha256` for the file"
 TARGET, FIRST = "'models/a/a.bin'", "models.a.files[0]"
+NO_TOKEN = "a URL must not contain a signature or token"
+SECRETS = "Secrets come from the environment, or for plain HTTP from netrc."
+BACKSLASH = "it holds a backslash, or a character that looks like a slash"
 TILDE = "a part of it begins with a space, `-` or `~`"
 FLOW = "source: openai-gpt2, size: 124M"
 DASH = "Begin each file with `- `, such as `- https://example.org/a.bin`."
@@ -339,6 +342,26 @@ REFUSED: dict[str, tuple[str, ...]] = {
         "2: models.'org/a': not a valid model name",
         "A name has letters, digits and . _ + @ - and begins with a letter or digit.",
     ),
+    "a space in a name": (
+        "models:\n  my model: {source: openai-gpt2, size: 124M}\n",
+        "2: models.'my model': not a valid model name",
+        "A name has letters, digits and . _ + @ - and begins with a letter or digit.",
+    ),
+    "an anchor": (
+        model(f"{GPT2}\nto: &place x"),
+        "5: models.a.to: anchors and aliases (`&name`) are not supported",
+        "Write it out. If it is text that begins with `&`, put it in quotes.",
+    ),
+    "a token in a URL": (
+        http("https://example.org/a.bin?token=hunter2"),
+        f"5: models.a.files[0].url: https://example.org/a.bin: {NO_TOKEN}",
+        f"Such a URL expires or is secret; use a permanent one. {SECRETS}",
+    ),
+    "a backslash": (
+        model(f"{GPT2}\nto: 'models\\x'"),
+        f"5: models.a.to: 'models\\\\x' is not a safe path: {BACKSLASH}",
+        ELSEWHERE,
+    ),
     "an empty file": (
         "",
         "1: the file is empty",
@@ -405,8 +428,10 @@ REFUSED: dict[str, tuple[str, ...]] = {
 }
 """What is written, the message behind `models.yaml:`, and the hint if there is one."""
 
-NOT_IN_THE_SCHEMA = re.compile("safe path|cannot exist beside|plain http|\\.to: variables")
-"""What no type can see: paths, and what two values mean together."""
+NOT_IN_THE_SCHEMA = re.compile(
+    "safe path|cannot exist beside|plain http|signature or token|\\.to: variables"
+)
+"""What no type can see: paths, secrets, and what two values mean together."""
 NOT_IN_JSON = frozenset({"version: 1.0"})
 """In JSON it is the number 1."""
 VALIDATOR = Draft7Validator(schema.schema())
