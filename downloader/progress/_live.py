@@ -210,6 +210,8 @@ class TerminalScreen:
     Args:
         stream: The terminal.
         write: Writes to it, dropping what it does not take.
+        was_stopped: Returns whether the process was stopped since the last call. Then the lines of
+            a shell stand below the frame, which is left where it is.
         clock: Seconds, never going back.
     """
 
@@ -217,9 +219,11 @@ class TerminalScreen:
         self,
         stream: TextIO,
         write: Callable[[str], None],
+        was_stopped: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream, self._write, self._clock = stream, write, clock
+        self._was_stopped = was_stopped
         self._console = Console(file=io.StringIO(), force_terminal=True, legacy_windows=False)
         self._colours = COLOR_SYSTEMS.get(self._console.color_system or "")
         self._is_ascii = not (stream.encoding or "").lower().startswith("utf")
@@ -249,10 +253,6 @@ class TerminalScreen:
             self._is_line_open = not is_line
             if not (self._is_over or self._is_line_open or not self._frame):
                 self._put(self._drawn())
-
-    def forget(self) -> None:
-        """Leave the frame where it is, and draw the next one below: others wrote meanwhile."""
-        self._widths = []
 
     def close(self) -> None:
         """Take the frame away, and draw no more."""
@@ -284,6 +284,8 @@ class TerminalScreen:
 
         Row by row: tmux keeps what is erased from a screen's first row on in one piece.
         """
+        if self._was_stopped():
+            self._widths = []
         columns = max(1, self._look().columns) if REWRAPS else math.inf
         rows = sum(max(1, math.ceil(width / columns)) for width in self._widths)
         self._widths = []

@@ -18,7 +18,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from downloader.errors import one_line
@@ -47,6 +46,7 @@ FRAME_SECONDS = 0.1
 MOST_DONE_LINES = 30
 """A larger run leaves lines only about files with a note: hundreds of lines would push the failures
 out of sight, and each file was seen on the display."""
+MOST_SIGNALS = 4096
 NOTEBOOK_COLUMNS, NOTEBOOK_ROWS = 100, 24
 DUMB = frozenset({"", "dumb", "unknown"})
 
@@ -193,6 +193,22 @@ class _Json(Display):
             super()._tick()
 
 
+def _noted_signals() -> int | None:
+    """Return a descriptor from which the numbers of signals are read, SIGCONT among them.
+
+    Python calls a handler when the main thread wakes, which may be long after other threads drew
+    over the lines of a shell. What it writes to a descriptor comes at once.
+    """
+    with contextlib.suppress(AttributeError, ValueError):  # Windows; not the main thread
+        signal.signal(signal.SIGCONT, lambda *_: None)
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        return reading
+    return None
+
+
 def _lasting_line(event: events.AnyEvent, run: Run, failures: FailureNotes) -> str:
     """Return the line about an event that a live display leaves, empty if it leaves none."""
     match event:
@@ -218,9 +234,7 @@ class _Live(Display):
         super().__init__(run, self._take, FRAME_SECONDS)
         self._failures = FailureNotes(run.is_complete)
         self._screen: TerminalScreen | None = None
-        with contextlib.suppress(AttributeError, ValueError):  # Windows; not the main thread
-            if has_signals:
-                signal.signal(signal.SIGCONT, self._go_on)
+        self._signals = _noted_signals() if has_signals else None
 
     def end(self) -> None:
         """See Display."""
@@ -234,15 +248,18 @@ class _Live(Display):
             from downloader.progress._live import TerminalScreen  # noqa: PLC0415 - imports rich
 
             stream = streams.standard_error()
-            self._screen = TerminalScreen(stream, streams.beneath(stream))
+            self._screen = TerminalScreen(stream, streams.beneath(stream), self._was_stopped)
             streams.show_on(self._screen)
         reading = self._run.current_reading
         self._screen.draw(reading.text if reading else self._run.status())
 
-    def _go_on(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """After Ctrl-Z and `fg` the shell's lines stand below the frame."""
-        if self._screen:
-            self._screen.forget()
+    def _was_stopped(self) -> bool:
+        """Return whether the process was stopped and continued since it was asked."""
+        if self._signals is None:
+            return False
+        with contextlib.suppress(BlockingIOError):
+            return signal.SIGCONT in os.read(self._signals, MOST_SIGNALS)
+        return False
 
     def _take(self, event: events.AnyEvent) -> None:
         if line := _lasting_line(event, self._run, self._failures):

@@ -1,4 +1,4 @@
-"""The live display in tmux, which wraps lines anew when a window becomes narrower."""
+"""The live display in tmux: it wraps lines anew when a window becomes narrower, and has a shell."""
 
 import shlex
 import shutil
@@ -23,29 +23,36 @@ PATIENCE_SECONDS = 40.0
 SIZE = 3_000_000
 EARLIER = [str(number) for number in range(1, 31)]
 """Lines from before. Where a window's first rows are ours, tmux moves them out of reach."""
+DOIT = shlex.join([sys.executable, "-c", RUN_DOIT])
+SHOWN = f"seq {len(EARLIER)}; {DOIT}; echo the end; cat"
 
 
 class Tmux:
-    """A window of tmux in which `doit` runs, on a server of its own.
+    """A window of tmux in which a command runs, on a server of its own.
 
     Args:
         project: Where it runs.
         socket: Where the server is reached.
         columns: The window's width.
         rows: Its height.
+        command: What runs, by default `doit`.
     """
 
-    def __init__(self, project: Project, socket: Path, columns: int, rows: int) -> None:
+    def __init__(
+        self, project: Project, socket: Path, columns: int, rows: int, command: str = SHOWN
+    ) -> None:
         self._socket = socket
         variables = {**project.variables, "PYTHONPATH": str(REPOSITORY), "LANG": "C.UTF-8"}
-        words = [sys.executable, "-c", RUN_DOIT]
-        command = f"seq {len(EARLIER)}; {shlex.join(words)}; echo the end; cat"
         self._call(
             *("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows)),
             *("-c", str(project.folder)),
             *(f"-e{name}={value}" for name, value in variables.items()),
             command,
         )
+
+    def type(self, *keys: str) -> None:
+        """Press keys, in tmux's words."""
+        self._call("send-keys", *keys)
 
     def resize(self, columns: int, rows: int) -> None:
         """Make the window wider or narrower."""
@@ -131,3 +138,27 @@ def test_a_resized_window_keeps_nothing_of_the_display(
     lines = stalled.wait_for(lambda lines: lines[-1] == "the end")
     assert not [line for line in lines if "━" in line or "─" in line or "%" in line]
     assert lines[: len(EARLIER)] == EARLIER
+
+
+def test_a_stopped_run_goes_on_in_the_foreground(
+    project: Project, server: FaultyServer, tmp_path: Path, go_on: Event
+) -> None:
+    """After Ctrl-Z the shell's lines are not drawn over; `fg` shows the bars again."""
+    (name,) = declare(project, server, 1)
+    server.always(f"/toy/{name}", timing.stall_after(SIZE // 2, go_on))
+    window = Tmux(project, tmp_path / "socket", 80, 24, "bash --norc --noprofile -i")
+    try:
+        window.type(f"PS1='$ '; {DOIT}; echo status $?", "Enter")
+        window.wait_for(lambda lines: percents(lines) == 2)
+        window.type("C-z")
+        window.wait_for(lambda lines: any("Stopped" in line for line in lines))
+        window.type("echo between", "Enter")
+        stopped = window.wait_for(lambda lines: "between" in lines)
+        window.type("fg", "Enter")
+        window.wait_for(lambda lines: "%" in lines[-1])
+        go_on.set()
+        lines = window.wait_for(lambda lines: "1 fetched (3.0 MB)" in lines[-2])
+        assert lines[: stopped.index("between")] == stopped[: stopped.index("between")]
+        assert percents(lines) == percents(stopped)
+    finally:
+        window.end()
