@@ -200,6 +200,8 @@ STEADY_SECONDS = 0.3
 MOST_UNSTEADY_SECONDS, LOOK_SECONDS = 2.0, 0.02
 REWRAPS = "TMUX" in os.environ or not {"XTERM_VERSION", "STY"} & os.environ.keys()
 """Whether the terminal wraps lines anew when it becomes narrower: xterm and GNU screen cut them."""
+PLAIN_LOCALES = frozenset({"C", "POSIX"})
+"""Python writes UTF-8 in them (PEP 540), which the terminal may not know."""
 ERASE_LINE, ERASE_BELOW = "\x1b[K", "\x1b[J"
 ONE_UP = "\x1b[A\x1b[2K"
 
@@ -226,7 +228,8 @@ class TerminalScreen:
         self._was_stopped = was_stopped
         self._console = Console(file=io.StringIO(), force_terminal=True, legacy_windows=False)
         self._colours = COLOR_SYSTEMS.get(self._console.color_system or "")
-        self._is_ascii = not (stream.encoding or "").lower().startswith("utf")
+        is_unicode = (stream.encoding or "").lower().startswith("utf")
+        self._is_ascii = not is_unicode or os.environ.get("LC_ALL") in PLAIN_LOCALES
         self._drawing = threading.RLock()  # a signal may come while its own thread draws
         self._frame: Sequence[Text] = ()
         self._widths: list[int] = []

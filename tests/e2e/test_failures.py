@@ -125,6 +125,25 @@ def test_a_failed_file_is_fetched_when_it_can_be(project: Project, server: Fault
     assert [seen.path for seen in server.requests[before:]] == ["/toy/bad.bin"]
 
 
+def test_a_file_that_changed_upstream(project: Project, server: FaultyServer) -> None:
+    """Other bytes than the lock says are never taken; the command that takes them is named."""
+    project.declare({"one": toy(server, ["a.bin"])})
+    assert project.doit().status == 0
+    text = project.lock.read_text()
+    project.target("one", "a.bin").unlink()
+    server.put("/toy/a.bin", b"other bytes")
+    run = project.doit(MODELMAKE_STORE="off")
+    assert run.status == 1
+    assert "`doit lock --upgrade`" in "\n".join(failure_of(run, "fetch:one/a.bin"))
+    assert not project.target("one", "a.bin").exists()
+    assert project.lock.read_text() == text
+    assert project.doit("lock", "--upgrade").stdout.splitlines()[1] == (
+        "  changed a.bin: 1,000 bytes -> 11 bytes"
+    )
+    assert project.doit(MODELMAKE_STORE="off").status == 0
+    assert project.target("one", "a.bin").read_bytes() == b"other bytes"
+
+
 def test_offline_says_so(project: Project, server: FaultyServer) -> None:
     """With MODELMAKE_OFFLINE nothing is dialled, and the message names the variable."""
     declare_with_others(project, server)

@@ -254,3 +254,15 @@ def test_ctrl_c_in_python_takes_the_display_away(project: Project, server: Fault
         terminal.finish()
         assert terminal.lines[-1] == "KeyboardInterrupt"
         assert not any("━" in line for line in terminal.lines)
+
+
+@pytest.mark.parametrize("variables", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}])
+def test_a_plain_locale_gets_plain_bars(
+    project: Project, server: FaultyServer, variables: dict[str, str]
+) -> None:
+    """A terminal that may know no UTF-8 shows no letters that stand for others."""
+    declare(project, server, 2)
+    with Terminal(project, columns=100, **variables) as terminal:
+        terminal.wait_for(lambda lines: any("#---" in line for line in lines))
+        assert terminal.finish() == 0
+        assert terminal.raw.isascii()
