@@ -262,7 +262,8 @@ def test_a_plain_locale_gets_plain_bars(
 ) -> None:
     """A terminal that may know no UTF-8 shows no letters that stand for others."""
     declare(project, server, 2)
-    with Terminal(project, columns=100, **variables) as terminal:
+    project.variables.update(variables)
+    with Terminal(project, columns=100) as terminal:
         terminal.wait_for(lambda lines: any("#---" in line for line in lines))
         assert terminal.finish() == 0
         assert terminal.raw.isascii()
