@@ -5,7 +5,7 @@
     |- LockError                   models.lock is missing, stale, torn or tampered with
     |- SettingError                an environment variable has an unusable value
     |- SourceError                 the provider cannot give what the entry asks for
-    |   |- NotFound                not found (404, 410)
+    |   |- NotFound                it is not there (404, 410)
     |   |- AccessDenied            it is there, but not for us (401, 403, 451)
     |   `- NotReady                it will be there later: a training that still runs
     |- TransferError               the bytes did not arrive
@@ -227,21 +227,21 @@ class ConnectionLost(TransferError):  # noqa: N818
     """The connection could not be made, or ended before the body did."""
 
     retryable = True
-    advice = "Check the network and run the same command again: it resumes where it stopped."
+    advice = "Check the network, then run the same command again. It resumes if the server can."
 
 
 class TimedOut(TransferError):  # noqa: N818
     """No byte came for MODELMAKE_TIMEOUT seconds, or less than 1 KiB for each of them."""
 
     retryable = True
-    advice = "Run the same command again to resume, or raise MODELMAKE_TIMEOUT."
+    advice = "Run the same command again, or allow more time with MODELMAKE_TIMEOUT."
 
 
 class LinkExpired(TransferError):  # noqa: N818
     """A redirect led to a signed URL that holds no longer; a new one may be had."""
 
     retryable = True
-    advice = "Run the same command again: it resumes where it stopped."
+    advice = "Run the same command again to get a new link."
 
 
 class ServerBusy(TransferError):  # noqa: N818
@@ -254,7 +254,7 @@ class ServerBusy(TransferError):  # noqa: N818
     """
 
     retryable = True
-    advice = "Run the same command again later: it resumes where it stopped."
+    advice = "Run the same command again later."
 
     def __init__(
         self, what: str, *, hint: str | None = None, wait_seconds: float | None = None
@@ -276,7 +276,7 @@ class Offline(TransferError):  # noqa: N818
 class Interrupted(TransferError):  # noqa: N818
     """The user stopped the run; what arrived is kept for the next one."""
 
-    advice = "Run the same command again: it resumes where it stopped."
+    advice = "Run the same command again. It resumes if the server can."
 
 
 class IntegrityError(ModelmakeError):

@@ -305,8 +305,13 @@ def code_of(error: BaseException) -> str:
 class Observer:
     """Told about one file's transfer, by the threads that move the bytes; this one is silent."""
 
-    def started(self, have_bytes: int, total_bytes: int | None) -> None:
-        """A reply came; `have_bytes` of the file are there from before."""
+    def started(
+        self, have_bytes: int, total_bytes: int | None, *, is_resumable: bool = True
+    ) -> None:
+        """A reply came; `have_bytes` of the file are there from before.
+
+        `is_resumable`: whether the next run can begin with them, as far as the server says.
+        """
 
     def moved(self, count_bytes: int) -> None:
         """So many more bytes are written."""

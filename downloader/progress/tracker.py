@@ -165,6 +165,7 @@ class FileProgress(Observer):
         moved_bytes: How many bytes came over the wire.
         unpacked_bytes: How many bytes came out of the archive.
         is_ours: Whether a reply came: until then others may be at work on it.
+        is_resumable: Whether the next run can begin with its bytes, as far as the server says.
     """
 
     def __init__(
@@ -175,7 +176,7 @@ class FileProgress(Observer):
         self._have = self._highest = have_bytes
         self.moved_bytes = self.unpacked_bytes = 0
         self._state, self._cause, self._until = "starting", "", 0.0
-        self.is_ours = False
+        self.is_ours, self.is_resumable = False, True
 
     def __enter__(self) -> Self:
         return self
@@ -185,9 +186,12 @@ class FileProgress(Observer):
     ) -> None:
         self._run.end(self, is_done=error is None)
 
-    def started(self, have_bytes: int, total_bytes: int | None) -> None:
+    def started(
+        self, have_bytes: int, total_bytes: int | None, *, is_resumable: bool = True
+    ) -> None:
         """See Observer."""
         with self._counting:
+            self.is_resumable = is_resumable
             self._have = have_bytes
             is_first, self.is_ours = not self.is_ours, True
             if total_bytes is not None:
@@ -499,8 +503,12 @@ class Run:
         return f"Interrupted{state}. Run it again to resume."
 
     def unfinished(self) -> list[tuple[str, str, int]]:
-        """Return the files that bytes come of: model, path and how many are there."""
-        return [(each.model, each.path, each.shown_bytes) for each in self.active if each.is_ours]
+        """Return the files that bytes come of, and that can be resumed: model, path and bytes."""
+        return [
+            (each.model, each.path, each.shown_bytes)
+            for each in self.active
+            if each.is_ours and each.is_resumable
+        ]
 
     def _begin(self) -> None:
         with self._changing:

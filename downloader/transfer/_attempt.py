@@ -42,6 +42,7 @@ from downloader.transfer._expected import (
     changed,
     conditions,
     is_whole_by_416,
+    promises_ranges,
     refuse_coding,
 )
 from downloader.transfer._segments import Segment, Segments
@@ -386,12 +387,13 @@ class Download:
             if self._is_whole(reply, start, gap if is_rest else None):
                 return True
             size = partial.binding.size
-            self.observer.started(partial.present, size)
+            can_resume = partial.binding.can_resume and promises_ranges(reply.head)
+            self.observer.started(partial.present, size, is_resumable=can_resume)
             segments = Segments(ENDLESS if size is None else size, partial.ranges)
             first = segments.take_rest()
-            is_open = partial.binding.can_resume and self._gives_ranges(reply.head)
+            is_open = can_resume and self._may_share and size is not None
             self._connections = connections = Connections(
-                self.limiter, segments, self._receive_segment, is_open=is_open and size is not None
+                self.limiter, segments, self._receive_segment, is_open=is_open
             )
             with connections:
                 try:
@@ -515,16 +517,6 @@ class Download:
         if reply.head.status in OTHER_VERSION and is_rest:
             return changed(reply.head, is_pinned=self.artifact.is_pinned)
         return reply.refusal(self.location)
-
-    def _gives_ranges(self, head: Head) -> bool:
-        """Whether further connections may be tried: promised, and not yet found to be untrue.
-
-        Azure's oldest dialect promises nothing, and keeps more; Azure names itself in its headers.
-        """
-        is_promised = head.status == HTTPStatus.PARTIAL_CONTENT or (
-            head.first("Accept-Ranges").lower() == "bytes" or bool(head.first("x-ms-version"))
-        )
-        return is_promised and self._may_share
 
     def _receive_segment(self, segment: Segment) -> None:
         """Ask for one segment and receive it.

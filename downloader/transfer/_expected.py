@@ -73,6 +73,16 @@ def accepted_range(head: Head, gap: Range, binding: Binding) -> tuple[Range, int
     return span, total
 
 
+def promises_ranges(head: Head) -> bool:
+    """Whether the server says that it gives parts of the file.
+
+    Azure's oldest dialect says nothing, and does; Azure names itself in its headers.
+    """
+    return head.status == HTTPStatus.PARTIAL_CONTENT or (
+        head.first("Accept-Ranges").lower() == "bytes" or bool(head.first("x-ms-version"))
+    )
+
+
 def is_whole_by_416(head: Head, have: int, size: int | None) -> bool:
     """Whether a 416 says that the first `have` bytes, of unknown size so far, are the file."""
     if head.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:

@@ -12,7 +12,7 @@ from tests.e2e.content import bytes_of, sha256, toy
 from tests.e2e.project import Project, Run, finish
 from tests.e2e.watching import wait_until
 from tests.servers.exchange import Exchange
-from tests.servers.faults import timing
+from tests.servers.faults import combined, ranges, timing
 from tests.servers.faulty import FaultyServer
 from tests.servers.reply import Reply
 
@@ -49,6 +49,29 @@ def stalled(project: Project, server: FaultyServer) -> subprocess.Popen[str]:
     partials = project.target("one", ".modelmake/partials")
     wait_until(lambda: [file.stat().st_size for file in partials.glob("*.part")] == [STALL_AT])
     return process
+
+
+@pytest.mark.parametrize("is_pinned", [True, False], ids=["pinned", "unpinned"])
+def test_what_no_server_resumes_is_not_promised(
+    project: Project, server: FaultyServer, is_pinned: bool
+) -> None:
+    """The interrupted run promises nothing, and the next one says what it downloads again."""
+    server.put("/toy/big.bin", BIG)
+    stall = timing.stall_after(STALL_AT)
+    file = {"url": server.url("/toy/big.bin"), **({"sha256": sha256(BIG)} if is_pinned else {})}
+    project.declare({"one": {"source": "http", "files": [file]}})
+    server.script("/toy/big.bin", ranges.ignored, combined(ranges.ignored, stall))
+    process = project.start(MODELMAKE_CONNECTIONS="1")
+    partials = project.target("one", ".modelmake/partials")
+    wait_until(lambda: [file.stat().st_size for file in partials.glob("*.part")] == [STALL_AT])
+    process.send_signal(signal.SIGINT)
+    ended = finish(process)
+    assert NOTHING_DONE in ended.stderr
+    assert "kept" not in ended.stderr
+    server.always("/toy/big.bin", ranges.ignored)
+    run = project.doit(MODELMAKE_CONNECTIONS="1")
+    assert run.status == 0, run.text
+    assert re.search(r"one/big\.bin: cannot resume, downloads 1[78]\.\d MB again: ", run.stderr)
 
 
 def assert_goes_on(project: Project, server: FaultyServer) -> None:

@@ -110,6 +110,8 @@ def test_the_sum_counts_what_moved_of_unfinished_files(run: Run) -> None:
         file.moved(100)
         assert run.summary(is_interrupted=True).moved_bytes == 100
         assert run.unfinished() == [("m", "a", 400)]
+        file.started(400, 1000, is_resumable=False)
+        assert run.unfinished() == []
     assert run.summary().moved_bytes == 100
 
 

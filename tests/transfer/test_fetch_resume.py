@@ -11,7 +11,7 @@ from downloader.transfer.fetch import Fetcher
 from tests.servers import faults
 from tests.servers.body import BytesBody
 from tests.servers.exchange import Exchange, Fault
-from tests.servers.faults import chunks, framing, ranges, statuses, timing, validators
+from tests.servers.faults import chunks, framing, heads, ranges, statuses, timing, validators
 from tests.servers.faulty import strong_etag
 from tests.servers.reply import Reply
 from tests.transfer.desk import BODY, CANARY, PATH, Desk, however_known, pinned, unpinned
@@ -234,6 +234,28 @@ def test_a_new_start_in_the_first_run_is_not_told(desk: Desk, artifact: Artifact
     desk.server.script(PATH, timing.drop_after(HAVE))
     desk.server.always(PATH, ranges.ignored)
     assert noticed(desk, artifact) == []
+
+
+PROMISES = {
+    "ranges": (faults.honest, True),
+    "nothing": (ranges.unannounced, False),
+    "none": (heads.header("Accept-Ranges", "none"), False),
+}
+
+
+@pytest.mark.parametrize(("fault", "expected"), PROMISES.values(), ids=PROMISES.keys())
+def test_only_a_server_that_says_so_can_resume(desk: Desk, fault: Fault, *, expected: bool) -> None:
+    """What nobody promised is tried all the same, and not promised to the user."""
+    told: list[bool] = []
+
+    class Listener(Observer):
+        def started(self, _have: int, _total: int | None, *, is_resumable: bool = True) -> None:
+            told.append(is_resumable)
+
+    desk.server.always(PATH, fault)
+    with desk.transport() as transport:
+        Fetcher(transport).fetch(desk.job(), Listener())
+    assert told == [expected]
 
 
 def noticed(desk: Desk, artifact: Artifact) -> list[str]:
