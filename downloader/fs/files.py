@@ -90,10 +90,16 @@ _queues: dict[RootedPath, list[bytes]] = {}
 
 
 def read_lines(file: RootedPath, decoder: msgspec.json.Decoder[T]) -> Iterable[T]:
-    """Return what the lines hold, in their order; nothing where there is no file."""
+    """Return what the lines hold, in their order; nothing where there is no file.
+
+    Raises:
+        StoreError: It is no regular file, or too long to be one of ours.
+    """
     try:
         text = file.read_bytes()
-    except StoreError:
+    except StoreError as error:
+        if error.errno is None:
+            raise
         return ()
     return decoded_lines(text, decoder)
 

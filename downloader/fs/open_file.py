@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,8 @@ def _has_no_inodes(folder: Path) -> bool:
 _preadv, _pwrite = getattr(os, "preadv", None), getattr(os, "pwrite", None)
 _seeking = threading.Lock()
 
+MOST_READ_BYTES = 256 << 20
+"""Of a file that is read as a whole: a models.lock of a million files."""
 NOTHING_WRITTEN = "it takes no more bytes"
 """POSIX leaves open what a write of 0 bytes means. Asked again, it might go on for ever."""
 
@@ -184,13 +187,31 @@ class OpenFile:
         return done
 
     def read(self, offset: int = 0) -> bytes:
-        """Return all that follows the offset."""
-        buffer = memoryview(bytearray(max(self.status().st_size - offset, 0) + 1))
+        """Return what follows the offset in a regular file, at most MOST_READ_BYTES.
+
+        A device may have no end, and a file of holes costs its maker nothing.
+        """
+        status = self.status()
+        if not stat.S_ISREG(status.st_mode):
+            raise self._unreadable("it is not a regular file")
+        size = max(status.st_size - offset, 0)
         parts, done = [], offset
-        while count := self.read_at(buffer, done):
-            parts.append(bytes(buffer[:count]))
-            done += count
+        if size <= MOST_READ_BYTES:
+            buffer = memoryview(bytearray(size + 1))
+            while (count := self.read_at(buffer, done)) and done - offset <= MOST_READ_BYTES:
+                parts.append(bytes(buffer[:count]))
+                done += count
+        if max(size, done - offset) > MOST_READ_BYTES:
+            raise self._unreadable(f"it is larger than {MOST_READ_BYTES >> 20} MiB")
         return b"".join(parts)
+
+    def _unreadable(self, why: str) -> StoreError:
+        error = StoreError(
+            f"Cannot read {self._told}: {why}.",
+            hint="Remove it, or move it away, and run the same command again.",
+        )
+        error.reason = why
+        return error
 
     def write_at(self, data: memoryview, offset: int) -> None:
         """Write all of the data at the offset."""

@@ -476,7 +476,7 @@ def open_to_read(path: Path | RootedPath) -> OpenFile:
     return path.open(READ) if isinstance(path, RootedPath) else open_own(path, READ)
 
 
-def open_own(path: Path, flags: int = os.O_RDONLY | BINARY) -> OpenFile:
+def open_own(path: Path, flags: int = os.O_RDONLY | BINARY | NO_WAITING) -> OpenFile:
     """Open a file of the user's own to read it; it may be reached by symlinks.
 
     Raises:

@@ -9,6 +9,7 @@ because upstream moved. Where it may not be written it must also name the SHA-25
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import sys
@@ -41,7 +42,7 @@ from downloader.errors import (
     StoreError,
 )
 from downloader.fs.files import look, looks_same, private_folder
-from downloader.fs.rooted_path import RootedPath
+from downloader.fs.rooted_path import RootedPath, open_own, read_own
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile, check_asked, check_follows, tampered
 from downloader.settings import Settings
@@ -112,12 +113,12 @@ def load_declared(manifest: Path, cache: RootedPath) -> list[Declaration]:
         ManifestError: It is missing or says something it may not.
     """
     try:
-        with manifest.open("rb") as file:
-            status, text = os.fstat(file.fileno()), file.read()
-    except FileNotFoundError:
-        raise no_manifest(manifest) from None
-    except OSError as error:
-        raise ManifestError(f"{manifest} cannot be read: {error.strerror}.") from None
+        with open_own(manifest) as file:
+            status, text = file.status(), file.read()
+    except StoreError as error:
+        if error.errno == errno.ENOENT:
+            raise no_manifest(manifest) from None
+        raise ManifestError(f"{manifest} cannot be read: {error.reason}.") from None
     binding = _binding(text, status)
     if (found := _cached(cache, binding)) is not None:
         return found
@@ -414,12 +415,12 @@ class Project:
         """
         self._lock_status = look(self.lock_path)
         try:
-            text = self.lock_path.read_bytes()
-        except FileNotFoundError:
-            return lockfile.EMPTY
-        except OSError as error:
+            text = read_own(self.lock_path)
+        except StoreError as error:
+            if error.errno == errno.ENOENT:
+                return lockfile.EMPTY
             raise LockError(
-                f"{self.lock_path} cannot be read: {error.strerror}.", hint=RESTORE_HINT
+                f"{self.lock_path} cannot be read: {error.reason}.", hint=RESTORE_HINT
             ) from None
         found = lockfile.load(text, self.lock_path.name)
         check_lock(self.declared, found)

@@ -14,7 +14,9 @@ A command's task (`CommandTask`) takes its options also after the names of model
 of doit take none: no model's name begins with a hyphen.
 """
 
+import contextlib
 import getopt
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,9 @@ from doit.cmdparse import CmdOption, CmdParseError, TaskParse
 from doit.dependency import DatabaseException, JsonDB
 from doit.task import Task
 
-from downloader.errors import ModelmakeError
+from downloader.errors import ModelmakeError, StoreError
 from downloader.fs.files import write_file
-from downloader.fs.rooted_path import RootedPath
+from downloader.fs.rooted_path import RootedPath, read_own
 from downloader.progress import streams
 from downloader.progress.streams import say, tell
 from downloader.settings import wants_json
@@ -209,10 +211,13 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
 
     def _load(self) -> dict[str, Any]:
         """Return what the file holds, nothing when it is damaged or another backend's."""
-        try:
+        found = None
+        with contextlib.suppress(StoreError, DatabaseException, OSError):
+            if os.path.exists(self.name):  # noqa: PTH110 - a name of doit
+                read_own(
+                    Path(self.name)
+                )  # doit would wait for a FIFO, and read a device to its end
             found = super()._load()
-        except (DatabaseException, OSError):
-            found = None
         if not isinstance(found, dict):
             self._is_damaged = True
             tell(f"{self.name} is damaged or of another kind: it is begun anew.")
