@@ -9,12 +9,12 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Sequence
 from typing import Self
 
 from downloader.errors import StoreError
+from downloader.fs import scratch
 from downloader.fs.digests import StopCheck, copy_hashed, sha256_of
 from downloader.fs.files import write_file
 from downloader.fs.open_file import OpenFile, nearest_folder, stat_of
@@ -187,8 +187,7 @@ class Commit:
 
         The partial stays, for its owner to remove.
         """
-        readable = self._target.name.encode()[:200].decode("utf-8", "ignore")
-        unfinished = self._target.with_name(f".{readable}.{secrets.token_hex(4)}.new")
+        unfinished = scratch.unfinished(self._target)
         copy = unfinished.open(NEW_FILE, told=self._target)
         try:
             if copy_hashed(file.read_at, copy, watch) != sha256:

@@ -10,8 +10,6 @@ skipped by `read_lines`: such files hold nothing that cannot be found out again.
 import contextlib
 import functools
 import os
-import re
-import secrets
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from downloader.errors import StoreError
+from downloader.fs import scratch
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import APPEND, NEW_FILE, RootedPath
 
@@ -34,10 +33,6 @@ def private_folder(folder: Path) -> RootedPath:
     What is on its way, receipts, locks: all that may be deleted without losing a model's bytes.
     """
     return RootedPath(folder, PRIVATE_FOLDER)
-
-
-UNFINISHED = re.compile(r"\..+\.new")
-"""The names that `write_file` gives to what it has not finished."""
 
 
 def look(path: Path | RootedPath | str) -> os.stat_result | None:
@@ -67,8 +62,7 @@ def write_file(path: RootedPath, content: bytes) -> None:
         StoreError: The disk refused; the old content is still there.
     """
     path.parent.make_folder()
-    readable = path.name.encode("utf-8", "replace")[:200].decode("utf-8", "ignore")
-    unfinished = path.with_name(f".{readable}.{secrets.token_hex(4)}.new")
+    unfinished = scratch.unfinished(path)
     try:
         with unfinished.open(NEW_FILE, told=path) as file:
             file.append(content)

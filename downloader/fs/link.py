@@ -9,13 +9,13 @@ import contextlib
 import errno
 import functools
 import os
-import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from downloader.errors import StoreError
+from downloader.fs import scratch
 from downloader.fs.digests import StopCheck, copy_hashed
 from downloader.fs.open_file import UNSUPPORTED, OpenFile, refused, stat_of
 from downloader.fs.rooted_path import NEW_FILE, RootedPath, open_to_read
@@ -99,7 +99,7 @@ def link(  # noqa: PLR0913 - two of them seldom differ from their defaults
 @functools.lru_cache(1024)
 def has_reflinks(folder: RootedPath) -> bool:
     """Whether the file system of a folder can make them; tried with two empty files."""
-    source, new = (folder / f".{secrets.token_hex(8)}.new" for _ in range(2))
+    source, new = (scratch.unfinished(folder / "reflink") for _ in range(2))
     try:
         source.open(NEW_FILE).close()
         _reflink(source, new)
@@ -171,7 +171,7 @@ def _opened(source: Path | RootedPath) -> OpenFile:
 @contextlib.contextmanager
 def _made(new: RootedPath, told: RootedPath | None) -> Iterator[OpenFile]:
     """Open a new file beside the name, and give it the name when the block went well."""
-    unfinished = new.with_name(f".{new.name}-{secrets.token_hex(4)}.new")
+    unfinished = scratch.unfinished(new)
     try:
         with unfinished.open(NEW_FILE, told=told or new) as file:
             yield file

@@ -13,14 +13,13 @@ import errno
 import functools
 import hashlib
 import os
-import secrets
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 
 from downloader.errors import Stop, StoreError
+from downloader.fs import scratch
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import BINARY, NO_FOLLOW, NO_WAITING, READ, RootedPath
 
@@ -179,7 +178,7 @@ def open_locked(path: RootedPath, lock_wait: LockWait) -> OpenFile:
             lock_wait.warn_of_useless_locks(path.parent)
         if lock is _Lock.USELESS or not lock_wait.wait(path):
             break
-    name = f"{_own_prefix(path, os.getpid())}{secrets.token_hex(4)}{path.suffix}"
+    name = scratch.own_name(path.stem, path.suffix)
     own = path.with_name(name).held()
     _inherit(path, own)
     return own.open(FLAGS, act="open")
@@ -273,44 +272,18 @@ def _keeps_others_out(path: RootedPath) -> bool:
         return False
 
 
-def _own_prefix(path: RootedPath, process: int) -> str:
-    return f"{path.stem}-{machine()}-{process}-"
-
-
-def machine() -> str:
-    """Return 6 hex digits for this machine, to tell its processes from another one's."""
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
-
-
 def _inherit(path: RootedPath, own: RootedPath) -> None:
     """Take over what a dead process of this machine left under a name of its own.
 
     A rename is one step on every file system, so two heirs never get the same file.
     """
-    prefix = _own_prefix(path, 0)[:-2]
+    prefix = scratch.own_prefix(path.stem)
     for name in path.parent.names():
         if not (name.startswith(prefix) and name.endswith(path.suffix)):
             continue
-        left = path.with_name(name)
-        process = left.stem.split("-")[-2]
-        if process.isdecimal() and not is_alive(int(process)):
+        left, owner = path.with_name(name), scratch.owner_of(name)
+        if owner and not owner.is_alive:
             with contextlib.suppress(StoreError):
                 left.move_to(own)
                 left.with_suffix(".journal").move_to(own.with_suffix(".journal"))
                 return
-
-
-def is_alive(process: int) -> bool:
-    """Whether a process of this machine still runs; True where that cannot be told."""
-    if sys.platform == "win32":
-        return True  # there is no harmless signal; and locks work there
-    try:
-        os.kill(process, 0)
-    except (
-        ProcessLookupError,
-        OverflowError,
-    ):  # the number comes from a name that may be anybody's
-        return False
-    except PermissionError:
-        return True
-    return True

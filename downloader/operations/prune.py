@@ -11,7 +11,6 @@ if nobody wrote to it for an hour.
 """
 
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,16 +21,15 @@ from typing import NamedTuple
 from downloader.artifact import Artifact, LockedModel, bytes_text, counted
 from downloader.errors import ModelmakeError, StoreError
 from downloader.fs.commit import QUARANTINE
-from downloader.fs.files import PRIVATE_FOLDER, UNFINISHED, look
+from downloader.fs.files import PRIVATE_FOLDER, look
 from downloader.fs.locks import (
     PARTIALS,
-    is_alive,
     is_held,
-    machine,
     partial_name,
     remove_unless_held,
 )
 from downloader.fs.rooted_path import RootedPath
+from downloader.fs.scratch import is_unfinished, owner_of
 from downloader.project.project import Project
 from downloader.store.blobs import Store, store_at
 from downloader.store.claims import GROWING, noted_path
@@ -44,8 +42,6 @@ SETTLED_SECONDS = 3600.0
 """How long nobody wrote to a file that no run is using, if no lock tells."""
 DAY_SECONDS = 86_400.0
 
-OWNED = re.compile(r"(?:.*-)?(?P<machine>[0-9a-f]{6})-(?P<process>\d+)-[0-9a-f]+(?:\.part)?")
-"""A name that says which process of which machine made the file."""
 OWNERS_FOLDERS = ("linking", "unpacking")
 PRIVATE_PLACES = (PARTIALS, QUARANTINE, "archives", *OWNERS_FOLDERS)
 KILLED = "left by a killed run"
@@ -206,10 +202,10 @@ def of_model(folder: Path, wanted: Wanted | None, ages: Ages) -> Iterator[Garbag
     for temporary in (private / name for name in OWNERS_FOLDERS):
         yield from _unfinished(temporary, ages)
         for entry in listed(temporary):
-            owner = OWNED.fullmatch(entry.path.name)
-            if owner is None or _is_alive(owner):
+            owner = owner_of(entry.path.name)
+            if owner is None or owner.is_alive or is_unfinished(entry.path.name):
                 continue
-            if owner["machine"] == machine() or ages.of_old(entry):
+            if owner.is_of_this_machine or ages.of_old(entry):
                 yield entry.garbage(LEFTOVER, KILLED)
     if wanted is not None:
         yield from _archives(private / "archives", wanted, ages)
@@ -229,8 +225,8 @@ def of_store(root: Path, ages: Ages) -> Iterator[Garbage]:
 
 def _why_partial(entry: Entry, wanted: Wanted | None, ages: Ages) -> str:
     """Return why nobody needs a partial; empty if somebody may."""
-    owner = OWNED.fullmatch(entry.path.name)
-    if owner and _is_alive(owner):
+    owner = owner_of(entry.path.name)
+    if owner and owner.is_alive:
         return ""
     if wanted is not None and entry.path.name not in wanted.partials and not owner:
         return "of no file that models.lock names"
@@ -241,11 +237,6 @@ def _is_file(entry: Entry) -> bool:
     return entry.is_file
 
 
-def _is_alive(owner: re.Match[str]) -> bool:
-    """Whether a name says that it is of a living process of this machine."""
-    return owner["machine"] == machine() and is_alive(int(owner["process"]))
-
-
 def _quarantined(folder: RootedPath, ages: Ages) -> Iterator[Garbage]:
     for entry in listed(folder / QUARANTINE):
         if not entry.is_folder and (why := ages.of_old(entry)):
@@ -254,7 +245,7 @@ def _quarantined(folder: RootedPath, ages: Ages) -> Iterator[Garbage]:
 
 def _unfinished(folder: RootedPath, ages: Ages) -> Iterator[Garbage]:
     for entry in listed(folder):
-        if UNFINISHED.fullmatch(entry.path.name) and entry.is_file and ages.is_settled(entry):
+        if is_unfinished(entry.path.name) and entry.is_file and ages.is_settled(entry):
             yield entry.garbage(LEFTOVER, KILLED)
 
 

@@ -10,9 +10,9 @@ import msgspec
 from downloader.artifact import is_absolute, is_below, is_clean, is_name
 from downloader.errors import StoreError
 from downloader.fs.files import write_file
-from downloader.fs.locks import machine
 from downloader.fs.open_file import refused
 from downloader.fs.rooted_path import RootedPath
+from downloader.fs.scratch import machine
 
 
 class KnownProject(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,8 +11,6 @@ not to be kept waits in the model's private folder until its files are in place.
 """
 
 import contextlib
-import os
-import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -36,16 +34,13 @@ from downloader.errors import (
 )
 from downloader.fs.commit import Commit, set_aside
 from downloader.fs.files import private_folder
-from downloader.fs.locks import is_alive, machine
 from downloader.fs.rooted_path import READ, RootedPath
+from downloader.fs.scratch import own_name, sweep
 from downloader.progress.events import Observer
 from downloader.project.project import Project
 from downloader.targets._files import FileSyncer, Means, Outcome
 from downloader.targets.plan import PRESENT, Planner, Target, decisions
 from downloader.targets.state import FileKey, archive_place, private_archives
-
-_MADE: set[str] = set()
-"""The names of folders that this process unpacked into."""
 
 _CHOOSE = "Leave that file out of its archive with `exclude`."
 
@@ -88,9 +83,8 @@ class Unpacker:
             StoreError: The disk refused.
         """
         workspace = private_folder(self._project.folder(name)) / "unpacking"
-        remove_abandoned(workspace)
-        folder = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
-        _MADE.add(folder.name)
+        sweep(workspace)
+        folder = workspace / own_name()
         self._folders.append(folder)
         limits = USUAL.times(self._project.named(name).entry.limit_factor)
         found = unpack(file, folder, Watching(observer, self._stop), limits=limits)
@@ -179,19 +173,6 @@ class Watching:
 
 def _bytes_of(member: Artifact) -> tuple[str, int | None, str | None]:
     return member.path, member.size, member.sha256
-
-
-def remove_abandoned(workspace: RootedPath) -> None:
-    """Remove what killed processes of this machine left half unpacked."""
-    with contextlib.suppress(StoreError):
-        for name in workspace.names():
-            if not name.startswith(f"{machine()}-"):
-                continue
-            process = name.split("-")[1]
-            is_ours = process == str(os.getpid())  # or of an earlier one that had our number
-            is_dead = process.isdecimal() and not is_alive(int(process))
-            if is_dead or (is_ours and name not in _MADE):
-                (workspace / name).remove_tree()
 
 
 NOTHING = Outcome(
@@ -349,7 +330,7 @@ class ArchiveSyncer:
     def _sweep(self, name: str) -> None:
         """Remove what killed processes left of a model, and no run needs any more."""
         folder = self._project.folder(name)
-        remove_abandoned(private_folder(folder) / "unpacking")
+        sweep(private_folder(folder) / "unpacking")
         for archive in self._project.lockfile.models[name].archives:
             left = private_archives(folder) / archive.path
             keeps = self._project.named(name).keeps_archives

@@ -9,7 +9,6 @@ A new name is made in the model's private folder, and is then renamed to the tar
 
 import contextlib
 import os
-import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -39,9 +38,9 @@ from downloader.fs.files import (
     write_file,
 )
 from downloader.fs.link import WAYS, How, Made, SourceUnreadable, link
-from downloader.fs.locks import is_alive, machine
 from downloader.fs.open_file import nearest_folder
 from downloader.fs.rooted_path import READ, RootedPath, read_own
+from downloader.fs.scratch import own_name, sweep
 from downloader.progress.streams import tell
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile, alone
@@ -139,9 +138,11 @@ class Linker:
         wish = self._project.named(name).entry.link
         ways = WAYS[way(wish, found) if found else wish]
         workspace = private_folder(self._project.folder(name)) / LINKING
-        own = workspace / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+        own = workspace / own_name()
         with Commit(target) as place, own.held(makes=True) as new:
-            self._remove_abandoned(workspace)
+            if workspace not in self._swept:
+                self._swept.add(workspace)
+                sweep(workspace)
             made = link(source, new, ways, sha256, self._stop.check, told=target)
             try:
                 if found:
@@ -152,19 +153,6 @@ class Linker:
                 with contextlib.suppress(StoreError):  # it is left where both names are one file
                     new.remove()
         return made
-
-    def _remove_abandoned(self, workspace: RootedPath) -> None:
-        """Remove what killed processes of this machine left half copied; once a run."""
-        if workspace in self._swept:
-            return
-        self._swept.add(workspace)
-        for name in workspace.names():
-            if f"{machine()}-" not in name:  # or with a dot before it, half copied
-                continue
-            process = name.split("-")[1]
-            if process.isdecimal() and not is_alive(int(process)):
-                with contextlib.suppress(StoreError):
-                    (workspace / name).remove()
 
 
 def way(wish: How, found: FoundFile) -> How:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import Interrupted, Stop, StoreError
-from downloader.fs import locks
+from downloader.fs import locks, scratch
 from downloader.fs.locks import LockWait, open_locked, wait_until_free
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath, close_idle_folders
@@ -243,6 +243,6 @@ def test_a_file_is_the_same_until_its_name_is_anothers(tmp_path: Path) -> None:
 def test_a_name_with_an_impossible_process_does_no_harm(tmp_path: Path, process: str) -> None:
     """Anybody may have made it: it is passed over, or taken for a dead one's."""
     path = RootedPath(tmp_path, "x.part")
-    (tmp_path / f"x-{locks.machine()}-{process}-ab.part").write_bytes(b"left")
+    (tmp_path / f"x-{scratch.machine()}-{process}-ab.part").write_bytes(b"left")
     locks._inherit(path, path.with_name("own.part"))
     assert (tmp_path / "own.part").exists() == process.isdecimal()

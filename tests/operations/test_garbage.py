@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from downloader.fs.locks import machine, partial_name
+from downloader.fs.locks import partial_name
 from downloader.fs.rooted_path import RootedPath
+from downloader.fs.scratch import machine
 from downloader.operations.prune import (
     DAY_SECONDS,
     LEFTOVER,

@@ -12,7 +12,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from downloader.errors import StoreError
-from downloader.fs.locks import machine
+from downloader.fs.scratch import machine
 from downloader.store.projects import known
 from tests.operations.test_prune import DEAD, NAMED, pruner, put
 

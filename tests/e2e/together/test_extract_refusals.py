@@ -10,8 +10,8 @@ import pytest
 from downloader.archive.compression import LimitExceeded, UnsafeArchive
 from downloader.errors import BadArchive, DigestMismatch, LockError, ManifestError, StoreError
 from downloader.fs import open_file
-from downloader.fs.locks import machine
 from downloader.fs.rooted_path import RootedPath
+from downloader.fs.scratch import machine
 from downloader.targets._archives import Unpacker
 from downloader.targets.engine import Engine
 from tests.e2e.together.projects import (
