@@ -98,7 +98,7 @@ def files_at(place: Path, tell: Callable[[str], None]) -> Iterator[tuple[Path, o
             with os.scandir(here) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            tell(f"passed over: {shown(here)}: {error.strerror}")
+            tell(f"skipped: {shown(here)}: {error.strerror}")
             continue
         for entry in listed:
             if not entry.is_dir(follow_symlinks=False):
@@ -183,7 +183,7 @@ class Search:
         if candidates:
             total = bytes_text(sum(file.status.st_size for file in candidates))
             counts = counted(len(candidates), "file")
-            self._tell(f"reads up to {counts} ({total}) in {shown(place)}")
+            self._tell(f"hashing up to {counts} ({total}) in {shown(place)}")
         with ThreadPoolExecutor(cores()) as pool:
             for _ in pool.map(self._read, candidates):
                 pass
@@ -225,10 +225,10 @@ class Search:
         try:
             digests = self._digests(path, status, with_md5=any(":" in key for key in wanted))
         except StoreError as error:
-            self._tell(f"passed over: {shown(path)}: {error.reason}")
+            self._tell(f"skipped: {shown(path)}: {error.reason}")
             return
         if digests is None:
-            self._tell(f"passed over: {shown(path)} was changed while it was read")
+            self._tell(f"skipped: {shown(path)} was changed while it was read")
             return
         may_share = self._shares or is_cached(path, status)
         one = FoundFile(path=path, sha256=digests[0], status=status, may_share=may_share)

@@ -229,7 +229,7 @@ def _why_partial(entry: Entry, wanted: Wanted | None, ages: Ages) -> str:
     if owner and owner.is_alive:
         return ""
     if wanted is not None and entry.path.name not in wanted.partials and not owner:
-        return "of no file that models.lock names"
+        return "models.lock does not name its file"
     return ages.of_old(entry)
 
 
@@ -290,8 +290,8 @@ class Prunable:
             frees = bytes_text(garbage.frees_bytes)
             yield f"would remove {garbage.path} ({frees}): {garbage.why}"
         for project in self.forgotten:
-            verb = "would forget" if dry_run else "forgotten"
-            yield f"{verb}: {project.lock}, which is not there any more"
+            verb = "would forget" if dry_run else "forgot"
+            yield f"{verb} {project.lock}, which no longer exists"
 
 
 def summary(removed: Iterable[Garbage], *, dry_run: bool) -> str:
@@ -407,7 +407,7 @@ class Pruner:
             if project.has_no_lock:
                 self._add(dict.fromkeys(project.folders.values(), NOTHING))
                 if project is not self._own:
-                    self._notice(f"{project.lock} is not there: nothing is kept for that project.")
+                    self._notice(f"{project.lock} does not exist: nothing is kept for it.")
                 return set()
             models = lock_of(project).models
         except ModelmakeError as error:
@@ -443,7 +443,7 @@ class Pruner:
         if project is self._own or self._store is None:
             return StoreError(told, hint=error.hint)
         note = self._projects.file(project)
-        return StoreError(told, hint=f"Where that project is gone for good, remove {note}.")
+        return StoreError(told, hint=f"If that project is gone for good, remove {note}.")
 
 
 def _is_there(folder: str | None, file: Artifact) -> bool:
@@ -459,7 +459,7 @@ def _is_there(folder: str | None, file: Artifact) -> bool:
 
 def _unneeded_blob(path: RootedPath, why: str) -> Garbage:
     frees = freed_bytes(path)
-    also = "" if frees else "; it frees nothing, since a target is the same file"
+    also = "" if frees else "; this frees nothing, because a target is the same file"
     return Garbage(kind=BLOB, path=path, frees_bytes=frees, why=f"{why}{also}")
 
 

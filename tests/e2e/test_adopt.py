@@ -47,7 +47,7 @@ def test_a_file_of_another_name(project: Project, old: Path, server: FaultyServe
     run = project.doit("adopt", "--from", str(old), MODELMAKE_OFFLINE="1")
 
     assert run.status == 0, run.text
-    assert "reads up to 1 file (" in run.stderr
+    assert "hashing up to 1 file (" in run.stderr
     assert project.target("m", "weights").read_bytes() == BIG
 
 
@@ -147,7 +147,7 @@ def test_the_hugging_face_cache_by_its_name(project: Project, tmp_path: Path) ->
     run = project.doit("adopt", "--from", "huggingface", HF_HOME=str(tmp_path / "hf"))
 
     assert run.status == 0, run.text
-    assert "reads up to 2 files" in run.stderr  # the links lead to what was seen already
+    assert "hashing up to 2 files" in run.stderr  # the links lead to what was seen already
     assert is_taken(project)
     assert blob.samefile(project.target("m", "big.bin"))
     assert project.target("m", "config.json").stat().st_nlink == 1

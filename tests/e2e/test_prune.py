@@ -64,8 +64,9 @@ def test_what_no_lock_names_goes(first: Project, store: Path, server: FaultyServ
     run = first.doit("prune")
 
     assert (dry.status, run.status) == (0, 0), dry.text + run.text
-    assert f"would remove {blob(store, BIG)} (0 B): no models.lock names it; it frees nothing" in (
-        dry.stdout
+    assert (
+        f"would remove {blob(store, BIG)} (0 B): no models.lock names it; this frees nothing"
+        in (dry.stdout)
     )
     assert "would remove 1 blob (0 B)" in dry.stdout
     assert "removed 1 blob (0 B)" in run.stdout
@@ -96,8 +97,8 @@ def test_what_another_project_names_stays(
     dry = first.doit("prune", "--dry-run")
     run = first.doit("prune")
 
-    assert f"would forget: {second.lock}, which is not there any more" in dry.stdout
-    assert f"forgotten: {second.lock}, which is not there any more" in run.stdout
+    assert f"would forget {second.lock}, which no longer exists" in dry.stdout
+    assert f"forgot {second.lock}, which no longer exists" in run.stdout
     assert blobs(store) == {blob(store, SMALL)}
     assert len(list((store / "projects").iterdir())) == 1
 
@@ -112,7 +113,7 @@ def test_a_project_without_a_lock_keeps_nothing(
     run = other.doit("prune")
 
     assert run.status == 0, run.text
-    assert f"{first.lock} is not there: nothing is kept" in run.stderr
+    assert f"{first.lock} does not exist: nothing is kept" in run.stderr
     assert blobs(store) == set()
     assert first.target("one", "big.bin").read_bytes() == BIG
 
