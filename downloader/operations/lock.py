@@ -1,9 +1,8 @@
 """Lock models: ask for what models.yaml leaves open, and write models.lock.
 
-What follows from an entry alone is locked even if no server answers: what is not known is told by
-the first download, so one lock serves offline machines and half-dead mirrors. A model whose files
-only its provider knows is locked when that answers; until then the others are. Several models are
-locked at once, each in a thread of its own, so that a slow provider does not delay the others.
+What follows from an entry alone is locked even if no server answers; the first download finds out
+the rest. A model whose files only its provider knows is locked when the provider answers. Models
+are locked in parallel, so that a slow provider does not delay the others.
 """
 
 import functools
@@ -41,7 +40,7 @@ from downloader.sources.registry import asking_source_for, source_for
 from downloader.urls import Location, origin
 
 SIGNAL_SECONDS = 0.5
-"""A wait without a limit is ended by no signal on Windows."""
+"""On Windows no signal ends a wait without a limit."""
 MOST_THREADS = 256
 
 T = TypeVar("T")
@@ -50,11 +49,11 @@ T = TypeVar("T")
 def run_concurrently(
     acts: Mapping[str, Callable[[], T]], end: Callable[[], None]
 ) -> Generator[tuple[str, Future[T]], None, None]:
-    """Run every act; give its name and how it ended, in the order in which they end.
+    """Run every act; yield its name and its result, in the order in which they end.
 
     Args:
         acts: By name.
-        end: Ends the acts that still run; called when whoever asks goes on no more.
+        end: Ends the acts that still run; called if the caller stops early.
     """
     with ThreadPoolExecutor(min(MOST_THREADS, max(1, len(acts)))) as pool:
         try:
@@ -74,13 +73,13 @@ Locked = Callable[[Declaration, LockedModel | None], LockedModel]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockOptions:
-    """What is wanted of the lock.
+    """What to lock.
 
     Attributes:
-        names: The models it is about; all when there is none. Others stay as they are locked.
-        upgrade: Ask also for what was pinned on first use, and for what a provider has now.
-        allow_downgrade: Take also what is older than the lock.
-        fills: Ask also for sizes that nobody could tell when the model was locked.
+        names: The models; all if empty. The others stay as they are locked.
+        upgrade: Ask again for files pinned on first use, and for what a provider has now.
+        allow_downgrade: Accept what is older than the lock.
+        fills: Ask for sizes that were unknown when the model was locked.
     """
 
     names: tuple[str, ...] = ()
@@ -93,7 +92,7 @@ class LockOptions:
         return not self.names or name in self.names
 
     def is_open(self, before: LockedModel | None) -> bool:
-        """Whether a model that is locked for its entry as it stands is looked at all the same."""
+        """Whether to look at a model again although its lock entry is current."""
         is_unknown = before is not None and any(each.size is None for each in before.files)
         return self.upgrade or (self.fills and is_unknown)
 
@@ -109,12 +108,12 @@ def relock(
     options: LockOptions,
     incomplete: Container[str] = (),
 ) -> list[str]:
-    """Lock what is stale of the wanted models.
+    """Lock those of the wanted models that are stale.
 
     Args:
         project: Whose lock.
         wanted: The models.
-        locked: Tells what a model is to be locked as, given what it was.
+        locked: Returns a model's new lock entry, given the old one.
         options: Whether to lock also what is current; and whether about all models, so that those
             that are no longer declared are dropped.
         incomplete: Models with a file that cannot be downloaded, as `locked` finds them.
@@ -144,7 +143,7 @@ def relock(
 
 
 def _check_targets(project: Project, models: Mapping[str, LockedModel]) -> None:
-    """Refuse two models that would write one file, once their providers told the names.
+    """Refuse two models that would write one file, once their files are known.
 
     Raises:
         LockError: Names both targets.
@@ -161,7 +160,7 @@ def _check_targets(project: Project, models: Mapping[str, LockedModel]) -> None:
 
 
 def lock_offline(project: Project) -> None:
-    """Lock the models of which everything is known without asking a server.
+    """Lock the models whose files are all pinned without asking a server.
 
     Raises:
         ModelmakeError: models.lock may not be written.
@@ -198,16 +197,16 @@ PROBES_AT_ONCE = 8
 FINAL = (NotFound, AccessDenied)
 """Answers, not silence: asking again changes nothing."""
 DeadOrigins = dict[tuple[str, str, int], ModelmakeError]
-"""Origins that did not answer in this run, each with how they failed."""
+"""Origins that did not answer in this run, with their errors."""
 
 
 class Failure(NamedTuple):
-    """Why nothing is known of one file.
+    """Why no server told anything about one file.
 
     Attributes:
-        path: Which.
-        error: The first one of its places.
-        blamed: Who is at fault: one dead host fails the files of many models.
+        path: The file.
+        error: The error of its first URL.
+        blamed: What the failure is reported under: one dead host fails files of many models.
         what: What that means for models.lock, in words.
         is_final: Whether no server has the file for us; otherwise the next run may find it.
     """
@@ -220,7 +219,7 @@ class Failure(NamedTuple):
 
 
 class Prober:
-    """Asks servers about one model's artifacts, several at once; of a dead host no more."""
+    """Ask servers about one model's files, several at once; a dead host is asked once."""
 
     def __init__(self, transport: Client, name: str, source: Source, dead: DeadOrigins) -> None:
         self.name = name
@@ -230,12 +229,12 @@ class Prober:
         """Paths of the files that were asked about."""
         self.failures: list[Failure] = []
         self.pinned: frozenset[str] = frozenset()
-        """Paths of files that are pinned, and stay so when nobody answers."""
+        """Paths of files that stay pinned if no server answers."""
         self.seen: frozenset[str] = frozenset()
         """Paths of pinned files that a server had before."""
 
     def __call__(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
-        """Return the artifacts, in order, with what the servers say of them."""
+        """Return the artifacts, in order, with what the servers say about them."""
         if not artifacts:
             return []
         self.asked |= {each.path for each in artifacts}
@@ -281,7 +280,7 @@ class Prober:
 
 
 def notices(probers: Iterable[Prober]) -> list[str]:
-    """Return what could not be asked: a line for each that is to blame, with the first reason."""
+    """Return a line for each cause of failure, with its first error."""
     blamed: dict[object, list[tuple[str, Failure]]] = {}
     for prober in probers:
         for failure in sorted(prober.failures, key=lambda each: each.path):
@@ -304,14 +303,14 @@ def lock(
 ) -> bool:
     """Bring models.lock up to date with models.yaml; moves no bodies.
 
-    First what follows from the entries; then every provider is asked at once, so that none that
-    is waited for holds up another. Each model is written, and told, as it comes.
+    First what follows from the entries; then all providers are asked in parallel. Each model is
+    written and reported when it is done.
 
     Args:
         project: Whose lock.
-        session: What asks the servers, and ends it all.
-        say: Told what was done and what could not be asked, a line each; in this thread.
-        options: Which models, and whether to look upstream for what is current.
+        session: Asks the servers; ending it ends everything.
+        say: Called in this thread with a line for each thing done, or that could not be asked.
+        options: Which models, and whether to look upstream for those that are current.
 
     Returns:
         Whether there was anything to say.
@@ -347,7 +346,7 @@ def lock(
 def _failures(
     asked: Generator[tuple[str, Future[list[str]]], None, None], say: Callable[[str], None]
 ) -> list[tuple[str, ModelmakeError]]:
-    """Tell each model as it is locked, and return those that could not be."""
+    """Report each model when it is locked, and return those that could not be."""
     failures: list[tuple[str, ModelmakeError]] = []
     with closing(asked) as ended:
         for name, result in ended:
@@ -445,13 +444,13 @@ def _absent(files: Sequence[str]) -> LockError:
 def lock_asked(
     project: Project, each: Declaration, session: Session, options: LockOptions = CURRENT
 ) -> list[str]:
-    """Lock one model whose provider has to be asked; does nothing for any other.
+    """Lock one model whose provider has to be asked; do nothing for any other.
 
     Args:
         project: Whose lock.
         each: The model.
-        session: What asks, tells of each wait, and ends it.
-        options: Whether to ask also where models.lock is current, and to go back.
+        session: Asks, reports each wait, and can end it.
+        options: Whether to ask although models.lock is current, and to accept what is older.
 
     Returns:
         What was done, a line each.
@@ -509,6 +508,6 @@ def _not_locked(project: Project, failures: Sequence[tuple[str, ModelmakeError]]
 
 
 def _failure_lines(name: str, error: ModelmakeError, hints: set[str]) -> list[str]:
-    """Return a failure and its hint; without the hint where it is everybody's."""
+    """Return a failure and its hint; without the hint if all failures share it."""
     has_own_hint = error.hint and len(hints) > 1
     return [f"  {name}: {error}", *[f"    {error.hint}"] * bool(has_own_hint)]

@@ -666,7 +666,7 @@ def refuse_stale(project: Project, names: Sequence[str] = ()) -> None:
     ]
     if not names:
         gone = sorted(project.lockfile.models.keys() - {each.name for each in project.declared})
-        said += [f"{each} is declared no more" for each in gone]
+        said += [f"{each} is no longer in models.yaml" for each in gone]
     if said:
         raise project.refused(f"{name} is stale: {', '.join(said)}.", hint)
 

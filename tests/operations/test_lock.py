@@ -227,8 +227,8 @@ def test_an_unusable_variable_is_an_error_not_a_silent_server(
 
 def test_a_size_that_was_not_known_is_filled_in(tmp_path: Path, server: FaultyServer) -> None:
     """Once its server answers, a plain lock takes it; pins stay, and a check was right before."""
-    server.script("/a.bin", timing.drop_before_status())
-    server.script("/b.bin", timing.drop_before_status())
+    server.script("/a.bin", statuses.status(503))
+    server.script("/b.bin", statuses.status(503))
     pinned, plain = server.url("/a.bin"), server.url("/b.bin")
     lock(tmp_path, {"m": http({"url": pinned, "sha256": SHA}, plain)})
     assert [each.size for each in locked(tmp_path).files] == [None, None]

@@ -154,10 +154,10 @@ def test_a_read_only_lock_that_is_current_is_fine(tmp_path: Path, no_sockets: No
 
 STALE: dict[str, tuple[dict[str, Entry], str]] = {
     "changed": ({"a": gpt2("355M"), "b": gpt2("124M", to="b")}, "a changed."),
-    "left": ({"a": gpt2("124M")}, "b is declared no more."),
+    "left": ({"a": gpt2("124M")}, "b is no longer in models.yaml."),
     "both": (
         {"c": gpt2("124M")},
-        "c is not locked yet, a is declared no more, b is declared no more.",
+        "c is not locked yet, a is no longer in models.yaml, b is no longer in models.yaml.",
     ),
 }
 
