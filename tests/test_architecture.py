@@ -35,7 +35,7 @@ WIDE_FACES = {
     "fs": (81, "seven tools, each with a face of its own: no room uses all of them"),
     "network": (21, "the client, and its arithmetic of ranges, which the transfer does too"),
     "operations": (18, "eleven verbs of one to three names each"),
-    "progress": (22, "the events, what subscribes to them, and the ways to both streams"),
+    "progress": (21, "the events, what subscribes to them, and the ways to both streams"),
     "project": (20, "the manifest, the lock and the differences between two locks"),
     "sources": (14, "the table, and what a source and its provider answer"),
     "targets": (30, "state, plan and engine, which every operation asks"),

@@ -82,7 +82,7 @@ class _Sync:
             self._follower = show(self._run, project.settings.progress, is_library=True)
         elif progress:
             self._follower = CallbackDispatcher(self._run, progress)
-        self._syncer = Engine(project)
+        self._engine = Engine(project)
         self._files = ThreadPoolExecutor(FILES_AT_ONCE)
         self._asking = ThreadPoolExecutor(max(1, len(project.declared)))
 
@@ -97,13 +97,13 @@ class _Sync:
     ) -> None:
         """End everything: at once after an error."""
         if error:
-            self._syncer.interrupt()
+            self._engine.interrupt()
         try:
             for waits in (False, True):
                 for pool in (self._asking, self._files):
                     pool.shutdown(wait=waits, cancel_futures=True)
         finally:
-            self._syncer.close()
+            self._engine.close()
             if isinstance(self._follower, Display):
                 self._conclude(self._follower, error)
 
@@ -114,27 +114,27 @@ class _Sync:
             ModelmakeError: As `locking.lock_outlined`.
         """
         if self._project.is_outline_stale:
-            lock, transport = locking.lock_outlined, self._syncer.transport
+            lock, transport = locking.lock_outlined, self._engine.transport
             locked = self._asking.submit(lock, self._project, transport)
             self._wait([locked])
             self._note(locked.result())
 
     def failures(self, models: Sequence[Model]) -> dict[str, Exception]:
         """Bring the models up to date, and return what went wrong, by model and path."""
-        known = [(each, stale_targets(each)) for each in models if not each.must_ask]
-        self._syncer.plan((each.name, file.path) for each, stale in known for file in stale)
-        for each, stale in known:
-            if stale:
-                self._expect(each, stale)
-        ask, begin, submit = self._ask, self._begin, self._asking.submit
-        asked = {submit(begin, each.name, stale): each.name for each, stale in known if stale}
-        asked |= {submit(ask, each): each.name for each in models if each.must_ask}
-        self._wait(asked)
-        begun = [each.result() for each in asked if not each.exception()]
-        files = {future: name for running in begun for future, name in running.items()}
+        known = [(model, stale_targets(model)) for model in models if not model.must_ask]
+        known = [(model, stale) for model, stale in known if stale]
+        self._engine.plan((model.name, file.path) for model, stale in known for file in stale)
+        for model, stale in known:
+            self._expect(model, stale)
+        submit = self._asking.submit
+        started = {submit(self._begin, model.name, stale): model.name for model, stale in known}
+        started |= {submit(self._ask, model): model.name for model in models if model.must_ask}
+        self._wait(started)
+        running = [future.result() for future in started if not future.exception()]
+        files = {future: name for model in running for future, name in model.items()}
         self._wait(files)
-        errors = {name: each.exception() for each, name in files.items()}
-        errors |= {name: each.exception() for each, name in asked.items()}
+        errors = {name: future.exception() for future, name in files.items()}
+        errors |= {name: future.exception() for future, name in started.items()}
         return {name: error for name, error in errors.items() if isinstance(error, Exception)}
 
     def _wait(self, running: Iterable[Future[T]]) -> None:
@@ -172,16 +172,16 @@ class _Sync:
 
     def offline(self, failures: dict[str, Exception]) -> Offline | None:
         """Return one error for all files that need the network, if it may not be used."""
-        if not self._syncer.missing:
+        if not self._engine.missing:
             return None
-        error = missing_offline(self._syncer.missing)
+        error = missing_offline(self._engine.missing)
         error.failures = failures
         return error
 
     def _ask(self, model: Model) -> Running:
         """Lock a model whose provider must be asked, and begin to fetch what is stale."""
         with self._run.asking(model.name) as asking:
-            session = Session(self._syncer.transport, asking.notice if self._follower else tell)
+            session = Session(self._engine.transport, asking.notice if self._follower else tell)
             lines = locking.lock_asked(self._project, model.declared, session)
         self._note(lines)
         model = self._project.model(model.name)
@@ -191,25 +191,25 @@ class _Sync:
 
     def _expect(self, model: Model, stale: Sequence[Artifact]) -> None:
         """Report what is going to be fetched; an archive's files come with it."""
-        archives = {each.archive for each in stale if each.archive}
-        files = [each for each in _archives(model) if each.path in archives]
-        files += [each for each in stale if not each.archive]
-        self._run.expect((model.name, each.path, each.size) for each in files)
+        archives = {file.archive for file in stale if file.archive}
+        files = [file for file in _archives(model) if file.path in archives]
+        files += [file for file in stale if not file.archive]
+        self._run.expect((model.name, file.path, file.size) for file in files)
 
     def _begin(self, name: str, stale: Sequence[Artifact]) -> Running:
         """Begin to fetch files; those of an archive once it is unpacked.
 
         So they do not wait for it in threads where another model's files could be fetched.
         """
-        archives = {each.archive for each in stale if each.archive}
-        stage, sync = self._syncer.stage, self._syncer.sync
+        archives = {file.archive for file in stale if file.archive}
+        stage, sync = self._engine.stage, self._engine.sync
         staged = {self._files.submit(self._do, stage, name, path): path for path in archives}
         ended = SimpleQueue[Future[Outcome]]()
-        for each in staged:
-            each.add_done_callback(ended.put)  # as_completed does not see what shutdown cancels
+        for future in staged:
+            future.add_done_callback(ended.put)  # as_completed does not see what shutdown cancels
         begun: Running = {}
         for archive in chain([None], (staged[ended.get()] for _ in staged)):
-            for path in (each.path for each in stale if each.archive == archive):
+            for path in (file.path for file in stale if file.archive == archive):
                 begun[self._files.submit(self._do, sync, name, path)] = f"{name}/{path}"
         return begun
 

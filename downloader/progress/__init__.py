@@ -1,1 +1,1 @@
-"""What a run tells, and who shows it. Only this room imports rich."""
+"""Events of a run, and the displays that show them. Only this room imports rich."""

@@ -38,7 +38,7 @@ from downloader.progress.tracker import FileProgress, Run, Subscriber
 if TYPE_CHECKING:
     from downloader.progress._live import TerminalScreen
 
-__all__ = ["Callback", "CallbackDispatcher", "Display", "Progress", "as_line", "show"]
+__all__ = ["Callback", "CallbackDispatcher", "Display", "Progress", "report_error", "show"]
 
 END_SECONDS = 1.0
 """How long to wait for the thread: a signal may have come while ours held what it needs."""
@@ -136,7 +136,7 @@ class Display:
         if reading := self._run.current_reading:
             streams.tell(reading.text)
         else:
-            self._run.tell(self._run.status())
+            self._run.publish(self._run.status())
 
 
 class _Log(Display):
@@ -177,7 +177,7 @@ class _Json(Display):
             return
         if not self._run.has_started:
             self._run.expect(())
-        self._run.tell(summary)
+        self._run.publish(summary)
         if summary.state != "interrupted":
             write(sum_line(summary))
 
@@ -305,7 +305,7 @@ class _Notebook(Display):
 
     def _take(self, event: events.AnyEvent) -> None:
         if line := _lasting_line(event, self._run, self._failures):
-            self._lines.append(line)
+            self._lines.append(one_line(line))
 
     def _put(self, frame: list[str]) -> None:
         bundle = {"text/plain": "\n".join([*self._lines, *frame])}
@@ -337,6 +337,14 @@ def show(run: Run, mode: str, *, is_library: bool = False) -> Display:
             return _Live(run, has_signals=not is_library)
         case _:
             return _Log(run)
+
+
+def report_error(failed: events.Failed, *, as_json: bool) -> None:
+    """Report an error that ends a run before it has a display."""
+    if as_json:
+        streams.tell_event(as_line(failed))
+    else:
+        streams.tell(f"ERROR: {failed.error}" + f"\n  {failed.hint}" * bool(failed.hint))
 
 
 def _notebook_output() -> Callable[..., Any] | None:

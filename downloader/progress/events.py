@@ -1,6 +1,6 @@
 """What happens in a run, as values: what a subscriber gets. docs/progress.md says it for programs.
 
-An `Observer` is told how one transfer goes. Sizes are in bytes, times in seconds. No text here
+An `Observer` follows one transfer. Sizes are in bytes, times in seconds. No text here
 holds a query string or a credential: they are those of errors.py.
 """
 
@@ -31,8 +31,8 @@ class Start:
 
     Attributes:
         files: How many files are stale.
-        bytes: How long they are together, as far as models.lock tells.
-        unknown_sizes: For how many of them it does not.
+        bytes: Their size together, as far as models.lock knows it.
+        unknown_sizes: How many of them have no known size.
     """
 
     event: ClassVar[str] = "start"
@@ -86,7 +86,7 @@ class RunStatus:
         fraction: `bytes` of `total_bytes`, None while a length is unknown; never falls.
         moved_bytes: How many came over the wire in this run.
         bytes_per_second: How fast they come now; bytes from before count for nothing.
-        seconds_left: How long it will take at this rate; None where that cannot be told.
+        seconds_left: How long it will take at this rate; None if nobody can know.
         moving: What is being done.
     """
 
@@ -303,18 +303,18 @@ def code_of(error: BaseException) -> str:
 
 
 class Observer:
-    """Told about one file's transfer, by the threads that move the bytes; this one is silent."""
+    """Follows one file's transfer; the threads that move the bytes call it. This one is silent."""
 
     def started(
         self, have_bytes: int, total_bytes: int | None, *, is_resumable: bool = True
     ) -> None:
-        """A reply came; `have_bytes` of the file are there from before.
+        """A reply came; `have_bytes` of the file are here from before.
 
         `is_resumable`: whether the next run can begin with them, as far as the server says.
         """
 
     def moved(self, count_bytes: int) -> None:
-        """So many more bytes are written."""
+        """More bytes were written."""
 
     def waiting(
         self, reason: str, delay_seconds: float, attempt: int = 0, attempts: int = 0
@@ -322,7 +322,7 @@ class Observer:
         """An attempt failed; the next one follows after the delay. See Retry."""
 
     def notice(self, text: str) -> None:
-        """Something the user should know: what is waited for, or what is not as it should be."""
+        """The user should know something: what the file waits for, or what is wrong."""
 
     def unpacked(self, count_bytes: int) -> None:
-        """So many more bytes came out of the archive."""
+        """More bytes came out of the archive."""

@@ -1,9 +1,9 @@
 """Standard output and standard error, where they take something and where they do not.
 
-What cannot be shown is dropped, and a run goes on: the exit status tells of the files, not of who
-read about them. A stream that failed once (nobody reads it, its disk is full) leads to the null
-device from then on, as the Python manual advises on SIGPIPE; a closed one does from the beginning,
-as in curl (main_checkfds), so that no file of ours gets the number of a standard stream.
+Output that cannot be written is dropped, and the run goes on: the exit status is about the files,
+not about who read the output. A stream that failed once (nobody reads it, its disk is full) leads
+to the null device from then on, as the Python manual advises on SIGPIPE. A closed one does from the
+beginning, as in curl (main_checkfds), so that no file of ours gets the number of a standard stream.
 
 doit's threads swap sys.stdout and sys.stderr without a lock, so ours are held fast when a run
 begins (`guard`). While a live display stands on the terminal, writes step around it (`Screen`).

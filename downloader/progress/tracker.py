@@ -8,11 +8,10 @@
     run.done(Done(model="toy", path="a.bin", ...))
     run.summary()
 
-It is the only place that counts bytes for anybody to see: the displays and the callback of the
-Python API subscribe to it (display.py). It knows neither doit nor terminals. Three rules make its
-totals honest: bytes from before count as there, and not for the rate; what was shown once never
-falls; and no file counts for more than its length. A `Reading` counts what is read of files that
-are here, as `doit verify` does.
+Nothing else counts bytes for people: the displays and the callback of the Python API subscribe to
+it (display.py). It knows neither doit nor terminals. Three rules make its totals honest: bytes of
+an earlier run count as done, but not as speed; no number that was shown falls; no file counts for
+more than its size. A `Reading` counts the bytes that `doit verify` reads.
 """
 
 import threading
@@ -42,7 +41,7 @@ from downloader.progress.events import (
 )
 
 WINDOW_SECONDS = 8.0
-"""Long enough to be calm, short enough to tell that something changed."""
+"""Long enough to be calm, short enough to show that something changed."""
 LEAST_SECONDS = 0.5
 """Before that a rate would be noise."""
 
@@ -51,14 +50,14 @@ class Rate:
     """A rate over the last seconds.
 
     Args:
-        began: The clock's time when counting began.
+        began: The clock's time at the start.
     """
 
     def __init__(self, began: float) -> None:
         self._samples = deque([(began, 0)])
 
     def per_second(self, now: float, moved_bytes: int) -> float:
-        """Note how many bytes came until now, and return the rate.
+        """Note how many bytes arrived until now, and return the rate.
 
         Args:
             now: The clock's time in seconds; never earlier than at the last call.
@@ -74,7 +73,7 @@ class Rate:
 
 
 def seconds_left(missing_bytes: int, per_second: float) -> float | None:
-    """Return how long the rest takes at this rate, None where nothing moves."""
+    """Return how long the rest takes at this rate, None if nothing moves."""
     if missing_bytes <= 0:
         return 0.0
     return missing_bytes / per_second if per_second >= 1 else None
@@ -84,10 +83,10 @@ LEAST_READING_SECONDS = 0.001
 
 
 class Reading:
-    """Count what is read of files that are here, from several threads; no other file is moved.
+    """Counts the bytes that are read of local files, from several threads.
 
     Args:
-        doing: What is done, as the line's first word.
+        doing: The first word of its line.
         clock: Seconds, never going back.
 
     Attributes:
@@ -149,22 +148,22 @@ class Reading:
 
 
 class FileProgress(Observer):
-    """The Observer of one file; a context manager that lasts as long as something is done for it.
+    """The Observer of one file; a context manager for the time that the file takes.
 
-    It is told from many threads, so what is told a chunk is one addition under its own lock.
+    Many threads call it for each chunk, so that a call is one addition under its own lock.
 
     Args:
-        run: Is told what happens to the file, and when that is over.
+        run: Gets the events of the file, and its end.
         model: The model's name.
         path: The artifact's path; empty while a provider is asked about the model.
-        size: The file's length where it is known. A file of an archive has none of its own to move:
-            0, as its bytes come with the archive.
-        have_bytes: What an earlier run left, before a reply tells whether that still holds.
+        size: The file's size if it is known; 0 for a file of an archive, whose bytes are downloaded
+            with the archive.
+        have_bytes: What an earlier run left, until a reply shows whether it still holds.
 
     Attributes:
-        moved_bytes: How many bytes came over the wire.
+        moved_bytes: How many bytes were downloaded.
         unpacked_bytes: How many bytes came out of the archive.
-        is_ours: Whether a reply came: until then others may be at work on it.
+        is_ours: Whether a reply came; until then another process may be downloading it.
         is_resumable: Whether the next run can begin with its bytes, as far as the server says.
     """
 
@@ -198,9 +197,9 @@ class FileProgress(Observer):
                 self.size = total_bytes
         self._now("moving")
         if is_first:
-            self._run.tell(FileStarted(model=self.model, path=self.path))
+            self._run.publish(FileStarted(model=self.model, path=self.path))
         if have_bytes:
-            self._run.tell(Resumed(model=self.model, path=self.path, bytes=have_bytes))
+            self._run.publish(Resumed(model=self.model, path=self.path, bytes=have_bytes))
 
     def moved(self, count_bytes: int) -> None:
         """See Observer."""
@@ -219,7 +218,7 @@ class FileProgress(Observer):
     ) -> None:
         """See Observer."""
         self._now("waiting", reason, self._run.clock() + delay_seconds)
-        self._run.tell(
+        self._run.publish(
             Retry(
                 model=self.model,
                 path=self.path,
@@ -235,11 +234,11 @@ class FileProgress(Observer):
         is_wait = text.startswith("waiting ") or not self.path
         if is_wait:
             self._now("waiting", text)
-        self._run.tell(Notice(text=text, model=self.model, path=self.path, is_wait=is_wait))
+        self._run.publish(Notice(text=text, model=self.model, path=self.path, is_wait=is_wait))
 
     @property
     def shown_bytes(self) -> int:
-        """How many of its bytes are there; never falls, also if the file is begun anew."""
+        """How many of its bytes are here; never falls, even if the file starts over."""
         with self._counting:
             have = self._have if self.size is None else min(self._have, self.size)
             self._highest = max(self._highest, have)
@@ -247,7 +246,7 @@ class FileProgress(Observer):
 
     @property
     def figures(self) -> tuple[int, int | None]:
-        """How much there is now, of how much; while unpacking, how much came out of the archive."""
+        """How many bytes are here, of how many; while unpacking, how many were extracted."""
         with self._counting:
             if self.is_unpacking:
                 return self.unpacked_bytes, None
@@ -280,7 +279,7 @@ Key = tuple[str, str]
 
 
 class Run:
-    """What one run tells of itself; safe to be told from many threads.
+    """Collects what happens in one run and publishes it as events; safe to call from any thread.
 
     Args:
         clock: Seconds, never going back.
@@ -289,13 +288,13 @@ class Run:
         clock: The same.
         failures: What failed so far.
         not_begun: How many files were not tried.
-        has_started: Whether a file was expected.
+        has_started: Whether `expect` was called.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock, self._began = clock, clock()
         self._subscribers: list[Subscriber] = []
-        self._telling = threading.RLock()  # a signal may come while its own thread holds it
+        self._publishing = threading.RLock()  # a signal may come while its own thread holds it
         self._changing = threading.RLock()
         self._sizes: dict[Key, int | None] = {}
         self._ended = set[Key]()
@@ -343,20 +342,20 @@ class Run:
         """The reading that goes on now, if there is one."""
         return self._reading if self._reading and self._reading.is_running else None
 
-    def tell(self, event: AnyEvent) -> None:
+    def publish(self, event: AnyEvent) -> None:
         """Hand an event to all subscribers."""
-        with self._telling:
+        with self._publishing:
             for subscriber in self._subscribers:
                 subscriber(event)
 
     def expect(
         self, files: Iterable[tuple[str, str, int | None]], begun: Mapping[Key, int] | None = None
     ) -> None:
-        """Say which files the run is about, before they begin; more may be said later.
+        """Announce files before they begin; may be called again for further files.
 
         Args:
-            files: Model, path and length in bytes of each (None: unknown).
-            begun: How many bytes earlier runs left of them, by model and path.
+            files: Model, path and size in bytes of each (None: unknown).
+            begun: How many bytes of them earlier runs left, by model and path.
         """
         with self._changing:
             self._begun |= {key: n for key, n in (begun or {}).items() if key not in self._sizes}
@@ -369,8 +368,8 @@ class Run:
                 files=len(self._sizes), bytes=self._known_bytes, unknown_sizes=self._unknown
             )
         if is_first:
-            self.tell(start)
-        self.tell(Expected(sizes=new))
+            self.publish(start)
+        self.publish(Expected(sizes=new))
 
     def file(self, model: str, path: str, size: int | None) -> FileProgress:
         """Begin a file, and return its Observer; use it as a context manager.
@@ -394,10 +393,10 @@ class Run:
         return self.file(model, "", 0)
 
     def reading(self, doing: str) -> Reading:
-        """Return what counts the bytes of a long reading of files that are here.
+        """Return a counter for a long reading of local files.
 
         Args:
-            doing: What is done, as the first word of the line about it.
+            doing: The first word of its line.
         """
         self._reading = Reading(doing, self.clock)
         self._begin()
@@ -409,22 +408,22 @@ class Run:
             self._active.remove(file)
             self._moved_bytes += file.moved_bytes
             self._unfinished_bytes += 0 if is_done else file.moved_bytes
-            key, there = (file.model, file.path), file.shown_bytes
+            key, here = (file.model, file.path), file.shown_bytes
             if key not in self._sizes or key in self._ended:
                 return
-            size = there if file.size is None else file.size
+            size = here if file.size is None else file.size
             self._resize(key, size)
             if not is_done:
-                self._lost_bytes += size - there
+                self._lost_bytes += size - here
                 self._broken.add(key)
-            self._settle(key, size if is_done else there)
+            self._settle(key, size if is_done else here)
 
     def notice(self, text: str) -> None:
-        """Tell something that is of no file."""
-        self.tell(Notice(text=text))
+        """Publish a notice that belongs to no file."""
+        self.publish(Notice(text=text))
 
     def done(self, done: Done) -> None:
-        """Tell that a file is as models.lock says."""
+        """Publish that a file is as models.lock says."""
         with self._changing:
             self._verbs[done.verb] += 1
             if self._rate is None:  # no file began here: a worker process moved the bytes
@@ -433,16 +432,16 @@ class Run:
             if key in self._sizes and key not in self._ended:  # another process may have begun it
                 size = self._sizes[key]
                 self._settle(key, done.bytes if size is None else size)
-        self.tell(done)
+        self.publish(done)
 
     def failed(self, failed: Failed) -> None:
-        """Tell that a file, or a task that is no file's, could not be done."""
+        """Publish that a file, or a task without a file, failed."""
         with self._changing:
             self.failures.append(failed)
-        self.tell(failed)
+        self.publish(failed)
 
     def status(self) -> RunStatus:
-        """Return how far the run is; called by one thread, a few times a second."""
+        """Return how far the run is; one thread calls it a few times a second."""
         with self._changing:
             there, total = self._counted()
             self._highest = max(self._highest, there)
@@ -503,7 +502,7 @@ class Run:
         return f"Interrupted{state}. Run it again to resume."
 
     def unfinished(self) -> list[tuple[str, str, int]]:
-        """Return the files that bytes come of, and that can be resumed: model, path and bytes."""
+        """Return the downloads that can be resumed: model, path and how many bytes are here."""
         return [
             (each.model, each.path, each.shown_bytes)
             for each in self.active
@@ -520,7 +519,7 @@ class Run:
         return sum(file.moved_bytes for file in self._active)
 
     def _counted(self) -> tuple[int, int]:
-        """Return how many bytes are there, and how many will be, as far as is known."""
+        """Return how many bytes are here, and how many there will be, as far as is known."""
         there = self._ended_bytes + sum(self._begun.values())
         for file in self._active:
             key = file.model, file.path
@@ -539,7 +538,7 @@ class Run:
         self._unknown += size is None
 
     def _settle(self, key: Key, there: int) -> None:
-        """Count a file as ended, with so many of its bytes."""
+        """Count a file as ended, with this many of its bytes."""
         if self._sizes[key] is None:
             self._resize(key, there)
         self._begun.pop(key, None)

@@ -1,8 +1,8 @@
-"""Report to the user what doit does; how that is shown is chosen in `progress.display`.
+"""Report what doit does to `progress.display`, which shows it.
 
-Lines about files and errors go to standard error, the summary to standard output. Failures are
-listed together at the end, where nothing scrolls them out of sight. A run of doit is about the
-files of the selected tasks, and of the tasks that these need.
+Lines about files and errors go to standard error, the summary to standard output. All failures are
+listed at the end, where nothing scrolls them out of sight. A run of doit is about the files of the
+selected tasks, and of the tasks that these need.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ from doit.reporter import ExecutedOnlyReporter
 from doit.task import Task
 
 from downloader.errors import LockError, ModelmakeError, shown
-from downloader.progress.display import as_line, show
+from downloader.progress.display import report_error, show
 from downloader.progress.events import Done, Failed, Summary, failed_of, shown_path
-from downloader.progress.streams import put, tell, tell_event
+from downloader.progress.streams import put, tell
 from downloader.settings import wants_json
 from downloader.tasks._runtime import current
 
@@ -58,7 +58,7 @@ def is_ours(name: str) -> bool:
 def files_of(
     tasks: Mapping[str, SelectedTask], selected: Iterable[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield model and path of each file that would be fetched where it is not there.
+    """Yield model and path of each file that would be fetched if it were missing.
 
     Setup tasks of the user's own tasks are left out: they run only where the task itself has to.
 
@@ -89,7 +89,7 @@ PROCESSES = re.compile(r"(?:^| )(?:-P ?|--parallel-type[ =])process\b")
 
 
 class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
-    """doit's reporter for executed tasks, with files told as files."""
+    """doit's reporter for executed tasks, which reports files as files."""
 
     desc = "a live display, lines or JSON for each file, and one line in sum"
 
@@ -219,7 +219,7 @@ def _failed(fail: BaseFail) -> Failed:
 
 
 def _internal(what: str, trace: str = "") -> Failed:
-    """Return what is told of an error that nobody foresaw, in place of its traceback."""
+    """Return the event for an error that nobody foresaw, instead of its traceback."""
     error = f"an error in modelmake itself: {shown(what)}"
     return Failed(
         task="",
@@ -245,9 +245,6 @@ def usage_errors() -> Iterator[None]:
 
 
 def end_with(failed: Failed, status: int) -> NoReturn:
-    """Tell of an error that ends the run before its tasks, and exit."""
-    if wants_json():
-        tell_event(as_line(failed))
-    else:
-        tell(f"ERROR: {failed.error}" + f"\n  {failed.hint}" * bool(failed.hint))
+    """Report an error that ends the run before its tasks, and exit."""
+    report_error(failed, as_json=wants_json())
     raise SystemExit(status) from None
