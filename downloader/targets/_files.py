@@ -168,7 +168,8 @@ class FileSyncer:
             moved_bytes, verb = means.unpack(target), "unpacked"
             self._sharing.keep(name, target.path, sha256)
         elif isinstance(found.source, FoundFile):
-            sha256, verb = found.source.sha256, "adopted"
+            sha256 = found.source.sha256
+            verb = "adopted" if found.source is means.found else "verified"  # it lay aside
             note = self._sharing.adopt(name, found.source, target.path, is_kept=target.is_kept)
         elif found.source:
             if not self._sharing.link(name, found.source, target.path):

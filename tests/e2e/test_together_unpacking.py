@@ -65,7 +65,10 @@ def test_an_archive_with_wrong_bytes_is_fetched_once(
 
     assert run.status == 1
     assert len(downloads(together)) == asked + 1
-    assert run.stderr.count("failed ") == 1, run.text
+    reported = [
+        line for line in run.error_lines if line.startswith(("failed fetch", "failed unpack"))
+    ]
+    assert len(reported) == 1, run.text  # beside the line that names the file at once
 
 
 def test_a_kept_archive_is_told_and_counted_once(
@@ -111,3 +114,23 @@ def test_an_archive_and_its_files_may_have_the_names_of_checkpoints(project: Pro
                 ".modelmake"
             } == names | {"epoch=9.tar.zst"}
             project.target("bot", "epoch=9-step=499.ckpt").unlink()
+
+
+def test_an_archive_that_was_refused_is_taken_from_where_it_lies(project: Project) -> None:
+    """The way out that the refusal names moves no byte, and the sum says what was done."""
+    with TogetherServer() as server:
+        zeros = packed({"zeros.bin": bytes(12_000_000)}, "")
+        server.add_job(JOB, checkpoints={20: {"adapter": zeros}})
+        project.variables |= {"TOGETHER_API_KEY": server.key, "TOGETHER_BASE_URL": server.url}
+        project.declare({"bot": bot(type="adapter", extract=True, keep_archive=False)})
+        refused = project.doit()
+        assert refused.status == 1
+        assert "`unpack_limits: 10`" in refused.stderr
+        project.declare({"bot": bot(type="adapter")})
+        run = project.doit()
+
+        assert run.status == 0, run.text
+        assert "1 verified in place" in run.stdout
+        assert project.target("bot", ARCHIVE).read_bytes() == zeros
+        whole = [each for each in server.requests if "Range" not in each.headers]
+        assert len([each for each in whole if each.path.endswith("/download")]) == 1
