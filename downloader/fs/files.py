@@ -122,8 +122,7 @@ def append_line(file: RootedPath, line: bytes) -> None:
             return  # whoever was writing took ours along
         lines = tuple(queue)
         try:
-            file.parent.make_folder()
-            with file.open(APPEND) as opened:
+            with file.held(makes=True) as held, held.open(APPEND) as opened:
                 opened.append(_line_break(opened) + b"".join(lines))
         except BaseException:
             queue.remove(line)

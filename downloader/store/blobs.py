@@ -241,6 +241,8 @@ class Layout:
         if folder in self._own:
             return
         for each in (folder, *folder.above()):
+            if each in self._own:
+                break
             if os.path.islink(each):  # noqa: PTH114 - no error where one may not look
                 raise StoreError(f"{each} is a symlink, and nobody knows where to.")
         if os.path.isdir(folder):  # noqa: PTH112 - no error where one may not look
@@ -462,19 +464,19 @@ class Store:
         Raises:
             StoreError: The disk refused.
         """
-        blob = self._layout.blob(sha256)
-        self._layout.make_room(blob.parent)
-        if "copy" in self._ways[how] and look(blob) is not None:
-            return  # the other ways find that out by themselves, or cost nothing
-        made = self._linked(file, blob, how)
-        try:
-            if made and not (leaves_mode and made == "hardlink"):
-                _protect(blob)
-            if made and is_hashed:
-                self._records.note(sha256, blob.lstat())
-        except StoreError as error:
-            if error.errno != errno.ENOENT:  # it was pruned at once
-                raise
+        self._layout.make_room(self._layout.blob(sha256).parent)
+        with self._layout.blob(sha256).held() as blob:
+            if "copy" in self._ways[how] and look(blob) is not None:
+                return  # the other ways find that out by themselves, or cost nothing
+            made = self._linked(file, blob, how)
+            try:
+                if made and not (leaves_mode and made == "hardlink"):
+                    _protect(blob)
+                if made and is_hashed:
+                    self._records.note(sha256, blob.lstat())
+            except StoreError as error:
+                if error.errno != errno.ENOENT:  # it was pruned at once
+                    raise
 
     def _linked(self, file: RootedPath, blob: RootedPath, how: How) -> Made | None:
         """Make a blob of a file, and return which way; None where that was not to be."""

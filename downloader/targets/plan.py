@@ -484,7 +484,10 @@ class Target:
         if self.is_kept:
             entry, artifact = self._project.named(self.name).digest, self.artifact
             asked = None if artifact.is_pinned else wish_of(artifact, entry)
-            return append_receipt(self.folder, artifact.path, sha256, asked=asked).size
+            receipt = append_receipt(
+                self.folder, artifact.path, sha256, asked=asked, target=self.path
+            )
+            return receipt.size
         return self.path.lstat().st_size
 
     def aside(self) -> "FoundFile | None":

@@ -92,7 +92,14 @@ def _may_be_ours(receipt: Receipt) -> bool:
     return is_digest(receipt.sha256) and is_safe(receipt.path)
 
 
-def append_receipt(folder: Path, path: str, sha256: str, *, asked: str | None = None) -> Receipt:
+def append_receipt(
+    folder: Path,
+    path: str,
+    sha256: str,
+    *,
+    asked: str | None = None,
+    target: RootedPath | None = None,
+) -> Receipt:
     """Note that the target was verified just now, and return what was noted.
 
     Args:
@@ -100,12 +107,12 @@ def append_receipt(folder: Path, path: str, sha256: str, *, asked: str | None = 
         path: The artifact's path below it.
         sha256: What it was verified to be.
         asked: As in Receipt.
+        target: Where it is, if its folder is held open.
 
     Raises:
         StoreError: The disk refused.
     """
-    target = RootedPath(folder, path)
-    status = target.lstat()
+    status = (target or RootedPath(folder, path)).lstat()
     receipt = Receipt(
         path=path,
         size=status.st_size,
