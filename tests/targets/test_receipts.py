@@ -138,13 +138,15 @@ def test_lines_that_wait_are_written_together(
 ) -> None:
     """Who waits while another writes is taken along by the next one: two writes do for nine."""
     entered, go_on, writes = threading.Event(), threading.Event(), list[RootedPath]()
+    held = RootedPath.held
 
-    def slow(file: RootedPath) -> None:
+    def slow(file: RootedPath, *, makes: bool = False) -> RootedPath:
         writes.append(file)
         entered.set()
         assert go_on.wait(10)
+        return held(file, makes=makes)
 
-    monkeypatch.setattr(RootedPath, "make_folder", slow)
+    monkeypatch.setattr(RootedPath, "held", slow)
     (tmp_path / ".modelmake").mkdir()
     paths = [f"file-{number}" for number in range(9)]
     for path in paths:
@@ -166,13 +168,13 @@ def test_a_line_that_could_not_be_written_is_no_receipt(
 ) -> None:
     """The failure is told to whoever noted the file; no later write brings the line back."""
 
-    def full(file: RootedPath) -> None:
+    def full(file: RootedPath, *, makes: bool = False) -> RootedPath:  # noqa: ARG001
         raise StoreError(f"Cannot write {file}.")
 
     for path in ("one", "two"):
         put(tmp_path, path)
     with monkeypatch.context() as patch:
-        patch.setattr(RootedPath, "make_folder", full)
+        patch.setattr(RootedPath, "held", full)
         with pytest.raises(StoreError):
             state.append_receipt(tmp_path, "one", SHA)
     state.forget_receipts(tmp_path, ["one"])
