@@ -168,7 +168,7 @@ def test_a_line_that_could_not_be_written_is_no_receipt(
 ) -> None:
     """The failure is told to whoever noted the file; no later write brings the line back."""
 
-    def full(file: RootedPath, *, makes: bool = False) -> RootedPath:  # noqa: ARG001
+    def full(file: RootedPath, *, makes: bool = False) -> RootedPath:
         raise StoreError(f"Cannot write {file}.")
 
     for path in ("one", "two"):
