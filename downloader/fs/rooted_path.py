@@ -22,9 +22,11 @@ the root's before each operation; whoever swaps a folder between the two is not 
 import contextlib
 import errno
 import functools
+import itertools
 import os
 import shutil
 import stat
+import threading
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Self
 
@@ -64,10 +66,12 @@ class _OpenFolder:
         descriptor: The folder, as the system knows it.
     """
 
-    __slots__ = ("_identity", "_path", "descriptor")
+    __slots__ = ("_asked", "_failure", "_identity", "_path", "_synced", "_syncing", "descriptor")
 
     def __init__(self, path: str, descriptor: int) -> None:
         self._path, self.descriptor = path, descriptor
+        self._asked, self._synced, self._syncing = itertools.count(1), 0, threading.Lock()
+        self._failure: tuple[int, OSError] | None = None
         status = os.fstat(descriptor)
         self._identity = status.st_ino, status.st_dev
 
@@ -78,6 +82,30 @@ class _OpenFolder:
         except OSError:
             return False
         return (status.st_ino, status.st_dev) == self._identity
+
+    def sync(self) -> None:
+        """Have the names in it survive a power cut.
+
+        Who asks while another's sync is under way waits for that, and then one sync does for all
+        who wait: many small files are renamed in one folder at a time. All of them are told of its
+        failure, since the system tells of one only once.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        ours = next(self._asked)  # what was done before is covered by a sync that begins later
+        with self._syncing:
+            if self._failure is not None and ours < self._failure[0]:
+                raise OSError(*self._failure[1].args)
+            if ours < self._synced:
+                return
+            following = next(self._asked)
+            try:
+                os.fsync(self.descriptor)
+            except OSError as error:
+                self._failure = following, error
+                raise
+            self._synced = following
 
     def __del__(self, close: "Callable[[int], None]" = os.close) -> None:
         if hasattr(self, "descriptor"):
@@ -428,11 +456,11 @@ class RootedPath:
         Args:
             told: The file in it that was written, which a message then names.
         """
-        with _Folder(self, "write" if told else "sync", is_itself=True, told=told) as (_, folder):
-            if folder is None:
+        with (used := _Folder(self, "write" if told else "sync", is_itself=True, told=told)):
+            if used.opened is None:
                 return
             try:
-                os.fsync(folder)
+                used.opened.sync()
             except OSError as error:
                 if error.errno not in UNSUPPORTED:
                     raise

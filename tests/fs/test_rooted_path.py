@@ -1,9 +1,13 @@
 """Whatever a path says, and whatever links lie about: nothing outside the root is reached."""
 
 import contextlib
+import errno
 import os
 import stat
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -315,3 +319,42 @@ def test_a_folder_that_is_not_there_can_be_made_to_be_held(root: Path) -> None:
     (root / "out").symlink_to(root.parent / "elsewhere")
     with pytest.raises(StoreError, match="leads out of"):
         RootedPath(root, "out/file").held(makes=True)
+
+
+@needs_descriptors
+@pytest.mark.parametrize("number", [0, errno.EIO], ids=["well", "with an error"])
+def test_one_sync_does_for_all_who_wait_for_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Not for who asks while one is under way: its rename may have come too late for that one."""
+    entered, go_on, synced = threading.Event(), threading.Event(), list[int]()
+    failed = list[str]()
+
+    def slow(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == 1:
+            entered.set()
+            assert go_on.wait(10)
+        elif number:
+            raise OSError(number, os.strerror(number))
+
+    def sync(path: RootedPath) -> None:
+        try:
+            path.parent.sync_folder()
+        except StoreError as error:
+            failed.append(str(error))
+
+    monkeypatch.setattr(os, "fsync", slow)
+    with RootedPath(root, "sub/file").held() as path, ThreadPoolExecutor(9) as pool:
+        first = pool.submit(sync, path)
+        assert entered.wait(10)
+        folder = path._folder
+        assert folder is not None
+        others = [pool.submit(sync, path) for _ in range(8)]
+        while repr(folder._asked) != "count(11)":  # two for the first one
+            assert not any(each.done() for each in others)
+            time.sleep(0.001)
+        go_on.set()
+        wait([first, *others])
+    assert len(synced) == 2
+    assert len(failed) == 8 * bool(number)
