@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from downloader.errors import SettingError
+from downloader.errors import SettingError, shown
 
 N = TypeVar("N", int, float)
 
@@ -155,7 +155,7 @@ def _word(env: Mapping[str, str], name: str, words: Sequence[str]) -> str:
     value = env.get(name) or words[0]
     if value not in words:
         raise SettingError(
-            f"{name} is {value!r}, and it may be {', '.join(words)}.",
+            f"{name} is {shown(repr(value))}, and it may be {', '.join(words)}.",
             hint=f"Unset {name} for the default, {words[0]}.",
         )
     return value
@@ -176,7 +176,7 @@ def _number(env: Mapping[str, str], name: str, kind: Callable[[str], N], default
     example = ", such as 20M or 500KiB/s" * (kind is _bytes)
     if not 0 < value < 10**12:
         raise SettingError(
-            f"{name} is {text!r}; it must be a number greater than 0{example}.",
+            f"{name} is {shown(repr(text))}; it must be a number greater than 0{example}.",
             hint=f"Unset {name} for the default{f', {default}' if default else ''}.",
         )
     return value

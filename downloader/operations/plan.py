@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from downloader.artifact import Artifact, LockedModel, bytes_text, counted
-from downloader.errors import ModelmakeError, Stop
+from downloader.errors import ModelmakeError, Stop, shown
 from downloader.fs.digests import cores
 from downloader.fs.files import private_folder
 from downloader.fs.locks import partial_path
@@ -618,7 +618,7 @@ def _strangers(plan: Plan) -> Iterator[str]:
     if found:
         yield "Named by no model, and left alone:"
     for model, each in found[:MOST_LINES]:
-        yield f"  {model.folder}/{each.path} ({bytes_text(each.size)})"
+        yield f"  {shown(model.folder)}/{each.path} ({bytes_text(each.size)})"
     yield from _more(len(found), "file")
 
 
@@ -653,4 +653,4 @@ def _volume(volume: Volume) -> Iterator[str]:
     freed = f" ({bytes_text(volume.freed_bytes)} freed at the end)" if volume.freed_bytes else ""
     free = "unknown" if volume.free_bytes is None else bytes_text(volume.free_bytes)
     more = f"{least}{bytes_text(volume.peak_bytes)} more{freed}"
-    yield f"Disk of {volume.folder}: {more}, {free} free."
+    yield f"Disk of {shown(volume.folder)}: {more}, {free} free."

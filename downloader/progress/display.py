@@ -344,7 +344,8 @@ def report_error(failed: events.Failed, *, as_json: bool) -> None:
     if as_json:
         streams.tell_event(as_line(failed))
     else:
-        streams.tell(f"ERROR: {failed.error}" + f"\n  {failed.hint}" * bool(failed.hint))
+        hint = [f"  {failed.hint}"] * bool(failed.hint)
+        streams.tell("\n".join(filter(None, (f"ERROR: {failed.error}", *hint, failed.trace))))
 
 
 def _notebook_output() -> Callable[..., Any] | None:

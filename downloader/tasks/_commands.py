@@ -24,6 +24,7 @@ from downloader.errors import (
     SourceError,
     StoreError,
     TransferError,
+    shown,
 )
 from downloader.progress.streams import say, say_json, tell
 from downloader.project.project import Model, check_current
@@ -323,7 +324,7 @@ def _days(text: str) -> float:
         days = -1.0
     if not 0 <= days < 10**6:
         raise SettingError(
-            f"--older-than is {text!r}; it must be a number of days.",
+            f"--older-than is {shown(repr(text))}; it must be a number of days.",
             hint="0 removes them whatever their age.",
         )
     return days

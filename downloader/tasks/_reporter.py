@@ -11,7 +11,7 @@ import multiprocessing
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn, Protocol, TextIO
 
@@ -86,6 +86,7 @@ VERBOSE = 2
 INTERNAL = "internal-error"
 PROCESSES = re.compile(r"(?:^| )(?:-P ?|--parallel-type[ =])process\b")
 """What asks doit for processes on its command line."""
+FRAMES = ("Traceback (", "  File ")
 
 
 class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
@@ -212,21 +213,25 @@ def _failed(fail: BaseFail) -> Failed:
     if isinstance(fail, UnmetDependency):
         return Failed(task="", error=f"{fail.message} failed before it", code="unmet-dependency")
     if isinstance(fail, TaskError):
-        last = fail.traceback[-1].strip() if fail.traceback else fail.message
-        is_debug = current().project.settings.is_debug
-        return _internal(last, str(fail.get_msg()) if is_debug else "")
+        return _internal(fail.traceback or [fail.message])
     return Failed(task="", error=str(fail.get_msg()).rstrip(), code="task-failed")
 
 
-def _internal(what: str, trace: str = "") -> Failed:
-    """Return the event for an error that nobody foresaw, instead of its traceback."""
-    error = f"an error in modelmake itself: {shown(what)}"
+def _internal(trace: Sequence[str]) -> Failed:
+    """Return the event for an error that nobody foresaw, its traceback only when debugging.
+
+    Args:
+        trace: As of `traceback.format_exception`; the last text is the error's own.
+    """
+    is_debug = current().project.settings.is_debug
+    # Line ends are Python's own in a frame, and may be anybody's in the text of an error.
+    lines = [each.rstrip() if each.startswith(FRAMES) else shown(each.strip()) for each in trace]
     return Failed(
         task="",
-        error=error,
-        hint="" if trace else "Set MODELMAKE_DEBUG=1 to see where.",
+        error=f"an error in modelmake itself: {shown(trace[-1].strip())}",
+        hint="" if is_debug else "Set MODELMAKE_DEBUG=1 to see where.",
         code=INTERNAL,
-        trace=trace,
+        trace="\n".join(lines) if is_debug else "",
     )
 
 
@@ -238,10 +243,8 @@ def usage_errors() -> Iterator[None]:
     except ModelmakeError as error:
         is_usage = not isinstance(error, LockError)  # a lock that cannot be obeyed is a failure
         end_with(failed_of(error), USAGE_STATUS if is_usage else FAILED_STATUS)
-    except Exception as error:
-        if current().project.settings.is_debug:
-            raise
-        end_with(_internal(traceback.format_exception_only(error)[-1].strip()), USAGE_STATUS)
+    except Exception as error:  # noqa: BLE001 - nobody foresaw it, and it is told as such
+        end_with(_internal(traceback.format_exception(error)), USAGE_STATUS)
 
 
 def end_with(failed: Failed, status: int) -> NoReturn:
