@@ -29,11 +29,11 @@ from downloader.errors import (
     StoreError,
     shown,
 )
+from downloader.fs import scratch
 from downloader.fs.digests import StopCheck, cores, sha256_of
 from downloader.fs.files import look, looks_same, write_file
 from downloader.fs.link import How, needs_room
 from downloader.fs.rooted_path import RootedPath, open_own, read_own
-from downloader.fs.scratch import is_unfinished
 from downloader.fs.space import DiskBudget
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile
@@ -269,7 +269,7 @@ def write(contents: Contents, out: Path, watch: StopCheck, *, is_watched: bool) 
 
 
 def _check_folder(out: RootedPath) -> None:
-    names = {name for name in out.names() if not is_unfinished(name)}  # of a killed run
+    names = {name for name in out.names() if not scratch.is_unfinished(name)}  # of a killed run
     if names and not names & {MARK, "format"}:
         raise StoreError(
             f"{out} holds other things than a bundle.", hint="Name a new folder for it."

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from downloader.artifact import Artifact, LockedModel, bytes_text, counted
 from downloader.errors import ModelmakeError, StoreError
+from downloader.fs import scratch
 from downloader.fs.commit import QUARANTINE
 from downloader.fs.files import PRIVATE_FOLDER, look
 from downloader.fs.locks import (
@@ -29,7 +30,6 @@ from downloader.fs.locks import (
     remove_unless_held,
 )
 from downloader.fs.rooted_path import RootedPath
-from downloader.fs.scratch import is_unfinished, owner_of
 from downloader.project.project import Project
 from downloader.store.blobs import Store, store_at
 from downloader.store.claims import GROWING, noted_path
@@ -202,8 +202,8 @@ def of_model(folder: Path, wanted: Wanted | None, ages: Ages) -> Iterator[Garbag
     for temporary in (private / name for name in OWNERS_FOLDERS):
         yield from _unfinished(temporary, ages)
         for entry in listed(temporary):
-            owner = owner_of(entry.path.name)
-            if owner is None or owner.is_alive or is_unfinished(entry.path.name):
+            owner = scratch.owner_of(entry.path.name)
+            if owner is None or owner.is_alive or scratch.is_unfinished(entry.path.name):
                 continue
             if owner.is_of_this_machine or ages.of_old(entry):
                 yield entry.garbage(LEFTOVER, KILLED)
@@ -225,7 +225,7 @@ def of_store(root: Path, ages: Ages) -> Iterator[Garbage]:
 
 def _why_partial(entry: Entry, wanted: Wanted | None, ages: Ages) -> str:
     """Return why nobody needs a partial; empty if somebody may."""
-    owner = owner_of(entry.path.name)
+    owner = scratch.owner_of(entry.path.name)
     if owner and owner.is_alive:
         return ""
     if wanted is not None and entry.path.name not in wanted.partials and not owner:
@@ -245,7 +245,7 @@ def _quarantined(folder: RootedPath, ages: Ages) -> Iterator[Garbage]:
 
 def _unfinished(folder: RootedPath, ages: Ages) -> Iterator[Garbage]:
     for entry in listed(folder):
-        if is_unfinished(entry.path.name) and entry.is_file and ages.is_settled(entry):
+        if scratch.is_unfinished(entry.path.name) and entry.is_file and ages.is_settled(entry):
             yield entry.garbage(LEFTOVER, KILLED)
 
 

@@ -9,10 +9,10 @@ import msgspec
 
 from downloader.artifact import is_absolute, is_below, is_clean, is_name
 from downloader.errors import StoreError
+from downloader.fs import scratch
 from downloader.fs.files import write_file
 from downloader.fs.open_file import refused
 from downloader.fs.rooted_path import RootedPath
-from downloader.fs.scratch import machine
 
 
 class KnownProject(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ class KnownProject(msgspec.Struct, frozen=True, kw_only=True):
             StoreError: One may not look there.
         """
         is_there = _is_there(Path(self.lock).parent)
-        return not is_there and self.machine == machine() and os.path.ismount(self.mount)
+        return not is_there and self.machine == scratch.machine() and os.path.ismount(self.mount)
 
     @property
     def has_no_lock(self) -> bool:
@@ -76,7 +76,7 @@ def known(lock: Path, manifest: Path, folders: dict[str, str]) -> KnownProject:
         manifest=str(manifest),
         folders=folders,
         mount=str(mount),
-        machine=machine(),
+        machine=scratch.machine(),
     )
 
 

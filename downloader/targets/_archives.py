@@ -32,10 +32,10 @@ from downloader.errors import (
     Stop,
     StoreError,
 )
+from downloader.fs import scratch
 from downloader.fs.commit import Commit, set_aside
 from downloader.fs.files import private_folder
 from downloader.fs.rooted_path import READ, RootedPath
-from downloader.fs.scratch import own_name, sweep
 from downloader.progress.events import Observer
 from downloader.project.project import Project
 from downloader.targets._files import FileSyncer, Means, Outcome
@@ -83,8 +83,8 @@ class Unpacker:
             StoreError: The disk refused.
         """
         workspace = private_folder(self._project.folder(name)) / "unpacking"
-        sweep(workspace)
-        folder = workspace / own_name()
+        scratch.sweep(workspace)
+        folder = workspace / scratch.own_name()
         self._folders.append(folder)
         limits = USUAL.times(self._project.named(name).entry.limit_factor)
         found = unpack(file, folder, Watching(observer, self._stop), limits=limits)
@@ -330,7 +330,7 @@ class ArchiveSyncer:
     def _sweep(self, name: str) -> None:
         """Remove what killed processes left of a model, and no run needs any more."""
         folder = self._project.folder(name)
-        sweep(private_folder(folder) / "unpacking")
+        scratch.sweep(private_folder(folder) / "unpacking")
         for archive in self._project.lockfile.models[name].archives:
             left = private_archives(folder) / archive.path
             keeps = self._project.named(name).keeps_archives

@@ -21,6 +21,7 @@ import msgspec
 
 from downloader.artifact import Artifact
 from downloader.errors import ModelmakeError, Stop, StoreError
+from downloader.fs import scratch
 from downloader.fs.commit import Commit
 from downloader.fs.digests import (
     MOST_PIECE_BYTES,
@@ -40,7 +41,6 @@ from downloader.fs.files import (
 from downloader.fs.link import WAYS, How, Made, SourceUnreadable, link
 from downloader.fs.open_file import nearest_folder
 from downloader.fs.rooted_path import READ, RootedPath, read_own
-from downloader.fs.scratch import own_name, sweep
 from downloader.progress.streams import tell
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile, alone
@@ -138,11 +138,11 @@ class Linker:
         wish = self._project.named(name).entry.link
         ways = WAYS[way(wish, found) if found else wish]
         workspace = private_folder(self._project.folder(name)) / LINKING
-        own = workspace / own_name()
+        own = workspace / scratch.own_name()
         with Commit(target) as place, own.held(makes=True) as new:
             if workspace not in self._swept:
                 self._swept.add(workspace)
-                sweep(workspace)
+                scratch.sweep(workspace)
             made = link(source, new, ways, sha256, self._stop.check, told=target)
             try:
                 if found:
