@@ -32,6 +32,7 @@ BUFFER_BYTES = 1 << 20
 WHOLE_FILE_BUFFER_BYTES = 1 << 18
 """It fits into a core's own cache (L2) beside the digest's work, and larger ones read no faster."""
 
+_copy_range = getattr(os, "copy_file_range", None)
 _advise = getattr(os, "posix_fadvise", None)
 _SEQUENTIAL = getattr(os, "POSIX_FADV_SEQUENTIAL", 0)
 
@@ -138,6 +139,49 @@ def feed_all(file: OpenFile, size: int, hashes: Iterable[Hash], watch: StopCheck
     return position
 
 
+def copy_start(source: OpenFile, copy: OpenFile, size: int, watch: StopCheck) -> int:
+    """Copy the first bytes of a file to the start of another one, and return how many there were.
+
+    Where the file system can, both then share their blocks. Nothing is synced or compared.
+
+    Args:
+        source: The file.
+        copy: The other one.
+        size: How many bytes at most.
+        watch: As in `copy_hashed`.
+
+    Raises:
+        StoreError: The disk refused.
+    """
+    position = 0
+    if _copy_range is not None:
+        with contextlib.suppress(OSError):  # between two file systems, or one that does not know it
+            while position < size:
+                step = min(STEP_BYTES, size - position)
+                files = source.descriptor, copy.descriptor
+                if not (count := int(_copy_range(*files, step, position, position))):
+                    break
+                watch()
+                position += count
+    return _copy_on(source.read_at, copy, watch, position, size)
+
+
+def _copy_on(
+    read_at: Callable[[memoryview, int], int],
+    copy: OpenFile,
+    watch: StopCheck,
+    position: int = 0,
+    stop: int | None = None,
+) -> int:
+    """Copy from a position on by reading and writing, and return where that ended."""
+    buffer = memoryview(bytearray(BUFFER_BYTES))
+    while count := read_at(buffer if stop is None else buffer[: stop - position], position):
+        watch()
+        copy.write_at(buffer[:count], position)
+        position += count
+    return position
+
+
 def copy_hashed(read_at: Callable[[memoryview, int], int], copy: OpenFile, watch: StopCheck) -> str:
     """Copy a whole file into an empty one, and return the SHA-256 of what the disk then has.
 
@@ -149,11 +193,7 @@ def copy_hashed(read_at: Callable[[memoryview, int], int], copy: OpenFile, watch
     Raises:
         StoreError: The disk refused.
     """
-    buffer, size = memoryview(bytearray(BUFFER_BYTES)), 0
-    while count := read_at(buffer, size):
-        watch()
-        copy.write_at(buffer[:count], size)
-        size += count
+    size = _copy_on(read_at, copy, watch)
     copy.sync()
     digest = new_sha256()
     feed_all(copy, size, (digest,), watch)

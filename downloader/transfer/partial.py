@@ -17,7 +17,7 @@ import msgspec
 from downloader.artifact import Artifact
 from downloader.errors import IntegrityError, StoreError
 from downloader.fs.commit import Commit
-from downloader.fs.digests import BUFFER_BYTES, Layer
+from downloader.fs.digests import Layer, copy_start
 from downloader.fs.locks import (
     PARTIALS,
     LockWait,
@@ -83,10 +83,6 @@ def _journal(partial: RootedPath) -> Journal:
     return Journal(partial.with_suffix(".journal"))
 
 
-STEP_BYTES = 64 << 20
-_copy_range = getattr(os, "copy_file_range", None)  # shares blocks where the file system can
-
-
 def copy_whole(source: RootedPath, file: OpenFile, size: int, lock_wait: LockWait) -> bool:
     """Copy a file of exactly this size to the beginning of an open one.
 
@@ -104,29 +100,12 @@ def copy_whole(source: RootedPath, file: OpenFile, size: int, lock_wait: LockWai
     """
     try:
         with source.open(READ) as opened:
-            status, position = opened.status(), 0
+            status = opened.status()
             if not stat.S_ISREG(status.st_mode) or status.st_size != size:
                 return False
-            while position < size and (count := _copy(opened, file, position, size)):
-                lock_wait.check()
-                position += count
-            return position == size
+            return copy_start(opened, file, size, lock_wait.check) == size
     except StoreError:
         return False
-
-
-def _copy(source: OpenFile, file: OpenFile, position: int, size: int) -> int:
-    """Copy some bytes, and return how many; 0 at the end."""
-    if _copy_range is not None:
-        wanted = min(STEP_BYTES, size - position)
-        try:
-            return int(_copy_range(source.descriptor, file.descriptor, wanted, position, position))
-        except OSError:
-            pass  # between two file systems, or one that does not know it
-    buffer = memoryview(bytearray(min(BUFFER_BYTES, size - position)))
-    count = source.read_at(buffer, position)
-    file.write_at(buffer[:count], position)
-    return count
 
 
 SMALLEST_STEP_BYTES = 1 << 20

@@ -1,5 +1,6 @@
 """Digests of bytes on disk."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downloader.errors import StoreError
+from downloader.fs import digests
 from downloader.fs.digests import BUFFER_BYTES, feed, new_md5, new_sha256, sha256_of
-from downloader.fs.rooted_path import open_own
+from downloader.fs.rooted_path import NEW_FILE, READ, RootedPath, open_own
 
 
 def fed(path: Path, start: int, length: int) -> tuple[int, str, str]:
@@ -80,3 +82,31 @@ def test_a_file_that_is_not_there_cannot_be_hashed(tmp_path: Path) -> None:
     """The caller learns why."""
     with pytest.raises(StoreError, match="No such file"):
         sha256_of(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("works_for", [0, 1, 9], ids=["never", "once", "always"])
+def test_the_start_of_a_file_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works_for: int
+) -> None:
+    """Whether the system copies all of it, a part or nothing, and no byte more than was asked."""
+    content = bytes(range(256)) * 5000
+    (tmp_path / "source").write_bytes(content)
+    calls = [0]
+    copy_range = os.copy_file_range
+
+    def some(*arguments: int) -> int:
+        calls[0] += 1
+        if calls[0] > works_for:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        source, copy, count, *offsets = arguments
+        return copy_range(source, copy, min(count, 300_000), *offsets)
+
+    monkeypatch.setattr(digests, "_copy_range", some)
+    with (
+        RootedPath(tmp_path, "source").open(READ) as source,
+        RootedPath(tmp_path, "copy").open(NEW_FILE) as copy,
+    ):
+        assert digests.copy_start(source, copy, 1_000_001, lambda: None) == 1_000_001
+        assert digests.copy_start(source, copy, 2 * len(content), lambda: None) == len(content)
+        copy.truncate(1_000_001)
+    assert (tmp_path / "copy").read_bytes() == content[:1_000_001]

@@ -272,7 +272,7 @@ def test_without_copy_file_range_bytes_are_read_and_written(
     def refuses(*_arguments: int) -> int:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr("downloader.transfer.partial._copy_range", refuses)
+    monkeypatch.setattr("downloader.fs.digests._copy_range", refuses)
     leave_target(desk, with_wrong_bits(WRONG))
     assert fetch(desk).moved_bytes == PIECE
 
