@@ -535,7 +535,7 @@ def verify(names: list[str], *, repair: bool = False) -> None:
     verdicts = verifying.verify(known, reading, current().stop, layer_of)
     whole = [each for each in known if not named or Named(each.name) in named]
     verdicts += map(verifying.of_extra, extra(whole, current().project.models()))
-    never = {} if repair else verifying.never_downloaded(known, verdicts)
+    never = {} if repair else verifying.never_downloaded(whole, verdicts)
     for line in verifying.lines(verdicts, never):
         say(line)
     bad = [each for each in verdicts if each.is_bad]

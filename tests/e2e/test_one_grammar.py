@@ -45,7 +45,7 @@ MODEL_COMMANDS = {
     "ignore": "ignoring fetch:one-b\n",
     "help": "fetch:one-b ",
     "plan": "one-b",
-    "verify": "missing: one-b/a.bin",
+    "verify": "not downloaded yet: one-b (2 files)",
     "lock": "up to date for one-b.",
     "lock --check": "up to date for one-b.",
     "outdated": "one-b: ",
