@@ -43,7 +43,7 @@ MODEL_COMMANDS = {
     "clean -n": "models/one-b/sub/b.bin'\n",
     "forget": "forgetting fetch:one-b\n",
     "ignore": "ignoring fetch:one-b\n",
-    "help": "fetch:one-b ",
+    "help": "fetch:one-b\n",
     "plan": "one-b",
     "verify": "not downloaded yet: one-b (2 files)",
     "lock": "up to date for one-b.",
@@ -62,7 +62,7 @@ FILE_COMMANDS = {
     "clean -n": "",
     "forget": "forgetting fetch:one-b/sub/b.bin\n",
     "help": "fetch:one-b/sub/b.bin ",
-    "verify": "missing: one-b/sub/b.bin",
+    "verify": "verified 1 file: 1 missing",
     "plan": "one-b",
     "lock": "up to date for one-b.",
     "outdated": "one-b: ",
@@ -184,6 +184,20 @@ def test_a_file_that_only_the_provider_knows(project: Project) -> None:
             assert run.status == 1, run.text
             assert "models.lock knows no file nope of bot" in run.stderr
             project.lock.unlink()
+
+
+@pytest.mark.parametrize("word", ["models/m/epoch=9-step=499.ckpt", "fetch:m/epoch=9*"])
+def test_a_file_with_an_equals_sign(project: Project, server: FaultyServer, word: str) -> None:
+    """What doit takes for a variable is the file of that name; other variables stay."""
+    entry = toy(server, ["epoch=9-step=499.ckpt"])
+    project.declare({"m": entry, "n": toy(server, ["b.bin"])})
+    run = project.doit(word, "some=value")
+    assert run.status == 0, run.text
+    assert project.target("m", "epoch=9-step=499.ckpt").exists()
+    assert not project.target("n", "b.bin").exists()
+    assert project.doit("verify", word).status == 0
+    assert project.doit("clean", word).status == 0
+    assert not project.target("m", "epoch=9-step=499.ckpt").exists()
 
 
 def test_users_own_tasks_keep_their_words(locked: Project) -> None:
