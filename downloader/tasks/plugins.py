@@ -162,11 +162,13 @@ class Help(DoitHelp):  # type: ignore[misc]
             super().print_usage(cmds)
 
     def _execute(self, pos_args: list[str]) -> bool:
-        for task in self.task_list:
-            if task.name == pos_args[0] and isinstance(task, HelpfulTask):
-                self.outstream.write(f"{help_text(task)}\n")
-                return True
-        return bool(super()._execute(pos_args))
+        tasks = {each.name: each for each in self.task_list}
+        if not all(isinstance(tasks.get(name), HelpfulTask) for name in pos_args):
+            known = [super(Help, self)._execute([name]) for name in pos_args]
+            return all(known)
+        for name in pos_args:
+            self.outstream.write(f"{help_text(tasks[name])}\n")
+        return True
 
 
 NAMES = """\

@@ -201,3 +201,15 @@ def test_list_is_one_screen(project: Project, server: FaultyServer) -> None:
     assert max(map(len, (*rows, own, last))) <= 80
     assert all(" " in row for row in rows)
     assert "commands" not in project.doit("list", "-q").stdout
+
+
+def test_elsewhere_doit_is_its_own(project: Project) -> None:
+    """In a project without our tasks its commands and errors are untouched."""
+    (project.folder / "dodo.py").write_text(
+        "def task_build():\n    'Build it.'\n    return {'actions': ['true']}\n"
+    )
+    assert project.doit("list").stdout == "build   Build it.\n"
+    assert project.doit("help", "build").stdout == "build  Build it.\n"
+    assert "Commands\n" in project.doit("help", "nosuch").stdout
+    assert 'Invalid parameter: "nosuch"' in project.doit("nosuch").stderr
+    assert project.doit("info", "build").stdout.startswith("\nbuild\n")
