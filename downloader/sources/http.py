@@ -197,8 +197,8 @@ def _check_path(file: HttpFile) -> None:
 
 
 LOG_IN = (
-    "Check that the file is public. If it needs a login, put one for {} into ~/.netrc or the "
-    "file that NETRC names."
+    "Check that the file is public. If it needs a credential, put a login for {} into ~/.netrc or "
+    "the file that NETRC names."
 )
 
 

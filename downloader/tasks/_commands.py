@@ -392,6 +392,7 @@ def _wanted(names: list[str]) -> "list[Declaration]":
             if named:
                 raise
             tell(f"skipped {each.name}: {error}")
+            tell(f"  {error.hint}")
     return [each for each in wanted if each.is_known]
 
 
@@ -503,11 +504,11 @@ def _check_adopted(report: "AdoptReport", unlocked: Sequence[Model], *, must: bo
             f"models.lock does not say which files these are: {names}.",
             hint="Run `doit lock`, which asks for them, then the same command again.",
         )
-    _refuse_unsupported(unlocked)
     if report.failed:
         raise StoreError(f"{counted(report.failed, 'file')} could not be put in place.", hint=HINT)
     if must and report.missing:
         raise LockError(f"{counted(len(report.missing), 'file')} not found.", hint=HINT)
+    _refuse_unsupported(unlocked)
 
 
 def task_verify() -> CommandTask:
@@ -591,6 +592,8 @@ def _locked(models: Sequence["Model"]) -> list["Model"]:
         LockError: There is no lock at all.
     """
     project = current().project
+    if not any(each.declared.is_known for each in models):
+        _refuse_unsupported(models)
     if not project.lockfile.models:
         raise LockError(
             f"There is no {project.lock_path.name}, so nothing says which bytes are right.",

@@ -268,6 +268,17 @@ class TestASourceThatIsNotThereYet:
         assert INSTEAD in run.text
         assert "`doit lock`" not in run.text
 
+    @pytest.mark.parametrize("command", ["adopt --from .", "verify", "outdated", "lock", "plan"])
+    def test_a_project_without_another_model_gets_the_same_advice(
+        self, project: Project, command: str
+    ) -> None:
+        """Also where there is no models.lock, and never will be."""
+        project.declare({"support-bot": {"source": "huggingface", "repo": "owner/name"}})
+        run = project.doit(*command.split())
+        assert "ource 'huggingface' is not supported yet." in run.text
+        assert INSTEAD in run.text
+        assert "`doit lock`" not in run.text
+
     def test_optional_it_disturbs_nothing(self, project: Project, server: FaultyServer) -> None:
         """When it is optional, a second bare `doit` has nothing to do and nothing to say of it."""
         bot = {"source": "huggingface", "repo": "owner/name", "optional": True}
