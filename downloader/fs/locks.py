@@ -107,15 +107,47 @@ if sys.platform == "win32":
 
     LOCKED_BYTE = 1 << 62  # far beyond any content, since Windows locks bytes against writing too
 
-    def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    def _change(descriptor: int, place: int | None, *, takes: bool) -> None:
+        os.lseek(descriptor, LOCKED_BYTE if place is None else place, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK if takes else msvcrt.LK_UNLCK, 1)
         os.lseek(descriptor, 0, os.SEEK_SET)
 else:
     import fcntl
 
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _change(descriptor: int, place: int | None, *, takes: bool) -> None:
+        how = fcntl.LOCK_EX | fcntl.LOCK_NB if takes else fcntl.LOCK_UN
+        if place is None:
+            fcntl.flock(descriptor, how)
+        else:
+            fcntl.lockf(descriptor, how, 1, place)
+
+
+class FileLock:
+    """A lock on an open file, or on one byte of it; it ends with the process, if not before.
+
+    Args:
+        file: The open file. Its own lock goes with it when it is closed or renamed; a byte's lock
+            is dropped when this process closes any descriptor of the file (fcntl(2)).
+        place: Which byte, whether there is one or not; None for the file itself.
+    """
+
+    __slots__ = ("_file", "_place")
+
+    def __init__(self, file: OpenFile, place: int | None = None) -> None:
+        self._file, self._place = file, place
+
+    def take(self) -> bool | None:
+        """Return at once whether it is ours now; None if locks are of no use there."""
+        try:
+            _change(self._file.descriptor, self._place, takes=True)
+        except OSError as error:
+            return False if error.errno in HELD else None
+        return True
+
+    def release(self) -> None:
+        """Give it up, if that can be done before the file is closed."""
+        with contextlib.suppress(OSError):
+            _change(self._file.descriptor, self._place, takes=False)
 
 
 class _Lock(enum.Enum):
@@ -214,11 +246,7 @@ def _is_held(path: RootedPath) -> bool | None:
     if file is None:
         return None
     with file:
-        try:
-            _lock(file.descriptor)
-        except OSError as error:
-            return error.errno in HELD
-        return False
+        return FileLock(file).take() is False
 
 
 def remove_unless_held(partial: RootedPath) -> bool:
@@ -247,10 +275,9 @@ def remove_unless_held(partial: RootedPath) -> bool:
 
 
 def _take_lock(file: OpenFile) -> _Lock:
-    try:
-        _lock(file.descriptor)
-    except OSError as error:
-        return _Lock.HELD if error.errno in HELD else _Lock.USELESS
+    is_ours = FileLock(file).take()
+    if not is_ours:
+        return _Lock.USELESS if is_ours is None else _Lock.HELD
     # A partial that was committed while we opened it is a final file now: its path tells.
     if not file.is_at(file.path):
         return _Lock.HELD
@@ -265,11 +292,7 @@ def _take_lock(file: OpenFile) -> _Lock:
 def _keeps_others_out(path: RootedPath) -> bool:
     """Try our own lock: on some network file systems locking does nothing."""
     with path.open(FLAGS, act="open") as second:
-        try:
-            _lock(second.descriptor)
-        except OSError:
-            return True
-        return False
+        return not FileLock(second).take()
 
 
 def _inherit(path: RootedPath, own: RootedPath) -> None:

@@ -9,7 +9,6 @@ fetches for itself.
 
 import contextlib
 import os
-import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from pathlib import Path
 from downloader.artifact import is_absolute
 from downloader.errors import Stop, StoreError
 from downloader.fs.files import PRIVATE_FOLDER
-from downloader.fs.locks import HELD, PARTIALS, QUIET_SECONDS, LockWait
+from downloader.fs.locks import PARTIALS, QUIET_SECONDS, FileLock, LockWait
 from downloader.fs.rooted_path import BINARY, NO_FOLLOW, REPLACE, RootedPath
 
 FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
@@ -28,25 +27,6 @@ DIGITS = 15
 GROWING = "growing"
 NOTED_BYTES = 16 << 20
 """From which size on a note says where a file grows: smaller ones are there soon."""
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int, place: int) -> None:
-        os.lseek(descriptor, place, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-    def _unlock(descriptor: int, place: int) -> None:
-        os.lseek(descriptor, place, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-else:
-    import fcntl
-
-    def _lock(descriptor: int, place: int) -> None:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-
-    def _unlock(descriptor: int, place: int) -> None:
-        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, place)
 
 
 class Claims:
@@ -120,23 +100,25 @@ class _Ours:
 
     def lock(self, sha256: str, lock_wait: LockWait) -> bool:
         """Wait for the claim; False where locks are of no use, or its holder is not believed."""
+        claim = self._claim(sha256)
         while True:
-            try:
-                with self._changing:
-                    _lock(self._file.descriptor, int(sha256[:DIGITS], 16))
-            except OSError as error:
-                if error.errno not in HELD:
-                    lock_wait.warn_of_useless_locks(self._path.parent)
-                    return False
-            else:
+            with self._changing:
+                is_ours = claim.take()
+            if is_ours:
                 return True
+            if is_ours is None:
+                lock_wait.warn_of_useless_locks(self._path.parent)
+                return False
             if not lock_wait.wait(self._growing(sha256)):
                 return False
 
     def unlock(self, sha256: str) -> None:
         """Give the claim up."""
-        with contextlib.suppress(OSError), self._changing:
-            _unlock(self._file.descriptor, int(sha256[:DIGITS], 16))
+        with self._changing:
+            self._claim(sha256).release()
+
+    def _claim(self, sha256: str) -> FileLock:
+        return FileLock(self._file, int(sha256[:DIGITS], 16))
 
     def _growing(self, sha256: str) -> RootedPath:
         """Return the holder's partial, where a note says which that is."""

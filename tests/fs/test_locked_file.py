@@ -3,6 +3,8 @@
 import errno
 import fcntl
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -246,3 +248,26 @@ def test_a_name_with_an_impossible_process_does_no_harm(tmp_path: Path, process:
     (tmp_path / f"x-{scratch.machine()}-{process}-ab.part").write_bytes(b"left")
     locks._inherit(path, path.with_name("own.part"))
     assert (tmp_path / "own.part").exists() == process.isdecimal()
+
+
+@pytest.mark.parametrize("place", [None, 0, 1 << 59], ids=["file", "first byte", "far byte"])
+def test_a_lock_keeps_other_processes_out(tmp_path: Path, place: int | None) -> None:
+    """One mechanism for partials, which are locked whole, and for claims, which are bytes."""
+    path = RootedPath(tmp_path, "file")
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom downloader.fs.locks import FLAGS, FileLock\n"
+        "from downloader.fs.rooted_path import RootedPath\n"
+        f"lock = FileLock(RootedPath(Path({str(tmp_path)!r}), 'file').open(FLAGS), {place})\n"
+        "print(lock.take())\n"
+    )
+
+    def other() -> str:
+        run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+        return run.stdout.decode().strip()
+
+    with path.open(locks.FLAGS) as file:
+        lock = locks.FileLock(file, place)
+        assert lock.take() is True
+        assert other() == "False"
+        lock.release()
+        assert other() == "True"
