@@ -49,7 +49,7 @@ LEAST_NAME = 32
 LEAST_WORDS = 24
 """Columns for what a file waits for, at the cost of its name."""
 GAP = "  "
-HOST = re.compile(r"https?://([^/\s]+)\S*"), r"\1"
+HOST = re.compile(r"https?://([^/\s]+)(?:/\S*?)?(?=[:;,.]*(?:\s|$))"), r"\1"
 COLOURS = {"waiting": "yellow", "unpacking": "cyan", "failed": "red"}
 NEEDED = ("percent", "failed", "left", "rate", "bytes", "files", "unknown")
 """Parts of the total, the most important first: the last ones are left out of a narrow line."""

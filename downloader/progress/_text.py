@@ -198,7 +198,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-URL = re.compile(r"(https?://[^/\s]+)\S*")
+URL = re.compile(r"(https?://[^/\s]+)/\S*?(?=[:;,.]*(?:\s|$))")
 COUNT = re.compile(r"[0-9][0-9,]*(?= (?:of|bytes?)\b)")
 
 

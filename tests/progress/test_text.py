@@ -202,6 +202,23 @@ def test_one_file_is_named_with_its_url(retries: RetryLog) -> None:
     assert len(retries.fail("a", 2)) == 1
 
 
+@pytest.mark.parametrize(
+    ("cause", "shown"),
+    [
+        ("http://h:1/m/a: server busy (503).", "http://h:1: server busy (503)"),
+        (
+            "The connection to https://h/m/a.bin failed: reset.",
+            "The connection to https://h failed: reset",
+        ),
+        ("Nothing came from https://h/a/b.c, for 30 s.", "Nothing came from https://h, for 30 s"),
+        ("https://h took too long.", "https://h took too long"),
+    ],
+)
+def test_a_cause_names_the_host_alone(cause: str, shown: str) -> None:
+    """The path is of one file among many; what is around the URL stays."""
+    assert _text.host_cause(cause) == shown
+
+
 def test_a_host_that_stays_dead_is_reported_again(retries: RetryLog) -> None:
     """A log of hours says now and then that nothing changed."""
     assert len(retries.fail("a", 5)) == 1
@@ -248,7 +265,7 @@ def test_what_is_waited_for_is_named() -> None:
     ]
     *shown, rest, total = [line.plain for line in Layout(100, 24).lines(progress(*files))]
     assert shown == [
-        "m/a  retrying in 3 s: h:1 server busy (503).",
+        "m/a  retrying in 3 s: h:1: server busy (503).",
         "m/b  waiting for another process that is downloading it",
         "m/c  unpacking, 1.0 kB so far",
     ]
@@ -324,7 +341,7 @@ def test_what_is_waited_for_is_readable_in_a_narrow_terminal() -> None:
         "gated.json", "waiting", cause="http://h:1/x: server busy (503).", seconds_left=2.0
     )
     *lines, _ = shown(40, *map(moving, SHARDS[:2]), wait)
-    assert lines[2].startswith("m/gated.json  retrying in 2 s: h:1 ")
+    assert lines[2].startswith("m/gated.json  retrying in 2 s: h:1")
 
 
 def test_ascii_where_nothing_else_can_be_shown() -> None:
