@@ -29,7 +29,7 @@ from downloader.transfer._journal import Binding
 from downloader.transfer.partial import Partial
 from downloader.urls import Location, redact
 
-SHA256_DECIDES = "If the file's sha256 stood in models.yaml, it would decide which bytes are right."
+SHA256_DECIDES = "Give the file's sha256 in models.yaml: it decides which bytes are right."
 
 
 class UnusableRange(BadResponse):
@@ -185,8 +185,8 @@ class Expectation:
         is_judged = wanted is not None or self._artifact.is_pinned or self.md5
         if not (head.has_known_end or is_judged):
             raise BadResponse(
-                f"{head.place} tells neither length nor digest: a broken connection would pass "
-                "for the end of the file.",
+                f"{head.place} sends neither length nor checksum, so a broken connection would "
+                "look like the end of the file.",
                 hint="Give the file's sha256 in models.yaml.",
             )
         if partial.ranges:
@@ -219,8 +219,8 @@ class Expectation:
             )
         if wanted is not None and wanted != got:
             raise DigestMismatch(
-                f"{self._place} gave {partial.have:,} bytes with {kind}:{got}, "
-                f"and {kind}:{wanted} is wanted{self._what_it_looks_like()}.",
+                f"{self._place} sent {partial.have:,} bytes with {kind}:{got} instead of "
+                f"{kind}:{wanted}{self._what_it_looks_like()}.",
                 hint=self._what_to_do(),
             )
 
@@ -228,7 +228,7 @@ class Expectation:
         """Return the error for a file of another length; both in bytes."""
         or_more = " or more" if got > wanted else ""
         return SizeMismatch(
-            f"{self._place} gives {got:,} bytes{or_more}, and {wanted:,} are wanted for "
+            f"{self._place} sent {got:,} bytes{or_more} instead of {wanted:,} for "
             f"{self._artifact.path}{self._what_it_looks_like()}.",
             hint=self._what_to_do() if self._is_vouched_for else None,
         )
@@ -239,15 +239,14 @@ class Expectation:
         Args:
             spans: Where they lie, after they were fetched again; none where all that came is wrong.
         """
-        which = "others than models.lock means"
+        what = f"sent another file than models.lock means as {self._artifact.path}"
         if spans := merge(spans):
             where = ", ".join(f"{start:,}-{stop - 1:,}" for start, stop in spans[:MOST_SPANS])
             more = ", …" * (len(spans) > MOST_SPANS)
-            which = f"wrong ones each time at {where}{more}, and right ones elsewhere"
+            what = f"sent bytes {where}{more} of {self._artifact.path} wrong each time"
         return DigestMismatch(
-            f"{self._place} gave bytes of {self._artifact.path}, {which}"
-            f"{self._what_it_looks_like() * (not spans)}.",
-            hint=self._what_to_do() if not spans else "The server, or what is between, damages it.",
+            f"{self._place} {what}{self._what_it_looks_like() * (not spans)}.",
+            hint="The server or a proxy damages the file." if spans else self._what_to_do(),
         )
 
     @property
@@ -262,11 +261,11 @@ class Expectation:
     def _what_to_do(self) -> str:
         if self._artifact.first_use:
             return (
-                "It was pinned on first use. To take what stands there now, remove the model from "
-                "models.lock and run `doit`."
+                "Its SHA-256 was pinned on first use. To accept the new file, remove the model "
+                "from models.lock and run `doit`."
             )
         return (
-            "Another version may stand there now, or a page in the way. If another file is meant, "
+            "The file may have changed, or a proxy may have sent a page. If you mean another file, "
             "correct its sha256 or URL in models.yaml."
         )
 

@@ -150,7 +150,7 @@ def test_a_body_without_length_is_refused_where_nothing_judges_it(desk: Desk) ->
     """A file of unknown size and digest must come with its length."""
     desk.server.always(PATH, framing.unsized)
     error = desk.refuses(BadResponse, unpinned())
-    assert "neither length nor digest" in str(error)
+    assert "neither length nor checksum" in str(error)
     assert "sha256" in error.hint
 
 

@@ -81,7 +81,7 @@ def test_an_endless_body_stops_at_the_locked_size(
     began = time.monotonic()
     error = desk.refuses(SizeMismatch, artifact)
     assert time.monotonic() - began < 2
-    assert f"and {SIZE:,} are wanted" in str(error)
+    assert f"instead of {SIZE:,}" in str(error)
     assert sum(file.stat().st_size for file in desk.workspace.rglob("*")) < SIZE + 100_000
     assert len(desk.seen) == 1
 
@@ -90,7 +90,7 @@ def test_an_announced_length_beyond_the_lock_is_refused_unread(desk: Desk) -> No
     """Another length than the locked one is an error before anything is written."""
     desk.server.put(PATH, BODY + b"x")
     error = desk.refuses(SizeMismatch, pinned())
-    assert f"gives {SIZE + 1:,} bytes or more, and {SIZE:,} are wanted" in str(error)
+    assert f"sent {SIZE + 1:,} bytes or more instead of {SIZE:,}" in str(error)
     assert (desk.partials, desk.quarantined) == ([], [])
 
 
@@ -109,7 +109,7 @@ def test_a_complete_body_shorter_than_the_lock_is_asked_for_once(desk: Desk, siz
     desk.server.put(PATH, BODY[:size])
     desk.server.always(PATH, chunks.chunked())
     error = desk.refuses(SizeMismatch, pinned())
-    assert f"gives {size:,} bytes, and {SIZE:,} are wanted" in str(error)
+    assert f"sent {size:,} bytes instead of {SIZE:,}" in str(error)
     assert len(desk.seen) == 1
 
 

@@ -97,7 +97,7 @@ def test_when_all_fail_each_is_named(desk: Desk, mirrors: tuple[Location, Locati
     assert "None of 2 places gave model.bin" in str(error)
     for part in (
         "/first.bin: not found (404)",
-        "/second.bin gave",
+        "/second.bin sent",
         hashlib.sha256(WRONG).hexdigest(),
     ):
         assert part in str(error)
@@ -200,4 +200,4 @@ def test_wrong_bytes_message_is_free_of_the_query(desk: Desk) -> None:
     """A digest mismatch names the place without its signature."""
     desk.server.put(PATH, WRONG)
     error = desk.refuses(DigestMismatch)
-    assert f"{PATH} gave" in str(error)
+    assert f"{PATH} sent" in str(error)

@@ -103,7 +103,7 @@ def test_another_place_mends_the_wrong_piece(desk: Desk) -> None:
 def test_another_file_is_refused_before_it_is_whole(desk: Desk) -> None:
     """Where nothing is right, not all of it is fetched, and nothing a second time."""
     desk.server.put(PATH, OTHER)
-    with pytest.raises(DigestMismatch, match="others than models"):
+    with pytest.raises(DigestMismatch, match="another file than models"):
         desk.run(job(desk))
     assert desk.asked == [None]
     assert desk.partials == []
