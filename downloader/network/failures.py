@@ -248,7 +248,7 @@ class translated:  # noqa: N801 - used as a function; a generator would cost mor
         if isinstance(error, FOREIGN):
             place = redact(self._url)
             ours = _limit(error, place) or _ours(error, place, self._timeout_seconds)
-            raise ours from error
+            raise ours from None  # its text has the whole URL, and an uncaught error shows it
 
 
 def _ours(error: BaseException, place: str, timeout_seconds: float) -> TransferError:

@@ -1,6 +1,7 @@
 """One GET: what goes along, what does not, and which connections are used again."""
 
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,8 @@ def test_a_refused_connection_is_one_line(desk: Desk) -> None:
     nobody = type(place)(url=f"http://127.0.0.1:{free_port()}/m.bin?sig={CANARY}")
     error = desk.refuses(ConnectionLost, None, nobody)
     assert "Connection refused" in str(error)
+    # A program that does not catch it shows all of this.
+    assert CANARY not in "".join(traceback.format_exception(error))
     assert "/m.bin failed" in str(error)
 
 
