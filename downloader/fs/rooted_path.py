@@ -575,15 +575,16 @@ def _open_folder(path: RootedPath, *, is_itself: bool, makes: bool) -> _OpenFold
     key = path._base, parts  # noqa: SLF001
     found = _kept.get(key)
     if found is not None:
-        if found.is_there():
-            return found
         _kept.pop(key, None)
+        if found.is_there():
+            _kept[key] = found  # the last one: others go first
+            return found
     if makes and not os.path.isdir(root):  # noqa: PTH112 - one look is cheaper than a refusal
         root.mkdir(parents=True, exist_ok=True)
     if HAS_FOLDER_DESCRIPTORS:
         opened = _OpenFolder(str(root.joinpath(*parts)), _walk(root, parts, makes=makes))
-        if len(_kept) >= _MOST_KEPT:
-            _kept.clear()
+        while len(_kept) >= _MOST_KEPT:
+            _kept.pop(next(iter(tuple(_kept)), key), None)
         _kept[key] = opened
         return opened
     _check_real(root, parts)

@@ -232,6 +232,21 @@ def test_a_folder_is_opened_once_for_many_operations(
     assert (root / "sub" / "file").exists()
 
 
+@needs_descriptors
+def test_a_folder_that_is_used_often_stays_open(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many others are used once, as the folders of a store's blobs are."""
+    close_idle_folders()
+    file = RootedPath(root, "sub/file")
+    file.open(NEW_FILE).close()
+    opened = opened_folders(monkeypatch)
+    for number in range(40):
+        RootedPath(root, f"{number}").make_folder()
+        file.lstat()
+    assert "sub" not in opened
+
+
 def open_folders() -> list[str]:
     """Return which folders this process has open below the one for temporary files."""
     numbers = Path("/proc/self/fd")
