@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from downloader.errors import LockError
 from downloader.network import failures
 from downloader.operations.outdated import Outdated, look
 from tests.e2e.together.projects import JOB, LOOK, bot, usual_checkpoints
@@ -110,7 +111,7 @@ def test_what_is_newer_is_what_an_upgrade_changes(
         text = (folder / "models.lock").read_bytes()
         before, named = locked_files(folder), looked(folder)
         assert (folder / "models.lock").read_bytes() == text, "it only looks"
-        upgrade(folder, is_deleted="a deleted job" in names)
+        upgrade(folder, fails=not {"a deleted job", "a file that is gone"}.isdisjoint(names))
         after = locked_files(folder)
         again = looked(folder)
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
@@ -124,10 +125,10 @@ def test_what_is_newer_is_what_an_upgrade_changes(
     assert not [each.model for each in again.values() if each.is_upgradable]
 
 
-def upgrade(folder: Path, *, is_deleted: bool) -> None:
-    """Lock anew what can be; a job that was deleted fails alone."""
-    if not is_deleted:
+def upgrade(folder: Path, *, fails: bool) -> None:
+    """Lock anew what can be; a job that was deleted, and a file that nobody has, fail alone."""
+    if not fails:
         lock(folder, upgrade=True)
         return
-    with pytest.raises(Exception, match="knows no job"):
+    with pytest.raises(LockError, match=r"knows no job|new\.bin cannot be downloaded"):
         lock(folder, upgrade=True)
