@@ -229,13 +229,16 @@ def pinned(
         etag: What the first location said, if the bytes came from there.
         md5: What a server published, if it was compared with the bytes.
     """
+    is_first_use = artifact.first_use or not artifact.is_pinned
     return msgspec.structs.replace(
         artifact,
         size=size,
         sha256=sha256,
-        first_use=artifact.first_use or not artifact.is_pinned,
-        etag=etag,
-        md5=md5,
+        first_use=is_first_use,
+        # Of a published digest a wrong hint is replaced, and none is added: the provider that
+        # publishes it would have to be asked for it each time.
+        etag=etag if is_first_use or artifact.etag else None,
+        md5=md5 if is_first_use or artifact.md5 else None,
     )
 
 

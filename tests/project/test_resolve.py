@@ -235,3 +235,16 @@ def test_a_file_that_nothing_was_known_of_is_filled_in() -> None:
     """The next answer brings what the first one did not."""
     server = Server(a={"size": 4, "md5": MD5, "etag": '"1"'})
     assert lock_model(model(A), model(A), server, upgrade=True).files == (A_KNOWN,)
+
+
+def test_a_download_adds_no_hint_to_a_published_digest() -> None:
+    """What a probe said wrong is corrected; otherwise the lock stays what the provider publishes.
+
+    A source that publishes digests tells no ETag, so `doit outdated` would call the file changed.
+    """
+    published = Artifact(path="a.bin", sha256=SHA)
+    assert pinned(published, 4, SHA, '"1"', MD5) == msgspec.structs.replace(published, size=4)
+    probed = msgspec.structs.replace(published, size=56, etag='"portal"')
+    shown = pinned(probed, 4, SHA, '"1"', MD5)
+    assert shown == msgspec.structs.replace(published, size=4, etag='"1"')
+    assert pinned(Artifact(path="a.bin"), 4, SHA, '"1"', MD5).etag == '"1"'
