@@ -12,7 +12,7 @@ from tests.docs.documents import modules, page
 from tests.e2e.project import REPOSITORY
 
 PAGE = page("errors.md")
-TREE, MESSAGES = PAGE.split("## What is met most often")
+MESSAGES, TREE = PAGE.split("## Error classes")
 TOLD = re.findall(r"^\| `([^`]+)` \|", MESSAGES, re.MULTILINE)
 
 
