@@ -63,7 +63,7 @@ Then: `doit` downloads them and writes models.lock. Commit it with models.yaml a
 
 
 def init(folder: Path) -> Iterator[str]:
-    """Write models.yaml with its schema, dodo.py and .gitignore lines, where they are not there.
+    """Write models.yaml with its schema, dodo.py and .gitignore lines, unless they exist.
 
     Args:
         folder: The project's; it is made when it is not there.
@@ -147,7 +147,7 @@ def _has(path: RootedPath, sign: str) -> bool:
 
 
 def _ignored(path: RootedPath) -> str:
-    """Append what git is to leave alone, as far as it is not there, and return what to say."""
+    """Append what git is to leave alone, unless it is there, and return what to say."""
     there = path.read_bytes() if path.is_file() else b""
     known = {line.strip().strip(b"/") for line in there.splitlines()}
     missing = [each for each in NOT_FOR_GIT if each.strip("/").encode() not in known]

@@ -103,12 +103,12 @@ class Artifact(
     def is_proven_by_root(self) -> bool:
         """Whether the root may stand for the SHA-256: both were computed here, over one reading.
 
-        Where somebody else vouches for the SHA-256, nobody does for the root.
+        If somebody else published the SHA-256, nobody published the root.
         """
         return self.root is not None and self.first_use
 
     def with_root_of(self, known: "Artifact | None") -> "Artifact":
-        """Return it with the root that is known of the very same bytes, where there is one."""
+        """Return it with the root that is known of the very same bytes, if there is one."""
         is_same = known is not None and self.is_pinned and known.sha256 == self.sha256
         if known is None or known.root is None or not is_same or self.root:
             return self
@@ -124,8 +124,8 @@ class LockedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Attributes:
         entry: Digest of the manifest entry it was resolved from.
         source: The source's name.
-        revision: The immutable version upstream, where the provider has one.
-        archives: What the files are unpacked from, where they are; sorted by path.
+        revision: The immutable version upstream, if the provider has one.
+        archives: What the files are extracted from, if they are; sorted by path.
         files: Sorted by path.
     """
 
@@ -237,7 +237,7 @@ def unsafe(paths: Sequence[str]) -> Iterator[str]:
 
 
 def _are_plain(paths: Sequence[str]) -> bool:
-    """Whether one look tells that all paths are safe; where not, they may be all the same."""
+    """Whether one stat tells that all paths are safe; if not, they may be safe anyway."""
     if _known.issuperset(paths):
         return True
     joined = "\n".join(("", *paths, ""))

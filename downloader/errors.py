@@ -171,7 +171,7 @@ class ModelmakeError(Exception):
     is_reported = False
     """Set by whoever showed it: one archive's error ends the tasks of all its files."""
     is_finding = False
-    """Set where a command did what it is for and found something: that is no failure of its own."""
+    """Set if a command worked and found something: that is not a failure of the command."""
 
     def __init__(self, what: str | Sequence[str], *, hint: str | None = None) -> None:
         lines = [what] if isinstance(what, str) else what
@@ -264,7 +264,7 @@ class ServerBusy(TransferError):  # noqa: N818
 
 
 class BadResponse(TransferError):  # noqa: N818
-    """The reply breaks the protocol, or is an error page in place of the file."""
+    """The reply breaks the protocol, or is an error page instead of the file."""
 
 
 class Offline(TransferError):  # noqa: N818
@@ -307,7 +307,7 @@ class StoreError(ModelmakeError):
     """The disk refused: full, read-only, or something else stands at the path."""
 
     errno: int | None = None
-    """The system's number for it, where it was the system that refused."""
+    """The system's number for it, if the system refused."""
     reason: str = ""
     """What the system said."""
 

@@ -69,7 +69,7 @@ class Settings:
     is_locked: bool = False
     """MODELMAKE_LOCKED: models.lock must be there, current and pinned, and is never written."""
     is_ci: bool = False
-    """CI, with MODELMAKE_LOCKED unset: the same, where a lock exists."""
+    """CI, with MODELMAKE_LOCKED unset: the same, if a lock exists."""
     is_offline: bool = False
     """MODELMAKE_OFFLINE: never dial."""
     is_preflight: bool = True
@@ -83,7 +83,7 @@ class Settings:
 
     @property
     def who_forbids(self) -> str:
-        """The variable that forbids to write models.lock, where it may not be written."""
+        """The variable that forbids writing models.lock, if it must not be written."""
         return "MODELMAKE_LOCKED" if self.is_locked else "CI"
 
     @classmethod
@@ -127,7 +127,7 @@ def _unknown(name: str) -> str:
 
 
 def wants_json(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether standard error is to take events; asked also where other variables are unusable."""
+    """Whether standard error is to take events; asked also if other variables are unusable."""
     env = os.environ if environment is None else environment
     return env.get(PROGRESS) == "json"
 

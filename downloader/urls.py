@@ -177,11 +177,11 @@ class Location:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     named_hosts: frozenset[str] = frozenset()
-    """Hosts models.yaml names: a redirect may lead to them even where they are private."""
+    """Hosts models.yaml names: a redirect may lead to them even if they are private."""
     credential_hint: str = ""
     """What to do when this URL's own origin answers 401 or 403; the usual advice when empty."""
     is_sniffed: bool = True
-    """Whether a body is refused that looks like a page in place of the file."""
+    """Whether a body is refused that looks like a page instead of the file."""
 
     @property
     def place(self) -> str:

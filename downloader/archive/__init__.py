@@ -1,1 +1,1 @@
-"""Unpack an archive that nobody vouches for, or refuse all of it."""
+"""Extract an untrusted archive, or refuse all of it."""

@@ -2,7 +2,7 @@
 
 Several zstd frames or gzip members are one stream, as their formats say (RFC 8878 §3.1, RFC 1952
 §2.2) and as pzstd and bgzip write them; skippable frames are passed over. A second tar behind the
-end of the first one is refused where members are read, so no reader sees other files than we do.
+end of the first one is refused if members are read, so no reader sees other files than we do.
 `Limits` says how much an archive may ask of us.
 """
 

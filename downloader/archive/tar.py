@@ -136,7 +136,7 @@ def check_pax_global(found: dict[bytes, bytes]) -> None:
 def pax_size(found: dict[bytes, bytes], size_in_block: int) -> int | None:
     """Return the member's size; None when header block and record contradict each other.
 
-    Writers leave 0 in the block when the number does not fit there. Where readers chose
+    Writers leave 0 in the block when the number does not fit there. If readers chose
     differently between the two, one saw members that the other did not (CVE-2025-62518).
     """
     text = found.get(b"size")

@@ -56,7 +56,7 @@ def unpack(
 ) -> tuple[Member, ...]:
     """Unpack an archive into a new folder.
 
-    Where all lies in one top-level folder, that one is left out: PEFT loads an adapter from the
+    If everything is in one top-level folder, that folder is dropped: PEFT loads an adapter from the
     model's folder only. On any error the folder is removed.
 
     Args:

@@ -34,7 +34,7 @@ def set_aside(path: RootedPath, workspace: RootedPath, size: int, sha256: str) -
         path: The file.
         workspace: The model's private folder.
         size: How many bytes of it came.
-        sha256: Their SHA-256 in hex; any other word where it is no file.
+        sha256: Their SHA-256 in hex; any other word if it is not a file.
 
     Returns:
         A sentence for the error: how many bytes, which, and where they are.
@@ -59,7 +59,7 @@ def set_range_aside(
         spans: Half-open ranges, in bytes.
 
     Returns:
-        As `set_aside`; empty where there is no range.
+        As `set_aside`; empty if there is no range.
 
     Raises:
         StoreError: The disk refused.
@@ -78,7 +78,7 @@ def set_range_aside(
 
 
 def _place(folder: RootedPath, name: str, size: int, sha256: str) -> RootedPath:
-    """Return the first path of this name and digest, or numbered, where nothing else is."""
+    """Return the first path of this name and digest, or numbered, that is free."""
     first = folder / f"{name}-{sha256[:SHOWN_DIGITS]}"
     aside, number = first, 1
     while os.path.lexists(aside) and not _has(aside, size, sha256):
@@ -88,7 +88,7 @@ def _place(folder: RootedPath, name: str, size: int, sha256: str) -> RootedPath:
 
 
 def _has(aside: RootedPath, size: int, sha256: str) -> bool:
-    """Whether these very bytes lie there; what else has their name by chance is told by hashing."""
+    """Whether these very bytes are there; hashing tells if others have their name by chance."""
     return aside.is_file() and aside.lstat().st_size == size and sha256_of(aside) == sha256
 
 

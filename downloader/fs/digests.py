@@ -110,7 +110,7 @@ def sha256_of(path: Path | RootedPath, seen: Callable[[int], object] | None = No
 
 
 def _read_ahead(descriptor: int) -> None:
-    """Have the system read larger pieces ahead: a third less CPU where the cache is cold."""
+    """Have the system read larger pieces ahead: a third less CPU if the cache is cold."""
     if _advise is not None:
         with contextlib.suppress(OSError):  # advice only; some file systems know none
             _advise(descriptor, 0, 0, _SEQUENTIAL)
@@ -142,7 +142,7 @@ def feed_all(file: OpenFile, size: int, hashes: Iterable[Hash], watch: StopCheck
 def copy_start(source: OpenFile, copy: OpenFile, size: int, watch: StopCheck) -> int:
     """Copy the first bytes of a file to the start of another one, and return how many there were.
 
-    Where the file system can, both then share their blocks. Nothing is synced or compared.
+    If the file system can, both then share their blocks. Nothing is synced or compared.
 
     Args:
         source: The file.
@@ -299,7 +299,7 @@ def new_buffer() -> memoryview:
 
 
 def leaves_at(file: OpenFile, start: int, stop: int, buffer: memoryview) -> bytes:
-    """Return the leaves of a range of an open file; fewer where the file is shorter.
+    """Return the leaves of a range of an open file; fewer if the file is shorter.
 
     Args:
         file: The file.
@@ -373,7 +373,7 @@ def dump_layer(layer: Layer) -> bytes:
 
 
 def load_layer(line: bytes, root: str, size: int) -> Layer | None:
-    """Return the layer that a line holds of a file; None where it is not that file's.
+    """Return the layer that a line holds of a file; None if it is not that file's.
 
     Args:
         line: With or without its end.

@@ -36,7 +36,7 @@ def private_folder(folder: Path) -> RootedPath:
 
 
 def look(path: Path | RootedPath | str) -> os.stat_result | None:
-    """Return how what stands there looks; None where nothing does, or one may not look."""
+    """Return how what stands there looks; None if nothing does, or one may not look."""
     try:
         return os.lstat(path)
     except OSError:
@@ -50,7 +50,7 @@ def is_same(path: Path | RootedPath, status: os.stat_result) -> bool:
 
 
 def looks_same(now: os.stat_result, before: os.stat_result) -> bool:
-    """Whether it is the same file with the same bytes, as far as a look can tell."""
+    """Whether it is the same file with the same bytes, as far as a stat can tell."""
     same_times = (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
     return os.path.samestat(now, before) and same_times
 
@@ -84,7 +84,7 @@ _queues: dict[RootedPath, list[bytes]] = {}
 
 
 def read_lines(file: RootedPath, decoder: msgspec.json.Decoder[T]) -> Iterable[T]:
-    """Return what the lines hold, in their order; nothing where there is no file.
+    """Return what the lines hold, in their order; nothing if there is no file.
 
     Raises:
         StoreError: It is no regular file, or too long to be one of ours.
@@ -110,7 +110,7 @@ def append_line(file: RootedPath, line: bytes) -> None:
     """Append a line, and with it those that other threads brought while one was writing.
 
     So a run of many small files writes once for several; each waits until its own line is there.
-    A line that could not be written is dropped, and who wrote is told.
+    A line that could not be written is dropped, and the caller is told.
 
     Raises:
         StoreError: The disk refused.
@@ -131,7 +131,7 @@ def append_line(file: RootedPath, line: bytes) -> None:
 
 
 def _line_break(lines: OpenFile) -> bytes:
-    """Return what a line has to begin with: a line break where a kill tore the one before."""
+    """Return what a line has to begin with: a line break if a kill tore the one before."""
     size, last = lines.status().st_size, bytearray(b"\n")
     if size:
         lines.read_at(memoryview(last), size - 1)

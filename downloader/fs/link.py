@@ -1,4 +1,4 @@
-"""A second name for bytes on disk: a reflink where that can be had, else a hard link, else a copy.
+"""A second name for bytes on disk: a reflink if possible, else a hard link, else a copy.
 
 A reflink (Linux: btrfs, XFS, bcachefs) shares the blocks until one side is written; a hard link is
 the same file under two names, and therefore read-only; a copy takes its room on the disk. macOS and
@@ -67,11 +67,11 @@ def link(  # noqa: PLR0913 - two of them seldom differ from their defaults
 
     Args:
         source: The file; it is not written to.
-        new: A name where nothing is.
+        new: A free name.
         ways: Which ways are tried in turn.
         sha256: What the bytes are; a copy is read again.
         watch: Called often while a copy is made; raises to stop that.
-        told: What messages call the new file, where that is another name.
+        told: What messages call the new file, if that is another name.
 
     Returns:
         Which way it was.

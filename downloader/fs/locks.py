@@ -233,12 +233,12 @@ def wait_until_free(target: RootedPath, lock_wait: LockWait) -> bool:
 
 
 def is_held(path: RootedPath) -> bool:
-    """Whether another process has the file; False where there is none, or locks tell nothing."""
+    """Whether another process has the file; False if there is none, or locks tell nothing."""
     return bool(_is_held(path))
 
 
 def _is_held(path: RootedPath) -> bool | None:
-    """Return as `is_held`, and None where nothing stands there."""
+    """Return as `is_held`, and None if nothing stands there."""
     try:
         file = path.open_if_there(READ)
     except StoreError:

@@ -138,7 +138,7 @@ class OpenFile:
     Args:
         descriptor: The file, as the system knows it; closed by `close`.
         path: Its name when it was opened.
-        told: What messages call it, where that is another name.
+        told: What messages call it, if that is another name.
 
     Attributes:
         descriptor: As given; -1 when it is closed.
@@ -266,7 +266,7 @@ class OpenFile:
             raise self._refused(error, "write") from error
 
     def protect(self, mode: int) -> None:
-        """Set its permissions, where the file system has any."""
+        """Set its permissions, if the file system has any."""
         try:
             os.chmod(self.descriptor if os.chmod in os.supports_fd else self.path, mode)  # noqa: PTH101
         except OSError as error:
@@ -274,7 +274,7 @@ class OpenFile:
                 raise self._refused(error, "change") from error
 
     def mark_changed(self) -> None:
-        """Set the time of its last change to now, where the file system lets us."""
+        """Set the time of its last change to now, if the file system allows it."""
         try:
             os.utime(self.descriptor if os.utime in os.supports_fd else self.path)
         except OSError as error:

@@ -11,7 +11,7 @@ Each operation opens the folders from the root down, one by one, by descriptor (
 following a symlink. A symlink below the root is followed only if it leads to a place below the
 root. The root itself is the user's own choice, and may be reached through symlinks.
 
-Folders that were just used stay open, a few of them: the next operation there begins with one look
+Folders that were just used stay open, a few of them: the next operation there begins with one stat
 that tells whether the path still leads to the same folder, and the way down is spared. Who does
 several things in one folder holds it open (`held`), which spares that look too.
 
@@ -123,10 +123,10 @@ class _Folder:
         act: The verb for the message of an error.
         is_itself: Whether the path is the folder, and not what it is in.
         makes: Whether folders that are not there are made.
-        told: What messages call the path, where that is another name.
+        told: What messages call the path, if that is another name.
 
     Attributes:
-        opened: The folder, where systems have descriptors of folders.
+        opened: The folder, if the system has descriptors of folders.
     """
 
     __slots__ = ("_act", "_is_itself", "_makes", "_path", "_told", "opened")
@@ -147,7 +147,7 @@ class _Folder:
     def __enter__(self) -> tuple[str, int | None]:
         """Return the path's name and the folder's descriptor, to be used together.
 
-        Where systems have no descriptors of folders, it is the whole path and None.
+        If the system has no descriptors of folders, it is the whole path and None.
         """
         path = self._path
         folder = path._itself if self._is_itself else path._folder  # noqa: SLF001
@@ -174,7 +174,7 @@ class RootedPath:
     """A path below a root folder.
 
     Args:
-        root: The folder; the caller vouches for it.
+        root: The folder; the caller trusts it.
         path: Where below it, with `/` between the parts; empty for the root itself.
 
     Attributes:
@@ -333,7 +333,7 @@ class RootedPath:
         Args:
             flags: READ, NEW_FILE, APPEND, REPLACE or others of the system.
             act: The verb for the message of an error; "read" or "write" when not given.
-            told: What messages call the file, where that is another name.
+            told: What messages call the file, if that is another name.
         """
         act = act or ("write" if flags & _WRITES else "read")
         with _Folder(self, act, told=told) as (name, folder):
@@ -342,7 +342,7 @@ class RootedPath:
             return OpenFile(os.open(name, flags | NO_FOLLOW, 0o666, dir_fd=folder), self, told)
 
     def open_if_there(self, flags: int) -> OpenFile | None:
-        """Open the file as `open` does; None where there is none."""
+        """Open the file as `open` does; None if there is none."""
         try:
             with _Folder(self, "read") as (name, folder):
                 try:
@@ -360,7 +360,7 @@ class RootedPath:
             return file.read()
 
     def read_if_there(self) -> bytes | None:
-        """Return what is in the file, None where there is none."""
+        """Return what is in the file, None if there is none."""
         file = self.open_if_there(READ)
         if file is None:
             return None
@@ -373,7 +373,7 @@ class RootedPath:
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
 
     def status(self) -> os.stat_result | None:
-        """Look at what stands there; None where nothing does."""
+        """Look at what stands there; None if nothing does."""
         try:
             with _Folder(self, "look at") as (name, folder):
                 try:
@@ -389,7 +389,7 @@ class RootedPath:
         """Make this folder, the root and what is between them, as far as they are not there.
 
         Args:
-            told: What messages call it, where that is another name.
+            told: What messages call it, if that is another name.
         """
         with _Folder(self, "make the folder", is_itself=True, makes=True, told=told):
             pass
@@ -424,7 +424,7 @@ class RootedPath:
             shutil.rmtree(name, ignore_errors=ignore_errors, dir_fd=folder)
 
     def move_to(self, to: "RootedPath") -> None:
-        """Give it another name, in place of a file that may have that name."""
+        """Give it another name, instead of a file that may have that name."""
         with _Folder(self, "write", told=to) as (name, folder), _Folder(to, "write") as there:
             os.replace(name, there[0], src_dir_fd=folder, dst_dir_fd=there[1])
 
@@ -449,7 +449,7 @@ class RootedPath:
             file.mark_changed()
 
     def sync_folder(self, told: "RootedPath | None" = None) -> None:
-        """Make renames in this folder survive a power cut, where the file system can.
+        """Make renames in this folder survive a power cut, if the file system can.
 
         Windows cannot, and journals them; some network and virtual disks refuse (UNSUPPORTED).
 
@@ -466,7 +466,7 @@ class RootedPath:
                     raise
 
     def names(self) -> list[str]:
-        """Return the names in this folder, sorted; none where it is not there."""
+        """Return the names in this folder, sorted; none if it is not there."""
         try:
             with _Folder(self, "list", is_itself=True) as (_, folder):
                 return sorted(os.listdir(self if folder is None else folder))  # noqa: PTH208
@@ -570,7 +570,7 @@ def close_idle_folders() -> None:
 
 
 def _open_folder(path: RootedPath, *, is_itself: bool, makes: bool) -> _OpenFolder | None:
-    """Open a path's folder, or the folder that it is itself; None where systems cannot."""
+    """Open a path's folder, or the folder that it is itself; None if the system cannot."""
     root, parts = path.root, path.parts if is_itself else path.parts[:-1]
     key = path._base, parts  # noqa: SLF001
     found = _kept.get(key)
@@ -579,7 +579,7 @@ def _open_folder(path: RootedPath, *, is_itself: bool, makes: bool) -> _OpenFold
         if found.is_there():
             _kept[key] = found  # the last one: others go first
             return found
-    if makes and not os.path.isdir(root):  # noqa: PTH112 - one look is cheaper than a refusal
+    if makes and not os.path.isdir(root):  # noqa: PTH112 - one stat is cheaper than a refusal
         root.mkdir(parents=True, exist_ok=True)
     if HAS_FOLDER_DESCRIPTORS:
         opened = _OpenFolder(str(root.joinpath(*parts)), _walk(root, parts, makes=makes))

@@ -115,7 +115,7 @@ def machine() -> str:
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process of this machine still runs; True where that cannot be told."""
+    """Whether a process of this machine still runs; True if that is unknown."""
     if sys.platform == "win32":
         return True  # there is no harmless signal; and locks work there
     try:

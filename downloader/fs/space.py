@@ -90,7 +90,7 @@ class DiskBudget:
                 raise
 
     def claim(self, path: str | os.PathLike[str], missing: Callable[[], int]) -> None:
-        """Claim room for a file that is about to move, in place of what was planned for it.
+        """Claim room for a file that is about to move, instead of what was planned for it.
 
         Args:
             path: Its partial's.
@@ -146,7 +146,7 @@ class DiskBudget:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Return how many bytes may be written to the folder's disk; None where it tells nothing true.
+    """Return how many bytes may be written to the folder's disk; None if it tells nothing true.
 
     Some network and virtual file systems report no blocks at all, or more free ones than they have.
     """

@@ -192,7 +192,7 @@ class _Frame:
 
     @property
     def next_keys(self) -> Keys:
-        """The key path of the value that comes next; where a key is wanted, its own."""
+        """The key path of the value that comes next; if a key is wanted, its own."""
         if isinstance(self.value, list):
             return (*self.keys, len(self.value))
         return self.keys if self.key is None else (*self.keys, self.key)

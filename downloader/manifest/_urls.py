@@ -116,7 +116,7 @@ def _check_query(query: str) -> None:
 
 
 def _file_hint(parts: SplitResult) -> str:
-    """Return what to write in place of a page's address: the file's, as far as the page tells."""
+    """Return what to write instead of a page's address: the file's, as far as the page tells."""
     host, path = (parts.hostname or "").removeprefix("www."), parts.path.rstrip("/")
     found = re.fullmatch(r"(?P<repo>/.+?)(/-)?/(blob|tree)/(?P<revision>[^/]+)(?P<file>/.+)?", path)
     repo = found["repo"] if found else path
@@ -132,7 +132,7 @@ def _file_hint(parts: SplitResult) -> str:
 
 
 def _shown(url: str) -> str:
-    """Return the URL for a message, or nothing where a password may stand at an odd place in it."""
+    """Return the URL for a message, or nothing if a password may stand at an odd place in it."""
     shown = redact(url)
     is_clear = "@" not in shown and re.match(r"https?://[^/]", shown)
     return f"{_escaped(shown)}: " if is_clear else ""

@@ -6,7 +6,7 @@ folders, URLs (`_urls`), and that no two models want one file. The rest each ent
 name is resolved here.
 
 What has one meaning is taken; what has several is refused with the line to write instead. Up to
-MOST_TOLD mistakes are told at once.
+MOST_TOLD mistakes are reported at once.
 """
 
 import copy
@@ -33,7 +33,7 @@ from downloader.sources.interface import Entry, Fault, Keys
 from downloader.sources.registry import SOURCES, entry_type, entry_types
 
 MOST_TOLD = 10
-"""So many mistakes are told at once."""
+"""So many mistakes are reported at once."""
 ELSEWHERE_HINT = (
     "Models lie below the folder of models.yaml. To keep them on another disk, make `models` a "
     "symlink to a folder there."
@@ -173,7 +173,7 @@ def _is_mapping(value: object) -> TypeGuard[dict[str, object]]:
 
 
 class _Reading:
-    """One manifest being read: it goes on after a mistake, as far as the rest can be judged.
+    """One manifest being read: it goes on after a mistake, as far as the rest can be checked.
 
     Attributes:
         faults: What is wrong, each once.
@@ -191,14 +191,14 @@ class _Reading:
 
     @property
     def is_enough(self) -> bool:
-        """Whether there is more than will be told."""
+        """Whether there is more than will be reported."""
         return len(self.faults) > MOST_TOLD
 
     def models(self, data: object) -> dict[str, Entry]:
         """Return every entry that is right.
 
         Raises:
-            Fault: Nothing further can be judged.
+            Fault: Nothing further can be checked.
         """
         top = self._checked_top(data)
         defaults = self._checked_defaults(top.get("defaults"))
@@ -254,7 +254,7 @@ class _Reading:
             self.note(Fault(("version",), f"expected {VERSION}", hint))
 
     def _checked_defaults(self, raw: object) -> dict[str, object]:
-        """Return the common keys for every model, as far as they are right."""
+        """Return the common keys for every model that are right."""
         if raw is None:
             return {}
         if not _is_mapping(raw):

@@ -2,7 +2,7 @@
 
 urllib3's own dialling looks names up and connects without a limit on the whole, and shows its
 socket to nobody before the head of the reply is there. Here every wait is limited by the request's
-`Deadline`, every address is checked before it is dialled, and the `Request` holds the socket
+`Deadline`, every address is checked before connecting, and the `Request` holds the socket
 throughout. Closing a socket wakes nobody who waits for it; shutting it down does. The number of a
 socket may be another's by then, so each request holds a duplicate of its own.
 
@@ -168,7 +168,7 @@ class Request(CancelScope):
 
     Attributes:
         deadline: As above.
-        peer: The address that was dialled; empty before, and where a proxy dials further.
+        peer: The address of the connection; empty before, and if a proxy connects further.
     """
 
     def __init__(
@@ -207,7 +207,7 @@ class Request(CancelScope):
         self.check()
 
     def check_address(self, name: str, *addresses: str) -> None:
-        """Judge where the request goes, before it is dialled: what is judged is what is dialled.
+        """Check the address before connecting: exactly the checked address is used.
 
         Raises:
             BadResponse: It may not go to a private address, and one of the name is private.
@@ -285,7 +285,7 @@ class DeadlineReader(io.RawIOBase):
         done = 0
         self.sock.settimeout(0)
         self._bound_seconds = -1.0
-        with contextlib.suppress(OSError):  # no more is there; what is wrong is told next time
+        with contextlib.suppress(OSError):  # nothing more there; the next call reports it
             while done < len(room) and (count := self.sock.recv_into(room[done:])):
                 done += count
         return done
@@ -396,7 +396,7 @@ class CancellableConnection(HTTPConnection):
 
     response_class = DeadlineResponse
     peer = ""
-    """The address that was dialled; empty where a proxy dials further."""
+    """The address of the connection; empty if a proxy connects further."""
 
     def _new_conn(self) -> socket.socket:
         request = current_request.get()
@@ -481,7 +481,7 @@ def _looked_up(host: str, port: int, request: Request) -> list[Address]:
     def ask() -> None:
         try:
             answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except Exception as error:  # noqa: BLE001 - told by the thread that waits
+        except Exception as error:  # noqa: BLE001 - reported by the waiting thread
             answer.set_exception(error)
 
     if is_address(host):  # nobody has to be asked

@@ -118,7 +118,7 @@ class Head:
     def etag(self) -> str | None:
         """The validator exactly as received: real Azure leaves out the quotes.
 
-        None where it holds a control character: it could not be sent back.
+        None if it holds a control character: it could not be sent back.
         """
         found = self.first("ETag")
         return found if is_etag(found) else None
@@ -142,7 +142,7 @@ class Head:
 
     @property
     def md5(self) -> str | None:
-        """The MD5 of the whole file in hex, where the server publishes one.
+        """The MD5 of the whole file in hex, if the server publishes one.
 
         On a 206, Content-MD5 would be that of the range; Azure moves the file's to another header.
         """
@@ -222,7 +222,7 @@ DATA_TYPES = TEXT_TYPES | {
 
 
 class Page(NamedTuple):
-    """A kind of page that comes in place of files.
+    """A kind of page that comes instead of files.
 
     Attributes:
         pattern: How it begins.
@@ -278,7 +278,7 @@ def refusal(head: Head, body_start: bytes, credential_hint: str = "") -> Modelma
     Args:
         head: Its head; any status but 200 and 206.
         body_start: The first bytes of its body, where object stores say the cause.
-        credential_hint: What to do where it wants a credential, or another one.
+        credential_hint: What to do if it wants a credential, or another one.
     """
     code = error_code(body_start)
     said = f"{head.status}{f' {code}' if code else ''}"
@@ -315,7 +315,7 @@ def page_in_place_of(path: str, body_start: bytes, content_type: str = "") -> st
     """Return what the body is, when it cannot be the file `path`; None when it may be.
 
     Args:
-        path: The artifact's path; a page is believed where the suffix promises one.
+        path: The artifact's path; a page is accepted if the suffix promises one.
         body_start: The first bytes that came.
         content_type: What the server calls them.
     """
@@ -575,7 +575,7 @@ class Reply:
 
     @property
     def peer(self) -> str:
-        """The address that was dialled; empty where a proxy dialled."""
+        """The address of the connection; empty if a proxy connected."""
         return self._request.peer
 
     def _read_start(self) -> bytes:
@@ -613,7 +613,7 @@ class Reply:
         self._request.close()
 
     def _socket(self) -> socket.socket | None:
-        """Return the socket itself; http.client lets go of it where the server will close."""
+        """Return the socket itself; http.client lets go of it if the server will close."""
         stream = getattr(self._raw._fp, "fp", None)  # noqa: SLF001
         found = getattr(getattr(stream, "raw", None), "sock", None)
         return found if isinstance(found, socket.socket) else None

@@ -53,7 +53,7 @@ def probe(client: Client, artifact: Artifact, location: Location) -> Artifact:
 
 
 def size_told(head: Head) -> int | None:
-    """Return the size in bytes of a file whose first ones were asked for; None: it is not told.
+    """Return the size in bytes of a file whose first ones were asked for; None if unknown.
 
     Raises:
         BadResponse: It says it carries a range, and not which.
@@ -67,7 +67,7 @@ def size_told(head: Head) -> int | None:
 
 MOST_DOCUMENT_BYTES = 16 << 20
 REPEAT_SECONDS = 30.0
-"""After so long the same wait is told again."""
+"""Seconds after which the same wait is reported again."""
 MAGIC_BYTES = 2
 """Enough to tell gzip from zstd, and what Together's own SDKs ask for: `bytes=0-1`."""
 

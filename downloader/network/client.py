@@ -87,11 +87,11 @@ class Hop:
     Attributes:
         url: What to dial.
         headers: What the location wants there; empty once the way has left its origin.
-        is_pinned: Whether a SHA-256 will judge the bytes, so that plain http may carry them.
+        is_pinned: Whether a SHA-256 will verify the bytes, so that plain http may carry them.
         named_hosts: As in Location.
         number: How many redirects led here.
         cookie: The name of a cookie that one of them set; it is not sent back.
-        outside: The public URL that led here, as it may be shown; empty where this hop may go to
+        outside: The public URL that led here, as it may be shown; empty if this hop may go to
             a private address.
     """
 
@@ -249,7 +249,7 @@ class RedirectCache:
         self._changing = threading.Lock()
 
     def find(self, start: Hop) -> Hop | None:
-        """Return where this way led, None where it is not known."""
+        """Return where this way led, None if it is not known."""
         first, end = self._ends.get(_key(start), (None, None))
         return end if first == start else None  # with another credential it may lead elsewhere
 
@@ -328,7 +328,7 @@ class Client:
         Args:
             location: The URL, and the headers meant for its origin alone.
             conditions: Headers for every hop: Range and If-Match.
-            is_pinned: Whether a SHA-256 will judge the bytes.
+            is_pinned: Whether a SHA-256 will verify the bytes.
             scope: What else may cancel the request, beside `interrupt`.
 
         Raises:
@@ -373,7 +373,7 @@ class Client:
     def _still_there(
         self, start: Hop, known: Hop, conditions: Mapping[str, str], scopes: tuple[CancelScope, ...]
     ) -> Reply | None:
-        """Ask where the way led before; None where that has worn out.
+        """Ask where the way led before; None if that has worn out.
 
         Raises:
             TransferError: No reply came; the next attempt asks the way anew.
@@ -414,7 +414,7 @@ class Client:
                 hop = next_hop(hop, target, cookie=cookie, is_inside=inside)
 
     def _check_environment(self, url: str) -> None:
-        """Refuse to dial where the environment says so, or is wrong."""
+        """Refuse to connect if the environment says so, or is wrong."""
         if self.settings.is_offline:
             raise Offline(f"{redact(url)} was not requested: MODELMAKE_OFFLINE is set.")
         if not self._has_bundle:
@@ -472,6 +472,6 @@ def is_inside(url: str, peer: str) -> bool:
 
     Args:
         url: What was asked.
-        peer: The address that was dialled; empty where a proxy dialled.
+        peer: The address of the connection; empty if a proxy connected.
     """
     return is_loopback(host(url)) or (bool(peer) and not is_public_address(peer))

@@ -159,7 +159,7 @@ class Retries:
         waiting: Called with what failed, the seconds until the next attempt, that attempt's number
             since the last progress, and how many attempts there are.
         present: How many bytes are there before the first attempt.
-        least: How many more are progress, which begins the count of failures anew.
+        least: How many more are progress, which resets the count of failures.
 
     Attributes:
         present: How many bytes are there now; set by the block.
@@ -244,7 +244,7 @@ class translated:  # noqa: N801 - used as a function; a generator would cost mor
         """Begin the block."""
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Raise ours in place of a foreign error."""
+        """Raise ours instead of a foreign error."""
         if isinstance(error, FOREIGN):
             place = redact(self._url)
             ours = _limit(error, place) or _ours(error, place, self._timeout_seconds)

@@ -1,7 +1,7 @@
 """Merkle roots and piece layers of files that are here: `doit lock --pieces`.
 
 Each file is read once. Its SHA-256 and its layer come of the same bytes in memory, and a root is
-written only where that SHA-256 is the one in models.lock: so the two can never mean different
+written only if that SHA-256 is the one in models.lock: so the two can never mean different
 bytes, whatever happens to the file meanwhile.
 """
 
@@ -60,7 +60,7 @@ def add_pieces(
     stop: Stop,
     reading: Reading,
 ) -> None:
-    """Write root and layer of every large file that is here and right, where they are not known.
+    """Write root and layer of every large file that is here and right, unless they are known.
 
     Args:
         project: Whose models.lock gets the roots, and models.pieces the layers.
@@ -117,7 +117,7 @@ def _read(
 
 
 def _layer_of(file: _File, seen: Seen) -> tuple[Layer | None, str]:
-    """Return a file's layer; None, and why, where its bytes are not those of models.lock."""
+    """Return a file's layer; None, and why, if its bytes are not those of models.lock."""
     try:
         sha256, nodes, size = _digests_of(file.target, seen)
     except StoreError as error:

@@ -7,7 +7,7 @@
 Only a file whose size some wanted artifact has is opened; if the lock knows no size, one of the
 same name. It is then read once, however many names lead to it, with all cores. Links to files are
 followed, those to folders are not, so that every walk ends; what is no regular file is never
-opened. A file goes the way of a download: claim, place, receipt, pin, store. Nothing is dialled.
+opened. A file goes the way of a download: claim, place, receipt, pin, store. No request is made.
 """
 
 import functools
@@ -45,7 +45,7 @@ from downloader.targets.shared import LINKING, FoundFile, found_key, way
 def take_lock(project: Project, bundle: Bundle) -> list[str]:
     """Take what the project lacks of a bundle's manifest and lock.
 
-    Both where it has no models.yaml; else what is locked in the bundle for the very entries that
+    Both if it has no models.yaml; else what is locked in the bundle for the very entries that
     are not locked here. What is locked here already stays as it is. The whole bundle is checked
     before anything is written.
 
@@ -164,7 +164,7 @@ class Search:
         self._watch, self._tell, self._shares = watch, tell, shares
         self._finding = threading.Lock()
         self._by_size: dict[int, set[str]] = defaultdict(set)
-        self._by_name: dict[str, set[str]] = defaultdict(set)  # where no size is known
+        self._by_name: dict[str, set[str]] = defaultdict(set)  # if no size is known
         self._nameless = set[str]()
         self.found: dict[str, FoundFile] = {}
         for artifact in wanted:

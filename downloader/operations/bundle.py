@@ -173,7 +173,7 @@ class Contents:
 
 
 def contents(project: Project, models: Sequence[Model]) -> Contents:
-    """Return what a bundle of these models holds, judged by a look at each file.
+    """Return what a bundle of these models holds, judged by a stat of each file.
 
     Raises:
         LockError: A model is not locked, or not all of its files are here; names them.

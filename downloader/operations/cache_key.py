@@ -31,7 +31,7 @@ class CachedModel(msgspec.Struct, frozen=True, kw_only=True):
         name: Its key in models.yaml.
         folder: Where its files go, posix, relative to models.yaml.
         files: How many.
-        total_bytes: How long they are together; None where the lock does not know one.
+        total_bytes: How long they are together; None if the lock does not know one.
     """
 
     name: str
@@ -124,7 +124,7 @@ def _check_pinned(project: Project, models: Iterable[Model]) -> None:
 
 
 def _unpinned(model: Model) -> list[str]:
-    """Return what no digest vouches for: files, and archives whose files nobody knows yet."""
+    """Return what has no digest: files, and archives whose files nobody knows yet."""
     unknown = model.not_unpacked
     return [each.path for each in model.artifacts if not each.is_pinned or each in unknown]
 

@@ -125,7 +125,7 @@ class Cleaner:
                 return 0, ""
             found = (size for sha256, size in self._digests.items() if store.has(sha256))
             return sum(found), str(store.root)
-        except StoreError:  # who uses it is told
+        except StoreError:  # its users are told
             return 0, ""
 
 

@@ -201,7 +201,7 @@ DeadOrigins = dict[tuple[str, str, int], ModelmakeError]
 
 
 class Failure(NamedTuple):
-    """Why no server told anything about one file.
+    """Why no server answered for one file.
 
     Attributes:
         path: The file.

@@ -1,9 +1,8 @@
 """Compare what upstream has with what is locked: newer, gone, not allowed. Nothing is written.
 
 What is called newer is exactly what `doit lock --upgrade` would change: the same questions are put
-to the same servers, and the same rules judge the answers (project/resolve.py). Reported beside it
-is what that command leaves as it is: a pinned file whose server shows another now, and what is
-gone.
+to the same servers, and the same rules apply to the answers (project/resolve.py). It also reports
+what that command leaves as it is: a pinned file whose server shows another now, and what is gone.
 
 The fields of the JSON document (docs/outdated.md) are a promise to programs.
 """
@@ -48,7 +47,7 @@ State = Literal[
     "up-to-date",
 ]
 STATES: tuple[State, ...] = State.__args__  # type: ignore[attr-defined]
-"""Of a model; where its files have several, it is the first of this order."""
+"""Of a model; if its files have several, it is the first of this order."""
 UPGRADED = frozenset({"added", "removed", "changed"})
 """States of files that `doit lock --upgrade` locks anew."""
 
@@ -57,13 +56,13 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     """What is locked of a model, or what upstream has."""
 
     revision: str | None
-    """The immutable version, where there is one."""
+    """The immutable version, if there is one."""
     steps: list[int]
-    """Of its checkpoints, in order; empty where it names none."""
+    """Of its checkpoints, in order; empty if it names none."""
     files: int
     """How many files, or archives, are fetched."""
     bytes: int | None
-    """Their sizes together; None where one is not known."""
+    """Their sizes together; None if one is not known."""
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,11 +72,11 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     """`added`, `removed`, `changed`, `changed-upstream`, `gone`, `not-allowed`, `unreachable`."""
     locked_bytes: int | None = None
-    """Its size as locked, as far as that is known."""
+    """Its size as locked, if known."""
     upstream_bytes: int | None = None
-    """Its size upstream, as far as that is told."""
+    """Its size upstream, if known."""
     message: str | None = None
-    """The error, where one is the reason."""
+    """The error, if one is the reason."""
 
 
 class Outdated(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,12 +86,12 @@ class Outdated(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     state: State
     locked: Side | None = None
-    """What models.lock has; None where that is not what models.yaml declares."""
+    """What models.lock has; None if that is not what models.yaml declares."""
     upstream: Side | None = None
-    """What `doit lock --upgrade` would lock; None where upstream did not tell."""
+    """What `doit lock --upgrade` would lock; None if upstream did not tell."""
     files: tuple[File, ...] = ()
     fetch_bytes: int | None = 0
-    """What would have to be fetched for it; None where a size is not told."""
+    """What would have to be fetched for it; None if a size is unknown."""
     message: str | None = None
     """Why, in a sentence."""
     hint: str | None = None
@@ -171,7 +170,7 @@ def document(outlooks: Sequence[Outdated]) -> str:
 
 
 def count_text(outlooks: Iterable[Outdated]) -> str:
-    """Return how many models are not up to date, by state; empty where all are."""
+    """Return how many models are not up to date, by state; empty if all are."""
     counts = Counter(each.state for each in outlooks)
     found = [state for state in STATES if counts[state] and state != "up-to-date"]
     return ", ".join(f"{counts[state]:,} {_words(state)}" for state in found)

@@ -1,6 +1,6 @@
 """What a run will do: what is decided about each file, and what the disks have to hold for that.
 
-Nothing is written and nothing is dialled. Files of which one look does not tell are hashed, on all
+Nothing is written and no request is made. Files of which one stat does not tell are hashed, on all
 cores. An archive is fetched if a file of it is neither at its place nor in the store; then all of
 it is unpacked, and what was there already is dropped again.
 
@@ -9,7 +9,7 @@ link takes no room. Archives and all that is unpacked from them lie there togeth
 ends. So the disk is asked for room before the first byte.
 
 The fields of `Plan` are those of `doit plan --json`, in docs/plan.md; they stay. People read a
-table where it fits, then what is not up to date, then the sums.
+table if it fits, then what is not up to date, then the sums.
 """
 
 import os
@@ -57,10 +57,10 @@ class PlannedFile(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: Below the model's folder.
         action: What would be done.
-        outcome: What `doit` then says that it did; None where it says nothing.
-        why: The rule that made it so; empty where it is present.
-        size: In bytes; None where nobody knows it yet.
-        bytes_to_move: How many would come over the wire; None where the size is not known.
+        outcome: What `doit` then says that it did; None if it says nothing.
+        why: The rule that made it so; empty if it is present.
+        size: In bytes; None if nobody knows it yet.
+        bytes_to_move: How many would come over the wire; None if the size is not known.
         bytes_resumed: How many are in a partial already.
     """
 
@@ -86,11 +86,11 @@ class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: Its key in models.yaml.
         folder: Where its files go, from the folder of models.yaml.
-        state: `locked`; `stale` where models.lock has to be brought up to date first, and the files
-            are those that follow from the entry; `unknown` where only the provider can tell them;
-            `refused` where nothing can be done.
+        state: `locked`; `stale` if models.lock has to be brought up to date first, and the files
+            are those that follow from the entry; `unknown` if only the provider knows them;
+            `refused` if nothing can be done.
         why: What is unknown or refused, a sentence without its full stop; empty otherwise.
-        files: Its files, archives among them where something is done with them.
+        files: Its files, including archives that something is done with.
         extraneous: What else lies there; it is left alone.
     """
 
@@ -123,7 +123,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
         folder: A folder on it.
         peak_bytes: How many bytes more than now lie there at the most, while the run lasts.
         freed_bytes: How many of those, or of what is there now, are removed at its end.
-        free_bytes: How many are free now; None where the disk does not tell.
+        free_bytes: How many are free now; None if the disk does not tell.
         is_at_least: Whether sizes are unknown, so that it may be more.
     """
 
@@ -135,7 +135,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fits(self) -> bool:
-        """Whether there is room for it, as far as is known."""
+        """Whether there is room for it, as far as known."""
         return self.free_bytes is None or self.peak_bytes <= self.free_bytes
 
 
@@ -144,10 +144,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         lock: How models.lock stands.
-        offline: Whether nothing may be dialled.
-        refusal: Why `doit` would begin with nothing; None where it would begin.
+        offline: Whether the network must not be used.
+        refusal: Why `doit` would begin with nothing; None if it would begin.
         models: What would be done for each model.
-        volumes: What each disk has to hold; none where nothing is written.
+        volumes: What each disk has to hold; none if nothing is written.
     """
 
     version: int = VERSION
@@ -248,7 +248,7 @@ class _Disks:
         self._unknown = set[int]()
 
     def add_file(self, name: str, artifact: Artifact, planned: PlannedFile) -> None:
-        """Count a file that is fetched or linked, and its second copy where `link` wants one."""
+        """Count a file that is fetched or linked, and its second copy if `link` wants one."""
         if planned.action == "fetch":
             workspace = private_folder(self._project.folder(name))
             held = held_bytes(partial_path(workspace, artifact.path).path)
@@ -260,7 +260,7 @@ class _Disks:
             self._add(name, artifact.size)
 
     def add_unpacking(self, model: Model, archive: Artifact) -> None:
-        """Count what comes out of an archive, and the archive where it is removed at the end."""
+        """Count what comes out of an archive, and the archive if it is removed at the end."""
         assert model.locked
         sizes = [each.size for each in model.locked.out_of(archive.path)] or [None]
         if model.declared.entry.include or model.declared.entry.exclude:
@@ -305,7 +305,7 @@ Reading = Callable[[int, int], None]
 def make_plan(project: Project, names: Sequence[str], reading: Reading) -> Plan:
     """Return what `doit` would do now, or `doit fetch:NAME` for each of the names.
 
-    Nothing is written, nothing is dialled.
+    Nothing is written, and no request is made.
 
     Args:
         project: Whose models.
@@ -419,7 +419,7 @@ class _Making:
             )
 
     def _fetch_once(self, models: Iterable[Model]) -> None:
-        """Plan the same bytes once: the others are links, where there is a store for that."""
+        """Plan the same bytes once: the others are links, if there is a store."""
         fetched = set[str]()
         for model in models:
             if not self._sharing.is_near(model.name):
@@ -492,7 +492,7 @@ class _Making:
 
 
 def _file(artifact: Artifact, found: Decision, why: str) -> PlannedFile:
-    """Return a decision as it is told."""
+    """Return a decision in words."""
     action = found.action
     assert action != "verify", artifact
     is_fetched = action == "fetch"
@@ -537,7 +537,7 @@ def plan_lines(plan: Plan, width: int) -> Iterator[str]:
 
     Args:
         plan: The plan.
-        width: How many columns there are; where a table is wider, models are told one by one.
+        width: How many columns there are; if a table is wider, models are listed one by one.
     """
     if plan.refusal is None and (note := LOCK_NOTES[plan.lock]):
         yield note

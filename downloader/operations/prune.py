@@ -447,7 +447,7 @@ class Pruner:
 
 
 def _is_there(folder: str | None, file: Artifact) -> bool:
-    """Whether a file is in place, as far as a look tells, or its folder is out of sight."""
+    """Whether a file is in place, as far as a stat tells, or its folder is out of sight."""
     if folder is None:
         return True
     nearest = next(each for each in (Path(folder), *Path(folder).parents) if os.path.lexists(each))

@@ -108,7 +108,7 @@ class _Sync:
                 self._conclude(self._follower, error)
 
     def lock_outlined(self) -> None:
-        """Lock what needs no provider, where that is stale.
+        """Lock what needs no provider, if that is stale.
 
         Raises:
             ModelmakeError: As `locking.lock_outlined`.

@@ -1,6 +1,6 @@
 """Read every file again and compare it with the lock, on all cores; no network.
 
-The largest files are begun first, so that no core stands idle while the last one is read; one with
+The largest files start first, so that no core stands idle while the last one is read; one with
 a piece layer is read on all cores, and reported to the piece where it is wrong. No file is changed.
 What proves right gets a receipt if it has none that holds, so that the next run need not read it
 again; a receipt that proves wrong is dropped, so that the next run does not believe it.
@@ -37,7 +37,7 @@ from downloader.targets.state import (
 
 OK, MISSING, UNPINNED, EXTRA = "ok", "missing", "unpinned", "extra"
 STATES = (MISSING, "wrong kind", "unreadable", "changed", UNPINNED, EXTRA)
-"""All but OK, in the order in which they are told."""
+"""All but OK, in the order in which they are reported."""
 
 SHOWN_EXTRA_FILES = 20
 SHOWN_SPANS = 3
@@ -52,8 +52,8 @@ class FileCheck:
     Attributes:
         model: The model's name.
         path: The file's path below the model's folder.
-        state: "ok"; or one of STATES: "unpinned" where nothing says which bytes are right, "extra"
-            where the lock does not name the file.
+        state: "ok"; or one of STATES: "unpinned" if nothing says which bytes are right, "extra"
+            if the lock does not name the file.
         size: Its length in bytes, 0 when there is none.
         detail: What is there and what is wanted, to be read after the path.
     """
@@ -81,7 +81,7 @@ class FileCheck:
 def at_a_glance(
     artifact: Artifact, status: os.stat_result | None, found: Decision
 ) -> tuple[str, str] | None:
-    """Return state and detail of a file as far as one look tells them; None: it has to be read."""
+    """Return state and detail of a file as far as one stat tells them; None: it has to be read."""
     if status is None:
         return MISSING, "" if artifact.size is None else f"(expected {artifact.size:,} bytes)"
     if found.rule == "kind":
@@ -111,7 +111,7 @@ def by_pieces(spans: Sequence[tuple[int, int]]) -> tuple[str, str]:
 
 
 def of_extra(file: ExtraFile) -> FileCheck:
-    """Return what is told of a file that the lock does not name."""
+    """Return what to report of a file that the lock does not name."""
     return FileCheck(
         model=file.model, path=file.path, state=EXTRA, size=file.size, detail=file.detail
     )
@@ -129,13 +129,13 @@ LayerOf = Callable[[Artifact], Layer | None]
 def verify(
     models: Iterable[Model], reading: Reading, stop: Stop, layer_of: LayerOf
 ) -> list[FileCheck]:
-    """Return a verdict on every file of the models, in their order.
+    """Return the state of every file of the models, in their order.
 
     Args:
         models: Whose files.
         reading: Counts what is read.
         stop: Ends the reading when it is set.
-        layer_of: Returns a file's piece layer, where one is known.
+        layer_of: Returns a file's piece layer, if one is known.
 
     Raises:
         Interrupted: It was stopped.
@@ -163,7 +163,7 @@ class _File:
 
     @property
     def size(self) -> int:
-        """Its length in bytes, 0 where there is none."""
+        """Its length in bytes, 0 if there is none."""
         return self._status.st_size if self._status else 0
 
     @property
@@ -173,14 +173,14 @@ class _File:
 
     @property
     def verdict(self) -> FileCheck:
-        """What it is, once it was read where it must be."""
+        """What it is, once it was read, if it must be."""
         state, detail = self._found or ("unreadable", "was not read")
         return FileCheck(
             model=self._model, path=self.path, state=state, size=self.size, detail=detail
         )
 
     def readings(self, layer: Layer | None) -> list[Part]:
-        """Return what has to be done to judge it, in parts that may be done at the same time."""
+        """Return what has to be done to check it, in parts that may be done at the same time."""
         if layer is None or not layer.is_proof:
             return [functools.partial(self._read, layer)]
         step = max(1, STRETCH_BYTES // layer.piece_bytes)
@@ -213,7 +213,7 @@ class _File:
             self._found = "unreadable", f"cannot be read: {error.reason}"
 
     def new_receipt(self, known: Receipt | None, now: int) -> Receipt | None:
-        """Return what is to be noted of it; None where that is noted, or it changed meanwhile."""
+        """Return what is to be noted of it; None if that is noted, or it changed meanwhile."""
         before, after = self._status, look(self._target)
         is_right = self.verdict.state == OK and not self._decide(known).is_present
         if before is None or after is None or not (is_right and looks_same(after, before)):
@@ -263,7 +263,7 @@ def _read(files: Sequence[_File], layer_of: LayerOf, reading: Reading, stop: Sto
 
 
 def _note(files: Iterable[_File]) -> None:
-    """Renew the receipts of what was read; a disk that refuses is told, and changes no verdict."""
+    """Renew the receipts of what was read; a refusing disk is reported, and changes no result."""
     of_folder = defaultdict[Path, list[_File]](list)
     for each in files:
         of_folder[each.folder].append(each)

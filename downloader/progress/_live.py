@@ -237,7 +237,7 @@ class TerminalScreen:
         self._is_over = self._is_line_open = False
 
     def draw(self, progress: RunStatus | str) -> None:
-        """Draw how far the run is, in place of the last frame; a text is drawn as it is."""
+        """Draw how far the run is, instead of the last frame; a text is drawn as it is."""
         with self._drawing:
             if self._is_over or self._is_line_open or not self._is_ours():
                 return

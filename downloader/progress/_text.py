@@ -301,7 +301,7 @@ class RetryReport:
             self._write(retry_line(outage.last, list(outage.names)))
 
     def drop(self) -> list[_Outage]:
-        """Take back what is due: nobody is to read it any more."""
+        """Take back what is due: nobody is to read it now."""
         with self._changing:
             due, self._due = self._due, []
             timer, self._timer = self._timer, None

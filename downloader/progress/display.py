@@ -381,9 +381,9 @@ class Progress:
             "progress" (more are there), "unpacking", "retry" (an attempt failed, another follows),
             "notice" (something worth knowing), "done" or "failed".
         model: The model's name.
-        path: The file's path below the model's folder; empty where it is about the whole model.
+        path: The file's path below the model's folder; empty if it is about the whole model.
         done_bytes: How much of the file is there, what an earlier run left included; while
-            unpacking, how much came out of the archive. It falls when a file is begun anew.
+            unpacking, how much came out of the archive. It falls when a file starts over.
         total_bytes: The file's length, None while nobody knows it.
         text: Of a retry or failure the cause, of a notice what it says; else empty.
     """

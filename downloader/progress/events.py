@@ -139,7 +139,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something the user should know; `model` and `path` are empty where it is of no file.
+    """Something the user should know; `model` and `path` are empty if it is of no file.
 
     Attributes:
         text: What it is.
@@ -169,7 +169,7 @@ class Done:
         seconds: How long it took.
         is_first_use: Whether its SHA-256 was pinned by this.
         note: What else is to be said of it, a few words.
-        sha256: Its digest, where it is at hand.
+        sha256: Its digest, if known.
     """
 
     event: ClassVar[str] = "done"
@@ -191,14 +191,14 @@ class Failed:
 
     Attributes:
         task: The task's name, as doit knows it.
-        model: The model's name, empty where it is of none.
-        path: The artifact's path, empty where it is of none.
+        model: The model's name, empty if it is of none.
+        path: The artifact's path, empty if it is of none.
         error: What happened and why, one sentence.
         hint: What to do next, may be empty.
         code: Which kind of error, one of errors.py's in lower case: "not-found".
         trace: Where in the code, when debugging.
         target: The file's place as people type it, empty if it is not known.
-        is_finding: As in ModelmakeError; for people only, no program is told.
+        is_finding: As in ModelmakeError; only for people, not for programs.
     """
 
     event: ClassVar[str] = "failed"

@@ -1,4 +1,4 @@
-"""Standard output and standard error, where they take something and where they do not.
+"""Standard output and standard error, whether they are usable or not.
 
 Output that cannot be written is dropped, and the run goes on: the exit status is about the files,
 not about who read the output. A stream that failed once (nobody reads it, its disk is full) leads
@@ -65,7 +65,7 @@ def tell(text: str, event: str = "notice") -> None:
 
     Args:
         text: Without a line end.
-        event: What it is called where standard error takes events (MODELMAKE_PROGRESS=json).
+        event: What it is called if standard error takes events (MODELMAKE_PROGRESS=json).
     """
     tell_event(as_event(event, text) if _Held.is_json else _shown_lines(text))
 
@@ -118,7 +118,7 @@ def is_drawn_on() -> bool:
 
 
 def put(stream: TextIO | None, text: str) -> None:
-    """Write a text in one piece and at once, or drop it where the stream takes nothing.
+    """Write a text in one piece and at once, or drop it if the stream takes nothing.
 
     Args:
         stream: Where to; None is a stream that was closed before Python began.
@@ -193,7 +193,7 @@ def _guard(stream: TextIO, shown: Callable[[str], str]) -> None:
 
 
 def _around(stream: TextIO, write: Callable[[], None], text: str) -> None:
-    """Write, above the display where one stands on the same terminal."""
+    """Write, above the display if there is one on the same terminal."""
     screen = _Held.screen
     is_ours = bool(text) and _Held.process == os.getpid()  # and not of the process we came from
     if screen is None or not is_ours or not _is_terminal(stream):

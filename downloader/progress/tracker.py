@@ -429,7 +429,7 @@ class Run:
             if self._rate is None:  # no file began here: a worker process moved the bytes
                 self._moved_bytes += done.moved_bytes
             key = done.model, done.path
-            if key in self._sizes and key not in self._ended:  # another process may have begun it
+            if key in self._sizes and key not in self._ended:  # another process may have started it
                 size = self._sizes[key]
                 self._settle(key, done.bytes if size is None else size)
         self.publish(done)

@@ -12,9 +12,9 @@ from typing import Literal
 from downloader.artifact import Artifact, Checkpoint, LockedModel, bytes_text, counted
 
 FILES_TOLD = 5
-"""So many changed files are told one by one; of more, there is a count."""
+"""Number of changed files that are listed one by one; more are counted."""
 STEPS_TOLD = 8
-"""Of more steps, the first and the last are told."""
+"""Of more steps, the first and the last are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +23,8 @@ class FileChange:
 
     Attributes:
         path: Its path in the model.
-        before: As it was locked; None where it is new.
-        after: As it is to be locked; None where it is no more.
+        before: As it was locked; None if it is new.
+        after: As it is to be locked; None if it is no more.
     """
 
     path: str
@@ -46,7 +46,7 @@ class FileChange:
 
 
 def moved(model: LockedModel) -> tuple[Artifact, ...]:
-    """Return what is fetched of a model: its archives, or its files where there are none."""
+    """Return what is fetched of a model: its archives, or its files if it has none."""
     return model.archives or model.files
 
 
@@ -136,7 +136,7 @@ def sizes_text(sizes: Sequence[int | None]) -> str:
 
 
 def steps(model: LockedModel) -> list[int]:
-    """Return the training steps of a model's checkpoints, in order; none where it names none."""
+    """Return the training steps of a model's checkpoints, in order; none if it names none."""
     return sorted(each.step for each in _checkpoints(model) if each.step is not None)
 
 
@@ -145,10 +145,10 @@ def _checkpoints(model: LockedModel) -> list[Checkpoint]:
 
 
 def why_older(before: LockedModel, after: LockedModel) -> str:
-    """Return in what a model would go back; empty where it does not, or nobody can know.
+    """Return in what a model would go back; empty if it does not, or nobody can know.
 
     Only checkpoints have an order that a provider tells: the step, and when it was made. A file at
-    a URL has none: that it is smaller now does not make it older. Where models.yaml changed, what
+    a URL has none: that it is smaller now does not make it older. If models.yaml changed, what
     comes is what was asked for.
     """
     old, new = steps(before), steps(after)

@@ -7,9 +7,9 @@ text holds anything that would mean more elsewhere: in a header, a name, a termi
 
 Several runs may change it at once: one at a time, none undoes another. Each part is compared with
 how this run found it: what only one of the two changed is as that one has it. The parts are the
-models and, where both runs changed a model of one entry, its files; an archive is one part with all
+models and, if both runs changed a model of one entry, its files; an archive is one part with all
 that came out of it. A file that both pinned keeps the pin that was written first. The lock is held
-on a file of its own, since models.lock is replaced. Where locks are of no use the time between
+on a file of its own, since models.lock is replaced. If locks are of no use the time between
 reading and writing is short, and what is lost then is pinned by the next run.
 """
 
@@ -350,10 +350,10 @@ def replace(path: Path, found: Lockfile, ours: Lockfile, refuse: Callable[[], No
         path: Of models.lock.
         found: As this run read it.
         ours: As this run wants it; what others changed meanwhile is kept.
-        refuse: Raises where it may not be written.
+        refuse: Raises if it must not be written.
 
     Raises:
-        LockError: It may not be written, or cannot be read any more.
+        LockError: It may not be written, or can no longer be read.
         StoreError: The disk refused.
     """
     if _is_written(path, found, ours):
@@ -430,7 +430,7 @@ def _other(wanted: set[str], found: set[str]) -> str:
 
 
 def check_asked(name: str, locked: LockedModel, difference: str) -> None:
-    """Refuse a lock of a model whose provider tells its files, where the entry cannot mean it.
+    """Refuse a lock of a model whose provider tells its files, if the entry cannot mean it.
 
     Args:
         name: The model's name.

@@ -5,7 +5,7 @@ means is kept compiled as `.modelmake/manifest.json`, bound to the digest of its
 version of the program. It is a cache: you may delete it at any time.
 
 The lock is stale if it is missing, or does not know a model as models.yaml declares it; never
-because upstream moved. Where it may not be written it must also name the SHA-256 of every file.
+because upstream moved. If it must not be written it must also name the SHA-256 of every file.
 """
 
 import contextlib
@@ -231,7 +231,7 @@ class Model:
     def artifacts(self) -> tuple[Artifact, ...]:
         """Its targets, none when they are not known yet.
 
-        An archive is one of them where it is kept, and as long as nobody knows its files.
+        An archive is one of them if it is kept, and as long as nobody knows its files.
         """
         if self.locked is None or not self.locked.archives:
             return self.locked.files if self.locked else ()
@@ -273,7 +273,7 @@ def check_lock(declared: Iterable[Declaration], lock: Lockfile) -> None:
 
 
 def check_locked(each: Declaration, found: LockedModel) -> None:
-    """Refuse what a lock says of a model where it does not follow from the entry.
+    """Refuse what a lock says of a model if it does not follow from the entry.
 
     Raises:
         LockError: It does not.
@@ -291,7 +291,7 @@ def check_locked(each: Declaration, found: LockedModel) -> None:
 
 
 def _check_targets_apart(current: Iterable[Declaration], lock: Lockfile) -> None:
-    """Refuse a file in the place of another model's, where a provider told its path.
+    """Refuse a file in the place of another model's, if a provider gave its path.
 
     Raises:
         LockError: Names both.
@@ -447,7 +447,7 @@ class Project:
 
     @cached_property
     def is_read_only(self) -> bool:
-        """Whether models.lock may not be written: asked for, or in CI where there is a lock."""
+        """Whether models.lock may not be written: asked for, or in CI if there is a lock."""
         return self.settings.is_locked or (self.settings.is_ci and self.lock_path.exists())
 
     @property
@@ -557,7 +557,7 @@ class Project:
             self.replace_lock(lockfile.with_unpacked(self.lockfile, name, archive, members))
 
     def refuse_to_write(self) -> None:
-        """Raise LockError where models.lock may not be written."""
+        """Raise LockError if models.lock must not be written."""
         if self.is_read_only:
             raise LockError(
                 f"{self.lock_path.name} would change, and {self.settings.who_forbids} forbids it.",
@@ -565,7 +565,7 @@ class Project:
             )
 
     def advice(self, command: str) -> str:
-        """Return how a person brings models.lock up to date; CI is never told to write it.
+        """Return how a person brings models.lock up to date; never suggest that in CI.
 
         Args:
             command: What does that, in backticks.
@@ -632,7 +632,7 @@ class Project:
 
 
 def check_current(project: Project, names: Sequence[str] = ()) -> None:
-    """Refuse a lock that is missing or stale, and where it may not be written an unpinned one.
+    """Refuse a lock that is missing or stale, and, if it must not be written, an unpinned one.
 
     Args:
         project: Whose lock.
@@ -674,7 +674,7 @@ def refuse_stale(project: Project, names: Sequence[str] = ()) -> None:
 def _refuse_unpinned(project: Project, names: Sequence[str]) -> None:
     """Refuse a lock that leaves the SHA-256 of files to their first fetch.
 
-    Optional models count where they are named: nobody else fetches them.
+    Optional models count if they are named: nobody else fetches them.
     """
     wanted = [each for each in _meant(project, names) if names or not each.declared.is_optional]
     unpinned = {each.name: count for each in wanted if (count := _unpinned(each))}

@@ -19,7 +19,7 @@ Probe = Callable[[Sequence[Artifact]], Sequence[Artifact]]
 def outline(name: str, entry: Entry) -> LockedModel | None:
     """Return what follows from the entry alone, with its include and exclude patterns applied.
 
-    None where only the provider can tell which files there are.
+    None if only the provider can tell which files there are.
 
     Raises:
         SourceError: This version has no such source.
@@ -112,7 +112,7 @@ def _sized(before: Artifact, found: Artifact) -> Artifact:
 
 
 def _filled(before: Artifact, found: Artifact) -> Artifact:
-    """Return a file as it was locked, with what the server adds where nothing was known of it."""
+    """Return a file as it was locked, with what the server adds if nothing was known of it."""
     if before.is_pinned or before.size is not None:
         return before
     return msgspec.structs.replace(before, size=found.size, md5=found.md5, etag=found.etag)
@@ -206,7 +206,7 @@ def _is_known(artifact: Artifact) -> bool:
 def shows_the_same(before: Artifact, found: Artifact) -> bool:
     """Whether the server still shows what was locked; silence counts as a yes.
 
-    MD5 is judged before the validator: one file uploaded twice has two ETags. A weak one says
+    MD5 is compared before the validator: one file uploaded twice has two ETags. A weak one says
     nothing of bytes (RFC 9110, 8.8.1).
     """
     if before.size is not None and found.size not in (None, before.size):
@@ -246,7 +246,7 @@ def facts(locked: Artifact, declared: Artifact | None) -> Artifact:
     """Return what is certain of a file: without what a server said when it was only asked.
 
     A probe sees one reply to `bytes=0-0`, perhaps of a captive portal. So its size, MD5 and ETag
-    help to plan a run, and do not judge the bytes. What a download showed does: it stands beside
+    help to plan a run, and do not verify the bytes. What a download showed does: it stands beside
     the SHA-256 of first use, or beside a root, which is computed over the file itself.
 
     Args:

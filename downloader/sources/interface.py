@@ -230,7 +230,7 @@ class Entry(
             yield NamedUrl(("mirrors", index), url, self.is_published, is_base=True)
 
     def targets(self) -> Iterator[tuple[Keys, str]]:
-        """Yield the files that follow from the entry: where it names each, and the path."""
+        """Yield the files that follow from the entry: the key path of each, and its path."""
         yield from ()
 
     def identity(self) -> Hashable:
@@ -261,10 +261,10 @@ class Entry(
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry's files, as far as they are known.
+    """An entry's known files.
 
     Attributes:
-        revision: The immutable version upstream, where there is one.
+        revision: The immutable version upstream, if there is one.
         artifacts: The files; what is not known of them yet is None.
         archives: What the files are to be unpacked from. Which files that gives is known when an
             archive came; until then there are none of it in `artifacts`.
@@ -285,7 +285,7 @@ class Source(Protocol):
         model MUST agree with it in every field that it fills.
 
         Returns:
-            None where only the provider knows which files there are: then it is an AskingSource.
+            None if only the provider knows which files there are: then it is an AskingSource.
         """
 
     def locate(self, artifact: Artifact) -> tuple[Location, ...]:
@@ -301,7 +301,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     """What the first bytes of a file tell.
 
     Attributes:
-        size: The file's length in bytes, None where the reply does not tell.
+        size: The file's length in bytes, None if the reply does not tell.
         etag: The validator, as it was received.
         magic: Its first two bytes.
     """

@@ -247,7 +247,7 @@ class Listed(msgspec.Struct, frozen=True):
 
     @property
     def created(self) -> str | None:
-        """When it was made, where that is a moment: it is shown and stands in models.lock."""
+        """When it was made, if that is a valid time: it is shown and stands in models.lock."""
         return self.created_at if MOMENT.fullmatch(self.created_at or "") else None
 
     @property
@@ -276,7 +276,7 @@ def read_job(text: bytes, job_id: str) -> Job:
 def read_checkpoints(text: bytes) -> list[Listed]:
     """Read a job's checkpoints, by step; of several with one step the final one, else the first.
 
-    Step 0 is left out where it is not the final one: asked for by its number, the API serves the
+    Step 0 is left out unless it is the final one: asked for by its number, the API serves the
     final model (types of together 3.1.1).
 
     Raises:
@@ -362,7 +362,7 @@ def _may_have_key(url: str) -> bool:
 
 
 def account_headers(base: str) -> dict[str, str]:
-    """Return what proves to Together who asks.
+    """Return what authenticates the caller to Together.
 
     No SDK sends TOGETHER_PROJECT_ID along: a key belongs to one project. Here it chooses among
     the projects of `tg switch`.
@@ -388,7 +388,7 @@ def account_headers(base: str) -> dict[str, str]:
 
 
 def _logged_in(base: str) -> str:
-    """Return the token that `tg login` left, where it is for this place; empty when there is none.
+    """Return the token that `tg login` left, if it is for this place; empty if there is none.
 
     Raises:
         SettingError: It is for another place, or has expired.
@@ -526,7 +526,7 @@ def chosen_checkpoints(
     Args:
         job: The job.
         entry: The entry.
-        listed: The job's checkpoints by step; not looked at where only the final one is meant.
+        listed: The job's checkpoints by step; ignored if only the final one is meant.
 
     Raises:
         SourceError: One that is meant does not exist; names those that do.
@@ -652,7 +652,7 @@ class Together:
     def _download(self, wanted: Checkpoint) -> Location:
         """Return where a checkpoint is served.
 
-        The API ignores `checkpoint` where a step is given, and serves the final model for the last
+        The API ignores `checkpoint` if a step is given, and serves the final model for the last
         step: so that one is asked for without it, and the type counts.
         """
         query = {"ft_id": self._id, "checkpoint": wanted.request}
@@ -661,7 +661,7 @@ class Together:
         return self._location(f"finetune/download?{urlencode(query)}")
 
     def _downloadable(self, provider: Provider) -> Job:
-        """Return the job when there is something to download, after a wait where one is wished.
+        """Return the job when there is something to download, after a wait if one is wanted.
 
         Raises:
             SourceError: It is not there, or in a state that gives nothing.
@@ -678,7 +678,7 @@ class Together:
         steps = wanted_steps(self._entry)
         if steps is None or None in steps or job.state == "pending":
             raise _not_done(job)
-        return job  # single steps can be had before the job is done, where there are any
+        return job  # single steps can be had before the job is done, if there are any
 
     def _job(self, provider: Provider) -> Job:
         try:

@@ -295,7 +295,7 @@ def _checked(digest: str) -> str:
 
 
 def _entries(folder: RootedPath) -> list["os.DirEntry[str]"]:
-    """Return what is in a folder; nothing where there is none, or a symlink to one."""
+    """Return what is in a folder; nothing if there is none, or a symlink to one."""
     if os.path.islink(folder):  # noqa: PTH114 - as above
         return []
     try:
@@ -314,7 +314,7 @@ KEPT_BY: dict[How, tuple[Made, ...]] = {
     "auto": ("reflink", "hardlink"),
     "hardlink": ("hardlink",),
 }
-"""How a blob comes of a target: by copy only where copies were asked for."""
+"""How a blob comes of a target: by copy only if copies were asked for."""
 
 
 def store_at(name: str) -> "Store | None":
@@ -331,7 +331,7 @@ def store_at(name: str) -> "Store | None":
         return None
     if name:
         return Store(user_path(name).absolute())
-    from platformdirs import user_cache_path  # noqa: PLC0415 - only where nobody names another
+    from platformdirs import user_cache_path  # noqa: PLC0415 - only if nobody names another
 
     try:
         folder = user_cache_path("modelmake", appauthor=False)
@@ -374,13 +374,13 @@ class Store:
         return self._layout.layer(root)
 
     def put_layer(self, root: str, text: bytes) -> None:
-        """Keep a piece layer; raises StoreError where the disk refuses."""
+        """Keep a piece layer; raises StoreError if the disk refuses."""
         path = self._layout.layer(root)
         self._layout.make_room(path.parent)
         write_file(path, text)
 
     def roots(self) -> Iterator[str]:
-        """Yield the roots of all layers; raises StoreError where they cannot be listed."""
+        """Yield the roots of all layers; raises StoreError if they cannot be listed."""
         return self._layout.roots()
 
     def has(self, sha256: str) -> bool:
@@ -451,11 +451,11 @@ class Store:
     ) -> None:
         """Take a verified file's bytes in; the file stays where it is.
 
-        Where only a copy could be had that nobody asked for, a cache does not take them in: they
+        If only a copy is possible that nobody asked for, a cache does not take them in: they
         would be on the disk twice.
 
         Args:
-            file: The file. Where it becomes a hard link of the blob, it is read-only from now on.
+            file: The file. If it becomes a hard link of the blob, it is read-only from now on.
             sha256: What it was verified to be.
             how: How the blob comes of it.
             leaves_mode: The file is also somebody else's, whose mode is not to change.
@@ -479,7 +479,7 @@ class Store:
                     raise
 
     def _linked(self, file: RootedPath, blob: RootedPath, how: How) -> Made | None:
-        """Make a blob of a file, and return which way; None where that was not to be."""
+        """Make a blob of a file, and return which way; None if that was not to be."""
         try:
             return link(file, blob, self._ways[how], blob.name, self._watch)
         except SourceUnreadable:
@@ -530,7 +530,7 @@ class Store:
         """Move a blob out of the way; targets that are the same file look changed from now on.
 
         Raises:
-            Damaged: It was; nothing is raised where somebody else was quicker.
+            Damaged: It was; nothing is raised if another process was quicker.
         """
         if stat.S_ISREG(status.st_mode):
             with contextlib.suppress(StoreError):

@@ -2,8 +2,8 @@
 
 So the same bytes are fetched once, under whatever names and for whatever projects. A claim is a
 lock on one byte of the file `claims`, at a place that the digest gives: one system call for a
-small file, nothing to tidy up, and gone with the process however it ends. Where a file is large,
-a note says where it grows, which shows that its holder is at work. Where locks are of no use, each
+small file, nothing to tidy up, and gone with the process however it ends. If a file is large,
+a note says where it grows, which shows that its holder is at work. If locks are of no use, each
 fetches for itself.
 """
 
@@ -49,7 +49,7 @@ class Claims:
         Args:
             sha256: Which bytes.
             partial: Where they will grow.
-            size: How many they are, where that is known.
+            size: How many they are, if known.
             notice: Takes one line for the user, about a long wait.
 
         Raises:
@@ -99,7 +99,7 @@ class _Ours:
             return self._threads[sha256]
 
     def lock(self, sha256: str, lock_wait: LockWait) -> bool:
-        """Wait for the claim; False where locks are of no use, or its holder is not believed."""
+        """Wait for the claim; False if locks are of no use, or its holder is not believed."""
         claim = self._claim(sha256)
         while True:
             with self._changing:
@@ -121,7 +121,7 @@ class _Ours:
         return FileLock(self._file, int(sha256[:DIGITS], 16))
 
     def _growing(self, sha256: str) -> RootedPath:
-        """Return the holder's partial, where a note says which that is."""
+        """Return the holder's partial, if a note names it."""
         try:
             named = (self._path.with_name(GROWING) / sha256).read_bytes()
         except StoreError:
@@ -130,7 +130,7 @@ class _Ours:
 
 
 def noted_path(note: bytes) -> RootedPath | None:
-    """Return the partial that a note names, None where it names none; nobody vouches for it.
+    """Return the partial that a note names, None if it names none; do not trust it.
 
     It may be looked at, and be tried for a lock, and no more.
     """

@@ -87,7 +87,7 @@ class Projects:
         self._folder = folder
 
     def remember(self, project: KnownProject) -> None:
-        """Note a project, where it was not noted as it is; folders that were noted are kept.
+        """Note a project, unless it was noted as it is; folders that were noted are kept.
 
         Raises:
             StoreError: The disk refused.
@@ -98,7 +98,7 @@ class Projects:
             before = _read(file)
         folders = {*project.folders.values()}
         former = {*before.former, *before.folders.values()} - folders if before else set[str]()
-        there = tuple(sorted(each for each in former if os.path.isdir(each)))  # noqa: PTH112 - False where one may not look
+        there = tuple(sorted(each for each in former if os.path.isdir(each)))  # noqa: PTH112 - False if one may not look
         now = msgspec.structs.replace(project, former=there)
         if now != before:
             write_file(file, msgspec.json.encode(now))

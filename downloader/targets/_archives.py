@@ -178,7 +178,7 @@ def _bytes_of(member: Artifact) -> tuple[str, int | None, str | None]:
 NOTHING = Outcome(
     verb="verified", size=0, moved_bytes=0, seconds=0.0, is_first_use=False, is_repeat=True
 )
-"""What is said where nothing had to be done."""
+"""What is said if nothing had to be done."""
 
 HOLDS = {"adapter": "an adapter", "model": "a whole model"}
 
@@ -192,8 +192,8 @@ class _Archive:
         file: Where that is.
         staged: What was unpacked from it.
         error: Why it could not be had, or unpacked: the same for each of its files.
-        is_told: Whether a task of its own told the outcome.
-        is_counted: Whether the bytes that it moved were told.
+        is_told: Whether a task of its own reported the outcome.
+        is_counted: Whether the bytes that it moved were reported.
     """
 
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -205,7 +205,7 @@ class _Archive:
     is_counted: bool = False
 
     def tell(self) -> Outcome:
-        """Return what was done for the archive itself; a repeat if that was told before."""
+        """Return what was done for the archive itself; a repeat if that was reported before."""
         assert self.outcome
         moved_bytes = 0 if self.is_counted else self.outcome.moved_bytes
         told = replace(self.outcome, moved_bytes=moved_bytes, is_repeat=self.is_told)
@@ -213,7 +213,7 @@ class _Archive:
         return told
 
     def count(self) -> int:
-        """Return how many bytes were moved for it, and that nobody has told yet."""
+        """Return how many bytes were moved for it, and not reported yet."""
         assert self.outcome
         moved_bytes = 0 if self.is_counted else self.outcome.moved_bytes
         self.is_counted = True
@@ -235,7 +235,7 @@ class ArchiveSyncer:
         self._archives: dict[FileKey, _Archive] = {}
 
     def sync(self, name: str, archive: Artifact, observer: Observer) -> Outcome:
-        """Bring an archive up to date, and unpack it where its files are not known yet.
+        """Bring an archive up to date, and extract it if its files are not known yet.
 
         Raises:
             ModelmakeError: It could not be done.
@@ -276,7 +276,7 @@ class ArchiveSyncer:
         return self._files.sync(name, member, observer, means=Means(unpack=unpack))
 
     def stage(self, name: str, archive: Artifact, observer: Observer) -> Outcome:
-        """Have an archive unpacked aside for `sync_member`, once a run, where a file is missing.
+        """Have an archive unpacked aside for `sync_member`, once a run, if a file is missing.
 
         Raises:
             ModelmakeError: It could not be done; the same error each time.
@@ -328,7 +328,7 @@ class ArchiveSyncer:
             self._sweep(name)
 
     def _sweep(self, name: str) -> None:
-        """Remove what killed processes left of a model, and no run needs any more."""
+        """Remove what killed processes left of a model, and no run needs."""
         folder = self._project.folder(name)
         scratch.sweep(private_folder(folder) / "unpacking")
         for archive in self._project.lockfile.models[name].archives:
@@ -369,7 +369,7 @@ class ArchiveSyncer:
             this.outcome = self._files.sync(name, archive, observer, place)
             this.file = place or RootedPath(self._project.folder(name), archive.path)
             if place:
-                self._project.write_pins()  # no receipt vouches for it
+                self._project.write_pins()  # no receipt confirms it
         return this.file
 
     def _unpack(self, this: _Archive, name: str, archive: Artifact, observer: Observer) -> Staged:
@@ -399,7 +399,7 @@ class ArchiveSyncer:
 
     @contextmanager
     def _doubting(self, name: str, archive: Artifact, file: RootedPath) -> Iterator[None]:
-        """Set a damaged archive aside that no lock vouches for, and drop the pin made just now.
+        """Set a damaged archive aside that no lock pins, and drop the pin made just now.
 
         So the next run fetches again. One that was pinned before will not become another, and one
         that is whole stays, since what came again would be refused again.
@@ -428,7 +428,7 @@ def _with_came(archive: Artifact, came: str) -> Artifact:
 
 
 def _type_note(archive: Artifact, came: str) -> str:
-    """Return what came, and a word where it is not what was asked for."""
+    """Return what came, and a word if it is not what was asked for."""
     wanted = archive.checkpoint.request if archive.checkpoint else came
     is_other = (wanted == "adapter") != (came == "adapter")
     asked = f", although {wanted} was asked for" if is_other else ""

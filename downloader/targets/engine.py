@@ -35,7 +35,7 @@ class Missing(NamedTuple):
     model: str
     path: str
     size: int | None
-    """In bytes; None where nobody knows it yet."""
+    """In bytes; None if nobody knows it yet."""
 
 
 def missing_offline(missing: Sequence[Missing]) -> Offline:
@@ -83,7 +83,7 @@ class Engine:
 
     Attributes:
         transport: Its way to the servers.
-        missing: What could not be had, since nothing may be dialled.
+        missing: What is missing, since the network must not be used.
     """
 
     def __init__(self, project: Project, stop: Stop | None = None) -> None:
@@ -133,7 +133,7 @@ class Engine:
                 return self._archives.inspect(name, artifact, outcome)
             except Offline as error:
                 self.missing.append(Missing(name, path, artifact.size))
-                error.is_reported = True  # all of them are told together
+                error.is_reported = True  # all of them are reported together
                 raise
 
     def stage(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
@@ -147,7 +147,7 @@ class Engine:
             try:
                 return self._archives.stage(name, archive, observer or Observer())
             except Offline as error:
-                error.is_reported = True  # its files are told, with all others
+                error.is_reported = True  # its files are reported, with all others
                 raise
 
     def adopt(self, name: str, path: str, found: FoundFile | None) -> Outcome | None:
@@ -156,10 +156,10 @@ class Engine:
         Args:
             name: The model.
             path: The artifact's path.
-            found: A file with its bytes, where one was found.
+            found: A file with its bytes, if one was found.
 
         Returns:
-            What was done; None where its bytes are not here.
+            What was done; None if its bytes are not here.
 
         Raises:
             ModelmakeError: It could not be done; the target is as it was.

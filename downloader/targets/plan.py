@@ -9,7 +9,7 @@
     missing    nothing, because its bytes are not here and nothing may be downloaded
     refuse     nothing, because of an error
 
-`decide` asks its questions from cheap to dear. One look, the receipt and the lock entry answer
+`decide` asks its questions from cheap to dear. One stat, the receipt and the lock entry answer
 `doit list` and the disk preflight. A `Target` answers the rest, each question when it is asked: for
 `doit plan`, which changes nothing, and for the run, which then does what the decision says.
 """
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 Action = Literal["present", "verify", "adopt", "link", "fetch", "unpack", "missing", "refuse"]
 Rule = Literal["", "missing", "kind", "size", "unpinned", "unproven"]
-"""What one look tells; empty where the file is up to date."""
+"""What one stat tells; empty if the file is up to date."""
 
 SHOWN_TIME = "%Y-%m-%d %H:%M"
 IN_ITS_PLACE = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link"}
@@ -69,11 +69,11 @@ class Decision(NamedTuple):
 
     Attributes:
         action: What is to be done.
-        rule: What one look told.
-        why: The reason, in words; empty where the file is up to date.
-        sha256: The bytes it is to have; None where nobody knows yet.
+        rule: What one stat told.
+        why: The reason, in words; empty if the file is up to date.
+        sha256: The bytes it is to have; None if nobody knows yet.
         source: What a link is made of.
-        size: Of a download: its length in bytes; None where nobody knows yet.
+        size: Of a download: its length in bytes; None if nobody knows yet.
         have: Of a download: how many bytes are in a partial file already.
         error: Why it is refused.
     """
@@ -113,7 +113,7 @@ def decide(  # noqa: PLR0911 - an answer a line
 
     Args:
         artifact: What models.lock says of it.
-        status: How what stands at its place looks; None where nothing does.
+        status: How what stands at its place looks; None if nothing does.
         receipt: What was noted when it was last verified.
         entry: The digest of the model's entry in models.yaml.
         target: Answers what a look cannot tell. Without it the action is `present`, `verify`, or
@@ -208,7 +208,7 @@ def _time(receipt: Receipt) -> str:
 def decisions(
     folder: Path, artifacts: Iterable[Artifact], entry: str
 ) -> Iterator[tuple[Artifact, Decision]]:
-    """Yield the files of a model, each with what one look decides about it."""
+    """Yield the files of a model, each with what one stat decides about it."""
     known, base = load_receipts(folder), folder.as_posix()
     for artifact in artifacts:
         path = artifact.path
@@ -216,7 +216,7 @@ def decisions(
 
 
 def target_decisions(model: Model) -> Iterator[tuple[Artifact, Decision]]:
-    """Yield the targets of a model, each with what one look decides about it."""
+    """Yield the targets of a model, each with what one stat decides about it."""
     not_unpacked = {each.path for each in model.not_unpacked}
     for artifact, found in decisions(model.folder, model.artifacts, model.declared.digest):
         if found is PRESENT and artifact.path in not_unpacked:
@@ -226,7 +226,7 @@ def target_decisions(model: Model) -> Iterator[tuple[Artifact, Decision]]:
 
 
 def stale_targets(model: Model) -> list[Artifact]:
-    """Return the targets of a model that are not up to date, as far as one look tells."""
+    """Return the targets of a model that are not up to date, as far as one stat tells."""
     return [artifact for artifact, found in target_decisions(model) if found is not PRESENT]
 
 
@@ -272,7 +272,7 @@ class Planner:
             return resolve.facts(artifact, self._outlines[name].get(artifact.path))
 
     def glance(self, name: str, artifact: Artifact, place: RootedPath | None = None) -> Decision:
-        """Return what one look decides about a file.
+        """Return what one stat decides about a file.
 
         Args:
             name: The model.
@@ -289,7 +289,7 @@ class Planner:
         return Target(self, name, archive, archive_place(self.project, name, archive))
 
     def must_unpack(self, name: str, archive: Artifact) -> bool:
-        """Whether an archive is needed, as far as one look tells.
+        """Whether an archive is needed, as far as one stat tells.
 
         It is if its files are not known yet, or one of them is neither at its place nor stored.
         """
@@ -326,7 +326,7 @@ class Planner:
 
 
 def _look(path: RootedPath) -> os.stat_result | None:
-    """Return how what stands there looks; None where nothing does, or one may not look."""
+    """Return how what stands there looks; None if nothing does, or one may not look."""
     if not path.is_held:
         return look(path)
     with contextlib.suppress(StoreError):
@@ -406,7 +406,7 @@ class Target:
         )
 
     def has(self, sha256: str | None) -> bool:
-        """Whether it has these bytes; they are read if no receipt vouches for them.
+        """Whether it has these bytes; they are read if no receipt confirms them.
 
         Raises:
             StoreError: It cannot be read.
@@ -442,7 +442,7 @@ class Target:
 
     @property
     def facts(self) -> Artifact:
-        """What is certain of the file: the download is judged by that."""
+        """What is certain of the file: the download is checked against that."""
         return self._planner.facts(self.name, self.artifact)
 
     def locations(self) -> "tuple[Location, ...]":
@@ -460,7 +460,7 @@ class Target:
         """Return the SHA-256 of what stands there now if that is right; None if it is not.
 
         Another process may have been quicker. What looks as before was hashed, and is wrong; unless
-        it is not pinned: then a new receipt may vouch for it.
+        it is not pinned: then a new receipt may confirm it.
         """
         before, self._status = self._status, _look(self.path)
         if self._status is None:

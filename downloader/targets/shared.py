@@ -125,7 +125,7 @@ class Linker:
             source: The file; it is not written to.
             target: The final name.
             sha256: What the bytes are.
-            found: What is known of the source, where it was found to be adopted.
+            found: What is known of the source, if it was found to be adopted.
 
         Returns:
             Which way it was.
@@ -150,7 +150,7 @@ class Linker:
                 with new.open(READ) as file:
                     place.take(file, sha256, self._stop.check)
             finally:
-                with contextlib.suppress(StoreError):  # it is left where both names are one file
+                with contextlib.suppress(StoreError):  # it is left if both names are one file
                     new.remove()
         return made
 
@@ -158,7 +158,7 @@ class Linker:
 def way(wish: How, found: FoundFile) -> How:
     """Return how a target is to be made of a file that was found.
 
-    A file of the user's is shared only where that was asked for: by `link: hardlink` too.
+    A file of the user's is shared only if that was asked for: by `link: hardlink` too.
     """
     return "reflink" if wish == "auto" and not found.may_share else wish
 
@@ -186,7 +186,7 @@ class KnownLayers:
         return self._project.lock_path.with_suffix(".pieces")
 
     def find(self, artifact: Artifact) -> Layer | None:
-        """Return a file's layer; None where models.lock has no root of it, or no layer is here."""
+        """Return a file's layer; None if models.lock has no root of it, or no layer is here."""
         if artifact.root is None or not can_have_root(artifact):
             return None
         size = int(artifact.size or 0)
@@ -224,7 +224,7 @@ class KnownLayers:
 
         try:
             return store_at(self._project.settings.store)
-        except StoreError:  # told by who puts files into it
+        except StoreError:  # reported when files are put into it
             return None
 
     def _lines(self, root: str) -> Iterator[tuple[RootedPath, bytes]]:
@@ -293,7 +293,7 @@ class SharedStore:
         Args:
             name: The model.
             artifact: The file.
-            is_near: Only where they take no further room.
+            is_near: Only if they take no further room.
         """
         if artifact.sha256 is None or not self._is_read:
             return False
@@ -352,7 +352,7 @@ class SharedStore:
 
         Args:
             artifact: The file.
-            target: Its place. Where a wrong file stands there, the blob is read again when both are
+            target: Its place. If a wrong file stands there, the blob is read again when both are
                 one file.
             notice: Takes one line for the user about a blob that was changed, and is set aside.
                 Without it nothing is changed, and such a blob is passed over.

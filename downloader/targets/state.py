@@ -33,7 +33,7 @@ from downloader.project.project import Model, Project
 
 
 def kind(mode: int) -> str:
-    """Return what stands there in place of a file."""
+    """Return what stands there instead of a file."""
     if stat.S_ISDIR(mode):
         return "a folder"
     return "a symbolic link" if stat.S_ISLNK(mode) else "a device, pipe or socket"
@@ -69,7 +69,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     verified: int
     """When, in seconds since 1970."""
     asked: str | None = None
-    """What was asked for, as a digest, where the lock named no SHA-256 then."""
+    """What was asked for, as a digest, if the lock named no SHA-256 then."""
 
     def matches(self, status: os.stat_result) -> bool:
         """Whether the target still looks as it did."""
@@ -164,7 +164,7 @@ class ExtraFile:
     Attributes:
         model: The model's name.
         path: The file's path below the model's folder.
-        size: Its length in bytes, 0 where it is no regular file.
+        size: Its length in bytes, 0 if it is no regular file.
         detail: What is there, to be read after the path.
     """
 

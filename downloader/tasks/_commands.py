@@ -242,7 +242,7 @@ def task_plan() -> CommandTask:
 
 @failing
 def plan(names: list[str], *, json: bool = False) -> None:
-    """Say what would be done; fail where `doit` cannot be expected to do it."""
+    """Say what would be done; fail if `doit` cannot be expected to do it."""
     from downloader.operations import plan as planning  # noqa: PLC0415 - no other run has a use for it
 
     made = planning.make_plan(current().project, model_names(names), _reading)
@@ -281,7 +281,7 @@ def _impossible(made: "planning.Plan") -> ModelmakeError:
 
 
 DAYS = 7.0
-"""How long partials and quarantined files are kept where nothing else is asked for."""
+"""How long partials and quarantined files are kept unless something else is asked for."""
 
 
 def task_prune() -> CommandTask:
@@ -303,7 +303,7 @@ def prune(*, dry_run: bool = False, unused: bool = False, older_than: str = "") 
 
     Raises:
         SettingError: The age is none.
-        ModelmakeError: Something could not be told, or not be removed; all else was.
+        ModelmakeError: Something is unknown, or could not be removed; everything else was.
     """
     from downloader.operations.prune import Ages, Pruner, summary  # noqa: PLC0415 - the no-op run has no use
 
@@ -369,7 +369,7 @@ def outdated(names: list[str], *, json: bool) -> None:
 
 
 def _say_hint(each: "Outdated", before: "list[Outdated]") -> None:
-    """Say what to do about a model, where that was not said before."""
+    """Say what to do about a model, unless that was said before."""
     if each.hint and each.hint not in {other.hint for other in before}:
         say(f"  {each.hint}")
 

@@ -135,10 +135,10 @@ def unpack_archive(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
 
 
 def _why_not() -> TaskFailed | None:
-    """Return why no file of this run may be begun, None where all may.
+    """Return why no file of this run may start, None if all may.
 
     Raises:
-        StoreError: The disk has no room for them; who asks later is told without a report.
+        StoreError: The disk has no room for them; later callers get it without a report.
     """
     is_unlocked = is_worker() and current().project.is_outline_stale  # it failed in another one
     if current().has_lock_failed or is_unlocked:  # doit runs a task though its setup task failed
@@ -178,7 +178,7 @@ def refuse(name: str) -> None:
 
 @failing
 def fetch_asked(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
-    """Bring one target up to date, of a model whose provider told a moment ago what it is."""
+    """Bring one target up to date, of a model whose provider was asked a moment ago."""
     if reason := current().not_locked.get(name):
         raise reason
     runtime = current()
@@ -205,7 +205,7 @@ def lock_known_models() -> None:
 
 
 def lock_asked_model(name: str) -> None:
-    """Ask a model's provider what it is; a failure is told by the model's own task.
+    """Ask a model's provider what it is; the model's own task reports a failure.
 
     doit counts a failed task_dep as an error of the build (status 2), and it is one of a model (1).
     """
@@ -352,7 +352,7 @@ class FileTask(OurTask):
             yield why_fresh(load_receipts(current().project.folder(model))[path])
 
     def clean(self, outstream: TextIO, dryrun: bool) -> None:  # noqa: ARG002, FBT001 - doit's
-        """Remove the file, unless its model's cleaning did, or told so, already."""
+        """Remove the file, unless cleaning its model did, or reported it, already."""
         clean_file(*self.place, dryrun=dryrun)
 
 
@@ -385,7 +385,7 @@ ASK_TASK = "_ask"
 UNPACK_TASK = "_unpack"
 
 Targets = Sequence[tuple[Artifact, Decision]]
-"""Artifacts, each with what one look decides about it."""
+"""Artifacts, each with what one stat decides about it."""
 
 
 def task_fetch() -> Iterator[Task]:
@@ -428,7 +428,7 @@ def _align(groups: Iterable[Task]) -> None:
 
 
 def _open_output() -> None:
-    """Give doit's commands an output where standard output was closed before Python began.
+    """Give doit's commands an output if standard output was closed before Python began.
 
     They took it before dodo.py was read, and write to it without a look.
     """

@@ -60,7 +60,7 @@ def files_of(
 ) -> Iterator[tuple[str, str]]:
     """Yield model and path of each file that would be fetched if it were missing.
 
-    Setup tasks of the user's own tasks are left out: they run only where the task itself has to.
+    Setup tasks of the user's own tasks are left out: they run only if the task itself has to.
 
     Args:
         tasks: Every task, by name.
@@ -184,7 +184,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
 
 
 def _check_semaphores() -> None:
-    """End with one message where doit would show a traceback: its processes need semaphores."""
+    """End with one message if doit would show a traceback: its processes need semaphores."""
     if not PROCESSES.search(" ".join(sys.argv[1:])):
         return
     try:
@@ -202,7 +202,7 @@ def _stale_of(tasks: Mapping[str, Task], selected: list[str]) -> Iterator[tuple[
 
 
 def _file_of(task: str) -> tuple[str, str]:
-    """Return model and path that a task's name says, empty where it is of none."""
+    """Return model and path that a task's name says, empty if it is of none."""
     model, _, path = task.partition(":")[2].partition("/")
     return model, path
 
@@ -237,13 +237,13 @@ def _internal(trace: Sequence[str]) -> Failed:
 
 @contextlib.contextmanager
 def usage_errors() -> Iterator[None]:
-    """End with one message where models.yaml, models.lock or a variable cannot be used."""
+    """End with one message if models.yaml, models.lock or a variable cannot be used."""
     try:
         yield
     except ModelmakeError as error:
         is_usage = not isinstance(error, LockError)  # a lock that cannot be obeyed is a failure
         end_with(failed_of(error), USAGE_STATUS if is_usage else FAILED_STATUS)
-    except Exception as error:  # noqa: BLE001 - nobody foresaw it, and it is told as such
+    except Exception as error:  # noqa: BLE001 - nobody foresaw it, and it is reported as such
         end_with(_internal(traceback.format_exception(error)), USAGE_STATUS)
 
 

@@ -60,7 +60,7 @@ class Runtime:
         is_interrupted: Whether a signal ended the run.
         is_acting: Whether this is a worker process, and has a task.
         stop: Set when everything is to end.
-        selected: Gives model and path of each file the run is about, where the reporter is ours.
+        selected: Gives model and path of each file the run is about, if the reporter is ours.
         stale: As `selected`, without those that are up to date.
         run: How far the run is; `shown_run` for what people are to see at once.
         display: How that is shown; None until the reporter, if it is ours, or the first file.
@@ -102,7 +102,7 @@ class Runtime:
         Models are locked while others' files move already: what is not known yet is left out.
 
         Raises:
-            StoreError: It has not; who asks later gets False.
+            StoreError: It has not; later callers get False.
         """
         syncer = self.syncer
         with self._planning:
@@ -150,7 +150,7 @@ class Runtime:
         self, files: "Sequence[tuple[str, str, int | None]]"
     ) -> dict[tuple[str, str], int]:
         """Return how many bytes earlier runs left of the files, as far as is known."""
-        from downloader.transfer.partial import has_partials, resumable  # noqa: PLC0415 - only where bytes move
+        from downloader.transfer.partial import has_partials, resumable  # noqa: PLC0415 - only if bytes move
 
         found: dict[tuple[str, str], int] = {}
         names = {name for name, _, _ in files}
@@ -185,7 +185,7 @@ class Runtime:
         return kept
 
     def has_saved(self, first_uses: "Iterable[tuple[str, str]]" = ()) -> bool:
-        """Write the last pins, and return whether that went well; an error is told.
+        """Write the last pins, and return whether that went well; an error is reported.
 
         Args:
             first_uses: Model and path of the files that were pinned in this run.
@@ -199,7 +199,7 @@ class Runtime:
             atexit.unregister(self.close)  # it would fail, and tell, once more
             return False
         unsaved = [file for file in first_uses if not self._is_pinned(*file)]
-        if unsaved:  # by this process: its workers did, or told why not
+        if unsaved:  # by this process: its workers did, or reported why not
             self.project.reread_lock()
         return all(self._is_pinned(*file) for file in unsaved)
 
@@ -215,7 +215,7 @@ class Runtime:
             return False
 
     def close(self) -> None:
-        """Write the last pins; an error here is told and does not hide the run's own."""
+        """Write the last pins; an error here is reported and does not hide the run's own."""
         if self._syncer is None:
             return
         self._tell_missing()

@@ -153,7 +153,7 @@ class Help(DoitHelp):  # type: ignore[misc]
     """doit's help, which knows our commands."""
 
     def print_usage(self, cmds: dict[str, Any]) -> None:
-        """Print what there is, our commands first; without them where there are no models."""
+        """Print what there is, our commands first; without them if there are no models."""
         from downloader.tasks.program import is_ours_here, overview  # noqa: PLC0415 - it imports all tasks
 
         if is_ours_here():
@@ -227,7 +227,7 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
         return found
 
     def set(self, task_id: str, dependency: str, value: object) -> None:
-        """Store a value; ours only where the user said `doit ignore`."""
+        """Store a value; ours only if the user said `doit ignore`."""
         if not is_ours(task_id) or dependency == "ignore:":
             super().set(task_id, dependency, value)
 

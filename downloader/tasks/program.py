@@ -25,7 +25,7 @@ from downloader.tasks.plugins import NAMES, CommandTask
 NAME = "modelmake"
 DODO = "dodo.py"
 NEED_NO_PROJECT = {"adopt", "help", "tabcompletion"}
-"""Words with which a run may begin where there is no models.yaml: a bundle may bring one."""
+"""Words with which a run may begin if there is no models.yaml: a bundle may bring one."""
 
 
 FIRST_ROWS = [

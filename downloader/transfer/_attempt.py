@@ -66,7 +66,7 @@ class Connections:
         segments: As above.
         is_over: Set when the attempt is to end.
         is_refused: Whether a further connection got what the first one did not: an error, another
-            version, or nothing. Then this file is not shared any more.
+            version, or nothing. Then this file is no longer shared.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Connections:
             del failure  # its traceback holds this frame: a cycle
 
     def open_further(self) -> bool:
-        """Open a further connection, where there is work for it and the host allows it."""
+        """Open a further connection, if there is work for it and the host allows it."""
         with self._growing:
             is_useful = self._is_open and not self.is_over.is_set()
             if not (is_useful and self.segments.is_shareable and self._limiter.try_acquire()):
@@ -138,9 +138,9 @@ class Connections:
         return self.segments.take()
 
     def _waits_for_worker(self, error: ModelmakeError) -> bool:
-        """Wait until a worker ends, whose place this thread may have; False where there is none.
+        """Wait until a worker ends, whose place this thread may have; False if there is none.
 
-        Where the server said how long to wait, workers may go on meanwhile, and no longer: then
+        If the server said how long to wait, workers may go on meanwhile, and no longer: then
         the whole attempt waits.
         """
         asked = error.wait_seconds if isinstance(error, ServerBusy) else None
@@ -329,7 +329,7 @@ class Download:
         self._is_from_start, self._may_share, self._is_doubted = True, False, False
 
     def _tell_lost(self, why: str) -> None:
-        """Say that what an earlier run left is of no use; what came in this run is not told."""
+        """Say that what an earlier run left is of no use; what came in this run is not reported."""
         if self._resumed_bytes:
             count, self._resumed_bytes = bytes_text(self._resumed_bytes), 0
             self.observer.notice(f"cannot resume, downloads {count} again: {why}")
@@ -425,7 +425,7 @@ class Download:
         """
         partial, head = self.partial, reply.head
         if head.status == HTTPStatus.OK:
-            self._is_again = bool(self._wrong)  # the whole again, in place of a wrong piece
+            self._is_again = bool(self._wrong)  # the whole again, instead of a wrong piece
             self._wrong.clear()
             self._expectation.begin(head, start, partial)
             self._is_from_start = self._is_doubted = False
@@ -457,7 +457,7 @@ class Download:
         """Check the pieces of a whole file; wrong ones are dropped, to be downloaded again.
 
         Raises:
-            DigestMismatch: This place gave the same piece wrong too often: where it knows no
+            DigestMismatch: This place gave the same piece wrong too often: if it knows no
                 ranges, in the whole file a second time.
             StoreError: What was written cannot be read back.
         """

@@ -138,7 +138,7 @@ def _are_alike(one: Sample, two: Sample) -> bool:
 
 
 def slice_seconds(round_trip_seconds: float) -> float:
-    """Return how long a slice is where an answer takes so long."""
+    """Return how long a slice is if an answer takes so long."""
     return min(max(round_trip_seconds, SHORTEST_SLICE_SECONDS), LONGEST_SLICE_SECONDS)
 
 

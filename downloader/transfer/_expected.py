@@ -237,7 +237,7 @@ class Expectation:
         """Return the error for pieces that proved wrong.
 
         Args:
-            spans: Where they lie, after they were fetched again; none where all that came is wrong.
+            spans: Where they lie, after they were fetched again; none if all that came is wrong.
         """
         what = f"sent another file than models.lock means as {self._artifact.path}"
         if spans := merge(spans):

@@ -51,7 +51,7 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def can_resume(self) -> bool:
-        """Whether bytes fetched later can be told to be of the same file."""
+        """Whether a later run can know that its bytes are of the same file."""
         return self.validator is not None or self.sha256 is not None
 
 
@@ -88,7 +88,7 @@ class Journal:
         self.is_there, self._is_torn = True, False
 
     def read(self) -> tuple[Binding, list[Range]] | None:
-        """Return what it says; None where it says nothing.
+        """Return what it says; None if it says nothing.
 
         Raises:
             StoreError: The disk refused.
@@ -113,7 +113,7 @@ class Journal:
             anywhere: As in `Binding.admits`.
 
         Returns:
-            What they belong to and which they are; None where none are vouched for.
+            What they belong to and which they are; None if none are confirmed.
 
         Raises:
             StoreError: The disk refused.
@@ -208,7 +208,7 @@ def vouched(
     *,
     anywhere: bool = False,
 ) -> list[Range]:
-    """Return which ranges of a partial may be taken over; none where it is of something else.
+    """Return which ranges of a partial may be taken over; none if it is of something else.
 
     Args:
         found: What its journal says.

@@ -64,7 +64,7 @@ class Segments:
     """The wanted ranges of a file of known size; safe to share between its connections.
 
     Attributes:
-        length_bytes: How long a segment is, where there is enough.
+        length_bytes: How long a segment is, if there is enough.
         rate: What a connection gives as a rule, in bytes per second.
         least_seconds: What a segment must still take for another connection to get a part of it.
     """

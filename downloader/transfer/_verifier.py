@@ -9,7 +9,7 @@ number of cores: what arrives is hashed from memory, by one thread of its own as
 up and else by the thread that received it. Blocks that two replies share are read back when their
 piece is whole. What an earlier run left is read back and checked meanwhile: nothing is believed
 because the journal names it. Every byte must be handed over once only (_attempt.py cuts replies to
-their segments): a piece is judged by what was handed over, not by what stands on the disk at the
+their segments): a piece is checked by what was handed over, not by what stands on the disk at the
 end.
 """
 

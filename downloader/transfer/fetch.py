@@ -52,8 +52,8 @@ class Job:
         target: The final name.
         workspace: Private folder, on the target's file system as a rule, for partials and what is
             set aside.
-        found: Called when no other process can be at the file any more, before anything is asked
-            for, where something stands at the target: the SHA-256 of a target that one of them
+        found: Called when no other process can be at the file, before anything is asked
+            for, if something is at the target: the SHA-256 of a target that one of them
             made right meanwhile, else None.
         placed: Called with the target's SHA-256 once it is in place, while the others wait.
         layer: The file's piece layer, if models.lock has its root and the layer is here.

@@ -93,7 +93,7 @@ def copy_whole(source: RootedPath, file: OpenFile, size: int, lock_wait: LockWai
         lock_wait: Says when the run is to end.
 
     Returns:
-        Whether all of it was copied; where not, some of it may be.
+        Whether all of it was copied; if not, some of it may be.
 
     Raises:
         Interrupted: The user stopped the run.
@@ -121,7 +121,7 @@ class Checkpoints:
         journal: Where they are noted.
 
     Attributes:
-        noted_bytes: How many bytes the journal vouches for.
+        noted_bytes: How many bytes the journal confirms.
     """
 
     def __init__(self, file: OpenFile, journal: Journal) -> None:
@@ -174,7 +174,7 @@ class Partial:
         binding: What is wanted.
         lock_wait: Waits while another process has the partial.
         budget: Notes how much is still to be written.
-        layer: The file's piece layer, where models.lock has its root.
+        layer: The file's piece layer, if models.lock has its root.
 
     Attributes:
         ranges: What is written, merged.
@@ -275,7 +275,7 @@ class Partial:
             self._budget.claim(self._name, self._missing_bytes)
 
     def seed(self, source: RootedPath) -> None:
-        """Begin with a file's bytes where pieces tell which are right; Interrupted as `commit`."""
+        """Begin with a file's bytes if pieces tell which are right; Interrupted as `commit`."""
         if self.verifier.has_pieces and not self.ranges and (size := self.binding.size):
             if copy_whole(source, self._file, size, self._lock_wait):
                 self.ranges = [Range(0, size)]
@@ -297,7 +297,7 @@ class Partial:
         self.binding = msgspec.structs.replace(self.binding, validator=None)
 
     def reset(self) -> None:
-        """Forget every byte; raises StoreError where the disk refuses."""
+        """Forget every byte; raises StoreError if the disk refuses."""
         self._file.truncate(0)
         self._journal.remove()
         self.ranges, self.is_joined = [], False
@@ -357,7 +357,7 @@ class Partial:
             self._close()
 
     def _take_over(self) -> None:
-        """Go on from what an earlier run left, as far as its journal vouches for it."""
+        """Go on from what an earlier run left, as far as its journal confirms it."""
         length = self._file.status().st_size
         taken = self._journal.take_over(self._wanted, length, anywhere=self._layer is not None)
         if taken is None and not length and not self._journal.is_there:
