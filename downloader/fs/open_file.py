@@ -192,6 +192,9 @@ class OpenFile:
         A device may have no end, and a file of holes costs its maker nothing.
         """
         status = self.status()
+        if stat.S_ISDIR(status.st_mode):
+            is_folder = IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            raise self._refused(is_folder, "read")
         if not stat.S_ISREG(status.st_mode):
             raise self._unreadable("it is not a regular file")
         size = max(status.st_size - offset, 0)

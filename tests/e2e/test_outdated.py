@@ -166,7 +166,7 @@ def test_a_training_is_not_waited_for(project: Project, together: TogetherServer
     run = project.doit("outdated")
     assert run.status == 1
     assert run.stdout.startswith(f"bot: unreachable: {JOB} is not completed: its state is running")
-    assert "waits for it" not in run.stderr
+    assert "; waiting" not in run.stderr
 
 
 def test_an_older_checkpoint_is_told_as_older(project: Project, together: TogetherServer) -> None:

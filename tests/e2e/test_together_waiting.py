@@ -43,7 +43,7 @@ def test_other_models_are_fetched_meanwhile(
     assert run.status == 0, run.text
     assert project.target("toy", "a.bin").read_bytes() == toy_content("a.bin")
     assert project.target("bot", f"{STEM}.tar.zst").is_file()
-    assert f"bot: {JOB} is running; waits for it" in run.stderr
+    assert f"bot: {JOB} is running; waiting" in run.stderr
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_a_public_host_may_not_lead_into_the_private_network(
     desk.server.always(PATH, statuses.redirect(f"http://inside.example:{elsewhere.port}{PATH}"))
     error = desk.refuses(BadResponse, None, public(desk))
     assert "inside.example, a private address" in str(error)
-    assert "name that host in models.yaml" in error.hint
+    assert "name it in models.yaml" in error.hint
     assert elsewhere.requests == []
 
 

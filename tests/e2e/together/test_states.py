@@ -71,8 +71,8 @@ def test_waiting_ends_when_the_job_is_completed(
 
     assert [seen.path for seen in together.requests].count(LOOK) == 4
     assert capsys.readouterr().err.splitlines() == [
-        f"m: {JOB} is pending; waits for it",
-        f"m: {JOB} is running; waits for it",
+        f"m: {JOB} is pending; waiting",
+        f"m: {JOB} is running; waiting",
     ]
 
 
