@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 OWN_COMMANDS = ("init", "schema", "--version")
-"""What needs no project, and no doit."""
+"""Commands that need neither a project nor doit."""
 
 
 def _parser() -> argparse.ArgumentParser:

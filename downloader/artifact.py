@@ -198,7 +198,7 @@ _SHAPE = bytes.maketrans(b"\n~", b"/-")
 _MISPLACED = (b"//", b"/ ", b"/-", b"./", b" /")
 _STEMS = (b"/con", b"/prn", b"/aux", b"/nul", b"/com", b"/lpt")
 _DEVICE_PART = re.compile(rb"(?:in\$|out\$|[1-9])? *(?:\.[^/]*)?/")
-"""What follows a stem in a part that may be a device's name."""
+"""Suffix after a stem that may be a device's name."""
 
 
 _known: set[str] = set()

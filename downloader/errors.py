@@ -49,7 +49,7 @@ LONGEST_LINE = 1000
 _FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 """Servers repeat values in lower case; `str.lower` may change a text's length."""
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
-"""What every encoding leaves as it is."""
+"""Characters that every encoding leaves unchanged."""
 
 
 class _Secrets:
@@ -178,7 +178,7 @@ class ModelmakeError(Exception):
         super().__init__("\n".join(map(one_line, lines)))
         self.hint = self.advice if hint is None else one_line(hint)
         self.failures: dict[str, Exception] = {}
-        """What `ensure` or `sync` raises: all that failed in the run, by `MODEL/PATH`."""
+        """All failures of the run by `MODEL/PATH`, if `ensure` or `sync` raised this."""
 
     def report(self) -> str:
         """Return the text to show: one to three lines, no traceback."""
@@ -309,7 +309,7 @@ class StoreError(ModelmakeError):
     errno: int | None = None
     """The system's number for it, if the system refused."""
     reason: str = ""
-    """What the system said."""
+    """The system's message."""
 
 
 class TooManyOpen(StoreError):  # noqa: N818

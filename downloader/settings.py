@@ -1,4 +1,4 @@
-"""What the environment says, read once and checked. docs/environment.md has every variable."""
+"""Read and check the environment variables. docs/environment.md has every one."""
 
 import os
 import re

@@ -41,7 +41,7 @@ _BINARY = 0x80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a header block says.
+    """The content of a header block.
 
     Attributes:
         name: The member's name, as its bytes.

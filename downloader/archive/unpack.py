@@ -42,7 +42,7 @@ class Member:
 
 
 class Watch(Protocol):
-    """Who looks on while an archive is read."""
+    """Observer of an extraction."""
 
     def moved(self, count_bytes: int) -> None:
         """So many more bytes are written to files."""

@@ -230,7 +230,7 @@ class Layer:
 
     @property
     def count(self) -> int:
-        """How many pieces there are."""
+        """Number of pieces."""
         return len(self.nodes) // HASH_BYTES
 
     def span(self, index: int) -> tuple[int, int]:

@@ -29,10 +29,10 @@ WAYS: dict[How, tuple[Made, ...]] = {
     "hardlink": ("hardlink", "copy"),
     "copy": ("copy",),
 }
-"""What is tried in turn. Who asked for a reflink wants no file that is shared when written."""
+"""Ways that are tried in order. `reflink` never falls back to a file that two names share."""
 
 CANNOT = UNSUPPORTED | {errno.EXDEV, errno.EMLINK, errno.ENOTTY}
-"""What says that a file system, a limit or the rule fs.protected_hardlinks forbids this way."""
+"""Errors if a file system, a limit or the rule fs.protected_hardlinks forbids this way."""
 
 _no_reflinks = set[int]()
 """Devices on which there are none: asked once, not for each file."""

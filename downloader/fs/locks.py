@@ -99,7 +99,7 @@ FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
 HELD = frozenset(
     {errno.EACCES, errno.EDEADLK} if sys.platform == "win32" else {errno.EAGAIN, errno.EWOULDBLOCK}
 )
-"""What a lock says that somebody else has. Any other answer means that locks are of no use: some
+"""Errors of a lock that another process holds. Any other error means that locks are of no use: some
 FUSE file systems say EACCES to each."""
 
 if sys.platform == "win32":

@@ -261,7 +261,7 @@ class RootedPath:
 
     @property
     def suffix(self) -> str:
-        """What stands behind the last dot of the last part, with that dot."""
+        """The suffix of the last part, with its dot."""
         return PurePath(self.name).suffix
 
     @property

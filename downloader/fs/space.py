@@ -36,7 +36,7 @@ class _Claim:
 
 
 class DiskBudget:
-    """What the files of one run still need of each disk; safe to share between threads.
+    """Disk space that the files of one run still need; safe to share between threads.
 
     Args:
         is_watched: Whether anything is refused at all.

@@ -1,4 +1,4 @@
-"""What is wrong with an entry, in plain words: msgspec's messages rewritten for people."""
+"""Rewrite msgspec's messages about an entry in plain words."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -42,7 +42,7 @@ _OTHER_WORDS = {
     "url": "http",
     "web": "http",
 }
-"""What people write for a key or a source, and what we call it."""
+"""Common wrong names of keys and sources, and the right ones."""
 _YES_NO = dict.fromkeys(("yes", "y", "on", "1"), "true") | dict.fromkeys(
     ("no", "n", "off", "0"), "false"
 )

@@ -107,7 +107,7 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(slots=True)
 class _Node:
-    """Where one value stands."""
+    """Position of one value."""
 
     line: int
     children: dict[Key, "_Node"] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What the text says, and where it says it."""
+    """The values of the text, with their positions."""
 
     name: str
     """The file's name, for messages."""

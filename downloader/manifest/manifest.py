@@ -33,7 +33,7 @@ from downloader.sources.interface import Entry, Fault, Keys
 from downloader.sources.registry import SOURCES, entry_type, entry_types
 
 MOST_TOLD = 10
-"""So many mistakes are reported at once."""
+"""Number of mistakes that are reported at once."""
 ELSEWHERE_HINT = (
     "Models lie below the folder of models.yaml. To keep them on another disk, make `models` a "
     "symlink to a folder there."

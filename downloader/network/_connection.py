@@ -112,7 +112,7 @@ class Deadline:
 
 
 class CancelScope:
-    """What is cancelled together: a run, an attempt at a file, a request. Safe between threads.
+    """A scope that is cancelled as a whole: a run, an attempt, a request. Safe between threads.
 
     Args:
         parents: Scopes whose cancelling cancels this one too.
@@ -311,11 +311,11 @@ class DeadlineResponse(http.client.HTTPResponse):
 
 
 MOST_POOLS = 32
-"""How many are found at once; urllib3 keeps no more open either."""
+"""Number of pools that are kept; urllib3 keeps no more open either."""
 LOOK_SECONDS = 0.1
-"""How often a request that is not yet connected looks whether it was cancelled."""
+"""Seconds between checks for a cancel while a request connects."""
 NEXT_ADDRESS_SECONDS = 5.0
-"""How long an address may keep silent when the name has others."""
+"""Seconds that an address may be silent if the name has others."""
 UNDERWAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]

@@ -156,7 +156,7 @@ class Head:
 
     @property
     def wait_seconds(self) -> float | None:
-        """What Retry-After asks for, in seconds, None when it asks for nothing usable.
+        """Seconds that Retry-After asks for; None if it is unusable.
 
         A date is counted from the server's own Date, so that a wrong clock here does no harm.
         """
@@ -201,7 +201,7 @@ EXPIRED = re.compile(
     rb"signature (has )?expired|not valid in the specified time frame",
     re.IGNORECASE,
 )
-"""What S3, R2, Google's and Azure's storage say to a signed URL whose time is over."""
+"""Replies of S3, R2, Google's and Azure's storage to an expired signed URL."""
 ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,60})</Code>")
 
 MARKUP_SUFFIXES = (".html", ".htm", ".xhtml", ".xml", ".svg")
@@ -364,7 +364,7 @@ MOST_TRAILER_LINES = 100
 
 
 class Stream(Protocol):
-    """What a body is read from: the buffered socket of http.client."""
+    """Source of a body: the buffered socket of http.client."""
 
     def readinto1(self, buffer: memoryview, /) -> int:
         """Read what one call to the socket gives; 0 at the end."""
@@ -484,7 +484,7 @@ class ChunkedBody:
 
 
 REFUSAL_BYTES = 4096
-"""How much of an error's body is read for its cause."""
+"""Bytes of an error's body that are read for its cause."""
 
 
 class Reply:

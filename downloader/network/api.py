@@ -76,7 +76,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What all questions of a run share.
+    """State that all questions of a run share.
 
     Attributes:
         transport: Opens the connections.

@@ -113,7 +113,7 @@ LONGEST_DELAY_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How patient to be.
+    """Limits for retries and waits.
 
     Attributes:
         retries: Attempts in a row that may bring no new byte.

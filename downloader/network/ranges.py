@@ -19,7 +19,7 @@ class Range(NamedTuple):
 
     @property
     def length(self) -> int:
-        """How many bytes it spans."""
+        """Its length in bytes."""
         return self.stop - self.start
 
 

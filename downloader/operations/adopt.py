@@ -263,7 +263,7 @@ SHOWN = 20
 
 @dataclass(slots=True)
 class AdoptReport:
-    """What became of the files that were wanted.
+    """Result for the files that were wanted.
 
     Attributes:
         done: What was done for each that is in place now.

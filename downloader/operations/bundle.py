@@ -49,7 +49,7 @@ AGAIN = "Copy the bundle once more, or write it anew with `doit bundle`."
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands in bundle.json."""
+    """The content of bundle.json."""
 
     version: int = VERSION
     models: list[str]
@@ -57,7 +57,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """What a bundle says of itself.
+    """Description of a bundle.
 
     Attributes:
         models: The names of those that are in it whole.
@@ -154,7 +154,7 @@ class BlobSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """What goes into a bundle.
+    """Content of a bundle.
 
     Attributes:
         texts: Its four files by name, in their order.

@@ -18,10 +18,10 @@ from downloader.fs.files import PRIVATE_FOLDER
 from downloader.project.project import Model, Project
 
 PREFIX = "modelmake-v1-"
-"""What every key of this format begins with; another format of receipts or keys raises it."""
+"""Prefix of every key of this format; another format of receipts or keys raises it."""
 
 NOT_CACHED = ("archives", "linking", "partials", "quarantine", "unpacking")
-"""What of a model's private folder is unfinished or bad, and belongs in no cache."""
+"""Parts of a model's private folder that are unfinished or bad, and belong in no cache."""
 
 
 class CachedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class CachedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CacheKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What a CI service has to know to cache some models; docs/ci.md has it as JSON.
+    """Data that a CI service needs to cache models; docs/ci.md has it as JSON.
 
     Attributes:
         key: The same on every machine for the same bytes in the same places.

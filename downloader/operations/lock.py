@@ -73,7 +73,7 @@ Locked = Callable[[Declaration, LockedModel | None], LockedModel]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockOptions:
-    """What to lock.
+    """Selection of what to lock.
 
     Attributes:
         names: The models; all if empty. The others stay as they are locked.

@@ -53,14 +53,14 @@ UPGRADED = frozenset({"added", "removed", "changed"})
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
-    """What is locked of a model, or what upstream has."""
+    """State of a model in the lock, or upstream."""
 
     revision: str | None
     """The immutable version, if there is one."""
     steps: list[int]
     """Of its checkpoints, in order; empty if it names none."""
     files: int
-    """How many files, or archives, are fetched."""
+    """Number of files or archives to download."""
     bytes: int | None
     """Their sizes together; None if one is not known."""
 
@@ -80,7 +80,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outdated(msgspec.Struct, frozen=True, kw_only=True):
-    """What upstream has of one model."""
+    """Comparison of one model with upstream."""
 
     model: str
     source: str
@@ -95,7 +95,7 @@ class Outdated(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
     """Why, in a sentence."""
     hint: str | None = None
-    """What to do about it."""
+    """The next step for the user."""
 
     @property
     def is_upgradable(self) -> bool:
@@ -214,7 +214,7 @@ def look(
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """How one model is looked at."""
+    """Check of one model."""
 
     project: Project
     session: Session

@@ -1,4 +1,4 @@
-"""What a run will do: what is decided about each file, and what the disks have to hold for that.
+"""Plan a run: the decision about each file, and the disk space that it needs.
 
 Nothing is written and no request is made. Files of which one stat does not tell are hashed, on all
 cores. An archive is fetched if a file of it is neither at its place nor in the store; then all of
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Action = Literal["present", "adopt", "link", "fetch", "unpack", "missing", "refuse"]
-"""What is decided about a file: all of `targets.plan.Action` but `verify`, which is found out."""
+"""Decision about a file: all of `targets.plan.Action` but `verify`, which is found out."""
 LockState = Literal["current", "stale", "missing"]
 ModelState = Literal["locked", "stale", "unknown", "refused"]
 
@@ -52,7 +52,7 @@ CANNOT: frozenset[Action] = frozenset({"missing", "refuse"})
 
 
 class PlannedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What would be done for one file.
+    """Plan for one file.
 
     Attributes:
         path: Below the model's folder.
@@ -60,7 +60,7 @@ class PlannedFile(msgspec.Struct, frozen=True, kw_only=True):
         outcome: What `doit` then says that it did; None if it says nothing.
         why: The rule that made it so; empty if it is present.
         size: In bytes; None if nobody knows it yet.
-        bytes_to_move: How many would come over the wire; None if the size is not known.
+        bytes_to_move: How many are to be downloaded; None if the size is not known.
         bytes_resumed: How many are in a partial already.
     """
 
@@ -81,7 +81,7 @@ class Extraneous(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """What would be done for one model.
+    """Plan for one model.
 
     Attributes:
         name: Its key in models.yaml.
@@ -107,17 +107,17 @@ class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bytes_to_move(self) -> int:
-        """How many bytes would come over the wire, as far as sizes are known."""
+        """Bytes to download, as far as sizes are known."""
         return sum(each.bytes_to_move or 0 for each in self.files)
 
     @property
     def unknown_sizes(self) -> int:
-        """How many files would be fetched whose size is not known."""
+        """Number of files to download whose size is unknown."""
         return sum(each.bytes_to_move is None for each in self.files)
 
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
-    """What a disk has to hold.
+    """Space that is needed on a disk.
 
     Attributes:
         folder: A folder on it.
@@ -140,7 +140,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What `doit` would do.
+    """Plan of a whole run.
 
     Attributes:
         lock: How models.lock stands.
@@ -159,17 +159,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bytes_to_move(self) -> int:
-        """How many bytes would come over the wire, as far as is known."""
+        """Bytes to download, as far as known."""
         return sum(each.bytes_to_move for each in self.models)
 
     @property
     def bytes_resumed(self) -> int:
-        """How many bytes are in partials already."""
+        """Bytes that partials already have."""
         return sum(file.bytes_resumed for each in self.models for file in each.files)
 
     @property
     def unknown_sizes(self) -> int:
-        """How many files would be fetched whose size is not known."""
+        """Number of files to download whose size is unknown."""
         return sum(each.unknown_sizes for each in self.models)
 
     @property

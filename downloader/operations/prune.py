@@ -39,7 +39,7 @@ from downloader.targets.shared import PROJECTS, known_as, lock_of
 BLOB, PARTIAL, QUARANTINED, LEFTOVER = "blob", "partial", "quarantined file", "leftover"
 KINDS = (BLOB, PARTIAL, QUARANTINED, LEFTOVER)
 SETTLED_SECONDS = 3600.0
-"""How long nobody wrote to a file that no run is using, if no lock tells."""
+"""Seconds without a write after which a file is unused, if no lock tells."""
 DAY_SECONDS = 86_400.0
 
 OWNERS_FOLDERS = ("linking", "unpacking")
@@ -127,7 +127,7 @@ def freed_bytes(path: Path | RootedPath) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """What is old: partials and quarantined files after `longest_seconds`, by the clock `now`."""
+    """Age limit: partials and quarantined files after `longest_seconds`, by the clock `now`."""
 
     now: float
     longest_seconds: float
@@ -156,7 +156,7 @@ class Ages:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What of a model's private folder a run may resume with.
+    """The parts of a model's private folder that a run may resume with.
 
     Attributes:
         partials: Their names.
@@ -272,7 +272,7 @@ def _is_growing(note: Entry) -> bool:
 
 @dataclass(slots=True)
 class Prunable:
-    """What `Pruner.find` found.
+    """Result of `Pruner.find`.
 
     Attributes:
         garbage: What nobody needs.

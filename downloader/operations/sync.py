@@ -29,7 +29,7 @@ NOTES = 10
 
 T = TypeVar("T")
 Running: TypeAlias = dict[Future[Outcome], str]
-"""What is being done, each with its model and path."""
+"""Transfers in progress, with model and path."""
 
 
 def sync_models(

@@ -47,7 +47,7 @@ SHOWN_DIGITS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileCheck:
-    """What one file is.
+    """State of one file.
 
     Attributes:
         model: The model's name.
@@ -118,7 +118,7 @@ def of_extra(file: ExtraFile) -> FileCheck:
 
 
 STRETCH_BYTES = 64 << 20
-"""How much of a file with a piece layer is read in one go: little enough that all cores end at
+"""Bytes of a file with a piece layer that are read in one go: little enough that all cores end at
 the same time, and a disk still reads in order."""
 
 Seen = Callable[[int], None]
@@ -173,7 +173,7 @@ class _File:
 
     @property
     def verdict(self) -> FileCheck:
-        """What it is, once it was read, if it must be."""
+        """Its state, after it was read if it must be."""
         state, detail = self._found or ("unreadable", "was not read")
         return FileCheck(
             model=self._model, path=self.path, state=state, size=self.size, detail=detail

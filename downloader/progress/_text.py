@@ -53,7 +53,7 @@ LEAST_RATED_BYTES = 1_000_000
 """The rate of a smaller file is its latency, not a speed."""
 MINUTE, HOUR = 60, 3600
 PARTIAL_ID = re.compile(r"-[0-9a-f]{12}(?=\.part\b)")
-"""What the name of a partial has beside the file's own."""
+"""The part of a partial's name that is not the file's."""
 
 
 def rate_text(moved_bytes: int, seconds: float) -> str:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Callback", "CallbackDispatcher", "Display", "Progress", "report_error", "show"]
 
 END_SECONDS = 1.0
-"""How long to wait for the thread: a signal may have come while ours held what it needs."""
+"""Seconds to wait for the thread: a signal may have come while ours held what it needs."""
 FRAME_SECONDS = 0.1
 MOST_DONE_LINES = 30
 """A larger run leaves lines only about files with a note: hundreds of lines would push the failures
@@ -374,7 +374,7 @@ Kind: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What happened to one file.
+    """An event of one file.
 
     Attributes:
         kind: "expected" (it is going to be brought up to date), "start" (bytes begin to come),

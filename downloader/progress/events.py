@@ -1,4 +1,4 @@
-"""What happens in a run, as values: what a subscriber gets. docs/progress.md says it for programs.
+"""Events of a run, as values for subscribers. docs/progress.md describes them for programs.
 
 An `Observer` follows one transfer. Sizes are in bytes, times in seconds. No text here
 holds a query string or a credential: they are those of errors.py.
@@ -74,7 +74,7 @@ class Moving:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
-    """How far the run is.
+    """Progress of the run.
 
     Attributes:
         files: How many files it is about.
@@ -214,7 +214,7 @@ class Failed:
 
     @property
     def name(self) -> str:
-        """What people know the file by: its place, or the task's name."""
+        """The file's name for people: its place, or the task's name."""
         return self.target or self.task
 
     @property
@@ -273,9 +273,9 @@ class FileStarted:
 
 
 Event = Start | RunStatus | Resumed | Retry | Notice | Done | Failed | Summary
-"""What docs/progress.md describes."""
+"""The events that docs/progress.md describes."""
 AnyEvent = Event | Expected | FileStarted
-"""What a subscriber gets."""
+"""The events that a subscriber gets."""
 
 
 def failed_of(error: Exception, *, is_debug: bool = False) -> Failed:

@@ -21,7 +21,7 @@ from downloader.errors import one_line, without_secrets
 
 STANDARD = (0, 1, 2)
 EVENT = '{"event": '
-"""How each line begins that is an event."""
+"""Start of each line that is an event."""
 
 
 class Screen(Protocol):
@@ -32,7 +32,7 @@ class Screen(Protocol):
 
 
 class _Held:
-    """What a run holds of the standard streams; nothing before `guard`."""
+    """The standard streams of a run; empty before `guard`."""
 
     out: TextIO | None = None
     error: TextIO | None = None

@@ -129,7 +129,7 @@ class Reading:
 
     @property
     def text(self) -> str:
-        """How far it is, in one line."""
+        """Its progress in one line."""
         done, total, rate = self.moved_bytes, self._total_bytes, self._per_second(self._clock())
         left = max(total - done, 0) / max(rate, 1.0)
         sizes = f"{bytes_text(done)} of {bytes_text(total)}"
@@ -137,7 +137,7 @@ class Reading:
 
     @property
     def summary(self) -> str:
-        """What was read from the start to the end, how long that took, and how fast it was."""
+        """Summary of the reading: bytes, time and rate."""
         ended = self._clock() if self._ended is None else self._ended
         seconds = ended - self._began
         rate = rate_text(self.moved_bytes, seconds)
@@ -238,7 +238,7 @@ class FileProgress(Observer):
 
     @property
     def shown_bytes(self) -> int:
-        """How many of its bytes are here; never falls, even if the file starts over."""
+        """Number of its bytes that are here; never falls, even if the file starts over."""
         with self._counting:
             have = self._have if self.size is None else min(self._have, self.size)
             self._highest = max(self._highest, have)
@@ -323,7 +323,7 @@ class Run:
 
     @property
     def expected(self) -> int:
-        """How many files the run is about."""
+        """Number of files in the run."""
         return len(self._sizes)
 
     def is_complete(self) -> bool:

@@ -1,4 +1,4 @@
-"""What becomes of a model in models.lock: old -> new, in words. Pure.
+"""Describe how a model changes in models.lock: old -> new, in words. Pure.
 
 `doit lock` says with it what it did, and `doit outdated` what `doit lock --upgrade` would do.
 """
@@ -33,7 +33,7 @@ class FileChange:
 
     @property
     def verb(self) -> Literal["added", "removed", "changed"]:
-        """What happened to it."""
+        """The kind of change."""
         if self.before is None:
             return "added"
         return "changed" if self.after else "removed"

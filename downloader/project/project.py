@@ -79,7 +79,7 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def entry(self) -> Entry:
-        """What models.yaml says of it.
+        """The part of models.yaml about it.
 
         Raises:
             ManifestError: The compiled manifest was changed by somebody.
@@ -368,7 +368,7 @@ def _check_encodable(models: Iterable[LockedModel], paths: Iterable[str] = ()) -
 
 
 class Project:
-    """What stands in and beside one models.yaml. Opens no socket.
+    """One models.yaml and its models.lock. Makes no request.
 
     Args:
         manifest: Path of models.yaml; relative paths in it start from its folder.
@@ -609,7 +609,7 @@ class Project:
 
     @property
     def _index(self) -> dict[tuple[str, str], Artifact]:
-        """What models.lock has, by model and path.
+        """The content of models.lock, by model and path.
 
         Kept beside the lockfile it is made of: another thread may replace that one meanwhile.
         """

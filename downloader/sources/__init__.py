@@ -1,1 +1,1 @@
-"""Where models come from: one module a provider, none knows another."""
+"""Sources of models: one module per provider; none imports another."""

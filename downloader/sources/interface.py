@@ -1,4 +1,4 @@
-"""What a source is: the keys that every entry has, and the questions that a source answers.
+"""Interface of a source: the keys of every entry, and the questions that a source answers.
 
 A provider is one file of this room. It has an entry class, with the keys of models.yaml and what
 no type can say of them, and a source, which answers where the files are. Neither moves bytes nor
@@ -41,7 +41,7 @@ class Fault(Exception):  # noqa: N818 - it becomes a ManifestError once its line
 
 
 WEB = "^[hH][tT][tT][pP][sS]?://[^/?#]"
-"""How a URL begins that can be fetched.
+"""Start of a URL that can be downloaded.
 
 A regular expression that Python and ECMA 262 (JSON Schema) both know, as the next two.
 """
@@ -52,9 +52,9 @@ PAGE = (
     r"|gitlab\.com/.*/-/(blob|tree)/"
     r")"
 )
-"""What people copy from the address bar: a page about a file or a model, not the file."""
+"""URLs of pages about a file or a model, not of the file itself."""
 VARIABLE = r"\$\{|\{\{|\$[A-Z][A-Z0-9_]+"
-"""What a shell or a template would replace."""
+"""Text that a shell or a template would replace."""
 
 
 class NamedUrl(NamedTuple):
@@ -107,7 +107,7 @@ Url = Annotated[
         },
     ),
 ]
-"""Where a file is."""
+"""The location of a file."""
 
 
 class Entry(
@@ -130,7 +130,7 @@ class Entry(
     )
     """Keys that do not change which bytes an entry means: they never make a lock stale."""
     collision_hint: ClassVar[str] = "Give one of the models another `to`."
-    """What to do if two models would write one file."""
+    """Hint if two models would write one file."""
 
     to: Annotated[
         Text,
@@ -200,7 +200,7 @@ class Entry(
 
     @property
     def instead(self) -> str:
-        """What to write if this version cannot download from the source."""
+        """Hint if this version cannot download from the source."""
         return ""
 
     def faults(self, given: Container[str]) -> Iterator[Fault]:  # noqa: ARG002 - for subclasses
@@ -276,7 +276,7 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(Protocol):
-    """Where one entry's model comes from."""
+    """The source of one entry's model."""
 
     def outline(self) -> Resolution | None:
         """Return what follows from the entry alone: MUST open no socket, and may be called often.
@@ -298,7 +298,7 @@ class Source(Protocol):
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """What the first bytes of a file tell.
+    """Result of asking for the first bytes of a file.
 
     Attributes:
         size: The file's length in bytes, None if the reply does not tell.
@@ -312,7 +312,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provider(Protocol):
-    """How a source asks its provider: with GET only, patiently, within bounds."""
+    """Access of a source to its provider: GET only, with retries, within limits."""
 
     def read(self, location: Location) -> bytes:
         """Return the document at the location.

@@ -56,7 +56,7 @@ class Blob(NamedTuple):
 
     @property
     def sha256(self) -> str:
-        """What its bytes are, in hex."""
+        """The SHA-256 of its bytes, in hex."""
         return self.path.name
 
 
@@ -182,10 +182,10 @@ def _record(sha256: str, status: os.stat_result) -> Record:
 BLOBS = "sha256"
 LAYERS = "pieces"
 OWN = (BLOBS, QUARANTINE, LAYERS, "records", "urls", "growing", "projects")
-"""What is read and written without a further look."""
+"""Files that are read and written without a further check."""
 FORMAT = b"1\n"
 CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n"
-"""What tells backups to leave a folder out (bford.info/cachedir)."""
+"""Tag that tells backups to leave a folder out (bford.info/cachedir)."""
 
 
 class Layout:
@@ -314,7 +314,7 @@ KEPT_BY: dict[How, tuple[Made, ...]] = {
     "auto": ("reflink", "hardlink"),
     "hardlink": ("hardlink",),
 }
-"""How a blob comes of a target: by copy only if copies were asked for."""
+"""Ways to make a blob of a target: by copy only if copies were asked for."""
 
 
 def store_at(name: str) -> "Store | None":

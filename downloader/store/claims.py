@@ -1,4 +1,4 @@
-"""Who is fetching which bytes just now: one of all threads and processes; the others wait for it.
+"""Claims on bytes: one thread or process downloads them; the others wait for it.
 
 So the same bytes are fetched once, under whatever names and for whatever projects. A claim is a
 lock on one byte of the file `claims`, at a place that the digest gives: one system call for a
@@ -80,7 +80,7 @@ def _taken(lock: threading.Lock, notice: Callable[[str], None]) -> Iterator[None
 
 
 class _Ours:
-    """What this process has of one store's claims.
+    """Claims of this process in one store.
 
     There is one for all its runs, never closed: locks of bytes are the process's, and closing any
     descriptor of the file would drop them all (fcntl(2)).

@@ -21,7 +21,7 @@ SPARE_LINES = 10_000
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """What one URL gave."""
+    """Result of one URL."""
 
     place: str
     """The SHA-256 of the URL."""

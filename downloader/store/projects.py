@@ -25,7 +25,7 @@ class KnownProject(msgspec.Struct, frozen=True, kw_only=True):
     former: tuple[str, ...] = ()
     """Folders of models that were declared once."""
     mount: str = ""
-    """Where the disk is mounted that it is on."""
+    """Mount point of its disk."""
     machine: str = ""
     """Which machine it was seen on."""
 
@@ -81,7 +81,7 @@ def known(lock: Path, manifest: Path, folders: dict[str, str]) -> KnownProject:
 
 
 class Projects:
-    """What is remembered in a store's folder `projects`."""
+    """The projects that a store remembers, in its folder `projects`."""
 
     def __init__(self, folder: RootedPath) -> None:
         self._folder = folder

@@ -178,14 +178,14 @@ def _bytes_of(member: Artifact) -> tuple[str, int | None, str | None]:
 NOTHING = Outcome(
     verb="verified", size=0, moved_bytes=0, seconds=0.0, is_first_use=False, is_repeat=True
 )
-"""What is said if nothing had to be done."""
+"""Message if there was nothing to do."""
 
 HOLDS = {"adapter": "an adapter", "model": "a whole model"}
 
 
 @dataclass(slots=True)
 class _Archive:
-    """What this run did with one archive; all its tasks share it, and the lock.
+    """State of one archive in this run; all its tasks share it, and the lock.
 
     Attributes:
         outcome: How it came to be where it is kept; None as long as it was not needed.

@@ -29,7 +29,7 @@ PIN_EVERY_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What was done for one target.
+    """Outcome for one target.
 
     Attributes:
         verb: "fetched", "unpacked", "linked" when the bytes came from the store, "adopted" when
@@ -68,7 +68,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """How bytes may be had that are neither in place nor in the store; by default by a download.
+    """Way to get bytes that are neither in place nor in the store; by default a download.
 
     Attributes:
         unpack: Puts the file of an archive in place, and returns how many bytes came for that.

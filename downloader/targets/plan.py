@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 Action = Literal["present", "verify", "adopt", "link", "fetch", "unpack", "missing", "refuse"]
 Rule = Literal["", "missing", "kind", "size", "unpinned", "unproven"]
-"""What one stat tells; empty if the file is up to date."""
+"""Result of one stat; empty if the file is up to date."""
 
 SHOWN_TIME = "%Y-%m-%d %H:%M"
 IN_ITS_PLACE = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link"}
@@ -65,7 +65,7 @@ NOT_UNPACKED = "not unpacked yet"
 
 
 class Decision(NamedTuple):
-    """What is to be done about one file.
+    """Decision about one file.
 
     Attributes:
         action: What is to be done.
@@ -231,7 +231,7 @@ def stale_targets(model: Model) -> list[Artifact]:
 
 
 class Planner:
-    """What a run, or a plan, decides from; it is read once. Safe to share between threads."""
+    """Input of all decisions of a run or a plan, read once. Safe to share between threads."""
 
     def __init__(self, project: Project, sharing: "SharedStore") -> None:
         self.project, self.sharing = project, sharing
@@ -442,7 +442,7 @@ class Target:
 
     @property
     def facts(self) -> Artifact:
-        """What is certain of the file: the download is checked against that."""
+        """Known facts about the file: the download is checked against them."""
         return self._planner.facts(self.name, self.artifact)
 
     def locations(self) -> "tuple[Location, ...]":

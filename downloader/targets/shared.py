@@ -1,4 +1,4 @@
-"""What one project shares with others: targets taken from the store, put into it, and piece layers.
+"""Share bytes with other projects: targets from and for the store, and piece layers.
 
 A store on another file system is looked into, and what is there copied; but what is downloaded goes
 straight to the target then, and is on one disk only. Trouble with the store itself is reported
@@ -182,7 +182,7 @@ class KnownLayers:
 
     @property
     def beside(self) -> Path:
-        """Where models.pieces is, or would be."""
+        """The path of models.pieces."""
         return self._project.lock_path.with_suffix(".pieces")
 
     def find(self, artifact: Artifact) -> Layer | None:

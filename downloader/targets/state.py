@@ -60,7 +60,7 @@ FILE_NAME = "receipts"
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was verified, and how the target looked then."""
+    """Record of a verified target: its digest, size and time."""
 
     path: str
     size: int
@@ -69,7 +69,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     verified: int
     """When, in seconds since 1970."""
     asked: str | None = None
-    """What was asked for, as a digest, if the lock named no SHA-256 then."""
+    """Digest of the request, if the lock had no SHA-256 then."""
 
     def matches(self, status: os.stat_result) -> bool:
         """Whether the target still looks as it did."""

@@ -281,7 +281,7 @@ def _impossible(made: "planning.Plan") -> ModelmakeError:
 
 
 DAYS = 7.0
-"""How long partials and quarantined files are kept unless something else is asked for."""
+"""Days that partials and quarantined files are kept by default."""
 
 
 def task_prune() -> CommandTask:

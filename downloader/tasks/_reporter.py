@@ -43,7 +43,7 @@ OURS = (
 
 
 class SelectedTask(Protocol):
-    """What is looked at of a doit task."""
+    """The fields of a doit task that we use."""
 
     name: str
     task_dep: Iterable[str]
@@ -85,7 +85,7 @@ NO_TASK_STATUS = 3
 VERBOSE = 2
 INTERNAL = "internal-error"
 PROCESSES = re.compile(r"(?:^| )(?:-P ?|--parallel-type[ =])process\b")
-"""What asks doit for processes on its command line."""
+"""Options that ask doit for processes."""
 FRAMES = ("Traceback (", "  File ")
 
 

@@ -51,7 +51,7 @@ INTERRUPTED_STATUS = 128  # plus the signal's number, as shells report it
 
 
 class Runtime:
-    """What the tasks of one doit process share.
+    """State that the tasks of one doit process share.
 
     Attributes:
         project: As models.yaml and models.lock say.

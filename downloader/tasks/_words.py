@@ -1,4 +1,4 @@
-"""What the words of a command line mean: tasks, models and files, however they are written.
+"""Resolve the words of a command line: tasks, models and files, however they are written.
 
 Every command takes a model as `gpt2-124M` or `fetch:gpt2-124M`, a file as `gpt2-124M/vocab.bpe` or
 `fetch:gpt2-124M/vocab.bpe`, wildcards of these, a model's folder, and the path of a file, relative
@@ -42,14 +42,14 @@ OTHER_WORDS = {
     "status": "list",
     "sync": "fetch",
 }
-"""What people type who come from other tools, and the command that does it here."""
+"""Commands of other tools, and the command that does the same here."""
 CLOSE, VERY_CLOSE = 0.6, 0.9
 SUGGESTIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a word names: a model, or one of its files.
+    """The model or file that a word names.
 
     Attributes:
         model: The model's name.

@@ -1,4 +1,4 @@
-"""What doit gets from us: its database, `doit info`, and the tasks of our commands.
+"""Our doit plug-ins: its database, `doit info`, and the tasks of our commands.
 
 The truth about our targets lies beside them (receipts), so nothing of our tasks is written into
 doit's database: a hint that may be torn, old or gone. A project with no tasks of its own has no

@@ -50,7 +50,7 @@ from downloader.transfer.partial import Partial
 from downloader.urls import Location
 
 ENDLESS = 1 << 62
-"""Where a file of unknown length ends, for the arithmetic."""
+"""End of a file of unknown length, for the arithmetic."""
 
 
 class Connections:
@@ -234,11 +234,11 @@ class _GaveUp(Exception):  # noqa: N818
 WHOLE = Range(0, 0)
 """What is asked for without a Range header."""
 TRIES = 3
-"""How often one place may give a piece wrong."""
+"""Number of times that one location may send a wrong piece."""
 OTHER_VERSION = frozenset(
     {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
 )
-"""What a server says to a range of a version that it does not have."""
+"""Statuses for a range of a version that the server does not have."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -1,4 +1,4 @@
-"""How many connections pay off: a budget per host, shared by all files of a run.
+"""Choose the number of connections: a budget per host, shared by all files of a run.
 
 The rate at which a host's bytes arrive is measured until it is steady. Time is cut into slices,
 each at least a round trip. Two slices in a row with about the same rate are a measurement; a rate
@@ -39,7 +39,7 @@ STEADY = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What arrived over some time.
+    """Bytes that arrived over some time.
 
     Attributes:
         count: How many bytes.
