@@ -89,7 +89,7 @@ class _Secrets:
 
 
 def _forms(secret: str) -> set[str]:
-    """Return how a text may look after a server, or a message of ours, has written it anew."""
+    """Return how a text may look after a server, or a message of ours, has rewritten it."""
     if _PLAIN.fullmatch(secret):
         return {secret}
     wire = secret.encode("utf-8", "backslashreplace")

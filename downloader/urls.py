@@ -60,7 +60,7 @@ def join(base: str, reference: str) -> str:
         reference: Its Location, as http.client decodes it. The bytes are taken for UTF-8.
 
     Raises:
-        ValueError: It is no URL, or its host holds what parsers of URLs read differently.
+        ValueError: It is not a URL, or its host holds what parsers of URLs read differently.
     """
     text = reference.encode("latin-1").decode("utf-8", "surrogateescape")
     scheme, authority, path, query = _parts(text)
@@ -95,7 +95,7 @@ def _parts(url: str) -> tuple[str, str, str, str]:
 
 
 def _encoded(text: str) -> str:
-    """Return the text with each byte percent-encoded that is no visible ASCII character."""
+    """Return the text with each byte percent-encoded that is not a visible ASCII character."""
     if text.isascii() and text.isprintable() and " " not in text:
         return text
     data = text.encode("utf-8", "surrogateescape")

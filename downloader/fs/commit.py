@@ -28,7 +28,7 @@ MOST_RANGE_BYTES = 16 << 20
 def set_aside(path: RootedPath, workspace: RootedPath, size: int, sha256: str) -> str:
     """Move a file out of the way; nothing that was set aside before is lost.
 
-    The same bytes again take the place of those before, or each try would cost their room anew.
+    The same bytes again take the place of those before, or each try would use the same space again.
 
     Args:
         path: The file.
@@ -99,7 +99,7 @@ class Commit:
         target: The final name.
 
     Raises:
-        StoreError: Something that is no file stands there.
+        StoreError: There is something else than a file.
     """
 
     def __init__(self, target: RootedPath) -> None:

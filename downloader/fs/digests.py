@@ -392,7 +392,7 @@ def layer_lines(path: RootedPath) -> Iterator[bytes]:
     """Yield the lines of a file, too long ones and one that is torn left out.
 
     Raises:
-        StoreError: It cannot be read; that it is not there is no error.
+        StoreError: It cannot be read; a missing file is not an error.
     """
     if not path.is_file():
         return
@@ -406,7 +406,7 @@ def layer_lines(path: RootedPath) -> Iterator[bytes]:
 
 
 def is_line_of(line: bytes, root: str) -> bool:
-    """Whether a line, as `dump` writes it, claims to be of a root; it may be wrong all the same."""
+    """Whether a line, as `dump` writes it, claims to be of a root; it may be wrong anyway."""
     return line.startswith(f'{{"root":"{root}"'.encode())
 
 

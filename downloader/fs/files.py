@@ -87,7 +87,7 @@ def read_lines(file: RootedPath, decoder: msgspec.json.Decoder[T]) -> Iterable[T
     """Return what the lines hold, in their order; nothing if there is no file.
 
     Raises:
-        StoreError: It is no regular file, or too long to be one of ours.
+        StoreError: It is not a regular file, or too long to be one of ours.
     """
     try:
         text = file.read_bytes()

@@ -73,7 +73,7 @@ class LockWait:
         return now - self._moved < STILL_SECONDS
 
     def check(self) -> None:
-        """End what goes on where nobody waits; raises Interrupted when the user stopped the run."""
+        """Raise Interrupted if the user stopped the run."""
         self._stop.check()
 
     def warn_of_useless_locks(self, folder: RootedPath) -> None:

@@ -30,7 +30,7 @@ UNSUPPORTED = frozenset(
     | {errno.EACCES, errno.EPERM}
 )
 """What file systems (SMB, FUSE, 9p, vboxsf) answer to a call that they do not have: fsync of a
-folder, chmod, utime. restic and git go on without those too. What failed for another reason, as a
+folder, chmod, utime. restic and git do without those too. What failed for another reason, as a
 disk fault, is an error as always, and so is fsync of a file."""
 
 ADVICE = {
@@ -127,7 +127,7 @@ _seeking = threading.Lock()
 MOST_READ_BYTES = 256 << 20
 """Of a file that is read as a whole: a models.lock of a million files."""
 NOTHING_WRITTEN = "it takes no more bytes"
-"""POSIX leaves open what a write of 0 bytes means. Asked again, it might go on for ever."""
+"""POSIX leaves open what a write of 0 bytes means. Asked again, it might never end."""
 
 
 class OpenFile:

@@ -173,7 +173,7 @@ def _is_mapping(value: object) -> TypeGuard[dict[str, object]]:
 
 
 class _Reading:
-    """One manifest being read: it goes on after a mistake, as far as the rest can be checked.
+    """One manifest being read: it continues after a mistake, as far as the rest can be checked.
 
     Attributes:
         faults: What is wrong, each once.

@@ -68,7 +68,7 @@ class Head:
     def is_chunked(self) -> bool:
         """Whether the body comes in chunks.
 
-        `identity` is no coding: RFC 2616 had it, and some servers still say it of a body that
+        `identity` is not a coding: RFC 2616 had it, and some servers still say it of a body that
         ends when they close the connection.
 
         Raises:
@@ -507,7 +507,7 @@ class Reply:
         self._body: Body | None = None
 
     def readinto(self, buffer: memoryview, *, fills: bool = False) -> int:
-        """Read body bytes as they came over the wire, never decoded; 0 at the complete end.
+        """Read body bytes as they were received, never decoded; 0 at the complete end.
 
         Args:
             buffer: Where to.
@@ -562,7 +562,7 @@ class Reply:
         return bytes(buffer[:filled])
 
     def refusal(self, location: Location) -> ModelmakeError:
-        """Return the error for a reply that is no file; its body's start may say why.
+        """Return the error for a reply that is not a file; its body's start may say why.
 
         Args:
             location: What was asked; its hint is for a refusal by its own origin.

@@ -263,7 +263,7 @@ class RedirectCache:
         self._refusals.pop(_key(start), None)
 
     def forget(self, start: Hop, end: Hop) -> bool:
-        """Ask the way anew next time.
+        """Ask for the way again next time.
 
         Args:
             start: Where it begins.
@@ -376,7 +376,7 @@ class Client:
         """Ask where the way led before; None if that has worn out.
 
         Raises:
-            TransferError: No reply came; the next attempt asks the way anew.
+            TransferError: No reply came; the next attempt asks for the way again.
         """
         try:
             _, reply = self._follow(known, conditions, scopes)

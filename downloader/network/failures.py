@@ -150,7 +150,7 @@ class Retries:
             with retries:
                 return ask()
 
-    A few bytes are no progress, else a server that drips would be asked for ever; nor are bytes
+    A few bytes are not progress, else a server that drips would be asked for ever; nor are bytes
     that came before and were thrown away, else one without ranges that always breaks off would be.
 
     Args:
@@ -279,7 +279,7 @@ def _proxy_failure(place: str, error: BaseException) -> TransferError:
 
 
 def _limit(error: BaseException, place: str) -> TooManyOpen | None:
-    """Return what the wire has no part in, whatever the libraries wrapped it in."""
+    """Return the local error, whatever the libraries wrapped it in."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in TOO_MANY_OPEN:
             return TooManyOpen(

@@ -6,7 +6,7 @@
 
 Only a file whose size some wanted artifact has is opened; if the lock knows no size, one of the
 same name. It is then read once, however many names lead to it, with all cores. Links to files are
-followed, those to folders are not, so that every walk ends; what is no regular file is never
+followed, those to folders are not, so that every walk ends; what is not a regular file is never
 opened. A file goes the way of a download: claim, place, receipt, pin, store. No request is made.
 """
 

@@ -49,7 +49,7 @@ State = Literal[
 STATES: tuple[State, ...] = State.__args__  # type: ignore[attr-defined]
 """Of a model; if its files have several, it is the first of this order."""
 UPGRADED = frozenset({"added", "removed", "changed"})
-"""States of files that `doit lock --upgrade` locks anew."""
+"""States of files that `doit lock --upgrade` locks again."""
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):

@@ -359,7 +359,7 @@ class _Making:
         )
 
     def _plan_files(self, models: Iterable[Model], reading: Reading) -> None:
-        """Plan all that is no archive; what has to be hashed in threads, as hashlib lets it go."""
+        """Plan everything but archives; hash in threads, because hashlib releases the GIL."""
         targets: list[Target] = []
         to_read: list[int] = []
         for model in models:

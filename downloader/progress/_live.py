@@ -199,7 +199,7 @@ STEADY_SECONDS = 0.3
 """A terminal that is being resized is left alone for so long."""
 MOST_UNSTEADY_SECONDS, LOOK_SECONDS = 2.0, 0.02
 REWRAPS = "TMUX" in os.environ or not {"XTERM_VERSION", "STY"} & os.environ.keys()
-"""Whether the terminal wraps lines anew when it becomes narrower: xterm and GNU screen cut them."""
+"""Whether the terminal rewraps lines when it becomes narrower: xterm and GNU screen cut them."""
 PLAIN_LOCALES = frozenset({"C", "POSIX"})
 """Python writes UTF-8 in them (PEP 540), which the terminal may not know."""
 ERASE_LINE, ERASE_BELOW = "\x1b[K", "\x1b[J"

@@ -104,7 +104,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 class FailureNotes:
-    """Names a file when it fails, while the run goes on; the report at its end says what to do.
+    """Names a file when it fails, while the run continues; the report at its end says what to do.
 
     A cause that many files share is reported for the first few of them.
 

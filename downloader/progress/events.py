@@ -84,7 +84,7 @@ class RunStatus:
         total_bytes: How many there will be, as far as is known.
         unknown_sizes: Of how many files nobody knows the length yet.
         fraction: `bytes` of `total_bytes`, None while a length is unknown; never falls.
-        moved_bytes: How many came over the wire in this run.
+        moved_bytes: How many were downloaded in this run.
         bytes_per_second: How fast they come now; bytes from before count for nothing.
         seconds_left: How long it will take at this rate; None if nobody can know.
         moving: What is being done.
@@ -106,7 +106,7 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed:
-    """A file goes on from what an earlier run or attempt left."""
+    """A file resumes what an earlier run or attempt left."""
 
     event: ClassVar[str] = "resumed"
     model: str
@@ -139,7 +139,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something the user should know; `model` and `path` are empty if it is of no file.
+    """Something the user should know; `model` and `path` are empty if it is not about a file.
 
     Attributes:
         text: What it is.
@@ -165,7 +165,7 @@ class Done:
         target: Where it is, as it is shown to people.
         verb: "fetched", "linked", "unpacked", or "verified" when it was there already.
         bytes: Its length.
-        moved_bytes: How many bytes came over the wire for it.
+        moved_bytes: How many bytes were downloaded for it.
         seconds: How long it took.
         is_first_use: Whether its SHA-256 was pinned by this.
         note: What else is to be said of it, a few words.
@@ -187,12 +187,12 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """One file, or one task that is no file's, could not be done.
+    """One file, or one task without a file, failed.
 
     Attributes:
         task: The task's name, as doit knows it.
-        model: The model's name, empty if it is of none.
-        path: The artifact's path, empty if it is of none.
+        model: The model's name, empty if it is not about one.
+        path: The artifact's path, empty if it is not about one.
         error: What happened and why, one sentence.
         hint: What to do next, may be empty.
         code: Which kind of error, one of errors.py's in lower case: "not-found".
@@ -229,13 +229,13 @@ class Summary:
 
     Attributes:
         state: "ok", "failed" or "interrupted".
-        fetched: How many files came over the wire.
+        fetched: How many files were downloaded.
         linked: How many came out of the shared store.
         unpacked: How many came out of archives.
         verified: How many were there already, and proved right.
         failed: How many failures there were.
         not_begun: How many files were not tried.
-        moved_bytes: How many bytes came over the wire.
+        moved_bytes: How many bytes were downloaded.
         unfinished_bytes: How many of those are of files that did not arrive whole.
         seconds: How long it took.
     """

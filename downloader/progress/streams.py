@@ -1,6 +1,6 @@
 """Standard output and standard error, whether they are usable or not.
 
-Output that cannot be written is dropped, and the run goes on: the exit status is about the files,
+Output that cannot be written is dropped, and the run continues: the exit status is about the files,
 not about who read the output. A stream that failed once (nobody reads it, its disk is full) leads
 to the null device from then on, as the Python manual advises on SIGPIPE. A closed one does from the
 beginning, as in curl (main_checkfds), so that no file of ours gets the number of a standard stream.
@@ -81,7 +81,7 @@ def as_event(event: str, text: str) -> str:
 
 
 def _shown_lines(text: str) -> str:
-    """Return lines of ours as they may be shown: this is the gate for what is no error."""
+    """Return lines of ours as they may be shown: this is the gate for everything but errors."""
     return "\n".join(map(one_line, text.split("\n")))
 
 

@@ -61,7 +61,7 @@ class Rate:
 
         Args:
             now: The clock's time in seconds; never earlier than at the last call.
-            moved_bytes: All that came over the wire since counting began.
+            moved_bytes: Bytes that were downloaded since counting began.
         """
         samples = self._samples
         samples.append((now, moved_bytes))
@@ -339,7 +339,7 @@ class Run:
 
     @property
     def current_reading(self) -> Reading | None:
-        """The reading that goes on now, if there is one."""
+        """The current reading, if there is one."""
         return self._reading if self._reading and self._reading.is_running else None
 
     def publish(self, event: AnyEvent) -> None:

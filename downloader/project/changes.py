@@ -24,7 +24,7 @@ class FileChange:
     Attributes:
         path: Its path in the model.
         before: As it was locked; None if it is new.
-        after: As it is to be locked; None if it is no more.
+        after: As it is to be locked; None if it is removed.
     """
 
     path: str
@@ -173,7 +173,7 @@ def _why_made_earlier(before: LockedModel, after: LockedModel) -> str:
 
 
 def _is_earlier(one: str, other: str) -> bool:
-    """Compare two moments in the provider's words; what is no ISO 8601 has no order."""
+    """Compare two moments in the provider's words; what is not ISO 8601 has no order."""
     try:
         return _moment(one) < _moment(other)
     except ValueError:

@@ -255,7 +255,7 @@ class Model:
 def check_lock(declared: Iterable[Declaration], lock: Lockfile) -> None:
     """Refuse a lock that does not follow from the manifest.
 
-    A model that is stale is passed over: it will be locked anew, and what is kept of it then is
+    A model that is stale is passed over: it will be locked again, and what is kept of it then is
     compared with the new entry. So is one that is declared no more: nothing obeys it.
 
     Raises:
@@ -522,7 +522,7 @@ class Project:
     def replace_lock(self, changed: Lockfile) -> bool:
         """Write models.lock when it would change, and return whether it did.
 
-        What another run changed since it was read is kept there; this run goes on with its own.
+        What another run changed since it was read is kept there; this run continues with its own.
 
         Raises:
             LockError: It may not be written now.

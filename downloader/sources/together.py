@@ -268,7 +268,7 @@ def read_job(text: bytes, job_id: str) -> Job:
         job_id: Which job was asked for; it is not taken from the document.
 
     Raises:
-        BadResponse: It is no such document.
+        BadResponse: It is not such a document.
     """
     return msgspec.structs.replace(_read(text, Job, "job"), id=job_id)
 
@@ -280,7 +280,7 @@ def read_checkpoints(text: bytes) -> list[Listed]:
     final model (types of together 3.1.1).
 
     Raises:
-        BadResponse: It is no such document.
+        BadResponse: It is not such a document.
     """
     found: dict[int, Listed] = {}
     lines = _read(text, _Checkpoints, "list of checkpoints").data
@@ -339,7 +339,7 @@ def account_url(declared: str | None) -> str:
     The 1.5 SDK's TOGETHER_BASE_URL ends with `/v1`, the 3.x SDK's does not: both are understood.
 
     Raises:
-        SettingError: The environment's is no URL that a key may be sent to.
+        SettingError: The environment's is not a URL that a key may be sent to.
     """
     named = os.environ.get(BASE_URL_VARIABLE) or declared or BASE_URL
     if not _may_have_key(named):

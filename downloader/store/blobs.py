@@ -2,7 +2,7 @@
 
     sha256/ab/abcd…     blobs, read-only
     records             how each looked when it was verified
-    claims, growing/    who is fetching what just now           claims.py
+    claims, growing/    who is downloading what                 claims.py
     projects/           whose locks name blobs                  projects.py
     urls                which URL gave which blob               origins.py
     quarantine/         blobs that were changed
@@ -84,7 +84,7 @@ def digest_of(blob: RootedPath) -> str | None:
 
 
 SPARE_LINES = 10_000
-"""How many lines of blobs that have a newer one are left before the file is written anew."""
+"""How many lines of blobs that have a newer one are left before the file is rewritten."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -500,7 +500,7 @@ class Store:
         return self._layout.digests()
 
     def forget_all_but(self, digests: set[str]) -> None:
-        """Drop what is noted of blobs that are no more.
+        """Drop what is noted of blobs that no longer exist.
 
         Raises:
             StoreError: The disk refused.

@@ -17,7 +17,7 @@ from downloader.fs.files import append_line, appending, decoded_lines, write_fil
 from downloader.fs.rooted_path import RootedPath
 
 SPARE_LINES = 10_000
-"""So many lines of URLs that have a newer one are left before the file is written anew."""
+"""So many lines of URLs that have a newer one are left before the file is rewritten."""
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):

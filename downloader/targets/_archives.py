@@ -108,7 +108,7 @@ class Unpacker:
         """Move one unpacked file to its target.
 
         Raises:
-            StoreError: The disk refused, or something that is no file stands there.
+            StoreError: The disk refused, or there is something else than a file.
         """
         target = RootedPath(self._project.folder(name), member.path)
         source = staged.folder / member.path.removeprefix(f"{into}/" if into else "")
@@ -307,7 +307,7 @@ class ArchiveSyncer:
         return replace(outcome, note=_type_note(archive, came))
 
     def forget(self, name: str, path: str) -> None:
-        """Look at an archive anew when it is asked for next."""
+        """Check an archive again when it is asked for next."""
         this = self._archives.get((name, path))
         if this is not None:
             with this.lock:

@@ -35,7 +35,7 @@ class Outcome:
         verb: "fetched", "unpacked", "linked" when the bytes came from the store, "adopted" when
             they were found elsewhere, or "verified" when they were there already.
         size: The target's length in bytes.
-        moved_bytes: How many of them came over the wire now.
+        moved_bytes: How many of them were downloaded now.
         seconds: How long it took.
         is_first_use: Whether the SHA-256 was pinned by this.
         note: What else is to be said of it, a few words.
@@ -107,7 +107,7 @@ class FileSyncer:
             name: The model.
             artifact: The file.
             observer: Told about the transfer.
-            place: Where it is to be when it is no target; no receipt is written for it.
+            place: Where it is to be if it is not a target; no receipt is written for it.
             means: How its bytes may be had.
 
         Raises:

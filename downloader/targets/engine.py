@@ -191,7 +191,7 @@ class Engine:
         self.transport.interrupt()
 
     def close(self) -> None:
-        """Write the last pins and hang up; interrupted transfers may first note where they are."""
+        """Write the last pins and close connections; let interrupted transfers note their state."""
         if self.stop.is_set():
             with self._idle:
                 self._idle.wait_for(lambda: not self._active, STOP_SECONDS)

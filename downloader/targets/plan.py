@@ -9,7 +9,7 @@
     missing    nothing, because its bytes are not here and nothing may be downloaded
     refuse     nothing, because of an error
 
-`decide` asks its questions from cheap to dear. One stat, the receipt and the lock entry answer
+`decide` asks its questions from cheap to expensive. One stat, the receipt and the lock entry answer
 `doit list` and the disk preflight. A `Target` answers the rest, each question when it is asked: for
 `doit plan`, which changes nothing, and for the run, which then does what the decision says.
 """
@@ -277,7 +277,7 @@ class Planner:
         Args:
             name: The model.
             artifact: The file.
-            place: Where the file is to be if that is no target; no receipt is kept of it.
+            place: Where the file is to be if that is not a target; no receipt is kept of it.
         """
         folder = self.project.folder(name)
         status = look(place or f"{folder}/{artifact.path}")

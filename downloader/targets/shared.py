@@ -2,7 +2,7 @@
 
 A store on another file system is looked into, and what is there copied; but what is downloaded goes
 straight to the target then, and is on one disk only. Trouble with the store itself is reported
-once, and the run goes on without it: one that cannot be written is still read.
+once, and the run continues without it: one that cannot be written is still read.
 
 A new name is made in the model's private folder, and is then renamed to the target.
 """

@@ -164,7 +164,7 @@ class ExtraFile:
     Attributes:
         model: The model's name.
         path: The file's path below the model's folder.
-        size: Its length in bytes, 0 if it is no regular file.
+        size: Its length in bytes, 0 if it is not a regular file.
         detail: What is there, to be read after the path.
     """
 
@@ -235,7 +235,7 @@ def outlived_line(model: Model, every: Sequence[Model]) -> str:
 def _named(every: Iterable[Model]) -> set[str]:
     """Return every place that a model has, as posix text: a Path for each costs more than a look.
 
-    An archive that is not to be kept is one all the same: where it lies, it is unpacked from.
+    An archive that is not to be kept is a place too: it is extracted from there.
     """
     return {
         f"{model.folder.as_posix()}/{each.path}"

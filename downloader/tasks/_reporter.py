@@ -202,7 +202,7 @@ def _stale_of(tasks: Mapping[str, Task], selected: list[str]) -> Iterator[tuple[
 
 
 def _file_of(task: str) -> tuple[str, str]:
-    """Return model and path that a task's name says, empty if it is of none."""
+    """Return model and path that a task's name says, empty if it is not about one."""
     model, _, path = task.partition(":")[2].partition("/")
     return model, path
 

@@ -97,7 +97,7 @@ class Runtime:
             return self._syncer
 
     def has_room(self) -> bool:
-        """Whether the disk has room for what the run is about; looked at anew as models are locked.
+        """Whether the disk has room for what the run is about; checked again as models are locked.
 
         Models are locked while others' files move already: what is not known yet is left out.
 

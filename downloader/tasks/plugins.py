@@ -46,7 +46,7 @@ class HelpfulTask(Task):  # type: ignore[misc]
     """A task of ours, which answers `--help` after its name."""
 
     def init_options(self, args: Sequence[str] | None = None) -> Any:  # noqa: ANN401 - doit's
-        """Return the words that are no options of the task, or print its help and exit."""
+        """Return the words that are not options of the task, or print its help and exit."""
         if args and {"-h", "--help"} & set(args):
             say(help_text(self))
             raise SystemExit(0)
@@ -193,7 +193,7 @@ def _option_text(option: dict[str, Any]) -> str:
 
 
 def _command_lines(task: Task) -> Iterator[str]:
-    """Yield what is to be known of a command of ours, which is no file and never up to date."""
+    """Yield what is to be known of a command of ours, which is not a file and never up to date."""
     yield from ("", "why        : a command: it runs whenever it is named")
     for each in task.params:
         yield f"option     : {_option_text(each)}: {each['help']}"

@@ -140,7 +140,7 @@ class Connections:
     def _waits_for_worker(self, error: ModelmakeError) -> bool:
         """Wait until a worker ends, whose place this thread may have; False if there is none.
 
-        If the server said how long to wait, workers may go on meanwhile, and no longer: then
+        If the server said how long to wait, workers may continue meanwhile, and no longer: then
         the whole attempt waits.
         """
         asked = error.wait_seconds if isinstance(error, ServerBusy) else None
@@ -252,7 +252,7 @@ class Download:
         location: Where it comes from.
         observer: Told how it goes.
         partial: Where the bytes go.
-        moved_bytes: Bytes of the file that came over the wire so far.
+        moved_bytes: Bytes of the file that were downloaded so far.
     """
 
     transport: Client
@@ -329,7 +329,7 @@ class Download:
         self._is_from_start, self._may_share, self._is_doubted = True, False, False
 
     def _tell_lost(self, why: str) -> None:
-        """Say that what an earlier run left is of no use; what came in this run is not reported."""
+        """Say that what an earlier run left is useless; what came in this run is not reported."""
         if self._resumed_bytes:
             count, self._resumed_bytes = bytes_text(self._resumed_bytes), 0
             self.observer.notice(f"cannot resume, downloads {count} again: {why}")
@@ -372,7 +372,7 @@ class Download:
         """Ask for the first gap, and receive it and all that further connections bring meanwhile.
 
         Raises:
-            ModelmakeError: The reply is no part of the file, or a connection failed.
+            ModelmakeError: The reply is not a part of the file, or a connection failed.
         """
         partial = self.partial
         self._scope = CancelScope()
@@ -513,7 +513,7 @@ class Download:
         self._expectation.learn(head)
 
     def _refused(self, reply: Reply, *, is_rest: bool) -> ModelmakeError:
-        """Return the error for a reply that is no file, or no rest of the one that was begun."""
+        """Return the error for a reply that is not a file, or no rest of the one that was begun."""
         if reply.head.status in OTHER_VERSION and is_rest:
             return changed(reply.head, is_pinned=self.artifact.is_pinned)
         return reply.refusal(self.location)

@@ -71,7 +71,7 @@ class Sample:
 
 
 class ThroughputMeter:
-    """Measures anew from `begin` on."""
+    """Measures again from `begin` on."""
 
     def __init__(self, now: float) -> None:
         self._streams = 0
@@ -255,7 +255,7 @@ ENOUGH_STREAMS = 0.75
 """What part of the wanted connections must be receiving for a measurement to tell of them all."""
 MOST_PUT_OFF_SECONDS = 0.5
 MOST_PUT_OFF_ROUND_TRIPS = 16
-"""After so long it counts all the same: some may never come, and small files come and go."""
+"""After so long it counts anyway: some may never come, and small files come and go."""
 RECOVERY_SECONDS = 15.0
 """After so long without a refusal the budget grows by one connection."""
 SEGMENT_SECONDS, SEGMENT_ROUND_TRIPS = 0.25, 20

@@ -138,7 +138,7 @@ MOST_START_BYTES = 64 << 10
 """What came along with them is taken in the same step: all of a small file."""
 MOST_SPANS = 3
 UNREADABLE = "\ufffd"
-"""What stands for bytes that are no text: nobody learns anything from those."""
+"""Placeholder for bytes that are not text: nobody learns anything from those."""
 
 
 class Expectation:
@@ -251,7 +251,7 @@ class Expectation:
 
     @property
     def _is_vouched_for(self) -> bool:
-        """Whether its SHA-256 is somebody's word, which locking anew does not change."""
+        """Whether its SHA-256 is somebody's word, which locking again does not change."""
         return self._artifact.is_pinned and not self._artifact.first_use
 
     @property

@@ -105,7 +105,7 @@ class Journal:
     def take_over(
         self, wanted: Binding, length: int, *, anywhere: bool
     ) -> tuple[Binding, list[Range]] | None:
-        """Return what a partial may go on from, and let the journal say that and no more.
+        """Return what a partial may resume from, and let the journal say that and no more.
 
         Args:
             wanted: What the bytes are to belong to.
@@ -208,7 +208,7 @@ def vouched(
     *,
     anywhere: bool = False,
 ) -> list[Range]:
-    """Return which ranges of a partial may be taken over; none if it is of something else.
+    """Return which ranges of a partial may be taken over; none if it belongs to something else.
 
     Args:
         found: What its journal says.

@@ -80,7 +80,7 @@ class Fetched:
     size: int
     sha256: str
     moved_bytes: int
-    """Bytes of this file that came over the wire in this run."""
+    """Bytes of this file that were downloaded in this run."""
     is_new: bool = True
     """Whether it was put there now, and not found there."""
     place: str = ""

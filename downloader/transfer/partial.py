@@ -87,7 +87,7 @@ def copy_whole(source: RootedPath, file: OpenFile, size: int, lock_wait: LockWai
     """Copy a file of exactly this size to the beginning of an open one.
 
     Args:
-        source: The file; what is no regular file of that size is left alone.
+        source: The file; what is not a regular file of that size is left alone.
         file: The open one.
         size: In bytes.
         lock_wait: Says when the run is to end.
@@ -306,7 +306,7 @@ class Partial:
         self._restart_verifier(0)
 
     def _restart_verifier(self, have: int) -> None:
-        """Begin the digests anew, over the first `have` bytes and what will follow them."""
+        """Restart the digests, over the first `have` bytes and what will follow them."""
         self.verifier.close()
         self.verifier = verifier_for(
             self._file, self.binding, self._layer, self.ranges, self._lock_wait
@@ -317,7 +317,7 @@ class Partial:
         """Make the verified bytes visible under the final name, durably, in one step.
 
         Raises:
-            StoreError: The disk refused, or something that is no file stands at the target.
+            StoreError: The disk refused, or something else than a file is at the target.
         """
         self._checkpoints.sync(self._file.sync)
         is_renamed = place.take(self._file, self.verifier.sha256, self._lock_wait.check)
