@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import settings
 
+from downloader import errors
 from tests.examples import GIVEN, IN_CI, examples
 from tests.servers.azurite import Azurite
 from tests.servers.faulty import FaultyServer
@@ -31,6 +32,14 @@ THREAD_SECONDS = 5.0
 settings.register_profile("default", deadline=None, max_examples=examples(100))
 settings.register_profile("ci", deadline=None, max_examples=500, print_blob=True)
 settings.load_profile("ci" if GIVEN.get(IN_CI) else "default")
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what other tests sent as credentials: it would be taken out of this one's messages."""
+    for name in ("_secrets", "_hints"):
+        before = getattr(errors, name)
+        monkeypatch.setattr(errors, name, type(before)(before._least))
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest's own hook drops what `-m` does not select

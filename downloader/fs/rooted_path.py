@@ -71,7 +71,7 @@ class _OpenFolder:
     def __init__(self, path: str, descriptor: int) -> None:
         self._path, self.descriptor = path, descriptor
         self._asked, self._synced, self._syncing = itertools.count(1), 0, threading.Lock()
-        self._failure: tuple[int, OSError] | None = None
+        self._failure: tuple[int, tuple[object, ...]] | None = None
         status = os.fstat(descriptor)
         self._identity = status.st_ino, status.st_dev
 
@@ -96,14 +96,15 @@ class _OpenFolder:
         ours = next(self._asked)  # what was done before is covered by a sync that begins later
         with self._syncing:
             if self._failure is not None and ours < self._failure[0]:
-                raise OSError(*self._failure[1].args)
+                raise OSError(*self._failure[1])
             if ours < self._synced:
                 return
             following = next(self._asked)
             try:
                 os.fsync(self.descriptor)
             except OSError as error:
-                self._failure = following, error
+                # Not the error itself: it refers to this folder, which would then stay open.
+                self._failure = following, error.args
                 raise
             self._synced = following
 

@@ -311,6 +311,8 @@ class Download:
                 if not (may_start_over and is_mixed):
                     raise
                 self._start_over(f"{error}")
+                if not isinstance(error, (RemoteChanged, UnusableRange)):
+                    partial.reset()  # proved wrong: a kill must not leave it to a later run
                 retries, may_start_over = self._retries(), False
 
     @property
@@ -343,7 +345,8 @@ class Download:
 
     @property
     def _present_bytes(self) -> int:
-        return self.partial.present + self._dropped_bytes
+        """How many bytes count as progress: those of the download that goes on."""
+        return 0 if self._is_from_start else self.partial.present + self._dropped_bytes
 
     def _attempt(self) -> None:
         """Bring the partial to its full length.

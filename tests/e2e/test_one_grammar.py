@@ -43,7 +43,7 @@ MODEL_COMMANDS = {
     "clean -n": "models/one-b/sub/b.bin'\n",
     "forget": "forgetting fetch:one-b\n",
     "ignore": "ignoring fetch:one-b\n",
-    "help": "fetch:one-b\n",
+    "help": "fetch:one-b",
     "plan": "one-b",
     "verify": "not downloaded yet: one-b (2 files)",
     "lock": "up to date for one-b.",

@@ -37,7 +37,7 @@ def took(act: Callable[[], object]) -> float:
 
 
 SLOW: dict[str, tuple[Fault, str]] = {
-    "silent": (timing.stall_before_headers(), "sent nothing"),
+    "silent": (timing.stall_before_headers(), "sent no data"),
     "stops in the head": (timing.stall_in_headers(), "endless head"),
     "drips its head": (timing.drip_headers(1, 0.2), "endless head"),
     "stops in the body": (timing.stall_after(100), "sent "),
