@@ -69,9 +69,15 @@ def sync(
         ModelmakeError: Not all could be brought up to date; the first failure, after all others
             had their turn. Its `failures` has all of them.
     """
-    from downloader.operations.sync import sync_models  # noqa: PLC0415 - importing us must cost nothing
+    from downloader.errors import ModelmakeError  # noqa: PLC0415 - importing us must cost nothing
+    from downloader.operations.sync import sync_models  # noqa: PLC0415 - as above
 
-    return sync_models(names, None if folder is None else Path(folder), progress=progress)
+    try:
+        return sync_models(names, None if folder is None else Path(folder), progress=progress)
+    except ModelmakeError as error:
+        if error.hint:
+            error.add_note(error.hint)  # what the command line shows below the error
+        raise
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562

@@ -43,8 +43,6 @@ from downloader.store.blobs import Damaged, Store
 VERSION = 1
 MARK, LOCK, MANIFEST, RECEIPTS = "bundle.json", "models.lock", "models.yaml", "receipts"
 NAMES = (MARK, LOCK, MANIFEST, RECEIPTS)
-MOST_BYTES = 256 << 20
-"""Of one of the four files: a lock of a million files."""
 AGAIN = "Copy the bundle once more, or write it anew with `doit bundle`."
 
 
@@ -88,8 +86,7 @@ def read(place: Path) -> Bundle | None:
 
 def _text(file: Path) -> bytes:
     with open_own(file) as opened:
-        text = memoryview(bytearray(min(opened.status().st_size, MOST_BYTES)))
-        return bytes(text[: opened.read_full(text, 0)])
+        return opened.read()
 
 
 def _mark(place: Path, text: bytes) -> Mark:

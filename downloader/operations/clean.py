@@ -56,7 +56,8 @@ class Cleaner:
         if not is_shared and not load_receipts(model.folder):
             private_folder(model.folder).remove_tree()
         targets = [RootedPath(model.folder, artifact.path) for artifact in model.artifacts]
-        self._remove_empty({target.parent.path for target in targets} | {model.folder})
+        inside = {target.parent.path for target in targets if not target.parent.leads_out()}
+        self._remove_empty(inside | {model.folder})
 
     def clean_file(self, name: str, path: str, *, dryrun: bool) -> None:
         """Remove one target.
@@ -65,8 +66,9 @@ class Cleaner:
             StoreError: The disk refused.
         """
         self._remove(name, self._project.artifact(name, path), dryrun=dryrun)
-        if not dryrun:
-            self._remove_empty([RootedPath(self._project.folder(name), path).parent.path])
+        folder = RootedPath(self._project.folder(name), path).parent
+        if not (dryrun or folder.leads_out()):
+            self._remove_empty([folder.path])
 
     def summary(self) -> str:
         """Return what was done, and what the shared store still holds of it; empty in a dry run."""

@@ -18,6 +18,7 @@ from downloader.artifact import bytes_text, counted
 from downloader.errors import (
     OFFLINE_HINT,
     IntegrityError,
+    Interrupted,
     LockError,
     ModelmakeError,
     SettingError,
@@ -544,10 +545,14 @@ def verify(names: list[str], *, repair: bool = False) -> None:
     say(verifying.summary(verdicts, repaired, reading.summary if reading.moved_bytes else ""))
     if left := len(bad) - repaired:
         hint = "" if repair else verifying.hint(current().project, bad, never)
-        is_new = all(each.model in never for each in bad)
-        verb = "is" if left == 1 else "are"
-        what = f"{counted(left, 'file')} {verb} not as models.lock says."
-        what = "Nothing was downloaded yet." if is_new else what
+        if all(each.model in never for each in verdicts):
+            what = "Nothing was downloaded yet."
+        elif all(each.model in never for each in bad):
+            what = f"{counted(left, 'file')} {'was' if left == 1 else 'were'} never downloaded."
+        else:
+            what = (
+                f"{counted(left, 'file')} {'is' if left == 1 else 'are'} not as models.lock says."
+            )
         raise as_finding(IntegrityError(what, hint=hint))
     if stale := [model.name for model in models if model.is_stale and model.declared.is_known]:
         raise LockError(
@@ -615,6 +620,8 @@ def _is_repaired(bad: "FileCheck") -> bool:
     try:
         with current().observer(bad.model, bad.path) as observer:
             done = current().syncer.repair(bad.model, bad.path, observer)
+    except Interrupted:
+        raise
     except ModelmakeError as error:
         tell(f"not repaired: {bad.model}/{bad.path}: {error.report()}")
         return False

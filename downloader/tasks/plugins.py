@@ -77,7 +77,18 @@ class CommandTask(HelpfulTask):
         return super().init_options([*words, *rest])
 
 
-class Info(DoitInfo):  # type: ignore[misc]
+class _HasHelp:
+    """A command of doit that answers `--help` after its name."""
+
+    def parse_execute(self, in_args: list[str]) -> Any:  # noqa: ANN401 - doit's
+        """Print the help if it is asked for, else run the command."""
+        if {"-h", "--help"} & set(in_args):
+            say(self.help())  # type: ignore[attr-defined]  # of doit's Command
+            return 0
+        return super().parse_execute(in_args)  # type: ignore[misc]
+
+
+class Info(_HasHelp, DoitInfo):  # type: ignore[misc]
     """doit's info, with words of ours for tasks of ours."""
 
     doc_purpose = "show why a task would run, or why not"
@@ -112,7 +123,7 @@ class Info(DoitInfo):  # type: ignore[misc]
         return 0
 
 
-class List(DoitList):  # type: ignore[misc]
+class List(_HasHelp, DoitList):  # type: ignore[misc]
     """doit's list, with models first and commands in one line."""
 
     doc_purpose = "list models and tasks"
@@ -144,7 +155,7 @@ class List(DoitList):  # type: ignore[misc]
         rows = [*sorted(models), *sorted(own)]
         width = max((len(each.name) for each in rows), default=0)
         lines = [f"{each.name:<{width}}   {each.doc}".rstrip() for each in rows]
-        lines.append(f"commands: {' '.join(commands)}; `{streams.program()} help`")
+        lines += [f"commands: {' '.join(commands)}; `{streams.program()} help`"] * bool(commands)
         self.outstream.write("\n".join(lines) + "\n")
         return 0
 

@@ -15,7 +15,8 @@ from doit.cmd_base import NamespaceTaskLoader
 from doit.doit_cmd import DoitMain
 
 from downloader import __version__, tasks
-from downloader.errors import ManifestError
+from downloader.errors import ManifestError, StoreError
+from downloader.fs.rooted_path import read_own
 from downloader.progress import streams
 from downloader.progress.events import failed_of
 from downloader.project.project import find_manifest
@@ -25,7 +26,7 @@ from downloader.tasks.plugins import NAMES, CommandTask
 NAME = "modelmake"
 DODO = "dodo.py"
 NEED_NO_PROJECT = {"adopt", "help", "tabcompletion"}
-"""Words with which a run may begin if there is no models.yaml: a bundle may bring one."""
+"""First words of a command line that need no models.yaml: a bundle may bring one."""
 
 
 FIRST_ROWS = [
@@ -63,7 +64,8 @@ class Loader(NamespaceTaskLoader):  # type: ignore[misc]
     def setup(self, opt_values: object) -> None:  # noqa: ARG002 - doit's
         """Fill the namespace that doit takes tasks from."""
         self.namespace = {name: getattr(tasks, name) for name in tasks.__all__}
-        if brings_our_tasks(Path(DODO)):
+        dodo = Path(DODO)
+        if brings_our_tasks(dodo) and (self._start == Path.cwd() or _may_be_run(dodo)):
             self.namespace |= dict(inspect.getmembers(loader.get_module(DODO)))
         loader.initial_workdir = str(self._start)
 
@@ -76,9 +78,26 @@ class Loader(NamespaceTaskLoader):  # type: ignore[misc]
 def brings_our_tasks(dodo: Path) -> bool:
     """Return whether a dodo.py imports our tasks."""
     try:
-        return b"downloader.tasks" in dodo.read_bytes()
-    except OSError:
+        return b"downloader.tasks" in read_own(dodo)
+    except StoreError:
         return False
+
+
+def _may_be_run(dodo: Path) -> bool:
+    """Return whether a dodo.py that was found above the working directory may run, or say why not.
+
+    Anybody may put one into a folder such as /tmp. So it has to be of this user or of root, as git
+    asks of repositories (CVE-2022-24765).
+    """
+    user = getattr(os, "getuid", None)
+    if user is None:
+        return True  # Windows tells no owner by number
+    owners = {0, user()}
+    if {dodo.stat().st_uid, dodo.absolute().parent.stat().st_uid} <= owners:
+        return True
+    place = dodo.absolute()
+    streams.tell(f"Not run: {place} belongs to another user. To run it, go to its folder.")
+    return False
 
 
 def run(words: Sequence[str]) -> int:
@@ -100,7 +119,7 @@ def _in_project(words: list[str]) -> int:
         if not os.environ.get("MODELMAKE_MANIFEST"):
             os.chdir(find_manifest().parent)
     except ManifestError as error:
-        if not NEED_NO_PROJECT & set(words):
+        if not NEED_NO_PROJECT & set(words[:1]):
             end_with(failed_of(error), USAGE_STATUS)
     return int(Program(Loader(start)).run(words) or 0)  # doit's clean and forget return nothing
 

@@ -111,3 +111,22 @@ def test_a_symlink_inside_a_models_folder_is_no_second_copy(fetched: Project) ->
     assert (verified.status, "extra" in verified.stdout) == (0, False), verified.text
     assert fetched.doit("clean", "fetch:one").status == 0
     assert not (sub.parent / "real" / "b.bin").exists()
+
+
+def test_no_empty_folder_behind_a_symlink_is_removed(
+    project: Project, server: FaultyServer, tmp_path: Path
+) -> None:
+    """Though it has the name of a folder of the model."""
+    project.declare({"one": pinned_toy(server, ["sub/inner/b.bin"])})
+    assert project.doit().status == 0
+    inner = tmp_path / "outside" / "inner"
+    inner.mkdir(parents=True)
+    folder = project.target("one", "sub")
+    for name in ("one", "one/sub/inner/b.bin"):
+        shutil.rmtree(folder)
+        folder.symlink_to(inner.parent)
+        run = project.doit("clean", f"fetch:{name}")
+        assert run.status in (0, 1), run.text
+        assert inner.is_dir()
+        folder.unlink(missing_ok=True)
+        folder.mkdir(parents=True)

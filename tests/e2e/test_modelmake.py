@@ -123,6 +123,24 @@ def test_a_dodo_file_of_others_is_left_alone(bare: Project) -> None:
     assert run.status == 0, run.text
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs root")
+def test_the_dodo_file_of_another_user_is_not_run_from_below(bare: Project) -> None:
+    """Anybody may put one into a folder such as /tmp; in its own folder it is doit's to run."""
+    dodo = bare.folder / "dodo.py"
+    dodo.write_text("from downloader.tasks import task_fetch\nopen('ran', 'w').close()\n")
+    nobody = 65534
+    os.chown(dodo, nobody, nobody)
+    (bare.folder / "below").mkdir()
+    bare.cwd = bare.folder / "below"
+    run = modelmake(bare, "list")
+    assert run.status == 0, run.text
+    assert f"Not run: {dodo} belongs to another user." in run.stderr
+    assert not (bare.folder / "ran").exists()
+    bare.cwd = bare.folder
+    assert modelmake(bare, "list").status == 0
+    assert (bare.folder / "ran").exists()
+
+
 def test_no_project_here(tmp_path: Path, project: Project) -> None:
     """The folder is named, and the command that begins one; status 2."""
     project.cwd = tmp_path
@@ -185,6 +203,10 @@ def test_help_of_a_task(project: Project, server: FaultyServer, word: str) -> No
         run = project.doit(task, word)
         assert run.status == 0, run.text
         assert run.stdout.startswith("doit ")
+    for command in ("list", "info"):
+        run = project.doit(command, word)
+        assert run.status == 0, run.text
+        assert f" {command} " in run.stdout.partition("OPTIONS")[0]
     assert server.connections == 0
 
 
@@ -201,6 +223,17 @@ def test_list_is_one_screen(project: Project, server: FaultyServer) -> None:
     assert max(map(len, (*rows, own, last))) <= 80
     assert all(" " in row for row in rows)
     assert "commands" not in project.doit("list", "-q").stdout
+
+
+def test_list_names_no_commands_if_the_dodo_file_has_none(
+    project: Project, server: FaultyServer
+) -> None:
+    """As with README's own dodo.py, which imports the downloads alone."""
+    project.declare({"one": toy(server, ["a.bin"])})
+    (project.folder / "dodo.py").write_text(
+        "from downloader.tasks import DOIT_CONFIG, task_fetch\n"
+    )
+    assert [line.split()[0] for line in project.doit("list").stdout.splitlines()] == ["fetch:one"]
 
 
 def test_elsewhere_doit_is_its_own(project: Project) -> None:

@@ -99,6 +99,7 @@ def test_before_the_first_download_it_names_the_models_and_doit(
     assert "--repair" not in run.stderr
     assert "`doit fetch:spare`" in project.doit("verify", "spare").stderr
     assert project.doit("fetch:one").status == 0
+    assert "1 file was never downloaded." in project.doit("verify").stderr
     project.target("one", "a.bin").unlink()
     mixed = project.doit("verify")
     assert mixed.stdout.splitlines()[:2] == [

@@ -134,6 +134,15 @@ def test_the_project_is_found_from_a_folder_below(
     assert target(tmp_path).read_bytes() == BYTES
 
 
+def test_what_to_do_next_is_a_note_of_the_error(tmp_path: Path, url: str) -> None:
+    """Python shows it below the message, as the command line does."""
+    declare(tmp_path, {"bge": http(url)})
+    with pytest.raises(ModelmakeError) as caught:
+        ensure("bgf", folder=tmp_path)
+    assert caught.value.__notes__ == [caught.value.hint]
+    assert "bge" in caught.value.hint
+
+
 def test_a_relative_folder_gives_an_absolute_path(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,5 +164,5 @@ def test_no_project_names_the_folder_that_was_searched(
     with pytest.raises(ManifestError, match=f"in {tmp_path}/below or above it"):
         ensure("m")
     declare(tmp_path, {"m": {"source": "http", "files": [{"url": "https://h/a"}]}})
-    with pytest.raises(ManifestError, match=rf"no models.yaml in {tmp_path}/below\.$"):
+    with pytest.raises(ManifestError, match=rf"no models.yaml in {tmp_path}/below\."):
         ensure("m", folder=tmp_path / "below")
