@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 from downloader import errors
+from downloader.network import failures
 from tests.examples import GIVEN, IN_CI, examples
 from tests.servers.azurite import Azurite
 from tests.servers.faulty import FaultyServer
@@ -40,6 +41,8 @@ def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_secrets", "_hints"):
         before = getattr(errors, name)
         monkeypatch.setattr(errors, name, type(before)(before._least))
+    for noted_once in (failures._note_url, failures._note_log_in, failures._note_header):
+        noted_once.cache_clear()
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest's own hook drops what `-m` does not select
