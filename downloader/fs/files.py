@@ -11,16 +11,16 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from downloader.errors import StoreError
 from downloader.fs import scratch
 from downloader.fs.open_file import OpenFile
-from downloader.fs.rooted_path import APPEND, NEW_FILE, RootedPath
+from downloader.fs.rooted_path import APPEND, NEW_FILE, READ, RootedPath
 
 PRIVATE_FOLDER = ".modelmake"
 """Its name; no file of a model may have it (artifact.py)."""
@@ -144,3 +144,88 @@ def _readable_lines(text: bytes, decoder: msgspec.json.Decoder[T]) -> Iterable[T
             yield decoder.decode(line)
         except (ValueError, RecursionError):
             continue
+
+
+SPARE_LINES = 10_000
+"""How many lines that have a newer one are left before the file is rewritten."""
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class KeyedLines(Generic[S]):
+    """A file of JSON lines in which the last line of a key counts, and what is known of it here.
+
+    Many threads and processes append to it. It holds what can be found out again: a torn or foreign
+    line is skipped, and a line that another process appends while this one replaces the file may be
+    lost.
+
+    Args:
+        file: Where it is.
+        kind: What a line holds.
+        key: Returns what a line is found by.
+        sound: Returns those of some lines that we can have written.
+    """
+
+    def __init__(
+        self,
+        file: RootedPath,
+        kind: type[S],
+        key: Callable[[S], str],
+        sound: Callable[[Sequence[S]], Iterable[S]],
+    ) -> None:
+        self._file, self._key, self._sound = file, key, sound
+        self._decoder = msgspec.json.Decoder(kind)
+        self._changing = threading.Lock()
+        self._known: dict[str, S] = {}
+        self._inode, self._read_bytes, self._lines = -1, 0, 0
+
+    def get(self, key: str) -> S | None:
+        """Return the last line of a key, as far as the file was read; `refresh` reads the rest."""
+        return self._known.get(key)
+
+    def refresh(self) -> None:
+        """Read what was appended since the last time, by whichever process."""
+        with self._changing:
+            self._load()
+
+    def append(self, lines: Sequence[S]) -> None:
+        """Append lines, and rewrite the file if most of what was read of it is out of date.
+
+        Raises:
+            StoreError: The disk refused; this process knows the lines all the same.
+        """
+        with self._changing:
+            self._known.update({self._key(each): each for each in lines})
+        append_line(self._file, b"".join(msgspec.json.encode(each) + b"\n" for each in lines))
+        if self._lines > 2 * len(self._known) + SPARE_LINES:
+            with contextlib.suppress(StoreError):  # it is long, and no worse
+                self.keep_only(lambda _: True)
+
+    def keep_only(self, wanted: Callable[[S], bool]) -> None:
+        """Drop all other lines, and those that have a newer one.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        with self._changing, appending:
+            self._load()
+            kept = {key: each for key, each in self._known.items() if wanted(each)}
+            self._known = kept
+            if self._lines > len(kept):
+                text = b"".join(msgspec.json.encode(each) + b"\n" for each in kept.values())
+                write_file(self._file, text)
+
+    def _load(self) -> None:
+        try:
+            with self._file.open(READ) as file:
+                inode = file.status().st_ino
+                if inode != self._inode:  # a whole new file, as after `keep_only` elsewhere
+                    self._inode, self._read_bytes, self._lines = inode, 0, 0
+                    self._known = {}
+                text = file.read(self._read_bytes)
+        except StoreError:
+            return
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read_bytes += len(whole)
+        self._lines += whole.count(b"\n")
+        found = self._sound(list(decoded_lines(whole, self._decoder)))
+        self._known.update({self._key(each): each for each in found})

@@ -4,7 +4,7 @@
     records             how each looked when it was verified
     claims, growing/    who is downloading what                 claims.py
     projects/           whose locks name blobs                  projects.py
-    urls                which URL gave which blob               origins.py
+    urls                which URL gave which blob
     quarantine/         blobs that were changed
     pieces/             piece layers by their Merkle root       fs/digests.py
 
@@ -22,30 +22,21 @@ import functools
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from downloader.artifact import are_digests, is_digest
+from downloader.artifact import are_digests, is_digest, is_etag
 from downloader.errors import StoreError, shown
 from downloader.fs.commit import QUARANTINE, set_aside
 from downloader.fs.digests import StopCheck, sha256_of
-from downloader.fs.files import (
-    append_line,
-    appending,
-    decoded_lines,
-    is_same,
-    look,
-    looks_same,
-    write_file,
-)
+from downloader.fs.files import KeyedLines, is_same, look, looks_same, write_file
 from downloader.fs.link import CANNOT, WAYS, How, Made, SourceUnreadable, link
 from downloader.fs.open_file import refused
-from downloader.fs.rooted_path import READ, RootedPath
+from downloader.fs.rooted_path import RootedPath
 from downloader.settings import user_path
-from downloader.store.origins import Origins
 
 
 class Blob(NamedTuple):
@@ -83,10 +74,6 @@ def digest_of(blob: RootedPath) -> str | None:
     return None
 
 
-SPARE_LINES = 10_000
-"""How many lines of blobs that have a newer one are left before the file is rewritten."""
-
-
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One blob as it looked."""
 
@@ -97,26 +84,26 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     inode: int
 
 
-_decoder = msgspec.json.Decoder(Record)
+def _sound(records: Sequence[Record]) -> Iterable[Record]:
+    """Return the records that we can have written; all at once is what is usual."""
+    if are_digests([each.sha256 for each in records]):
+        return records
+    return [each for each in records if is_digest(each.sha256)]
 
 
 class Records:
     """The records of one store; safe to share between threads."""
 
     def __init__(self, file: RootedPath) -> None:
-        self._file = file
-        self._loading = threading.Lock()
-        self._known: dict[str, Record] = {}
-        self._inode, self._read_bytes, self._lines = -1, 0, 0
+        self._lines = KeyedLines(file, Record, lambda record: record.sha256, _sound)
 
     def vouches(self, sha256: str, status: os.stat_result) -> bool:
         """Whether the blob looks as it did when it was last verified; nothing is written."""
         seen = _record(sha256, status)
-        if self._known.get(sha256) == seen:
+        if self._lines.get(sha256) == seen:
             return True
-        with self._loading:
-            self._load()  # another process may have noted it since
-            return self._known.get(sha256) == seen
+        self._lines.refresh()  # another process may have noted it since
+        return self._lines.get(sha256) == seen
 
     def note(self, sha256: str, status: os.stat_result) -> None:
         """Note how a blob looks whose bytes are known to be right.
@@ -124,12 +111,7 @@ class Records:
         Raises:
             StoreError: The disk refused.
         """
-        record = self._known[sha256] = _record(sha256, status)
-        append_line(self._file, msgspec.json.encode(record) + b"\n")
-        if self._lines > 2 * len(self._known) + SPARE_LINES:
-            with self._loading, contextlib.suppress(StoreError):  # it is long, and no worse
-                self._load()
-                self._rewrite()
+        self._lines.append([_record(sha256, status)])
 
     def keep_only(self, digests: set[str]) -> None:
         """Drop the records of all other blobs.
@@ -137,36 +119,81 @@ class Records:
         Raises:
             StoreError: The disk refused.
         """
-        with self._loading:
-            self._load()
-            self._known = {key: each for key, each in tuple(self._known.items()) if key in digests}
-            if self._lines > len(self._known):
-                self._rewrite()
+        self._lines.keep_only(lambda record: record.sha256 in digests)
 
-    def _load(self) -> None:
-        """Read what was appended since the last time, by whichever process."""
-        try:
-            with self._file.open(READ) as file:
-                inode = file.status().st_ino
-                if inode != self._inode:  # a whole new file, as after `keep_only` elsewhere
-                    self._inode, self._read_bytes, self._lines = inode, 0, 0
-                    self._known.clear()
-                text = file.read(self._read_bytes)
-        except StoreError:
-            return
-        whole = text[: text.rfind(b"\n") + 1]
-        self._read_bytes += len(whole)
-        self._lines += whole.count(b"\n")
-        found = list(decoded_lines(whole, _decoder))
-        are_ours = are_digests([each.sha256 for each in found])
-        self._known.update(
-            {each.sha256: each for each in found if are_ours or is_digest(each.sha256)}
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Which URL gave which bytes, so that another project need not download them without a digest.
+
+    A URL may hold a query that must not be written down, so its SHA-256 stands for it. What a
+    credential was sent for is never noted. Nothing is concluded from an origin alone: whoever uses
+    one asks the server first whether the URL still has that ETag and size.
+    """
+
+    place: str
+    """The SHA-256 of the URL."""
+    etag: str
+    """Strong, exactly as received."""
+    size: int
+    sha256: str
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether it is such as we write."""
+        are_digests = is_digest(self.place) and is_digest(self.sha256)
+        return are_digests and is_etag(self.etag) and self.size >= 0
+
+
+class Origins:
+    """The origins that one store knows; safe to share between threads.
+
+    They are read once, and written several at a time.
+    """
+
+    def __init__(self, file: RootedPath) -> None:
+        self._lines = KeyedLines(
+            file,
+            Origin,
+            lambda origin: origin.place,
+            lambda origins: (each for each in origins if each.is_safe),
         )
+        self._using = threading.Lock()
+        self._is_read = False
+        self._new: list[Origin] = []
 
-    def _rewrite(self) -> None:
-        with appending:
-            lines = [msgspec.json.encode(each) + b"\n" for each in tuple(self._known.values())]
-            write_file(self._file, b"".join(lines))
+    def find(self, place: str) -> Origin | None:
+        """Return what the URL of this SHA-256 gave last."""
+        with self._using:
+            if not self._is_read:
+                self._lines.refresh()
+                self._is_read = True
+        return self._lines.get(place)
+
+    def note(self, *, place: str, etag: str, size: int, sha256: str) -> None:
+        """Keep what a URL gave, fields as in Origin; `write` puts it on the disk."""
+        origin = Origin(place=place, etag=etag, size=size, sha256=sha256)
+        if self.find(place) != origin:
+            with self._using:
+                self._new.append(origin)
+
+    def write(self) -> None:
+        """Write what was noted since the last time; a killed run loses it.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        with self._using:
+            new, self._new = self._new, []
+        if new:
+            self._lines.append(new)
+
+    def keep_only(self, digests: set[str]) -> None:
+        """Drop what is noted of all other blobs.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        self._lines.keep_only(lambda origin: origin.sha256 in digests)
 
 
 def _record(sha256: str, status: os.stat_result) -> Record:

@@ -10,7 +10,6 @@ import pytest
 
 from downloader.fs import files
 from downloader.fs.rooted_path import RootedPath
-from downloader.store import blobs
 from downloader.store.blobs import Records
 
 DIGEST = "ab" * 32
@@ -92,7 +91,7 @@ def test_a_torn_line_costs_its_own_record_only(file: Path, torn: bytes) -> None:
 
 def test_long_records_are_written_anew(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines of blobs that have a newer one go, in one step."""
-    monkeypatch.setattr(blobs, "SPARE_LINES", 5)
+    monkeypatch.setattr(files, "SPARE_LINES", 5)
     own = Records(RootedPath.of(file))
     for number in range(20):
         own.note(DIGEST, look(st_size=number))

@@ -155,7 +155,7 @@ def test_records_of_ten_thousand_links_are_not_rewritten(
     tmp_path: Path, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look into the store writes nothing, even where its records are long; a link tidies them."""
-    monkeypatch.setattr("downloader.store.blobs.SPARE_LINES", 3)
+    monkeypatch.setattr("downloader.fs.files.SPARE_LINES", 3)
     own = prepare(tmp_path, server, {"f.bin": State("missing", "good")}, tmp_path / "store")
     store, digest = Store(tmp_path / "store"), sha256(State().content)
     for _ in range(20):
