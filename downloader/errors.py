@@ -65,6 +65,7 @@ class _Secrets:
         self._changing = threading.Lock()
 
     def note(self, secret: str) -> None:
+        """Take this text out of others from now on, in each form of it that is long enough."""
         forms = {form.translate(_FOLDED) for form in _forms(secret) if len(form) >= self._least}
         with self._changing:
             for form in forms:
@@ -74,6 +75,7 @@ class _Secrets:
                     self._by_start[form[: self._least]] = longest_first
 
     def taken_out(self, text: str) -> str:
+        """Return a text with `***` for each secret in it, the longest first."""
         if not self._by_start:
             return text
         folded, kept, done, at = text.translate(_FOLDED), list[str](), 0, 0

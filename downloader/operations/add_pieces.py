@@ -43,6 +43,7 @@ class _File:
 
     @property
     def is_here(self) -> bool:
+        """Whether a regular file of the locked size is in place."""
         status = look(self.target)
         if status is None or not stat.S_ISREG(status.st_mode):
             return False
@@ -50,6 +51,7 @@ class _File:
 
     @property
     def name(self) -> str:
+        """Model and path, as in `doit NAME`."""
         return f"{self.model}/{self.artifact.path}"
 
 

@@ -140,6 +140,7 @@ class _Candidate:
     keys: set[str] = field(default_factory=set)
 
     def order(self) -> tuple[bool, int, Path]:
+        """Return the sort key: files of a wanted name first, then the largest."""
         return self.path.name not in self.keys, -self.status.st_size, self.path
 
 

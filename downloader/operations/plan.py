@@ -339,6 +339,7 @@ class _Making:
         self._stale: dict[FileKey, Decision] = {}
 
     def plan(self, names: frozenset[str], reading: Reading) -> Plan:
+        """Return the plan for some models, or for all that a plain `doit` syncs."""
         every = self._seen.models()
         wanted = [each for each in every if _is_wanted(each, names)]
         self._plan_files(wanted, reading)
