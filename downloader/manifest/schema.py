@@ -5,6 +5,7 @@ keys there are, what they hold and which are required. Safe paths, allowed URLs 
 mean together are checked in manifest/manifest.py alone, and it is the stricter one.
 """
 
+import inspect
 import json
 from typing import Any
 
@@ -93,9 +94,14 @@ def _common(entry: Schema) -> Schema:
 
 
 def _portable(node: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Return the same with patterns as ECMA 262 knows them, which is what JSON Schema asks for."""
+    """Return the same on every Python: docstrings lose their indentation only from 3.13 on.
+
+    Patterns become those of ECMA 262, which is what JSON Schema asks for.
+    """
     if isinstance(node, dict):
         changed = {key: _portable(value) for key, value in node.items()}
+        if isinstance(description := changed.get("description"), str):
+            changed["description"] = inspect.cleandoc(description)
         if isinstance(pattern := changed.get("pattern"), str):
             changed["pattern"] = _pattern(pattern)
         return changed

@@ -132,7 +132,9 @@ def test_every_failure_is_told_and_kept(
     assert {
         f"{event.model}/{event.path}": event.text for event in heard if event.kind == "failed"
     } == {name: str(error) for name, error in failures.items()}
-    assert len(caught.value.__notes__) == 2
+    *others, hint = caught.value.__notes__
+    assert [note.split(":")[0] for note in others] == ["m/c", "n/d"]
+    assert hint == caught.value.hint
     assert (tmp_path / "models/m/b").read_bytes() == b"b"
 
 
@@ -155,8 +157,10 @@ def test_many_failures_do_not_fill_the_screen(tmp_path: Path, server: FaultyServ
         sync(folder=tmp_path)
 
     assert len(caught.value.failures) == 14
-    assert len(caught.value.__notes__) == 11
-    assert caught.value.__notes__[-1] == "and 3 more: see `failures`"
+    *named, rest, hint = caught.value.__notes__
+    assert len(named) == 10
+    assert rest == "and 3 more: see `failures`"
+    assert hint == caught.value.hint
 
 
 class Enough(Exception):  # noqa: N818
