@@ -44,6 +44,7 @@ Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # `lockfile` looks at the digits of all of them at once.
 Sha256Hex = Annotated[str, Meta(min_length=64, max_length=64)]
 Md5Hex = Annotated[str, Meta(min_length=32, max_length=32)]
+Sha1Hex = Annotated[str, Meta(min_length=40, max_length=40)]
 
 
 class Checkpoint(
@@ -83,6 +84,9 @@ class Artifact(
     """The SHA-256 was computed by us over the first bytes that came, not published by anyone."""
     md5: Md5Hex | None = None
     """32 lower-case hex digits, as the server published it."""
+    git_sha1: Sha1Hex | None = None
+    """The id that git gives the bytes: 40 lower-case hex digits, as the provider published them.
+    It checks the first download, whose SHA-256 is pinned beside it."""
     etag: str | None = None
     """The server's validator when it was locked; for people, never a digest."""
     url: str | None = None

@@ -253,16 +253,22 @@ class ServerBusy(TransferError):  # noqa: N818
         what: As in ModelmakeError.
         hint: As in ModelmakeError.
         wait_seconds: What the server's Retry-After asked for, when it did.
+        is_window: Whether it admits requests for certain then: a rate limit begins anew.
     """
 
     retryable = True
     advice = "Run the same command again later."
 
     def __init__(
-        self, what: str, *, hint: str | None = None, wait_seconds: float | None = None
+        self,
+        what: str,
+        *,
+        hint: str | None = None,
+        wait_seconds: float | None = None,
+        is_window: bool = False,
     ) -> None:
         super().__init__(what, hint=hint)
-        self.wait_seconds = wait_seconds
+        self.wait_seconds, self.is_window = wait_seconds, is_window
 
 
 class BadResponse(TransferError):  # noqa: N818

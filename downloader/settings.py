@@ -62,6 +62,9 @@ class Settings:
     """MODELMAKE_RETRIES: attempts in a row without progress."""
     max_wait_seconds: float = 120.0
     """MODELMAKE_MAX_WAIT: longest Retry-After that is waited for."""
+    max_window_seconds: float = 301.0
+    """MODELMAKE_MAX_WAIT too: longest wait for a rate limit whose end the server tells. By default
+    the five minutes of Hugging Face's windows, and the second that is added for its rounding."""
     connections: int = 32
     """MODELMAKE_CONNECTIONS: most connections to one host."""
     limit_rate: int | None = None
@@ -98,6 +101,7 @@ class Settings:
             timeout_seconds=_number(env, "MODELMAKE_TIMEOUT", float, cls.timeout_seconds),
             retries=_number(env, "MODELMAKE_RETRIES", int, cls.retries),
             max_wait_seconds=_number(env, "MODELMAKE_MAX_WAIT", float, cls.max_wait_seconds),
+            max_window_seconds=_number(env, "MODELMAKE_MAX_WAIT", float, cls.max_window_seconds),
             connections=_number(env, "MODELMAKE_CONNECTIONS", int, cls.connections),
             limit_rate=_number(env, "MODELMAKE_LIMIT_RATE", _bytes, 0) or None,
             is_locked=_is_true(env, "MODELMAKE_LOCKED"),

@@ -117,6 +117,25 @@ def _without_dots(path: str) -> str:
     return f"/{'/'.join(kept)}{end}"
 
 
+def may_have_credential(url: str, *, allows_plain: bool = False) -> bool:
+    """Whether a URL of the environment is one to which a path is appended and a credential sent.
+
+    Args:
+        url: As it was written.
+        allows_plain: Whether it may be plain http elsewhere than on this machine: a request there
+            goes without the credential.
+    """
+    # urlsplit drops tabs and line ends in silence, and clients differ on a backslash.
+    if not (url.isascii() and url.isprintable()) or set(url) & set(" \\#?@"):
+        return False
+    try:
+        scheme, name, _ = origin(url)
+    except ValueError:
+        return False
+    is_plain = scheme == "http" and (allows_plain or is_loopback(name))
+    return bool(name) and (scheme == "https" or is_plain)
+
+
 @functools.lru_cache(KEPT)
 def redact(url: str) -> str:
     """Return the URL as it may be shown: short, without user, password, query and fragment."""
@@ -180,6 +199,15 @@ class Location:
     """Hosts models.yaml names: a redirect may lead to them even if they are private."""
     credential_hint: str = ""
     """What to do when this URL's own origin answers 401 or 403; the usual advice when empty."""
+    advice: Mapping[str, str] = field(default_factory=dict)
+    """What to do by what its own origin refuses: the X-Error-Code or X-Error-Message of a reply, or
+    `RateLimit`. It comes before `credential_hint`."""
+    rate_limit: str = ""
+    """Name of the rate limit that requests for it count against, as the RateLimit header has it."""
+    wants_range: bool = False
+    """Whether a large file is served in answer to a range only."""
+    is_link_doubted: bool = False
+    """Whether another link is asked for, once, if a storage server refuses a new one."""
     is_sniffed: bool = True
     """Whether a body is refused that looks like a page instead of the file."""
 

@@ -63,6 +63,11 @@ def new_md5() -> Hash:
     return hashlib.md5(usedforsecurity=False)
 
 
+def new_git_sha1(size: int) -> Hash:
+    """Return a running digest of a git blob of so many bytes: its id (git-hash-object(1))."""
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
 def feed(file: OpenFile, start: int, stop: int, hashes: Iterable[Hash]) -> int:
     """Hash a range of an open file.
 

@@ -16,7 +16,7 @@ import http.client
 import re
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -43,6 +43,38 @@ from downloader.network._connection import FILL_BYTES, Request
 from downloader.network.failures import translated
 from downloader.network.ranges import Range, parse_content_range
 from downloader.urls import Location, has_same_origin, redact
+
+RATE_LIMIT = re.compile(r'"([a-z-]{1,40})" *; *r=([0-9]{1,9}) *; *t=([0-9]{1,6})\b')
+QUOTA = re.compile(r"[^,]*;q=([0-9]{1,9};w=[0-9]{1,6})\b")
+ERROR_NAME = re.compile(r"[A-Za-z]{1,40}")
+
+
+class RateLimit(NamedTuple):
+    """A header `RateLimit: "api";r=0;t=55` (draft-ietf-httpapi-ratelimit-headers-09).
+
+    Attributes:
+        name: Of the limit.
+        left: How many requests it still admits.
+        reset_seconds: When it begins anew.
+        policy: `q=500;w=300`, requests in seconds, without the first two characters; or empty.
+    """
+
+    name: str
+    left: int
+    reset_seconds: float
+    policy: str = ""
+
+    @property
+    def wait_seconds(self) -> float | None:
+        """Seconds until it admits a request; None if it does now."""
+        return None if self.left else self.reset_seconds + 1
+
+    def __str__(self) -> str:
+        """Say which limit it is, for a message."""
+        quota, _, window = self.policy.partition(";w=")
+        of = f" of {int(quota):,} requests in {window} s" if window else ""
+        return f"the limit '{self.name}'{of}"
+
 
 HeaderValues = Callable[[str], Sequence[str]]
 
@@ -155,6 +187,22 @@ class Head:
         return None
 
     @property
+    def rate_limit(self) -> "RateLimit | None":
+        """The rate limit that it counts against, if the server says how much of it is left."""
+        found = RATE_LIMIT.match(self.first("RateLimit"))
+        if found is None:
+            return None
+        name, left, seconds = found.groups()
+        quota = QUOTA.match(self.first("RateLimit-Policy"))
+        return RateLimit(name, int(left), float(seconds), quota[1] if quota else "")
+
+    @property
+    def error_code(self) -> str:
+        """What the header X-Error-Code calls the error (Hugging Face); empty if there is none."""
+        found = self.first("X-Error-Code")
+        return found if ERROR_NAME.fullmatch(found) else ""
+
+    @property
     def wait_seconds(self) -> float | None:
         """Seconds that Retry-After asks for; None if it is unusable.
 
@@ -163,6 +211,8 @@ class Head:
         text = self.first("Retry-After")
         if LENGTH.fullmatch(text):
             return float(text)
+        if not text and self.rate_limit:
+            return self.rate_limit.wait_seconds
         until, now = _moment(text), _moment(self.first("Date"))
         if until is None:
             return None
@@ -188,6 +238,10 @@ def _moment(text: str) -> datetime | None:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
+
+NO_ADVICE: Mapping[str, str] = {}
+MOST_SAID = 120
+"""Characters of a storage server's own words."""
 
 DENIED = frozenset({401, 403, 407, 451})
 WANTS_CREDENTIAL = frozenset({401, 403})
@@ -272,26 +326,54 @@ VIEWER_HINT = (
 SNIFF_HINT = "If that is the file, give its `sha256`, or write `sniff: false` in its entry."
 
 
-def refusal(head: Head, body_start: bytes, credential_hint: str = "") -> ModelmakeError:
+def refusal(
+    head: Head,
+    body_start: bytes,
+    credential_hint: str = "",
+    advice: Mapping[str, str] = NO_ADVICE,
+    said: str = "",
+) -> ModelmakeError:
     """Return the error for a reply whose status means no file.
 
     Args:
         head: Its head; any status but 200 and 206.
         body_start: The first bytes of its body, where object stores say the cause.
         credential_hint: What to do if it wants a credential, or another one.
+        advice: What to do by what it says, as of Location.
+        said: How the body begins, if a storage server says there why it refuses a link.
     """
-    code = error_code(body_start)
-    said = f"{head.status}{f' {code}' if code else ''}"
+    code = head.error_code or error_code(body_start)
+    hint = advice.get(code) or advice.get(head.first("X-Error-Message"), "")
+    status = f"{head.status}{f' {code}' if code else ''}"
     if head.status in BUSY or code in BUSY_CODES:
-        return ServerBusy(_busy(head, said), wait_seconds=head.wait_seconds)
+        if head.rate_limit and head.rate_limit.left == 0:
+            return used_up(head.place, head.rate_limit, head.wait_seconds or 0.0, advice)
+        return ServerBusy(_busy(head, status), wait_seconds=head.wait_seconds)
     if head.status in GONE:
-        return NotFound(f"{head.place}: not found ({said}).")
+        return NotFound(f"{head.place}: not found ({status}).", hint=hint or None)
     if head.status in DENIED or code == "PublicAccessNotPermitted":
-        hint = credential_hint if head.status in WANTS_CREDENTIAL else ""
+        hint = hint or (credential_hint if head.status in WANTS_CREDENTIAL else "")
         if head.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             hint = "The proxy requires a log-in, as in HTTPS_PROXY=http://user:password@host."
-        return AccessDenied(f"{head.place}: access denied ({said}).", hint=hint or None)
-    return BadResponse(f"{head.place} answered with status {said} instead of the file.")
+        words = f": '{said}'" if said and not code else ""
+        return AccessDenied(f"{head.place}: access denied ({status}){words}.", hint=hint or None)
+    return BadResponse(f"{head.place} answered with status {status} instead of the file.")
+
+
+def used_up(
+    place: str, limit: RateLimit, wait_seconds: float, advice: Mapping[str, str]
+) -> ServerBusy:
+    """Return the error for a request that a rate limit does not admit yet.
+
+    Args:
+        place: What was to be asked, as it may be shown.
+        limit: The limit.
+        wait_seconds: When to ask again.
+        advice: As of Location.
+    """
+    what = f"{place}: {limit} is used up; it begins anew in {wait_seconds:.0f} s."
+    more = advice.get("RateLimit", "")
+    return ServerBusy(f"{what} {more}".strip(), wait_seconds=wait_seconds, is_window=True)
 
 
 def _busy(head: Head, said: str) -> str:
@@ -570,8 +652,9 @@ class Reply:
         start = self._read_start()
         if self._is_redirected and is_expired(self.head.status, start):
             return LinkExpired(f"{self.head.place} says that its signed URL has expired.")
-        hint = location.credential_hint if has_same_origin(self.url, location.url) else ""
-        return refusal(self.head, start, hint)
+        if has_same_origin(self.url, location.url):
+            return refusal(self.head, start, location.credential_hint, location.advice)
+        return refusal(self.head, start, said=excerpt(start)[:MOST_SAID])
 
     @property
     def peer(self) -> str:

@@ -5,12 +5,14 @@ A probe is a GET of one byte: HEAD is refused by signed URLs and lies on some se
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
+from requests.utils import parse_header_links
 
 from downloader.artifact import Artifact
 from downloader.errors import BadResponse
@@ -18,7 +20,7 @@ from downloader.network._response import Head, Reply, check_body_start
 from downloader.network.client import Client
 from downloader.network.ranges import parse_unsatisfied, range_header
 from downloader.sources.interface import Start
-from downloader.urls import Location
+from downloader.urls import Location, redact
 
 FIRST_BYTE = {"Range": range_header(0, 1)}
 PAGE_BYTES = 512
@@ -68,6 +70,8 @@ def size_told(head: Head) -> int | None:
 MOST_DOCUMENT_BYTES = 16 << 20
 REPEAT_SECONDS = 30.0
 """Seconds after which the same wait is reported again."""
+MOST_PAGES = 2000
+"""Of 50 entries at least: repositories of the Hub have up to 100,000 files."""
 MAGIC_BYTES = 2
 """Enough to tell gzip from zstd, and what Together's own SDKs ask for: `bytes=0-1`."""
 
@@ -111,6 +115,17 @@ class ApiClient:
         """See Provider."""
         return self._asked(location, {}, _document)
 
+    def pages(self, location: Location) -> Iterator[bytes]:
+        """See Provider."""
+        here = location
+        for _ in range(MOST_PAGES):
+            text, query = self._asked(here, {}, _page)
+            yield text
+            if not query or query == urlsplit(here.url).query:
+                return
+            here = replace(location, url=f"{location.url.partition('?')[0]}?{query}")
+        raise BadResponse(f"{redact(location.url)} has more than {MOST_PAGES:,} pages.")
+
     def start(self, location: Location) -> Start:
         """See Provider."""
         return self._asked(location, {"Range": range_header(0, MAGIC_BYTES)}, _start)
@@ -149,6 +164,14 @@ def _document(reply: Reply, location: Location) -> bytes:
             f"{reply.head.place} answered with more than {MOST_DOCUMENT_BYTES:,} bytes."
         )
     return text
+
+
+def _page(reply: Reply, location: Location) -> tuple[bytes, str]:
+    """Return the document, and the query of the one that follows; empty if it is the last."""
+    text = _document(reply, location)
+    links = parse_header_links(", ".join(reply.head.values("Link")))
+    following = (each["url"] for each in links if each.get("rel") == "next")
+    return text, urlsplit(next(following, "")).query
 
 
 def _start(reply: Reply, location: Location) -> Start:

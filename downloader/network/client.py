@@ -14,6 +14,7 @@ Other packages import from here what they need to read a reply.
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -42,14 +43,22 @@ from downloader.network._connection import (
 )
 from downloader.network._response import (
     Head,
+    RateLimit,
     Reply,
     check_body_start,
     cut_short,
     excerpt,
     is_strong,
     page_in_place_of,
+    used_up,
 )
-from downloader.network.failures import Retries, RetryPolicy, note_credentials, translated
+from downloader.network.failures import (
+    FIRST_DELAY_SECONDS,
+    Retries,
+    RetryPolicy,
+    note_credentials,
+    translated,
+)
 from downloader.settings import Settings
 from downloader.urls import (
     Location,
@@ -310,6 +319,7 @@ class Client:
         self._verify: bool | str = bundle or True
         self._has_bundle = bundle is None or os.path.exists(bundle)  # noqa: PTH110
         self._shortcuts = RedirectCache()
+        self._used_up: dict[tuple[tuple[str, str, int], str], tuple[RateLimit, float]] = {}
         self._scope = CancelScope()
 
     def open(
@@ -336,6 +346,8 @@ class Client:
             TransferError: No reply came, or a redirect leads where it may not.
         """
         start = first_hop(location, is_pinned=is_pinned)
+        if location.rate_limit:
+            self._check_rate_limit(location)
         scopes = (self._scope,) if scope is None else (self._scope, scope)
         known = self._shortcuts.find(start)
         if known is not None:
@@ -343,6 +355,12 @@ class Client:
             if reply is not None:
                 return reply
         end, reply = self._follow(start, conditions, scopes)
+        is_denied = reply.head.status == HTTPStatus.FORBIDDEN and end.number > 0
+        if location.is_link_doubted and is_denied and not has_same_origin(start.url, end.url):
+            # An edge that has not heard of a link yet refuses it; a new one may lead to another.
+            reply.close()
+            self.stop.wait(FIRST_DELAY_SECONDS)
+            end, reply = self._follow(start, conditions, scopes)
         if reply.head.status in FILE_STATUSES and not is_page(reply.head):
             self._shortcuts.learn(start, end)
         return reply
@@ -353,9 +371,26 @@ class Client:
         present: int = 0,
     ) -> Retries:
         """Return what tries again as patiently as the environment says; arguments as of Retries."""
-        policy = RetryPolicy(self.settings.retries, self.settings.max_wait_seconds)
+        wishes = self.settings
+        policy = RetryPolicy(wishes.retries, wishes.max_wait_seconds, wishes.max_window_seconds)
         least = least_bytes(self.settings.timeout_seconds)
         return Retries(policy, self.stop, waiting, present, least)
+
+    def _check_rate_limit(self, location: Location) -> None:
+        """Refuse to ask while the rate limit is used up that the request would count against.
+
+        Raises:
+            ServerBusy: With how long to wait.
+        """
+        limit, until = self._used_up.get((origin(location.url), location.rate_limit), (None, 0.0))
+        left = until - time.monotonic()
+        if limit is not None and left > 0:
+            raise used_up(redact(location.url), limit, left, location.advice)
+
+    def _note_rate_limit(self, url: str, head: Head) -> None:
+        limit = head.rate_limit
+        if limit and (wait_seconds := limit.wait_seconds) is not None:
+            self._used_up[origin(url), limit.name] = limit, time.monotonic() + wait_seconds
 
     def interrupt(self) -> None:
         """Stop the run: end every wait and request now, and let none begin."""
@@ -447,7 +482,10 @@ class Client:
         finally:
             current_request.reset(before)
         deadline.begin_step(is_body=True)
-        return Reply(hop.url, response, request, is_redirected=hop.number > 0)
+        reply = Reply(hop.url, response, request, is_redirected=hop.number > 0)
+        if reply.head.first("RateLimit"):
+            self._note_rate_limit(hop.url, reply.head)
+        return reply
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         place = origin(url)

@@ -118,10 +118,12 @@ class RetryPolicy:
     Attributes:
         retries: Attempts in a row that may bring no new byte.
         max_wait_seconds: The longest Retry-After that is waited for.
+        max_window_seconds: The longest wait for a rate limit to begin anew.
     """
 
     retries: int
     max_wait_seconds: float
+    max_window_seconds: float = 0.0
 
     def delay_seconds(self, error: ModelmakeError, failures: int, jitter: float) -> float | None:
         """Return how long to wait before the next attempt, or None to give up.
@@ -136,7 +138,8 @@ class RetryPolicy:
         asked = error.wait_seconds if isinstance(error, ServerBusy) else None
         if asked is None:
             return backoff_seconds(failures, jitter)
-        if asked > self.max_wait_seconds:
+        is_window = isinstance(error, ServerBusy) and error.is_window
+        if asked > (self.max_window_seconds if is_window else self.max_wait_seconds):
             return None
         asked = max(asked, 0.0)
         return asked + max(0.1 * asked, _bound_seconds(failures)) * jitter

@@ -79,10 +79,13 @@ def _is_sound(model: "LockedModel") -> bool:
     texts = [each.etag or "" for each in every] + [each.url or "" for each in every]
     digests = [each.sha256 or "" for each in every] + [each.root or "" for each in every]
     digests += [each.md5 or "" for each in every]
+    of_git = [each for each in every if each.git_sha1]
+    digests += [each.git_sha1 or "" for each in of_git]
     is_plain = (
         are_plain([*texts, model.source, model.revision or ""])
         and is_hex("".join(digests))
         and {(each.archive, each.into, each.checkpoint) for each in every} <= {(None, None, None)}
+        and all(each.size is not None for each in of_git)
         and not check_paths([each.path for each in every])
     )
     return is_plain or not any(_problems(model))
@@ -107,9 +110,11 @@ def _of_artifact(each: Artifact) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with an artifact alone."""
     for field, path in (("path", each.path), ("into", each.into), ("archive", each.archive)):
         yield from ((field, why) for why in unsafe([path] if path is not None else []))
-    for field, text in (("sha256", each.sha256), ("root", each.root), ("md5", each.md5)):
-        if not is_hex(text or ""):
+    for field in ("sha256", "root", "md5", "git_sha1"):
+        if not is_hex(getattr(each, field) or ""):
             yield field, NOT_HEX
+    if each.git_sha1 and each.size is None:
+        yield "git_sha1", "needs a `size`"
     if each.etag and not is_etag(each.etag):
         yield "etag", "cannot be the validator of a reply"
     if not is_clean(each.url or ""):

@@ -11,7 +11,6 @@ from downloader.artifact import Artifact, LockedModel, check_paths
 from downloader.errors import ManifestError, SourceError
 from downloader.project.lockfile import agree
 from downloader.sources.interface import AskingSource, Entry, Provider, Resolution
-from downloader.sources.registry import source_for
 
 Probe = Callable[[Sequence[Artifact]], Sequence[Artifact]]
 
@@ -22,10 +21,9 @@ def outline(name: str, entry: Entry) -> LockedModel | None:
     None if only the provider can tell which files there are.
 
     Raises:
-        SourceError: This version has no such source.
         ManifestError: The patterns leave no file.
     """
-    resolution = source_for(entry).outline()
+    resolution = entry.source().outline()
     return None if resolution is None else _as_locked(name, entry, resolution)
 
 
@@ -138,19 +136,23 @@ def keep_first_pins(asked: LockedModel, previous: LockedModel | None) -> LockedM
 
     A provider without digests shows a file by its path, or an archive by its checkpoint, with size
     and validator only: what was fetched under the same ones keeps its SHA-256, and, where the entry
-    is the same too, the list of files that it unpacks to. A digest that the provider tells counts.
+    is the same too, the list of files that it unpacks to. A digest that the provider tells counts:
+    git's id of the bytes also says that another revision has the same file.
 
     Args:
         asked: What the provider says now.
         previous: What was locked before, if anything.
     """
-    if previous is None or previous.revision != asked.revision:
+    if previous is None:
         return asked
+    is_same_revision = previous.revision == asked.revision
     before = {
-        _key(each): each for each in (*previous.archives, *previous.files) if not each.archive
+        _key(each): each
+        for each in (*previous.archives, *previous.files)
+        if not each.archive and (is_same_revision or each.git_sha1)
     }
     archives = tuple(_with_pin(each, before.get(_key(each))) for each in asked.archives)
-    unpacked = {each.path for each in archives if each.is_pinned} & {
+    unpacked = {each.path for each in archives if each.is_pinned and is_same_revision} & {
         each.path for each in previous.archives if previous.entry == asked.entry
     }
     members = tuple(each for each in previous.files if each.archive in unpacked)
@@ -194,6 +196,8 @@ def _as_before(asked: Artifact, before: Artifact) -> Artifact:
 
 
 def _shows_the_same(before: Artifact, found: Artifact) -> bool:
+    if before.git_sha1 != found.git_sha1:
+        return False
     is_same_etag = None in (before.etag, found.etag) or before.etag == found.etag
     is_same_place = is_same_etag and found.url == before.url
     return before.is_pinned and is_same_place and found.size in (None, before.size)
@@ -237,7 +241,7 @@ def pinned(
         first_use=is_first_use,
         # Of a published digest a wrong hint is replaced, and none is added: the provider that
         # publishes it would have to be asked for it each time.
-        etag=etag if is_first_use or artifact.etag else None,
+        etag=etag if (is_first_use and not artifact.git_sha1) or artifact.etag else None,
         md5=md5 if is_first_use or artifact.md5 else None,
     )
 
@@ -247,13 +251,15 @@ def facts(locked: Artifact, declared: Artifact | None) -> Artifact:
 
     A probe sees one reply to `bytes=0-0`, perhaps of a captive portal. So its size, MD5 and ETag
     help to plan a run, and do not verify the bytes. What a download showed does: it stands beside
-    the SHA-256 of first use, or beside a root, which is computed over the file itself.
+    the SHA-256 of first use, or beside a root, which is computed over the file itself. And so does
+    what a provider lists beside a digest.
 
     Args:
         locked: As it is locked.
-        declared: What follows from the entry alone.
+        declared: What follows from the entry alone; None if its provider lists the files.
     """
-    if locked.first_use or locked.root:
+    is_listed = declared is None and (locked.is_pinned or locked.git_sha1)
+    if locked.first_use or locked.root or is_listed:
         return locked
     size, md5 = (declared.size, declared.md5) if declared else (None, None)
     if (locked.size, locked.md5, locked.etag) == (size, md5, None):

@@ -33,7 +33,6 @@ from downloader.fs.files import look, looks_same, private_folder
 from downloader.fs.rooted_path import RootedPath
 from downloader.project.project import Model, Project
 from downloader.sources.interface import Source
-from downloader.sources.registry import source_for
 from downloader.targets.state import (
     FileKey,
     Receipt,
@@ -257,7 +256,7 @@ class Planner:
         """Return what knows from where a model is downloaded."""
         with self._finding:
             if name not in self._sources:
-                self._sources[name] = source_for(self.project.named(name).entry)
+                self._sources[name] = self.project.named(name).entry.source()
             return self._sources[name]
 
     def facts(self, name: str, artifact: Artifact) -> Artifact:
@@ -451,7 +450,8 @@ class Target:
         Raises:
             ModelmakeError: Nothing says so.
         """
-        found = self._planner.source(self.name).locate(self.artifact)
+        revision = self._project.lockfile.models[self.name].revision
+        found = self._planner.source(self.name).locate(self.artifact, revision)
         if self._project.named(self.name).entry.sniff:
             return found
         return tuple(replace(location, is_sniffed=False) for location in found)

@@ -322,8 +322,9 @@ class Download:
 
     @property
     def md5(self) -> str | None:
-        """The published MD5 that the bytes were compared with, in hex; None if a SHA-256 was."""
-        return None if self.artifact.is_pinned else self._expectation.md5
+        """The published MD5 that the bytes were compared with, in hex; None if it was another."""
+        is_otherwise_known = self.artifact.is_pinned or self.artifact.git_sha1
+        return None if is_otherwise_known else self._expectation.md5
 
     def _start_over(self, why: str) -> None:
         """Ask for the whole file next, on one connection; what there is goes once that comes."""
@@ -380,14 +381,14 @@ class Download:
         partial = self.partial
         self._scope = CancelScope()
         is_rest = bool(partial.ranges) and not self._is_from_start
-        gap = first_gap(partial.ranges, partial.binding.size or 0) if is_rest else WHOLE
+        gap = first_gap(partial.ranges, partial.binding.size or 0) if is_rest else self._whole
         with self._ask(gap) as reply:
             start = b""
             if reply.head.status == HTTPStatus.OK:
                 refuse_coding(reply.head, is_pinned=self.artifact.is_pinned)
                 most = min(self.limiter.throttle.slice_bytes, MOST_START_BYTES)
                 start = reply.read_some(START_BYTES, most)
-            if self._is_whole(reply, start, gap if is_rest else None):
+            if self._is_whole(reply, start, gap, is_rest=is_rest):
                 return True
             size = partial.binding.size
             can_resume = partial.binding.can_resume and promises_ranges(reply.head)
@@ -415,13 +416,20 @@ class Download:
             return reply.head.status == HTTPStatus.OK
         return partial.have == size and self._is_right()
 
-    def _is_whole(self, reply: Reply, start: bytes, gap: Range | None) -> bool:
+    @property
+    def _whole(self) -> Range:
+        """What asks for the whole file: a range if the server serves large ones by ranges only."""
+        has_digest = self.artifact.is_pinned and self.artifact.size
+        return Range(0, has_digest) if has_digest and self.location.wants_range else WHOLE
+
+    def _is_whole(self, reply: Reply, start: bytes, gap: Range, *, is_rest: bool) -> bool:
         """Take the head of a reply; returns whether it says that nothing is missing.
 
         Args:
             reply: Whose body is the file, or its first gap.
             start: How the body of a 200 begins.
-            gap: What was asked for; None if it was the whole file.
+            gap: What was asked for.
+            is_rest: Whether that is the rest of what was begun.
 
         Raises:
             ModelmakeError: It is neither.
@@ -432,14 +440,17 @@ class Download:
             self._wrong.clear()
             self._expectation.begin(head, start, partial)
             self._is_from_start = self._is_doubted = False
-            if gap is not None:
+            if is_rest:
                 self._tell_lost(f"{head.place} sent the whole file instead of its rest.")
-        elif head.status == HTTPStatus.PARTIAL_CONTENT and gap is not None:
+        elif head.status == HTTPStatus.PARTIAL_CONTENT and gap != WHOLE:
+            if partial.ranges and not is_rest:
+                partial.reset()
             self._take_range(head, gap)
-        elif gap is not None and is_whole_by_416(head, partial.have, partial.binding.size):
+            self._is_from_start = self._is_from_start and is_rest
+        elif is_rest and is_whole_by_416(head, partial.have, partial.binding.size):
             return True
         else:
-            raise self._refused(reply, is_rest=gap is not None)
+            raise self._refused(reply, is_rest=is_rest)
         return False
 
     def _receive_segments(self, head: Head) -> None:
@@ -491,7 +502,7 @@ class Download:
         began = time.monotonic()
         reply = self.transport.open(
             self.location,
-            conditions(gap, self.partial.binding),
+            conditions(gap, self.partial.binding, wants_range=self.location.wants_range),
             is_pinned=self.artifact.is_pinned,
             scope=self._scope,
         )

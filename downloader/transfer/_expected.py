@@ -36,12 +36,18 @@ class UnusableRange(BadResponse):
     """A 206 is not what was asked for; the whole file may still be had from its first byte on."""
 
 
-def conditions(gap: Range, binding: Binding) -> dict[str, str]:
+def conditions(gap: Range, binding: Binding, *, wants_range: bool = False) -> dict[str, str]:
     """Return the headers that ask for the gap, of the version that is bound; none for a whole file.
 
     A gap that ends nowhere, at 0, is the rest of a file of unknown length.
+
+    Args:
+        gap: What is wanted.
+        binding: What it is of.
+        wants_range: Whether a whole file is asked for as a range too, if its length is known.
     """
-    if not gap.start and gap.stop in (0, binding.size):
+    is_whole = not gap.start and gap.stop in (0, binding.size)
+    if is_whole and not (wants_range and gap.stop):
         return {}
     wanted = {"Range": range_header(gap.start, gap.stop or None)}
     if binding.validator:
@@ -210,8 +216,9 @@ class Expectation:
         if size is not None and partial.have != size:
             raise self.wrong_size(partial.have, size)
         wanted, got, kind = self._artifact.sha256, partial.verifier.sha256, "sha256"
-        if wanted is None and partial.verifier.md5 is not None:
-            wanted, got, kind = self.md5, partial.verifier.md5, "md5"
+        if wanted is None:
+            wanted, kind = self._published
+            got = partial.verifier.other_digest(kind) or ""
         if partial.verifier.has_pieces and got and wanted != got:
             raise LockError(
                 f"models.lock has a root of other bytes than its sha256 for {self._artifact.path}.",
@@ -248,6 +255,13 @@ class Expectation:
             f"{self._place} {what}{self._what_it_looks_like() * (not spans)}.",
             hint="The server or a proxy damages the file." if spans else self._what_to_do(),
         )
+
+    @property
+    def _published(self) -> tuple[str | None, str]:
+        """What is known of the whole file instead of its SHA-256, and its kind."""
+        if self._artifact.git_sha1:
+            return self._artifact.git_sha1, "git-sha1"
+        return self.md5, "md5"
 
     @property
     def _is_vouched_for(self) -> bool:

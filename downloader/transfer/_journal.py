@@ -25,7 +25,7 @@ from downloader.urls import Location
 VERSION = 1
 
 
-class Binding(msgspec.Struct, frozen=True, kw_only=True):
+class Binding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a partial's bytes belong to; another binding makes them worthless."""
 
     path: str
@@ -36,6 +36,8 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str | None
     validator: str | None
     """The server's strong ETag, exactly as received."""
+    git_sha1: str | None = None
+    """What else is known of the bytes before their SHA-256 is."""
 
     def admits(self, found: "Binding", *, anywhere: bool = False) -> bool:
         """Whether bytes that a journal binds to `found` are of the file that is wanted now.
@@ -45,9 +47,14 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
             anywhere: They may have come from another place too: each piece is checked.
         """
         sizes = {found.size, self.size} - {None}
-        same_file = (found.path, found.sha256) == (self.path, self.sha256)
+        same_file = found.identity == self.identity
         same_place = anywhere or found.place == self.place
         return found.can_resume and same_file and same_place and len(sizes) <= 1
+
+    @property
+    def identity(self) -> tuple[str, str | None, str | None]:
+        """Which file it is, as far as is known before it arrives."""
+        return self.path, self.sha256, self.git_sha1
 
     @property
     def can_resume(self) -> bool:
@@ -68,6 +75,7 @@ def binding_for(artifact: Artifact, location: Location) -> Binding:
         size=artifact.size,
         sha256=artifact.sha256,
         validator=None,
+        git_sha1=None if artifact.is_pinned else artifact.git_sha1,
     )
 
 

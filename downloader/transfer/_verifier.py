@@ -17,7 +17,7 @@ import contextlib
 import mmap
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from downloader.errors import StoreError
@@ -33,6 +33,7 @@ from downloader.fs.digests import (
     leaves_at,
     merkle_leaves,
     new_buffer,
+    new_git_sha1,
     new_md5,
     new_sha256,
 )
@@ -85,9 +86,11 @@ class Verifier(Protocol):
     def sha256(self) -> str:
         """SHA-256 of the file, in hex; empty if pieces are wrong or missing."""
 
-    @property
-    def md5(self) -> str | None:
-        """MD5 of the file, in hex; None if a SHA-256 is known, which makes it needless."""
+    def other_digest(self, kind: str) -> str | None:
+        """Return another digest of the file in hex: `md5` or `git-sha1`.
+
+        None if it is not computed: a SHA-256 is known, or another digest is better.
+        """
 
     @property
     def is_other_file(self) -> bool:
@@ -109,28 +112,33 @@ class Verifier(Protocol):
         """
 
 
+Hashes = Mapping[str, Hash]
+"""Running digests by their kinds: `sha256`, `md5`, `git-sha1`."""
+
+
 class WholeVerifier:
     """Verifies by digests over all bytes in their order.
 
     Args:
         file: The open file, which this reads and never moves.
-        hashes: SHA-256, then MD5 if it is wanted; they have taken in nothing yet.
+        hashes: SHA-256, and what else is wanted; they have taken in nothing yet.
     """
 
     has_pieces = is_other_file = False
 
-    def __init__(self, file: OpenFile, hashes: tuple[Hash, ...]) -> None:
-        self._file, self._hashes, self._hashed = file, hashes, 0
+    def __init__(self, file: OpenFile, hashes: Hashes) -> None:
+        self._file, self._by_kind, self._hashed = file, hashes, 0
+        self._hashes = tuple(hashes.values())
 
     @property
     def sha256(self) -> str:
         """See Verifier."""
-        return self._hashes[0].hexdigest()
+        return self._by_kind["sha256"].hexdigest()
 
-    @property
-    def md5(self) -> str | None:
+    def other_digest(self, kind: str) -> str | None:
         """See Verifier."""
-        return self._hashes[1].hexdigest() if len(self._hashes) > 1 else None
+        found = self._by_kind.get(kind)
+        return found.hexdigest() if found else None
 
     def pop_bad_pieces(self) -> list[Range]:
         """See Verifier."""
@@ -150,7 +158,7 @@ class InlineVerifier(WholeVerifier):
         size: The file's length if it is known: a small one gets a small buffer.
     """
 
-    def __init__(self, file: OpenFile, hashes: tuple[Hash, ...], size: int | None = None) -> None:
+    def __init__(self, file: OpenFile, hashes: Hashes, size: int | None = None) -> None:
         super().__init__(file, hashes)
         wanted = INLINE_BUFFER_BYTES if size is None else max(size, SMALLEST_BUFFER_BYTES)
         self._buffer_bytes = min(wanted, INLINE_BUFFER_BYTES)
@@ -190,7 +198,7 @@ class ThreadedVerifier(WholeVerifier):
         hashes: As of WholeVerifier.
     """
 
-    def __init__(self, file: OpenFile, hashes: tuple[Hash, ...]) -> None:
+    def __init__(self, file: OpenFile, hashes: Hashes) -> None:
         super().__init__(file, hashes)
         self._tail = self._there = 0  # the tail: where waiting bytes end
         self._waiting: deque[tuple[memoryview, int]] = deque()
@@ -322,7 +330,7 @@ class PieceVerifier:
         sha256: What right pieces prove; if empty, the whole is hashed once all pieces are right.
     """
 
-    has_pieces, md5 = True, None
+    has_pieces = True
 
     def __init__(
         self,
@@ -400,6 +408,9 @@ class PieceVerifier:
     def sha256(self) -> str:
         """See Verifier."""
         return self._sha256 if self.is_right else ""
+
+    def other_digest(self, kind: str) -> None:
+        """See Verifier: the SHA-256 is known."""
 
     @property
     def is_other_file(self) -> bool:
@@ -547,12 +558,16 @@ def verifier_for(
     if layer is not None and layer.size == binding.size and binding.sha256 is not None:
         proven = binding.sha256 if layer.is_proof else ""
         return PieceVerifier(file, layer, present, lock_wait, proven)
-    hashes = (new_sha256(),) if binding.sha256 else (new_sha256(), new_md5())
+    hashes = {"sha256": new_sha256()}
+    if binding.git_sha1 and binding.size is not None:
+        hashes["git-sha1"] = new_git_sha1(binding.size)
+    elif not binding.sha256:
+        hashes["md5"] = new_md5()
     return whole_verifier(file, hashes, binding.size)
 
 
 def whole_verifier(
-    file: OpenFile, hashes: tuple[Hash, ...], size: int | None
+    file: OpenFile, hashes: Hashes, size: int | None
 ) -> InlineVerifier | ThreadedVerifier:
     """Return what verifies a file of this size, None if it is not known, by its digests."""
     if size is not None and size >= THREADED_BYTES:

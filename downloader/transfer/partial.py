@@ -203,7 +203,7 @@ class Partial:
         self._journal = Journal(self._path.with_suffix(".journal"))
         self._checkpoints = Checkpoints(self._file, self._journal)
         self._wanted = self.binding = binding
-        self.verifier: Verifier = InlineVerifier(self._file, ())
+        self.verifier: Verifier = InlineVerifier(self._file, {})
         self.ranges: list[Range] = []
         self.is_joined = self._is_placed = False
         self._changing = threading.Lock()

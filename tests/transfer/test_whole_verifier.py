@@ -55,7 +55,7 @@ def test_any_order_gives_the_digests(
     order.shuffle(pieces)
     written: list[Range] = []
     sha256, md5 = new_sha256(), new_md5()
-    verifier = kind(descriptor, (sha256, md5))
+    verifier = kind(descriptor, {"sha256": sha256, "md5": md5})
     try:
         for piece in pieces:
             give(verifier, descriptor, piece)
@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_read_is_told_at_the_end(
         raise OSError(5, "the disk is broken")
 
     monkeypatch.setattr("downloader.fs.open_file._preadv", broken)
-    verifier = ThreadedVerifier(descriptor, (new_sha256(),))
+    verifier = ThreadedVerifier(descriptor, {"sha256": new_sha256()})
     verifier.advance(1000)
     with pytest.raises(StoreError, match="the disk is broken"):
         verifier.finish()
@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_read_is_told_at_the_end(
 def test_a_file_that_became_shorter_is_told_at_the_end(descriptor: OpenFile) -> None:
     """A file that somebody cut has no digest of what was there."""
     descriptor.truncate(10)
-    verifier = ThreadedVerifier(descriptor, (new_sha256(),))
+    verifier = ThreadedVerifier(descriptor, {"sha256": new_sha256()})
     verifier.advance(1000)
     with pytest.raises(StoreError, match="became shorter"):
         verifier.finish()
@@ -135,7 +135,7 @@ def hand_over_many(verifier: ThreadedVerifier, count: int) -> None:
 def test_the_sender_waits_for_a_slow_digest(descriptor: OpenFile) -> None:
     """So many buffers wait and no more: then whoever hands over waits, until there is room."""
     slow = Held()
-    verifier = ThreadedVerifier(descriptor, (slow,))
+    verifier = ThreadedVerifier(descriptor, {"sha256": slow})
     hand_over_many(verifier, 1)
     assert slow.started.wait(10)
     sender = threading.Thread(target=hand_over_rest, args=(verifier,))
@@ -161,7 +161,7 @@ def hand_over_rest(verifier: ThreadedVerifier) -> None:
 def test_closing_lets_a_waiting_sender_go(descriptor: OpenFile) -> None:
     """Who waits for room is told that the buffer was not taken, when all ends."""
     slow = Held()
-    verifier = ThreadedVerifier(descriptor, (slow,))
+    verifier = ThreadedVerifier(descriptor, {"sha256": slow})
     hand_over_many(verifier, 1)
     assert slow.started.wait(10)
     sender = threading.Thread(target=hand_over_rest, args=(verifier,))
@@ -177,7 +177,7 @@ def test_closing_lets_a_waiting_sender_go(descriptor: OpenFile) -> None:
 
 def test_bytes_out_of_turn_are_not_kept(descriptor: OpenFile) -> None:
     """A buffer that comes before its turn stays with the sender: it is read back later."""
-    verifier = ThreadedVerifier(descriptor, (new_sha256(),))
+    verifier = ThreadedVerifier(descriptor, {"sha256": new_sha256()})
     assert not verifier.feed_block(5, verifier.buffer(), 1)
     verifier.close()
 
@@ -193,7 +193,7 @@ def test_bytes_out_of_turn_are_not_kept(descriptor: OpenFile) -> None:
 )
 def test_only_large_files_get_a_thread(descriptor: OpenFile, size: int | None, kind: Kind) -> None:
     """A small file, or one of unknown length, is hashed by who receives it."""
-    verifier = whole_verifier(descriptor, (new_sha256(),), size)
+    verifier = whole_verifier(descriptor, {"sha256": new_sha256()}, size)
     verifier.close()
     assert type(verifier) is kind
 
@@ -207,7 +207,9 @@ def test_without_a_thread_it_is_hashed_all_the_same(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert type(whole_verifier(descriptor, (new_sha256(),), THREADED_BYTES)) is InlineVerifier
+    assert (
+        type(whole_verifier(descriptor, {"sha256": new_sha256()}, THREADED_BYTES)) is InlineVerifier
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,5 +225,5 @@ def test_a_small_file_gets_a_small_buffer(
     descriptor: OpenFile, size: int | None, buffer_bytes: int
 ) -> None:
     """Memory that nothing is received into is not even zeroed."""
-    verifier = whole_verifier(descriptor, (new_sha256(),), size)
+    verifier = whole_verifier(descriptor, {"sha256": new_sha256()}, size)
     assert len(verifier.buffer()) == buffer_bytes
