@@ -99,11 +99,6 @@ def _models(project: Project) -> list[Model]:
 
 def _check_current(project: Project, models: Iterable[Model]) -> None:
     stale = [each for each in models if each.is_stale]
-    for each in stale:
-        if not each.declared.is_known:
-            from downloader.sources.registry import source_for  # noqa: PLC0415 - to raise its error
-
-            source_for(each.declared.entry)
     if stale:
         raise LockError(
             f"{project.lock_path.name} is stale for {', '.join(each.name for each in stale)}.",

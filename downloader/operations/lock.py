@@ -36,7 +36,7 @@ from downloader.project.project import (
     refuse_stale,
 )
 from downloader.sources.interface import Source
-from downloader.sources.registry import asking_source_for, source_for
+from downloader.sources.registry import asking_source_for
 from downloader.urls import Location, origin
 
 SIGNAL_SECONDS = 0.5
@@ -177,7 +177,7 @@ def lock_offline(project: Project) -> None:
 
 def stale(project: Project) -> Iterator[Declaration]:
     """Yield the models whose entry models.lock does not follow yet."""
-    return (each for each in project.declared if each.is_known and not project.is_current(each))
+    return (each for each in project.declared if not project.is_current(each))
 
 
 def write_locked(project: Project, models: Mapping[str, LockedModel]) -> list[str]:
@@ -243,7 +243,7 @@ class Prober:
 
     def _probe(self, artifact: Artifact) -> Artifact:
         failed: list[tuple[Location, ModelmakeError]] = []
-        for location in self._source.locate(artifact):
+        for location in self._source.locate(artifact, None):
             try:
                 found = self._asked(artifact, location)
             except Interrupted:
@@ -324,13 +324,12 @@ def lock(
             or no server has a file, and everything else is locked.
     """
     for name in options.names:
-        source_for(project.named(name).entry)
+        project.named(name)
     if project.is_read_only:
         check_current(project, options.names)
         _refuse_upgrade(project, options)
         return False
     lines, absent = _lock_outlined(project, session.transport, options)
-    lines += _left_out(project, options)
     _tell(lines, say)
     wanted = [each for each in project.declared if _must_ask(project, each, options)]
     acts = {
@@ -373,15 +372,8 @@ def _tell(lines: Iterable[str], say: Callable[[str], None]) -> None:
         say(line)
 
 
-def _left_out(project: Project, options: LockOptions) -> list[str]:
-    unknown = [
-        each for each in project.declared if not each.is_known and options.is_about(each.name)
-    ]
-    return [line for each in unknown for line in _why_unknown(each)]
-
-
 def _must_ask(project: Project, each: Declaration, options: LockOptions) -> bool:
-    is_asked = each.is_known and not each.outlined and options.is_about(each.name)
+    is_asked = not each.outlined and options.is_about(each.name)
     return is_asked and (options.upgrade or not project.is_current(each))
 
 
@@ -410,7 +402,7 @@ def _lock_outlined(
     incomplete = set[str]()
 
     def locked(each: Declaration, before: LockedModel | None) -> LockedModel:
-        prober = Prober(client, each.name, source_for(each.entry), dead)
+        prober = Prober(client, each.name, each.entry.source(), dead)
         probers.append(prober)
         pinned = [file for file in before.files if file.is_pinned] if before else []
         prober.pinned = frozenset(file.path for file in pinned)
@@ -485,14 +477,6 @@ def _downgrade(name: str, why: str) -> LockError:
         f"it would go back: {why}.",
         hint=f"If that is meant: `doit lock --upgrade --allow-downgrade {name}`.",
     )
-
-
-def _why_unknown(each: Declaration) -> list[str]:
-    try:
-        source_for(each.entry)
-    except ModelmakeError as error:
-        return [f"skipped {each.name}: {error}", f"  {error.hint}"]
-    raise AssertionError(each.name)
 
 
 def _not_locked(project: Project, failures: Sequence[tuple[str, ModelmakeError]]) -> ModelmakeError:

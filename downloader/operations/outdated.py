@@ -32,7 +32,7 @@ from downloader.project import resolve
 from downloader.project.changes import first_lines, moved, sizes_text, steps
 from downloader.project.project import Declaration, Project
 from downloader.sources.interface import Entry
-from downloader.sources.registry import asking_source_for, source_for
+from downloader.sources.registry import asking_source_for
 
 VERSION = 1
 
@@ -250,7 +250,7 @@ class _Look:
     def _servers(self, each: Declaration, before: LockedModel) -> tuple[LockedModel, list[File]]:
         """Return what `doit lock --upgrade` makes of what the servers show, and what it leaves."""
         assert each.outlined is not None
-        prober = Prober(self.session.transport, each.name, source_for(each.entry), self.dead)
+        prober = Prober(self.session.transport, each.name, each.entry.source(), self.dead)
         after = resolve.lock_model(each.outlined, before, prober, upgrade=True)
         pinned = [file for file in before.files if file.path not in prober.asked]
         shown = list(_changed_upstream(pinned, prober(pinned)))

@@ -454,9 +454,6 @@ class _Making:
             )
 
     def _state(self, model: Model) -> tuple[ModelState, str]:
-        if not model.declared.is_known:
-            why = f"source '{model.declared.source}' is not supported yet. "
-            return "refused", f"{why}{model.declared.entry.instead}".rstrip(". ")
         if model.locked is None:
             return self._unknown()
         return ("locked" if self._project.is_current(model.declared) else "stale"), ""

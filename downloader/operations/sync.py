@@ -20,7 +20,6 @@ from downloader.progress.streams import tell
 from downloader.progress.tracker import Run
 from downloader.project.project import Model, Project
 from downloader.settings import FILES_AT_ONCE, unknown_variables
-from downloader.sources.registry import source_for
 from downloader.targets.engine import Engine, Outcome, missing_offline
 from downloader.targets.plan import stale_targets
 
@@ -44,8 +43,6 @@ def sync_models(
         models = _chosen(project, names)
         if failures := sync.failures(models):
             raise sync.offline(failures) or _first(failures)
-    for model in models:
-        source_for(model.declared.entry)  # says why nothing is known of a model's files
     return {model.name: model.folder.absolute() for model in models}
 
 
@@ -240,7 +237,7 @@ def _chosen(project: Project, names: Sequence[str] | None) -> list[Model]:
         ModelmakeError: There is no such model, or nothing is known of its files.
     """
     for name in names or ():
-        source_for(project.named(name).entry)
+        project.named(name)
     models = project.models()
     if names is None:
         return [model for model in models if not model.declared.is_optional]

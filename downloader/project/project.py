@@ -38,7 +38,6 @@ from downloader.errors import (
     ManifestError,
     ModelmakeError,
     SettingError,
-    SourceError,
     StoreError,
 )
 from downloader.fs.files import look, looks_same, private_folder
@@ -49,7 +48,7 @@ from downloader.settings import Settings
 from downloader.sources.interface import Entry
 from downloader.sources.registry import asking_source_for, entry_type
 
-CACHE_FORMAT = 4
+CACHE_FORMAT = 5
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -63,7 +62,6 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         is_optional: Whether it is fetched only when it is named.
         keeps_archives: Whether archives stay once their files are in place.
         outlined: What follows from the entry; None if only the provider can tell.
-        is_known: Whether this version has such a source.
         raw: The entry as JSON.
     """
 
@@ -74,7 +72,6 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     is_optional: bool
     keeps_archives: bool
     outlined: LockedModel | None
-    is_known: bool = True
     raw: msgspec.Raw
 
     @cached_property
@@ -187,11 +184,6 @@ def _give_schema(text: bytes, private: RootedPath) -> None:
 def _declared(name: str, entry: Entry) -> Declaration:
     from downloader.project import resolve  # noqa: PLC0415
 
-    outlined: LockedModel | None = None
-    is_known = False
-    with contextlib.suppress(SourceError):
-        outlined = resolve.outline(name, entry)
-        is_known = True
     return Declaration(
         name=name,
         source=entry.source_name,
@@ -199,8 +191,7 @@ def _declared(name: str, entry: Entry) -> Declaration:
         folder=entry.folder(name),
         is_optional=entry.optional,
         keeps_archives=entry.keeps_archives,
-        outlined=outlined,
-        is_known=is_known,
+        outlined=resolve.outline(name, entry),
         raw=msgspec.Raw(msgspec.json.encode(entry)),
     )
 
@@ -249,7 +240,7 @@ class Model:
     @property
     def must_ask(self) -> bool:
         """Whether only its provider can tell which files it has."""
-        return self.is_stale and self.declared.is_known and self.declared.outlined is None
+        return self.is_stale and self.declared.outlined is None
 
 
 def check_lock(declared: Iterable[Declaration], lock: Lockfile) -> None:
@@ -261,11 +252,7 @@ def check_lock(declared: Iterable[Declaration], lock: Lockfile) -> None:
     Raises:
         LockError: Names the model that does not follow.
     """
-    current = [
-        model
-        for model in declared
-        if model.is_known and model.is_current(lock.models.get(model.name))
-    ]
+    current = [model for model in declared if model.is_current(lock.models.get(model.name))]
     for model in current:
         check_locked(model, lock.models[model.name])
     if any(model.outlined is None for model in current):
@@ -467,7 +454,7 @@ class Project:
     def _is_stale(self, counts: Callable[[Declaration], bool]) -> bool:
         """Whether the lock misses a model that counts, or has one that is declared no more."""
         locked = self.lockfile.models
-        known = {model.name: model for model in self.declared if model.is_known}
+        known = {model.name: model for model in self.declared}
         return bool(locked.keys() - known.keys()) or any(
             not model.is_current(locked.get(model.name))
             for model in known.values()
@@ -541,7 +528,7 @@ class Project:
             ModelmakeError: As `replace_lock`.
         """
         with self._writing:
-            known = {each.name for each in self.declared if each.is_known}
+            known = {each.name for each in self.declared}
             locked = self.lockfile.models.items()
             kept = {name: each for name, each in locked if name in known or not drops}
             return self.replace_lock(Lockfile(models={**kept, **models}))
@@ -625,7 +612,7 @@ class Project:
         is_stale = not declared.is_current(locked)
         return Model(
             declared=declared,
-            locked=locked if declared.is_known and not is_stale else declared.outlined,
+            locked=declared.outlined if is_stale else locked,
             is_stale=is_stale,
             folder=self.folder(declared.name),
         )
@@ -662,7 +649,7 @@ def refuse_stale(project: Project, names: Sequence[str] = ()) -> None:
     said = [
         f"{each.name} {_how_stale(project, each.name)}"
         for each in _meant(project, names)
-        if each.is_stale and each.declared.is_known
+        if each.is_stale
     ]
     if not names:
         gone = sorted(project.lockfile.models.keys() - {each.name for each in project.declared})

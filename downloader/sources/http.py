@@ -221,7 +221,7 @@ class Http:
             )
         )
 
-    def locate(self, artifact: Artifact) -> tuple[Location, ...]:
+    def locate(self, artifact: Artifact, revision: str | None) -> tuple[Location, ...]:  # noqa: ARG002 - an entry of this source names it
         """See Source."""
         from downloader.sources._netrc import authorization  # noqa: PLC0415 - a run with nothing to do needs no log-in
 

@@ -1,11 +1,36 @@
-"""The Hugging Face Hub: its keys of models.yaml. This version cannot fetch from it yet."""
+"""The Hugging Face Hub: repositories of models, datasets and spaces.
 
-from typing import Annotated
+A revision is resolved to its commit, and the tree of that commit lists every file with its size and
+a digest: the SHA-256 of a file in LFS, and of any other the id that git gives it. The files come
+from `/resolve/COMMIT/PATH`, which redirects to a CDN or to a cache of the Hub (huggingface_hub
+2.4.0; hub-docs). That route serves ranges, so a download can be resumed; no Xet client is needed.
+
+The token and the endpoint come from the variables and files of Hugging Face's own client.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote
 
+import msgspec
 from msgspec import Meta
 
-from downloader.sources.interface import Entry, Text
+from downloader.artifact import Artifact, LockedModel
+from downloader.errors import BadResponse, Offline, SettingError, SourceError
+from downloader.sources.interface import Entry, Provider, Resolution, Text
+from downloader.urls import Location, has_same_origin, host, may_have_credential
+
+T = TypeVar("T")
+
+ENDPOINT = "https://huggingface.co"
+COMMIT = re.compile(r"[0-9a-f]{40}")
+FOLDERS = {"model": "", "dataset": "datasets/", "space": "spaces/"}
+"""What stands before the name of a repository in the URL of a file, by `repo_type`."""
+TRUE_WORDS = frozenset({"1", "on", "yes", "true"})
+"""Of Hugging Face's variables, in either case."""
 
 
 class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
@@ -26,9 +51,224 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
     revision: Annotated[
         Text, Meta(description="A branch, tag or commit; the lock holds the commit.")
     ] = "main"
+    repo_type: Annotated[
+        Literal["model", "dataset", "space"], Meta(description="What the repository holds.")
+    ] = "model"
+
+    def source(self) -> "HuggingFace":
+        """See Entry."""
+        return HuggingFace(self)
 
     @property
-    def instead(self) -> str:
-        """See Entry: the files by their URLs."""
-        place = f"https://huggingface.co/{self.repo}/resolve/{quote(self.revision, safe='')}/FILE"
-        return f"Write `source: http` with `files: [{place}, ...]` (docs/sources.md)."
+    def needs_own_folder(self) -> bool:
+        """See Entry."""
+        return True
+
+
+class _Lfs(msgspec.Struct, frozen=True):
+    oid: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    size: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class _Item(msgspec.Struct, frozen=True):
+    """One entry of `GET /api/models/{repo}/tree/{commit}`."""
+
+    type: str
+    path: str
+    oid: str = ""
+    size: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    lfs: _Lfs | None = None
+
+    def artifact(self) -> Artifact:
+        """Return the file; `oid` of one in LFS is its pointer's, and useless."""
+        if self.lfs:
+            return Artifact(path=self.path, size=self.lfs.size, sha256=self.lfs.oid)
+        if not COMMIT.fullmatch(self.oid):
+            raise ValueError(self.oid)
+        return Artifact(path=self.path, size=self.size, git_sha1=self.oid)
+
+
+class _Revision(msgspec.Struct, frozen=True):
+    """What is read of `GET /api/models/{repo}/revision/{revision}`."""
+
+    sha: Annotated[str, Meta(pattern=r"\A[0-9a-f]{40}\Z")]
+
+
+class HuggingFace:
+    """The source of one `huggingface` entry."""
+
+    def __init__(self, entry: HuggingFaceEntry) -> None:
+        self._entry = entry
+
+    def outline(self) -> None:
+        """See Source: which files there are, the Hub says."""
+
+    def resolve(self, provider: Provider) -> Resolution:
+        """See AskingSource: one request for the commit, then one for each page of its tree."""
+        entry = self._entry
+        commit = entry.revision
+        if not COMMIT.fullmatch(commit):
+            asked = self._api(f"revision/{quote(commit, safe='')}")
+            commit = self._decoded(provider.read(asked), _Revision).sha
+        pages = provider.pages(self._api(f"tree/{commit}?recursive=true&expand=false"))
+        files = tuple(each for page in pages for each in self._files(page))
+        wanted = tuple(each for each in files if entry.wants(each.path))
+        return Resolution(revision=commit, artifacts=wanted or files)
+
+    def check(self, locked: LockedModel) -> str:
+        """See AskingSource."""
+        commit, wanted = locked.revision or "", self._entry.revision
+        if not COMMIT.fullmatch(commit) or (COMMIT.fullmatch(wanted) and commit != wanted):
+            return "its revision"
+        if locked.archives or not locked.files:
+            return "its list of files"
+        return "" if all(map(self._may_be_ours, locked.files)) else "a field of a file"
+
+    def locate(self, artifact: Artifact, revision: str | None) -> tuple[Location, ...]:
+        """See Source: the Hub, then the mirrors, which have its layout and get no token."""
+        is_listed = artifact.is_pinned or artifact.git_sha1
+        if revision is None or not is_listed:
+            raise SourceError(f"{self._entry.repo} has no file {artifact.path} in models.lock.")
+        entry, commit = self._entry, revision
+        path = f"{FOLDERS[entry.repo_type]}{entry.repo}/resolve/{commit}/{quote(artifact.path)}"
+        is_large = artifact.is_pinned and not artifact.first_use
+        first = self._location(path, "resolvers", wants_range=is_large)
+        named = first.named_hosts | {host(base) for base in entry.mirrors}
+        mirrors = (
+            Location(url=f"{base.rstrip('/')}/{path}", named_hosts=named) for base in entry.mirrors
+        )
+        return (first, *mirrors)
+
+    def _may_be_ours(self, file: Artifact) -> bool:
+        """Whether a file in the lock can be one that the Hub lists.
+
+        Its digest is published by the Hub: a SHA-256, or git's id, beside which a SHA-256 is one
+        that we pinned.
+        """
+        has_digest = bool(file.git_sha1) == file.first_use if file.is_pinned else file.git_sha1
+        fields = file.url, file.checkpoint, file.into, file.archive, file.md5
+        return bool(has_digest) and self._entry.wants(file.path) and not any(fields)
+
+    def _files(self, page: bytes) -> Iterator[Artifact]:
+        for item in self._decoded(page, list[_Item]):
+            if item.type == "file":
+                try:
+                    yield item.artifact()
+                except ValueError:
+                    raise self._unusable() from None
+
+    def _decoded(self, text: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(text, type=kind)
+        except (ValueError, RecursionError):
+            raise self._unusable() from None
+
+    def _unusable(self) -> BadResponse:
+        return BadResponse(
+            f"{host(self._endpoint()[0])} answered with something that is not about the files of "
+            f"{self._entry.repo}.",
+            hint="Try again later. If HF_ENDPOINT is set, check that it is a Hub's address.",
+        )
+
+    def _api(self, what: str) -> Location:
+        entry = self._entry
+        return self._location(f"api/{entry.repo_type}s/{entry.repo}/{what}", "api")
+
+    def _location(self, path: str, limit: str, *, wants_range: bool = False) -> Location:
+        base, is_trusted = self._endpoint()
+        for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+            if os.environ.get(variable, "").lower() in TRUE_WORDS:
+                raise Offline(
+                    f"{self._entry.repo} was not requested: {variable} is set.",
+                    hint=f"Unset {variable} to download from the Hub.",
+                )
+        token = _token() if is_trusted else ""
+        return Location(
+            url=f"{base}/{path}",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            named_hosts=frozenset({host(base)}),
+            credential_hint=self._advice(base, has_token=bool(token))["RepoNotFound"],
+            advice=self._advice(base, has_token=bool(token)),
+            rate_limit=limit,
+            wants_range=wants_range,
+            is_link_doubted=True,
+        )
+
+    def _endpoint(self) -> tuple[str, bool]:
+        """Return the Hub's address, and whether the user's token may be sent there.
+
+        It may if the address is Hugging Face's, or the user's own HF_ENDPOINT: models.yaml may come
+        from anybody.
+
+        Raises:
+            SettingError: HF_ENDPOINT is not a URL.
+        """
+        named = (os.environ.get("HF_ENDPOINT") or "").rstrip("/")
+        if named and not may_have_credential(named, allows_plain=True):
+            raise SettingError(
+                "HF_ENDPOINT must be an http or https URL without user and query.",
+                hint=f"Write it like {ENDPOINT}, or unset it to use that.",
+            )
+        base = named or (self._entry.base_url or ENDPOINT).rstrip("/")
+        return base, bool(named) or has_same_origin(base, ENDPOINT)
+
+    def _advice(self, base: str, *, has_token: bool) -> dict[str, str]:
+        """Return what to do, by the X-Error-Code or X-Error-Message of a refusal."""
+        entry = self._entry
+        page = f"{base}/{FOLDERS[entry.repo_type]}{entry.repo}"
+        settings = f"{base}/settings/tokens"
+        account = "the account of your token" if has_token else "your account"
+        token = "" if has_token else f" Then set HF_TOKEN to a token from {settings}."
+        private = (
+            "Your token may not be allowed to read it."
+            if has_token
+            else f"If it is private, set HF_TOKEN to a token from {settings}."
+        )
+        return {
+            "GatedRepo": f"Accept its terms at {page} with {account}.{token}",
+            "RepoNotFound": f"Check `repo` and `repo_type` in models.yaml: {page}. {private}",
+            "RevisionNotFound": f"Check `revision` in models.yaml: {page}/tree/main lists them.",
+            "EntryNotFound": f"Run `doit lock --upgrade`; {page}/tree/main lists the files.",
+            "Invalid credentials in Authorization header": "The token is not valid. Make one at "
+            f"{settings}, and set HF_TOKEN to it or run `hf auth login`.",
+            "Access to this resource is disabled.": f"The Hub disabled it: {page} says why.",
+            "RateLimit": "" if has_token else "A token in HF_TOKEN raises the limit.",
+        }
+
+
+def _token() -> str:
+    """Return the user's token, from where their client takes it; empty if there is none.
+
+    HF_TOKEN, HUGGING_FACE_HUB_TOKEN, the file HF_TOKEN_PATH, or `token` in HF_HOME (huggingface_hub
+    2.4.0: utils/_auth.py and constants.py).
+
+    Raises:
+        SettingError: It cannot be one.
+    """
+    if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").lower() in TRUE_WORDS:
+        return ""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if token := "".join((os.environ.get(name) or "").split("\n")).strip():
+            return _checked(token, name)
+    path = os.environ.get("HF_TOKEN_PATH") or str(hub_home() / "token")
+    try:
+        return _checked(Path(path).expanduser().read_text().strip(), path)
+    except (OSError, RuntimeError, UnicodeDecodeError):
+        return ""
+
+
+def hub_home() -> Path:
+    """Return the folder of Hugging Face's own client: HF_HOME, or `huggingface` in the cache."""
+    if named := os.environ.get("HF_HOME"):
+        return Path(named).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "huggingface"
+
+
+def _checked(token: str, where: str) -> str:
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise SettingError(
+            f"{where} holds a space, a line break or another character that no token can have.",
+            hint="A token begins with hf_.",
+        )
+    return token

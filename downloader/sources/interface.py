@@ -110,6 +110,14 @@ Url = Annotated[
 """The location of a file."""
 
 
+def _matches(path: str, patterns: Texts) -> bool:
+    """Whether a pattern of fnmatch matches the whole path; one that ends with `/` means a folder.
+
+    As the include and exclude patterns of huggingface_hub (2.4.0: filter_repo_objects).
+    """
+    return any(fnmatchcase(path, f"{each}*" if each.endswith("/") else each) for each in patterns)
+
+
 class Entry(
     msgspec.Struct,
     frozen=True,
@@ -194,14 +202,9 @@ class Entry(
         """How many times the usual limits its archives may reach when they are unpacked."""
         return 1
 
-    def source(self) -> "Source | None":
-        """Return the source of this entry; None if this version cannot download from it."""
-        return None
-
-    @property
-    def instead(self) -> str:
-        """Hint if this version cannot download from the source."""
-        return ""
+    def source(self) -> "Source":
+        """Return the source of this entry."""
+        raise NotImplementedError
 
     def faults(self, given: Container[str]) -> Iterator[Fault]:  # noqa: ARG002 - for subclasses
         """Yield what no type can see: unsafe paths, and keys that exclude each other.
@@ -246,8 +249,8 @@ class Entry(
 
     def wants(self, path: str) -> bool:
         """Whether the include and exclude patterns want the file."""
-        included = not self.include or any(fnmatchcase(path, each) for each in self.include)
-        return included and not any(fnmatchcase(path, each) for each in self.exclude)
+        included = not self.include or _matches(path, self.include)
+        return included and not _matches(path, self.exclude)
 
     def about_bytes(self) -> dict[str, object]:
         """Return what it says about bytes, without where they go and which mirrors have them."""
@@ -288,8 +291,12 @@ class Source(Protocol):
             None if only the provider knows which files there are: then it is an AskingSource.
         """
 
-    def locate(self, artifact: Artifact) -> tuple[Location, ...]:
+    def locate(self, artifact: Artifact, revision: str | None) -> tuple[Location, ...]:
         """Return where the artifact can be had now, best first; cheap, and called again.
+
+        Args:
+            artifact: One of the model's.
+            revision: The model's, as it is locked.
 
         Raises:
             SourceError: The entry knows no such file.
@@ -321,6 +328,16 @@ class Provider(Protocol):
             NotFound: There is none.
             AccessDenied: It is not for us.
             ModelmakeError: It could not be had, or is larger than a document may be.
+        """
+
+    def pages(self, location: Location) -> Iterator[bytes]:
+        """Yield the document at the location, and those that it says follow (RFC 8288: `next`).
+
+        They are asked for at the same address, with the query that the page before gives.
+
+        Raises:
+            BadResponse: They do not end.
+            ModelmakeError: As `read`.
         """
 
     def start(self, location: Location) -> Start:

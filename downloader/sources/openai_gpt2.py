@@ -121,7 +121,7 @@ class OpenAIGPT2:
         """See Source."""
         return Resolution(revision=self._size, artifacts=tuple(map(self._artifact, FILES)))
 
-    def locate(self, artifact: Artifact) -> tuple[Location, ...]:
+    def locate(self, artifact: Artifact, revision: str | None) -> tuple[Location, ...]:  # noqa: ARG002 - an entry of this source names it
         """See Source."""
         if artifact.path not in FILES:
             raise SourceError(f"OpenAI's GPT-2 has no file {artifact.path}.")

@@ -5,8 +5,7 @@ A source is imported when a model needs it: most projects have models of one or 
 
 import importlib
 
-from downloader.errors import SourceError
-from downloader.sources.interface import AskingSource, Entry, Source
+from downloader.sources.interface import AskingSource, Entry
 
 SOURCES = {
     "http": "http.HttpEntry",
@@ -29,26 +28,7 @@ def entry_types() -> dict[str, type[Entry]]:
     return {source: entry_type(source) for source in SOURCES}
 
 
-def source_for(entry: Entry) -> Source:
-    """Return the source of an entry.
-
-    Raises:
-        SourceError: models.yaml may name it, and this version cannot download from it.
-    """
-    if (found := entry.source()) is not None:
-        return found
-    usable = [name for name, kind in entry_types().items() if kind.source is not Entry.source]
-    raise SourceError(
-        f"Source '{entry.source_name}' is not supported yet.",
-        hint=entry.instead or f"This version downloads from: {', '.join(usable)}.",
-    )
-
-
 def asking_source_for(entry: Entry) -> AskingSource | None:
-    """Return the source if it has to ask its provider which files there are, else None.
-
-    Raises:
-        SourceError: As `source_for`.
-    """
-    source = source_for(entry)
+    """Return the source if it has to ask its provider which files there are, else None."""
+    source = entry.source()
     return source if isinstance(source, AskingSource) else None

@@ -41,7 +41,7 @@ from downloader.sources.interface import (
     Step,
     Text,
 )
-from downloader.urls import Location, has_same_origin, host, is_loopback, origin, redact
+from downloader.urls import Location, has_same_origin, host, may_have_credential, redact
 
 Steps = Annotated[
     tuple[Annotated[Step | Literal["final"], Meta(extra={"choices": ["a step"]})], ...],
@@ -342,23 +342,12 @@ def account_url(declared: str | None) -> str:
         SettingError: The environment's is not a URL that a key may be sent to.
     """
     named = os.environ.get(BASE_URL_VARIABLE) or declared or BASE_URL
-    if not _may_have_key(named):
+    if not may_have_credential(named):
         raise SettingError(
             f"{BASE_URL_VARIABLE} must be an https URL without user and query.",
             hint=f"Write it like {BASE_URL}, or unset it to use that.",
         )
     return named.rstrip("/").removesuffix("/v1").rstrip("/")
-
-
-def _may_have_key(url: str) -> bool:
-    # urlsplit drops tabs and line ends in silence, and clients differ on a backslash.
-    if not (url.isascii() and url.isprintable()) or set(url) & set(" \\#?@"):
-        return False
-    try:
-        scheme, name, _ = origin(url)
-    except ValueError:
-        return False
-    return bool(name) and (scheme == "https" or (scheme == "http" and is_loopback(name)))
 
 
 def account_headers(base: str) -> dict[str, str]:
@@ -623,7 +612,7 @@ class Together:
         steps = [each.checkpoint.step for each in archives if each.checkpoint]
         return "" if may_mean(self._entry, steps) else "its list of steps"
 
-    def locate(self, artifact: Artifact) -> tuple[Location, ...]:
+    def locate(self, artifact: Artifact, revision: str | None) -> tuple[Location, ...]:  # noqa: ARG002 - an entry of this source names it
         """See Source."""
         if artifact.checkpoint is None:
             raise SourceError(f"{self._id} has no file {artifact.path}.")

@@ -22,7 +22,6 @@ from downloader.errors import (
     LockError,
     ModelmakeError,
     SettingError,
-    SourceError,
     StoreError,
     TransferError,
     shown,
@@ -376,25 +375,13 @@ def _say_hint(each: "Outdated", before: "list[Outdated]") -> None:
 
 
 def _wanted(names: list[str]) -> "list[Declaration]":
-    """Return the named models; with no name all, but those whose source is not supported yet.
+    """Return the named models; with no name all.
 
     Raises:
-        ModelmakeError: There is no model of that name, or this version cannot fetch it.
+        ModelmakeError: There is no model of that name.
     """
-    from downloader.sources.registry import source_for  # noqa: PLC0415
-
-    project = current().project
     named = set(model_names(names))
-    wanted = [each for each in project.declared if not named or each.name in named]
-    for each in wanted:
-        try:
-            source_for(each.entry)
-        except ModelmakeError as error:
-            if named:
-                raise
-            tell(f"skipped {each.name}: {error}")
-            tell(f"  {error.hint}")
-    return [each for each in wanted if each.is_known]
+    return [each for each in current().project.declared if not named or each.name in named]
 
 
 def _check_current(found: "list[Outdated]") -> None:
@@ -499,8 +486,8 @@ def _models(names: Sequence[str], bundle: "Bundle | None") -> list[Model]:
 
 
 def _check_adopted(report: "AdoptReport", unlocked: Sequence[Model], *, must: bool) -> None:
-    if known := [each for each in unlocked if each.declared.is_known]:
-        names = ", ".join(each.name for each in known)
+    if unlocked:
+        names = ", ".join(each.name for each in unlocked)
         raise LockError(
             f"models.lock does not say which files these are: {names}.",
             hint="Run `doit lock`, which asks for them, then the same command again.",
@@ -509,7 +496,6 @@ def _check_adopted(report: "AdoptReport", unlocked: Sequence[Model], *, must: bo
         raise StoreError(f"{counted(report.failed, 'file')} could not be put in place.", hint=HINT)
     if must and report.missing:
         raise LockError(f"{counted(len(report.missing), 'file')} not found.", hint=HINT)
-    _refuse_unsupported(unlocked)
 
 
 def task_verify() -> CommandTask:
@@ -554,28 +540,11 @@ def verify(names: list[str], *, repair: bool = False) -> None:
                 f"{counted(left, 'file')} {'is' if left == 1 else 'are'} not as models.lock says."
             )
         raise as_finding(IntegrityError(what, hint=hint))
-    if stale := [model.name for model in models if model.is_stale and model.declared.is_known]:
+    if stale := [model.name for model in models if model.is_stale]:
         raise LockError(
             f"Not verified, since models.lock does not say what models.yaml asks for now: "
             f"{', '.join(stale)}."
         )
-    _refuse_unsupported(models)
-
-
-def _refuse_unsupported(models: Sequence["Model"]) -> None:
-    """Refuse models that no `doit lock` can lock, so that nobody is sent there.
-
-    Raises:
-        SourceError: This version cannot download from the source of one of them.
-    """
-    from downloader.sources.registry import source_for  # noqa: PLC0415
-
-    for each in models:
-        if not each.declared.is_known:
-            try:
-                source_for(each.declared.entry)
-            except ModelmakeError as error:
-                raise SourceError(f"{each.name}: {error}", hint=error.hint) from None
 
 
 def _only(model: Model, named: Collection[Named]) -> Model:
@@ -597,8 +566,6 @@ def _locked(models: Sequence["Model"]) -> list["Model"]:
         LockError: There is no lock at all.
     """
     project = current().project
-    if not any(each.declared.is_known for each in models):
-        _refuse_unsupported(models)
     if not project.lockfile.models:
         raise LockError(
             f"There is no {project.lock_path.name}, so nothing says which bytes are right.",

@@ -53,6 +53,9 @@ def file_doc(artifact: Artifact) -> str:
     return f"{size}, {pin}{checkpoint_text(artifact.checkpoint)}"
 
 
+WHY_UNKNOWN = "its files are not known yet; `doit lock` asks for them"
+
+
 def checkpoint_text(found: Checkpoint | None) -> str:
     """Return which checkpoint an archive holds; nothing for any other file."""
     if found is None:
@@ -73,7 +76,7 @@ def model_doc(model: Model, stale: Sequence[Decision]) -> str:
     """
     optional = ", optional" * model.declared.is_optional
     if model.locked is None:
-        return why_unknown(model) + optional
+        return WHY_UNKNOWN + optional
     sizes = [artifact.size for artifact in model.artifacts]
     return f"{counted(len(sizes), 'file')}, {_total(sizes)}, {_state(stale, len(sizes))}{optional}"
 
@@ -105,13 +108,6 @@ def _total(sizes: list[int | None]) -> str:
     if not known:
         return "size unknown"
     return bytes_text(sum(known)) + "+" * (len(known) < len(sizes))
-
-
-def why_unknown(model: Model) -> str:
-    """Return why nothing is known of a model's files, and what helps."""
-    if model.declared.is_known:
-        return "its files are not known yet; `doit lock` asks for them"
-    return f"source '{model.declared.source}' is not supported yet"
 
 
 @failing
@@ -171,9 +167,6 @@ def refuse(name: str) -> None:
             f"models.lock does not know the files of {name}.",
             hint=f"Run `doit lock {name}` to see why.",
         )
-    from downloader.sources.registry import source_for  # noqa: PLC0415 - on the way to an error
-
-    source_for(current().project.named(name).entry)
 
 
 @failing
@@ -458,7 +451,7 @@ def _asking_tasks(model: Model) -> Iterator[Task]:
             executed=ask,
             target_regex=re.escape(f"{shown_path(model.folder)}/"),
         ),
-        uptodate=[Stale(why_unknown(model))],
+        uptodate=[Stale(WHY_UNKNOWN)],
         doc=model_doc(model, []),
         **UNTOUCHED_STREAMS,
     )
@@ -466,13 +459,12 @@ def _asking_tasks(model: Model) -> Iterator[Task]:
 
 def asked_file_task(name: str, path: str) -> Task:
     """Make the task of one file that the user named, of a model whose files nobody knows yet."""
-    model = current().project.model(name)
     return OurTask(
         f"fetch:{name}/{path}",
         [(fetch_asked, [name, path])],
         setup=[f"{ASK_TASK}:{name}"],
-        uptodate=[Stale(why_unknown(model))],
-        doc=why_unknown(model),
+        uptodate=[Stale(WHY_UNKNOWN)],
+        doc=WHY_UNKNOWN,
         **UNTOUCHED_STREAMS,
     )
 
@@ -542,7 +534,7 @@ def _unpack_task_of(model: Model, artifact: Artifact) -> list[str]:
 def _model_task(model: Model, targets: Targets, files: list[Task], needs_lock: list[str]) -> Task:
     stale = [found for _, found in targets if not found.is_present]
     is_unknown = model.locked is None
-    reasons = [why_unknown(model)] * is_unknown
+    reasons = [WHY_UNKNOWN] * is_unknown
     reasons += [f"{len(stale)} of {len(files)} files are stale"] * bool(stale)
     return Group(
         f"fetch:{model.name}",

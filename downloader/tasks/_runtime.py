@@ -167,9 +167,8 @@ class Runtime:
         return found
 
     def _locate(self, name: str, artifact: "Artifact") -> "tuple[Location, ...]":
-        from downloader.sources.registry import source_for  # noqa: PLC0415 - as above
-
-        return source_for(self.project.named(name).entry).locate(artifact)
+        source = self.project.named(name).entry.source()
+        return source.locate(artifact, self.project.lockfile.models[name].revision)
 
     def _kept_bytes(self) -> int:
         """Return how many bytes there are of files that did not arrive whole, for the next run."""

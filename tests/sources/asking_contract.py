@@ -157,8 +157,8 @@ class AskingSourceContract:
             for artifact in moved(resolution):
                 pinned = msgspec.structs.replace(artifact, size=4, sha256="0" * 64, etag='"x"')
                 with no_dialling():
-                    locations = source_of(entry).locate(artifact)
-                    assert locations == source_of(entry).locate(pinned)
+                    locations = source_of(entry).locate(artifact, resolution.revision)
+                    assert locations == source_of(entry).locate(pinned, resolution.revision)
                 for location in locations:
                     assert urlsplit(location.url).scheme in ("http", "https")
                     assert host(location.url) in location.named_hosts
@@ -167,7 +167,7 @@ class AskingSourceContract:
         """Secrets go into headers, which are shown nowhere."""
         for entry, resolution in resolved:
             for artifact in moved(resolution):
-                for location in source_of(entry).locate(artifact):
+                for location in source_of(entry).locate(artifact, resolution.revision):
                     for value in location.headers.values():
                         assert value.removeprefix("Bearer ") not in location.url
 
@@ -175,4 +175,4 @@ class AskingSourceContract:
         """A path that is of no answer is located nowhere."""
         for entry in self.entries:
             with pytest.raises(SourceError, match=r"no such/file\.bin"):
-                source_of(entry).locate(Artifact(path="no such/file.bin"))
+                source_of(entry).locate(Artifact(path="no such/file.bin"), "r")

@@ -15,7 +15,6 @@ from downloader.errors import SourceError
 from downloader.project.lockfile import Lockfile, check_follows, dump, load
 from downloader.project.resolve import outline
 from downloader.sources.interface import Entry, Resolution, Source
-from downloader.sources.registry import source_for
 from downloader.urls import host, redact
 
 
@@ -34,13 +33,13 @@ class SourceContract:
     @pytest.fixture
     def sources(self) -> list[Source]:
         """Give a source for each entry."""
-        return [source_for(entry) for entry in self.entries]
+        return [entry.source() for entry in self.entries]
 
     @pytest.mark.usefixtures("no_sockets")
     def test_an_outline_opens_no_socket_and_is_always_the_same(self, sources: list[Source]) -> None:
         """`outline` may be called often, by several objects, and gives the same in one order."""
         for entry, source in zip(self.entries, sources, strict=True):
-            assert outlined(source) == outlined(source) == outlined(source_for(entry))
+            assert outlined(source) == outlined(source) == outlined(entry.source())
             assert outlined(source).artifacts
 
     def test_every_path_may_be_written(self, sources: list[Source]) -> None:
@@ -72,9 +71,9 @@ class SourceContract:
         """Each artifact has a whole URL for now, the same when it is asked again."""
         for source in sources:
             for artifact in outlined(source).artifacts:
-                locations = source.locate(artifact)
+                locations = source.locate(artifact, None)
                 assert locations
-                assert source.locate(artifact) == locations
+                assert source.locate(artifact, None) == locations
                 for location in locations:
                     parts = urlsplit(location.url)
                     assert parts.scheme in ("http", "https")
@@ -84,7 +83,7 @@ class SourceContract:
         """Secrets go into headers, never into a URL."""
         for source in sources:
             for artifact in outlined(source).artifacts:
-                for location in source.locate(artifact):
+                for location in source.locate(artifact, None):
                     without_query = location.url.partition("?")[0]
                     assert redact(location.url) == without_query
 
@@ -92,7 +91,7 @@ class SourceContract:
         """A redirect from one place of an artifact to another of its places is allowed."""
         for source in sources:
             for artifact in outlined(source).artifacts:
-                locations = source.locate(artifact)
+                locations = source.locate(artifact, None)
                 places = {host(location.url) for location in locations}
                 assert all(places <= location.named_hosts for location in locations)
 
@@ -103,10 +102,10 @@ class SourceContract:
                 pinned = msgspec.structs.replace(
                     artifact, size=4, sha256="0" * 64, md5="0" * 32, etag='"x"'
                 )
-                assert source.locate(pinned) == source.locate(artifact)
+                assert source.locate(pinned, None) == source.locate(artifact, None)
 
     def test_a_file_it_does_not_know_is_a_source_error(self, sources: list[Source]) -> None:
         """A path that is not in the outline is located nowhere."""
         for source in sources:
             with pytest.raises(SourceError, match=r"no such/file\.bin"):
-                source.locate(Artifact(path="no such/file.bin"))
+                source.locate(Artifact(path="no such/file.bin"), None)

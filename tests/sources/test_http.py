@@ -41,7 +41,7 @@ def test_places_are_tried_in_the_order_they_are_written() -> None:
         mirrors=("https://mirror.example/base/", "https://other.example"),
     )
     source = Http(entry)
-    assert [each.url for each in source.locate(source.outline().artifacts[0])] == [
+    assert [each.url for each in source.locate(source.outline().artifacts[0], None)] == [
         URL,
         "https://b.example/x.bin",
         "https://mirror.example/base/a/b.bin",
@@ -52,6 +52,6 @@ def test_places_are_tried_in_the_order_they_are_written() -> None:
 def test_the_lock_cannot_say_where_a_file_is() -> None:
     """The URL that is dialled is the manifest's, whatever stands in the artifact."""
     source = Http(HttpEntry(files=(HttpFile(url=URL, path="f"),)))
-    (location,) = source.locate(Artifact(path="f", url="https://evil.example/f"))
+    (location,) = source.locate(Artifact(path="f", url="https://evil.example/f"), None)
     assert location.url == URL
     assert not location.headers

@@ -32,7 +32,7 @@ class TestOpenAIGPT2(SourceContract):
 
 
 def urls(entry: OpenAIGPT2Entry, path: str = "vocab.bpe") -> list[str]:
-    return [location.url for location in OpenAIGPT2(entry).locate(Artifact(path=path))]
+    return [location.url for location in OpenAIGPT2(entry).locate(Artifact(path=path), None)]
 
 
 def test_the_seven_files_are_those_that_the_loader_of_picogpt_reads() -> None:

@@ -6,12 +6,11 @@ import pkgutil
 import pytest
 
 from downloader import sources as package
-from downloader.errors import SourceError
 from downloader.sources.http import Http, HttpEntry, HttpFile
 from downloader.sources.huggingface import HuggingFaceEntry
 from downloader.sources.interface import Entry
 from downloader.sources.openai_gpt2 import OpenAIGPT2, OpenAIGPT2Entry
-from downloader.sources.registry import SOURCES, entry_type, entry_types, source_for
+from downloader.sources.registry import SOURCES, entry_type, entry_types
 from tests import sources
 from tests.sources.asking_contract import AskingSourceContract
 from tests.sources.contract import SourceContract
@@ -26,24 +25,8 @@ def suites() -> list[type[SourceContract] | type[AskingSourceContract]]:
 
 def test_each_entry_has_its_source() -> None:
     """The type of an entry decides, and nothing else."""
-    assert isinstance(source_for(OpenAIGPT2Entry(size="124M")), OpenAIGPT2)
-    assert isinstance(source_for(HttpEntry(files=(HttpFile(url="https://e.org/f"),))), Http)
-
-
-def test_a_source_that_is_not_there_yet_says_which_are() -> None:
-    """models.yaml may name it; the error names it too, and lists what this version can do."""
-    with pytest.raises(SourceError, match="'huggingface' is not supported yet") as caught:
-        source_for(HuggingFaceEntry(repo="gpt2"))
-    place = "https://huggingface.co/gpt2/resolve/main/FILE"
-    assert caught.value.hint == (
-        f"Write `source: http` with `files: [{place}, ...]` (docs/sources.md)."
-    )
-
-
-def test_the_form_instead_has_a_revision_that_is_one_part_of_the_url() -> None:
-    """A slash in it is escaped, as the Hub expects it."""
-    entry = HuggingFaceEntry(repo="owner/name", revision="refs/pr/1")
-    assert "/owner/name/resolve/refs%2Fpr%2F1/FILE" in entry.instead
+    assert isinstance(OpenAIGPT2Entry(size="124M").source(), OpenAIGPT2)
+    assert isinstance(HttpEntry(files=(HttpFile(url="https://e.org/f"),)).source(), Http)
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -71,4 +54,4 @@ def test_the_name_of_a_source_is_what_models_yaml_calls_it() -> None:
 def test_every_source_keeps_the_contract() -> None:
     """A source in the table without one of the two suites is a source without tests."""
     tried = {type(entry) for suite in suites() for entry in suite.entries}
-    assert tried == {kind for kind in entry_types().values() if kind.source is not Entry.source}
+    assert tried == set(entry_types().values())

@@ -15,7 +15,6 @@ from downloader.network.ranges import Range
 from downloader.operations import plan as planning
 from downloader.operations.plan import Plan
 from downloader.project.project import Project
-from downloader.sources.registry import source_for
 from downloader.store.blobs import Store
 from downloader.targets import state as receipts
 from downloader.targets._files import Outcome
@@ -85,7 +84,7 @@ def put_partial(project: Project, name: str, artifact: Artifact, state: State) -
     partial.path.write_bytes(state.content[:have])
     if state.partial == "without journal":
         return
-    first = source_for(project.named(name).entry).locate(artifact)[0]
+    first = project.named(name).entry.source().locate(artifact, None)[0]
     meant = Artifact(path=artifact.path, size=SIZE, sha256=_bound(artifact, state))
     text = _journal.dump_head(_journal.binding_for(meant, first))
     partial.with_suffix(".journal").path.write_bytes(text + _journal.dump_ranges([Range(0, have)]))
