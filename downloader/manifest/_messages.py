@@ -35,6 +35,7 @@ _OTHER_WORDS = {
     "step": "checkpoint",
     "model-id": "repo",
     "repo-id": "repo",
+    "provider": "source",
     "hf": "huggingface",
     "hub": "huggingface",
     "gpt2": "openai-gpt2",

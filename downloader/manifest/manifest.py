@@ -311,8 +311,12 @@ class _Reading:
         """Return one model's entry; a fault is laid at the line that says it."""
         merged = {**defaults, **raw}
         if "source" not in merged:
+            misspelt = [key for key in raw if nearest(key, {"source"})]
+            for key in misspelt:
+                self.note(unknown_key(("models", name, key), {"source"}))
             hint = f"It is one of {', '.join(sorted(SOURCES))}."
-            self.note(Fault(("models", name), "`source` is missing", hint))
+            if not misspelt:
+                self.note(Fault(("models", name), "`source` is missing", hint))
             return None
         if not self._is_source(merged["source"], ("models", name, "source")):
             return None
@@ -347,7 +351,8 @@ class _Reading:
             except msgspec.ValidationError as error:
                 fault = reworded(error, kind, given)
             if isinstance(fault, Missing):
-                if (*fault.keys, fault.key) not in removed:
+                beside = [str(keys[-1]) for keys in removed if keys[:-1] == fault.keys]
+                if not any(nearest(each, {fault.key}) for each in beside):  # that one is told
                     self.note(fault.below(*place))
                 return None
             self.note(fault.below(*place))

@@ -412,6 +412,23 @@ REFUSED: dict[str, tuple[str, ...]] = {
         "2: models.a: `source` is missing",
         f"It is one of {SOURCES}.",
     ),
+    "sorce": (model("sorce: http"), "3: models.a.sorce: unknown key", "Did you mean `source`?"),
+    "Source": (model("Source: http"), "3: models.a.Source: unknown key", "Did you mean `source`?"),
+    "provider": (
+        model("provider: http"),
+        "3: models.a.provider: unknown key",
+        "Did you mean `source`?",
+    ),
+    "sze, and so no size": (
+        model("source: openai-gpt2\nsze: 124M"),
+        "4: models.a.sze: unknown key",
+        "Did you mean `size`?",
+    ),
+    "ur, and so no url": (
+        model("source: http\nfiles:\n  - ur: https://example.org/a.bin"),
+        "5: models.a.files[0].ur: unknown key",
+        "Did you mean `url`?",
+    ),
     "two files with one target": (
         model(f"{ONE}\n  - https://example.org/w/a.bin"),
         f"6: models.a.files[1]: its target {TARGET} cannot exist beside that of {FIRST} ({TARGET})",
