@@ -27,7 +27,7 @@ from downloader.errors import ModelmakeError
 from downloader.progress import streams
 from downloader.progress.events import Failed, shown_path
 from downloader.project.project import Model, Project
-from downloader.tasks._reporter import NO_TASK_STATUS, end_with, is_ours
+from downloader.tasks._reporter import NO_TASK_STATUS, OURS, end_with, is_ours
 from downloader.tasks._runtime import current
 
 PREFIX = "fetch:"
@@ -286,7 +286,12 @@ class Words:
         return str(task.name)
 
     def _refuse(self, word: str) -> NoReturn:
-        known = [name for name in self._tasks if not name.startswith((PREFIX, "_"))]
+        if word in OURS and word[0] != "_":
+            function = f"task_{word.replace('-', '_')}"
+            what = f"no task {word!r}: this dodo.py does not import {function}."
+            hint = f"Import it from downloader.tasks, or run `modelmake {word}`."
+            end_with(Failed(task="", error=what, hint=hint, code="no-task"), NO_TASK_STATUS)
+        known = [name for name in (*self._tasks, *OURS) if not name.startswith((PREFIX, "_"))]
         known += [*self._vocabulary.names(), *self._targets.values()]
         if self._command.execute_tasks:
             known += self._command.loader.cmd_names

@@ -2,6 +2,7 @@
 
 import pytest
 
+from downloader import tasks
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project, Run
 from tests.e2e.together.projects import JOB, bot, usual_checkpoints
@@ -249,6 +250,25 @@ def test_an_unknown_name(locked: Project, command: str, word: str) -> None:
     if command and word == "lst":
         return  # names of commands are offered where one may stand
     assert f"Did you mean {UNKNOWN[word]}" in run.stderr
+
+
+COMMANDS = [name.removeprefix("task_") for name in tasks.__all__ if name.startswith("task_")]
+
+
+@pytest.mark.sampled(keep=2)
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "fetch"])
+def test_a_command_that_dodo_py_does_not_import(locked: Project, command: str) -> None:
+    """With README's shortest dodo.py: the function to import is named, and no other task."""
+    (locked.folder / "dodo.py").write_text(
+        "from downloader.tasks import DOIT_CONFIG, task_fetch\n"
+    )
+    word = command.replace("_", "-")
+    run = locked.doit(word)
+    assert (run.status, run.stdout) == (3, "")
+    what = f"ERROR: no task {word!r}: this dodo.py does not import task_{command}."
+    hint = f"  Import it from downloader.tasks, or run `modelmake {word}`."
+    assert run.error_lines == [what, hint]
+    assert f"Did you mean {word}" in locked.doit(f"{word}x").stderr
 
 
 @pytest.mark.parametrize("word", ["qqq", "..", "/"])
