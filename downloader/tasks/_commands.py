@@ -246,6 +246,8 @@ def plan(names: list[str], *, json: bool = False) -> None:
     from downloader.operations import plan as planning  # noqa: PLC0415 - no other run has a use for it
 
     made = planning.make_plan(current().project, model_names(names), _reading)
+    if not names and (why := current().why_none()):
+        tell(why)
     if json:
         say_json(made.dump().decode())
     else:

@@ -99,7 +99,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         self._changed = set[str]()
         self._first_uses: list[tuple[str, str]] = []
         self._run = current().run
-        self._is_fetching = False
+        self._is_fetching = self._is_default = False
 
     def write(self, text: str) -> None:
         """Write to where doit's -o leads, standard output as a rule."""
@@ -117,6 +117,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         runtime.stale = functools.partial(_stale_of, tasks, selected_tasks)
         runtime.display = show(self._run, runtime.project.settings.progress)
         self._is_fetching = any(name.partition(":")[0] == "fetch" for name in selected_tasks)
+        self._is_default = "fetch" in selected_tasks
 
     def execute_task(self, task: Task) -> None:
         """Called when a task begins."""
@@ -156,6 +157,8 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         super().complete_run()
         has_saved = runtime.has_saved(self._first_uses)
         if runtime.display:
+            if self._is_default and (why := runtime.why_none()):
+                self._run.notice(why)
             self._tell_leftovers()
             runtime.display.conclude(
                 self._summary(has_saved=has_saved), lambda line: self.write(f"{line}\n")

@@ -183,6 +183,16 @@ class Runtime:
                 kept += have * is_kept(private_folder(self.project.folder(name)), artifact)
         return kept
 
+    def why_none(self) -> str:
+        """Return why a run that names no model has none, and what to do; empty if it has some."""
+        declared = self.project.declared
+        if not declared:
+            return f"{self.project.manifest_path.name} declares no models."
+        if all(each.is_optional for each in declared):
+            such = f"`doit {declared[0].name}`"
+            return f"Every model is optional. Name one to download it, such as {such}."
+        return ""
+
     def has_saved(self, first_uses: "Iterable[tuple[str, str]]" = ()) -> bool:
         """Write the last pins, and return whether that went well; an error is reported.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.content import pinned_toy, toy, toy_content
-from tests.e2e.project import Project
+from tests.e2e.project import Project, Run
 from tests.servers.faulty import FaultyServer
 
 ALL = ["one/a.bin", "one/sub/b.bin", "two/c.bin"]
@@ -170,3 +170,24 @@ def test_names_with_equals_sign_and_colon_go_through_every_command(
             assert not project.target("one", name).exists()
             assert project.doit(word).status == 0
             assert project.target("one", name).exists()
+
+
+def test_nothing_but_optional_models(project: Project, server: FaultyServer) -> None:
+    """A run and a plan say why there is nothing to do, and how to download one."""
+    why = "Every model is optional. Name one to download it, such as `doit one`.\n"
+    project.declare({name: pinned_toy(server, [name], optional=True) for name in ("one", "two")})
+    assert project.doit("lock").status == 0
+    assert project.doit() == project.doit("fetch") == Run(0, "Nothing to do.\n", why)
+    assert project.doit("plan") == Run(0, "Nothing to do.\n", why)
+    assert "optional" not in project.doit("plan", "one").stderr
+    assert project.doit("one").status == 0
+    assert project.doit("one") == Run(0, "Nothing to do.\n", "")
+    project.declare({"one": pinned_toy(server, ["one"])})
+    assert project.doit("lock").status == 0
+    assert project.doit() == Run(0, "Nothing to do.\n", "")
+
+
+def test_no_models(project: Project) -> None:
+    """An empty list of models is named, too."""
+    project.declare({})
+    assert project.doit() == Run(0, "Nothing to do.\n", "models.yaml declares no models.\n")
