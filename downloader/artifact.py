@@ -122,6 +122,19 @@ class Artifact(
 Sha256Digest = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
 
 
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files of a repository that an entry does not want."""
+
+    files: Size
+    """How many."""
+    size: Size
+    """Bytes of all of them."""
+
+    def __str__(self) -> str:
+        """Say it to people."""
+        return f"{counted(self.files, 'file')} ({bytes_text(self.size)}) left out"
+
+
 class LockedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model's exact files.
 
@@ -131,6 +144,7 @@ class LockedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         revision: The immutable version upstream, if the provider has one.
         archives: What the files are extracted from, if they are; sorted by path.
         files: Sorted by path.
+        left_out: What else the repository has, for people; None if it is not known, or nothing.
     """
 
     entry: Sha256Digest
@@ -138,6 +152,7 @@ class LockedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     revision: str | None = None
     archives: tuple[Artifact, ...] = ()
     files: tuple[Artifact, ...]
+    left_out: LeftOut | None = None
 
     def has_archive(self, path: str) -> bool:
         """Whether files are to be unpacked from the file at this path."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from downloader.artifact import Artifact, LockedModel, bytes_text, counted
+from downloader.artifact import Artifact, LeftOut, LockedModel, bytes_text, counted
 from downloader.errors import ModelmakeError, Stop, shown
 from downloader.fs.digests import cores
 from downloader.fs.files import private_folder
@@ -92,6 +92,7 @@ class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
         why: What is unknown or refused, a sentence without its full stop; empty otherwise.
         files: Its files, including archives that something is done with.
         extraneous: What else lies there; it is left alone.
+        left_out: What else its repository has and the entry does not want; None if nothing.
     """
 
     name: str
@@ -100,6 +101,7 @@ class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     files: tuple[PlannedFile, ...] = ()
     extraneous: tuple[Extraneous, ...] = ()
+    left_out: LeftOut | None = None
 
     def count(self, action: Action) -> int:
         """Return for how many files that would be done."""
@@ -451,6 +453,7 @@ class _Making:
                 why=why,
                 files=tuple(sorted(files[model.name], key=lambda each: each.path)),
                 extraneous=tuple(strangers[model.name]),
+                left_out=model.locked.left_out if model.locked else None,
             )
 
     def _state(self, model: Model) -> tuple[ModelState, str]:
@@ -557,6 +560,8 @@ def _models(plan: Plan, width: int) -> Iterator[str]:
     for each in plan.models:
         if each.why:
             yield f"{each.name}: {each.why}."
+        if each.left_out:
+            yield f"{each.name}: {each.left_out} of its repository."
 
 
 def _table(models: Sequence[PlannedModel]) -> Iterator[str]:

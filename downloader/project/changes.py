@@ -73,6 +73,7 @@ def lines(
     """
     unpinned = sum(not artifact.is_pinned for artifact in moved(after))
     wait = f", {unpinned} without a digest (pinned on first download)" if unpinned else ""
+    wait += f", {after.left_out}" if after.left_out else ""
     if is_incomplete:
         return [f"incomplete {name}: {summary(after)}{wait}"]
     if before is None:

@@ -232,9 +232,11 @@ def with_unpacked(
 
 
 def _dump_model(model: LockedModel) -> str:
-    head = {"entry": model.entry, "source": model.source}
+    head: dict[str, object] = {"entry": model.entry, "source": model.source}
     if model.revision is not None:
         head["revision"] = model.revision
+    if model.left_out is not None:
+        head["left_out"] = model.left_out
     fields = ", ".join(f"{_encode(key)}: {_encode(value)}" for key, value in head.items())
     archives = f', "archives": [\n{_dump_files(model.archives)}\n]' * bool(model.archives)
     return f'{{{fields}{archives}, "files": [\n{_dump_files(model.files)}\n]}}'

@@ -55,6 +55,7 @@ def _as_locked(name: str, entry: Entry, resolution: Resolution) -> LockedModel:
         revision=resolution.revision,
         archives=resolution.archives,
         files=files,
+        left_out=resolution.left_out,
     )
 
 

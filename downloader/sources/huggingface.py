@@ -10,7 +10,7 @@ The token and the endpoint come from the variables and files of Hugging Face's o
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote
@@ -18,9 +18,10 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta
 
-from downloader.artifact import Artifact, LockedModel
+from downloader.artifact import Artifact, LeftOut, LockedModel
 from downloader.errors import BadResponse, Offline, SettingError, SourceError
-from downloader.sources.interface import Entry, Provider, Resolution, Text
+from downloader.sources._formats import Format, choose, weights_of
+from downloader.sources.interface import Entry, Fault, Provider, Resolution, Text
 from downloader.urls import Location, has_same_origin, host, may_have_credential
 
 T = TypeVar("T")
@@ -54,6 +55,23 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
     repo_type: Annotated[
         Literal["model", "dataset", "space"], Meta(description="What the repository holds.")
     ] = "model"
+
+    format: Annotated[
+        Format | None,
+        Meta(description="Only the weights in this format, with tokenizer and configuration."),
+    ] = None
+    variant: Annotated[
+        Text | None,
+        Meta(
+            description="With `format`: which of several weights, such as Q4_K_M, fp16 or the "
+            "name of a folder."
+        ),
+    ] = None
+
+    def faults(self, given: Container[str]) -> Iterator[Fault]:
+        """See Entry."""
+        if "variant" in given and self.format is None:
+            yield Fault(("variant",), "it needs `format`", "Add `format`, such as `format: gguf`.")
 
     def source(self) -> "HuggingFace":
         """See Entry."""
@@ -112,8 +130,13 @@ class HuggingFace:
             commit = self._decoded(provider.read(asked), _Revision).sha
         pages = provider.pages(self._api(f"tree/{commit}?recursive=true&expand=false"))
         files = tuple(each for page in pages for each in self._files(page))
-        wanted = tuple(each for each in files if entry.wants(each.path))
-        return Resolution(revision=commit, artifacts=wanted or files)
+        wanted = tuple(each for each in files if entry.wants(each.path)) or files
+        if entry.format:
+            wanted = choose(wanted, entry.format, entry.variant or "")
+        count = len(files) - len(wanted)
+        size = sum(each.size or 0 for each in files) - sum(each.size or 0 for each in wanted)
+        left_out = LeftOut(files=count, size=size) if count else None
+        return Resolution(revision=commit, artifacts=wanted, left_out=left_out)
 
     def check(self, locked: LockedModel) -> str:
         """See AskingSource."""
@@ -147,7 +170,9 @@ class HuggingFace:
         """
         has_digest = bool(file.git_sha1) == file.first_use if file.is_pinned else file.git_sha1
         fields = file.url, file.checkpoint, file.into, file.archive, file.md5
-        return bool(has_digest) and self._entry.wants(file.path) and not any(fields)
+        at = weights_of(file.path) if self._entry.format else None
+        is_wanted = self._entry.wants(file.path) and (at is None or at.format == self._entry.format)
+        return bool(has_digest) and is_wanted and not any(fields)
 
     def _files(self, page: bytes) -> Iterator[Artifact]:
         for item in self._decoded(page, list[_Item]):

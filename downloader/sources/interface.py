@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from downloader.artifact import Artifact, LockedModel
+from downloader.artifact import Artifact, LeftOut, LockedModel
 from downloader.urls import Location
 
 Keys: TypeAlias = tuple[str | int, ...]
@@ -269,6 +269,7 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         revision: The immutable version upstream, if there is one.
         artifacts: The files; what is not known of them yet is None.
+        left_out: What else the provider has and the entry does not want, for people.
         archives: What the files are to be unpacked from. Which files that gives is known when an
             archive came; until then there are none of it in `artifacts`.
     """
@@ -276,6 +277,7 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     revision: str | None = None
     artifacts: tuple[Artifact, ...] = ()
     archives: tuple[Artifact, ...] = ()
+    left_out: LeftOut | None = None
 
 
 class Source(Protocol):

@@ -78,7 +78,9 @@ def model_doc(model: Model, stale: Sequence[Decision]) -> str:
     if model.locked is None:
         return WHY_UNKNOWN + optional
     sizes = [artifact.size for artifact in model.artifacts]
-    return f"{counted(len(sizes), 'file')}, {_total(sizes)}, {_state(stale, len(sizes))}{optional}"
+    state = _state(stale, len(sizes))
+    left_out = f"; {model.locked.left_out}" if model.locked.left_out else ""
+    return f"{counted(len(sizes), 'file')}, {_total(sizes)}, {state}{optional}{left_out}"
 
 
 def aligned(docs: Sequence[str]) -> list[str]:
