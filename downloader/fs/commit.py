@@ -16,11 +16,10 @@ from typing import Self
 from downloader.errors import StoreError
 from downloader.fs import scratch
 from downloader.fs.digests import StopCheck, copy_hashed, sha256_of
-from downloader.fs.files import write_file
+from downloader.fs.files import Private, write_file
 from downloader.fs.open_file import OpenFile, nearest_folder, stat_of
 from downloader.fs.rooted_path import NEW_FILE, READ, RootedPath
 
-QUARANTINE = "quarantine"
 SHOWN_DIGITS = 12
 MOST_RANGE_BYTES = 16 << 20
 
@@ -42,7 +41,7 @@ def set_aside(path: RootedPath, workspace: RootedPath, size: int, sha256: str) -
     Raises:
         StoreError: The disk refused.
     """
-    aside = _place(workspace / QUARANTINE, path.name.removesuffix(".part"), size, sha256)
+    aside = _place(workspace / Private.QUARANTINE, path.name.removesuffix(".part"), size, sha256)
     aside.parent.make_folder()
     path.move_to(aside)
     return f"Its {size:,} bytes, SHA-256 {sha256}, were set aside as {aside}."

@@ -12,6 +12,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -24,6 +25,21 @@ from downloader.fs.rooted_path import APPEND, NEW_FILE, READ, RootedPath
 
 PRIVATE_FOLDER = ".modelmake"
 """Its name; no file of a model may have it (artifact.py)."""
+
+
+class Private(StrEnum):
+    """Folders below the private folder of a model, or of a project."""
+
+    ARCHIVES = "archives"
+    """Archives that are not to be kept, until their files are in place."""
+    LINKING = "linking"
+    """Files of the store on their way to a target."""
+    PARTIALS = "partials"
+    """Files that have not arrived whole."""
+    QUARANTINE = "quarantine"
+    """Bytes that proved wrong; so a folder of the store is called too."""
+    UNPACKING = "unpacking"
+    """Files that come out of an archive."""
 
 
 @functools.lru_cache(256)  # asked at every step of a file's way

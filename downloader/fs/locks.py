@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from downloader.errors import Stop, StoreError
 from downloader.fs import scratch
+from downloader.fs.files import Private
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import BINARY, NO_FOLLOW, NO_WAITING, READ, RootedPath
 
@@ -93,8 +94,7 @@ def _looks(path: RootedPath) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-PARTIALS = "partials"
-FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
+OWN_FILE = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
 
 HELD = frozenset(
     {errno.EACCES, errno.EDEADLK} if sys.platform == "win32" else {errno.EAGAIN, errno.EWOULDBLOCK}
@@ -177,7 +177,7 @@ def partial_path(workspace: RootedPath, path: str) -> RootedPath:
         workspace: The model's private folder.
         path: The artifact's path.
     """
-    return workspace / PARTIALS / partial_name(path)
+    return workspace / Private.PARTIALS / partial_name(path)
 
 
 def open_locked(path: RootedPath, lock_wait: LockWait) -> OpenFile:
@@ -197,7 +197,7 @@ def open_locked(path: RootedPath, lock_wait: LockWait) -> OpenFile:
         Interrupted: The user stopped the run.
     """
     while True:
-        file = path.held(makes=True).open(FLAGS, act="open")
+        file = path.held(makes=True).open(OWN_FILE, act="open")
         lock = None
         try:
             lock = _take_lock(file)
@@ -213,7 +213,7 @@ def open_locked(path: RootedPath, lock_wait: LockWait) -> OpenFile:
     name = scratch.own_name(path.stem, path.suffix)
     own = path.with_name(name).held()
     _inherit(path, own)
-    return own.open(FLAGS, act="open")
+    return own.open(OWN_FILE, act="open")
 
 
 def wait_until_free(target: RootedPath, lock_wait: LockWait) -> bool:
@@ -260,7 +260,7 @@ def remove_unless_held(partial: RootedPath) -> bool:
     """
     journal = partial.with_suffix(".journal")
     try:
-        file = partial.open(FLAGS & ~os.O_CREAT | NO_WAITING, act="remove")
+        file = partial.open(OWN_FILE & ~os.O_CREAT | NO_WAITING, act="remove")
     except StoreError as error:
         if error.errno != errno.ENOENT:
             raise
@@ -291,7 +291,7 @@ def _take_lock(file: OpenFile) -> _Lock:
 
 def _keeps_others_out(path: RootedPath) -> bool:
     """Try our own lock: on some network file systems locking does nothing."""
-    with path.open(FLAGS, act="open") as second:
+    with path.open(OWN_FILE, act="open") as second:
         return not FileLock(second).take()
 
 

@@ -25,6 +25,7 @@ from downloader.errors import Interrupted, ModelmakeError, StoreError, shown
 from downloader.fs.digests import Hash, StopCheck, cores, feed_all, new_md5, new_sha256
 from downloader.fs.files import (
     PRIVATE_FOLDER,
+    Private,
     looks_same,
     private_folder,
     write_file,
@@ -39,7 +40,7 @@ from downloader.project.lockfile import dump
 from downloader.project.project import Declaration, Model, Project, check_lock, check_locked
 from downloader.targets.engine import Engine, Outcome
 from downloader.targets.plan import stale_targets
-from downloader.targets.shared import LINKING, FoundFile, found_key, way
+from downloader.targets.shared import FoundFile, found_key, way
 
 
 def take_lock(project: Project, bundle: Bundle) -> list[str]:
@@ -398,7 +399,7 @@ class Adopter:
             self._tell(f"{outcome.verb} {told} ({bytes_text(outcome.size)}{note})")
 
     def _workspace(self, name: str) -> RootedPath:
-        return private_folder(self._project.folder(name)) / LINKING
+        return private_folder(self._project.folder(name)) / Private.LINKING
 
     def _check_room(self, chosen: Iterable[tuple[Want, FoundFile]]) -> None:
         budget = DiskBudget(is_watched=self._project.settings.is_preflight)

@@ -14,14 +14,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from downloader.errors import LockError, ModelmakeError
-from downloader.fs.files import PRIVATE_FOLDER
+from downloader.fs.files import PRIVATE_FOLDER, Private
 from downloader.project.project import Model, Project
 
 PREFIX = "modelmake-v1-"
 """Prefix of every key of this format; another format of receipts or keys raises it."""
-
-NOT_CACHED = ("archives", "linking", "partials", "quarantine", "unpacking")
-"""Parts of a model's private folder that are unfinished or bad, and belong in no cache."""
 
 
 class CachedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +127,8 @@ def _of_models(models: Sequence[Model]) -> CacheKey:
     return CacheKey(
         key=f"{PREFIX}{_digest(models)}",
         paths=folders,
-        exclude=[f"{each}/{PRIVATE_FOLDER}/{name}" for each in folders for name in NOT_CACHED],
+        # What is unfinished or bad belongs in no cache.
+        exclude=[f"{each}/{PRIVATE_FOLDER}/{name}" for each in folders for name in Private],
         total_bytes=_sum(each.total_bytes for each in cached),
         models=cached,
     )

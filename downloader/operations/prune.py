@@ -21,10 +21,8 @@ from typing import NamedTuple
 from downloader.artifact import Artifact, LockedModel, bytes_text, counted
 from downloader.errors import ModelmakeError, StoreError
 from downloader.fs import scratch
-from downloader.fs.commit import QUARANTINE
-from downloader.fs.files import PRIVATE_FOLDER, look
+from downloader.fs.files import PRIVATE_FOLDER, Private, look
 from downloader.fs.locks import (
-    PARTIALS,
     is_held,
     partial_name,
     remove_unless_held,
@@ -34,7 +32,7 @@ from downloader.project.project import Project
 from downloader.store.blobs import Store, store_at
 from downloader.store.claims import GROWING, noted_path
 from downloader.store.projects import KnownProject, Projects
-from downloader.targets.shared import PROJECTS, known_as, lock_of
+from downloader.targets.shared import known_as, lock_of
 
 BLOB, PARTIAL, QUARANTINED, LEFTOVER = "blob", "partial", "quarantined file", "leftover"
 KINDS = (BLOB, PARTIAL, QUARANTINED, LEFTOVER)
@@ -42,8 +40,7 @@ SETTLED_SECONDS = 3600.0
 """Seconds without a write after which a file is unused, if no lock tells."""
 DAY_SECONDS = 86_400.0
 
-OWNERS_FOLDERS = ("linking", "unpacking")
-PRIVATE_PLACES = (PARTIALS, QUARANTINE, "archives", *OWNERS_FOLDERS)
+OWNERS_FOLDERS = (Private.LINKING, Private.UNPACKING)
 KILLED = "left by a killed run"
 
 
@@ -192,7 +189,7 @@ def of_model(folder: Path, wanted: Wanted | None, ages: Ages) -> Iterator[Garbag
     """
     private = RootedPath(folder, PRIVATE_FOLDER)
     yield from _unfinished(private, ages)
-    for entry in filter(_is_file, listed(private / PARTIALS)):
+    for entry in filter(_is_file, listed(private / Private.PARTIALS)):
         if entry.path.suffix == ".part":
             if (why := _why_partial(entry, wanted, ages)) and not is_held(entry.path):
                 yield entry.garbage(PARTIAL, why)
@@ -238,7 +235,7 @@ def _is_file(entry: Entry) -> bool:
 
 
 def _quarantined(folder: RootedPath, ages: Ages) -> Iterator[Garbage]:
-    for entry in listed(folder / QUARANTINE):
+    for entry in listed(folder / Private.QUARANTINE):
         if not entry.is_folder and (why := ages.of_old(entry)):
             yield entry.garbage(QUARANTINED, why)
 
@@ -336,7 +333,7 @@ class Pruner:
         self._ages, self._notice, self._is_unused = ages, notice, unused
         self._store: Store | None = store_at(project.settings.store)
         if self._store:
-            self._projects = Projects(RootedPath(self._store.root, PROJECTS))
+            self._projects = Projects(self._store.root)
         self._wanted: dict[str, Wanted | None] = {}
 
     def find(self) -> Prunable:
@@ -434,7 +431,7 @@ class Pruner:
     def _tell_symlinks(self, folder: Path) -> None:
         """Say which of the private folders of a model are symlinks: nothing behind one is ours."""
         private = folder / PRIVATE_FOLDER
-        places = [private] + [private / name for name in PRIVATE_PLACES]
+        places = [private] + [private / name for name in Private]
         for place in filter(os.path.islink, places):
             self._notice(f"{place} is a symlink: nothing behind it is removed.")
 

@@ -30,13 +30,15 @@ import msgspec
 
 from downloader.artifact import are_digests, is_digest, is_etag
 from downloader.errors import StoreError, shown
-from downloader.fs.commit import QUARANTINE, set_aside
+from downloader.fs.commit import set_aside
 from downloader.fs.digests import StopCheck, sha256_of
-from downloader.fs.files import KeyedLines, is_same, look, looks_same, write_file
+from downloader.fs.files import KeyedLines, Private, is_same, look, looks_same, write_file
 from downloader.fs.link import CANNOT, WAYS, How, Made, SourceUnreadable, link
 from downloader.fs.open_file import refused
 from downloader.fs.rooted_path import RootedPath
 from downloader.settings import user_path
+from downloader.store.claims import GROWING
+from downloader.store.projects import PROJECTS
 
 
 class Blob(NamedTuple):
@@ -208,7 +210,9 @@ def _record(sha256: str, status: os.stat_result) -> Record:
 
 BLOBS = "sha256"
 LAYERS = "pieces"
-OWN = (BLOBS, QUARANTINE, LAYERS, "records", "urls", "growing", "projects")
+RECORDS = "records"
+URLS = "urls"
+OWN = (BLOBS, Private.QUARANTINE, LAYERS, RECORDS, URLS, GROWING, PROJECTS)
 """Files that are read and written without a further check."""
 FORMAT = b"1\n"
 CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -389,8 +393,8 @@ class Store:
         self.root, self._watch = root, watch
         self._layout = Layout(root, is_cache=is_cache)
         self._ways = KEPT_BY if is_cache else WAYS
-        self._records = Records(RootedPath(root, "records"))
-        self.origins = Origins(RootedPath(root, "urls"))
+        self._records = Records(RootedPath(root, RECORDS))
+        self.origins = Origins(RootedPath(root, URLS))
 
     def path(self, sha256: str) -> RootedPath:
         """Return where the blob of this digest is, if it is there."""

@@ -17,11 +17,10 @@ from pathlib import Path
 
 from downloader.artifact import is_absolute
 from downloader.errors import Stop, StoreError
-from downloader.fs.files import PRIVATE_FOLDER
-from downloader.fs.locks import PARTIALS, QUIET_SECONDS, FileLock, LockWait
-from downloader.fs.rooted_path import BINARY, NO_FOLLOW, REPLACE, RootedPath
+from downloader.fs.files import PRIVATE_FOLDER, Private
+from downloader.fs.locks import OWN_FILE, QUIET_SECONDS, FileLock, LockWait
+from downloader.fs.rooted_path import REPLACE, RootedPath
 
-FLAGS = os.O_RDWR | os.O_CREAT | NO_FOLLOW | BINARY
 DIGITS = 15
 """How many hex digits of a digest make the place: 60 bits, as much as systems can lock."""
 GROWING = "growing"
@@ -89,7 +88,7 @@ class _Ours:
     def __init__(self, folder: RootedPath) -> None:
         self._path = folder / "claims"
         folder.make_folder()
-        self._file = self._path.open(FLAGS, act="lock")
+        self._file = self._path.open(OWN_FILE, act="lock")
         self._changing = threading.Lock()
         self._threads: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -136,7 +135,8 @@ def noted_path(note: bytes) -> RootedPath | None:
     """
     name = os.fsdecode(note)
     path = Path(name)
-    is_partial = path.suffix == ".part" and path.parent.parts[-2:] == (PRIVATE_FOLDER, PARTIALS)
+    parts = path.parent.parts[-2:]
+    is_partial = path.suffix == ".part" and parts == (PRIVATE_FOLDER, Private.PARTIALS)
     try:
         return RootedPath.of(path) if is_partial and is_absolute(name) else None
     except StoreError:

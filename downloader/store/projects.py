@@ -80,11 +80,18 @@ def known(lock: Path, manifest: Path, folders: dict[str, str]) -> KnownProject:
     )
 
 
-class Projects:
-    """The projects that a store remembers, in its folder `projects`."""
+PROJECTS = "projects"
 
-    def __init__(self, folder: RootedPath) -> None:
-        self._folder = folder
+
+class Projects:
+    """The projects that a store remembers, in its folder `projects`.
+
+    Args:
+        store: The store's folder.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._folder = RootedPath(store, PROJECTS)
 
     def remember(self, project: KnownProject) -> None:
         """Note a project, unless it was noted as it is; folders that were noted are kept.

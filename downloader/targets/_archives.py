@@ -34,7 +34,7 @@ from downloader.errors import (
 )
 from downloader.fs import scratch
 from downloader.fs.commit import Commit, set_aside
-from downloader.fs.files import private_folder
+from downloader.fs.files import Private, private_folder
 from downloader.fs.rooted_path import READ, RootedPath
 from downloader.progress.events import Observer
 from downloader.project.project import Project
@@ -82,7 +82,7 @@ class Unpacker:
             ManifestError: The patterns leave no file, or one that cannot be a target.
             StoreError: The disk refused.
         """
-        workspace = private_folder(self._project.folder(name)) / "unpacking"
+        workspace = private_folder(self._project.folder(name)) / Private.UNPACKING
         scratch.sweep(workspace)
         folder = workspace / scratch.own_name()
         self._folders.append(folder)
@@ -330,7 +330,7 @@ class ArchiveSyncer:
     def _sweep(self, name: str) -> None:
         """Remove what killed processes left of a model, and no run needs."""
         folder = self._project.folder(name)
-        scratch.sweep(private_folder(folder) / "unpacking")
+        scratch.sweep(private_folder(folder) / Private.UNPACKING)
         for archive in self._project.lockfile.models[name].archives:
             left = private_archives(folder) / archive.path
             keeps = self._project.named(name).keeps_archives

@@ -39,6 +39,7 @@ from downloader.targets.state import (
     append_receipt,
     archive_place,
     forget_receipts,
+    kind,
     load_receipts,
     private_archives,
 )
@@ -53,7 +54,6 @@ Rule = Literal["", "missing", "kind", "size", "unpinned", "unproven"]
 """Result of one stat; empty if the file is up to date."""
 
 SHOWN_TIME = "%Y-%m-%d %H:%M"
-IN_ITS_PLACE = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link"}
 
 NEVER_FETCHED = "never fetched"
 NOT_PINNED = "no SHA-256 of it in models.lock yet: it is pinned when it comes"
@@ -157,7 +157,7 @@ def _at_a_glance(  # noqa: PLR0911 - a rule a line
         gone = receipt and f"missing: it was here, verified {_time(receipt)}"
         return Decision(bring, "missing", gone or NEVER_FETCHED, sha256)
     if not stat.S_ISREG(status.st_mode):
-        what = IN_ITS_PLACE.get(stat.S_IFMT(status.st_mode), "something that is no file")
+        what = kind(status.st_mode)
         return Decision(bring, "kind", f"{what} stands in its place", sha256)
     asked = receipt.asked if receipt and sha256 is None else None
     is_pin_lost = asked is not None and asked == wish_of(artifact, entry)

@@ -33,6 +33,7 @@ from downloader.fs.digests import (
     load_layer,
 )
 from downloader.fs.files import (
+    Private,
     is_same,
     looks_same,
     private_folder,
@@ -95,9 +96,6 @@ def found_key(artifact: Artifact) -> str | None:
     return f"md5:{artifact.md5}" if artifact.md5 and artifact.size is not None else None
 
 
-LINKING = "linking"
-
-
 class Linker:
     """Makes targets of one project; safe to share between threads.
 
@@ -137,7 +135,7 @@ class Linker:
         """
         wish = self._project.named(name).entry.link
         ways = WAYS[way(wish, found) if found else wish]
-        workspace = private_folder(self._project.folder(name)) / LINKING
+        workspace = private_folder(self._project.folder(name)) / Private.LINKING
         own = workspace / scratch.own_name()
         with Commit(target) as place, own.held(makes=True) as new:
             if workspace not in self._swept:
@@ -254,7 +252,6 @@ def can_have_root(artifact: Artifact) -> bool:
 
 Notice = Callable[[str], None]
 
-PROJECTS = "projects"
 TWICE = frozenset({"reflink", "copy"})
 """Wishes that may take the room of a second file; whether a reflink can be had is not asked."""
 ELSEWHERE = "MODELMAKE_STORE names another folder, or `off`."
@@ -279,7 +276,7 @@ class SharedStore:
                 return
             self._store = store
             self._claims = Claims(RootedPath(store.root), stop)
-            self._projects = Projects(RootedPath(store.root, PROJECTS))
+            self._projects = Projects(store.root)
 
     def remember(self) -> None:
         """Note that this project is one of those whose locks name blobs."""

@@ -21,6 +21,7 @@ import msgspec
 from downloader.artifact import Artifact, are_digests, are_safe, counted, is_digest, is_safe
 from downloader.fs.files import (
     PRIVATE_FOLDER,
+    Private,
     append_line,
     appending,
     look,
@@ -45,7 +46,7 @@ FileKey = tuple[str, str]
 
 def private_archives(folder: Path) -> RootedPath:
     """Return where a model's archives wait that are not to be kept."""
-    return private_folder(folder) / "archives"
+    return private_folder(folder) / Private.ARCHIVES
 
 
 def archive_place(project: Project, name: str, archive: Artifact) -> RootedPath | None:

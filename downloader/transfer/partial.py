@@ -18,8 +18,8 @@ from downloader.artifact import Artifact
 from downloader.errors import IntegrityError, StoreError
 from downloader.fs.commit import Commit
 from downloader.fs.digests import Layer, copy_start
+from downloader.fs.files import Private
 from downloader.fs.locks import (
-    PARTIALS,
     LockWait,
     open_locked,
     partial_name,
@@ -37,7 +37,7 @@ from downloader.urls import Location
 def has_partials(workspace: RootedPath) -> bool:
     """Whether any file of the model is unfinished: one listing instead of a stat for each file."""
     try:
-        with os.scandir(workspace / PARTIALS) as entries:
+        with os.scandir(workspace / Private.PARTIALS) as entries:
             return any(entries)
     except OSError:
         return False

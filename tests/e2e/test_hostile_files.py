@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from downloader.fs.locks import PARTIALS, partial_name
+from downloader.fs.files import Private
+from downloader.fs.locks import partial_name
 from downloader.project import project
 from downloader.project.project import Declaration
 from downloader.store.blobs import Record
@@ -164,7 +165,7 @@ class File:
 
 
 def _journal(world: World) -> Path:
-    partials = world.project.target("tiny", f".modelmake/{PARTIALS}")
+    partials = world.project.target("tiny", f".modelmake/{Private.PARTIALS}")
     return (partials / partial_name("sub/file.bin")).with_suffix(".journal")
 
 

@@ -259,9 +259,7 @@ COMMANDS = [name.removeprefix("task_") for name in tasks.__all__ if name.startsw
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "fetch"])
 def test_a_command_that_dodo_py_does_not_import(locked: Project, command: str) -> None:
     """With README's shortest dodo.py: the function to import is named, and no other task."""
-    (locked.folder / "dodo.py").write_text(
-        "from downloader.tasks import DOIT_CONFIG, task_fetch\n"
-    )
+    (locked.folder / "dodo.py").write_text("from downloader.tasks import DOIT_CONFIG, task_fetch\n")
     word = command.replace("_", "-")
     run = locked.doit(word)
     assert (run.status, run.stdout) == (3, "")

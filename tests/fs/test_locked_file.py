@@ -255,9 +255,9 @@ def test_a_lock_keeps_other_processes_out(tmp_path: Path, place: int | None) -> 
     """One mechanism for partials, which are locked whole, and for claims, which are bytes."""
     path = RootedPath(tmp_path, "file")
     script = (
-        "import sys\nfrom pathlib import Path\nfrom downloader.fs.locks import FLAGS, FileLock\n"
+        "import sys\nfrom pathlib import Path\nfrom downloader.fs.locks import OWN_FILE, FileLock\n"
         "from downloader.fs.rooted_path import RootedPath\n"
-        f"lock = FileLock(RootedPath(Path({str(tmp_path)!r}), 'file').open(FLAGS), {place})\n"
+        f"lock = FileLock(RootedPath(Path({str(tmp_path)!r}), 'file').open(OWN_FILE), {place})\n"
         "print(lock.take())\n"
     )
 
@@ -265,7 +265,7 @@ def test_a_lock_keeps_other_processes_out(tmp_path: Path, place: int | None) -> 
         run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
         return run.stdout.decode().strip()
 
-    with path.open(locks.FLAGS) as file:
+    with path.open(locks.OWN_FILE) as file:
         lock = locks.FileLock(file, place)
         assert lock.take() is True
         assert other() == "False"

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from downloader.fs.commit import QUARANTINE, set_aside
+from downloader.fs.commit import set_aside
+from downloader.fs.files import Private
 from downloader.fs.rooted_path import RootedPath
 from tests.projects import sha256
 
@@ -22,5 +23,5 @@ def test_the_same_bytes_again_take_no_further_room(tmp_path: Path) -> None:
     for content in (b"one", b"two", b"one"):
         (tmp_path / "a.part").write_bytes(content)
         set_aside(RootedPath.of(tmp_path / "a.part"), RootedPath.of(tmp_path), 3, sha256(content))
-    kept = sorted(each.read_bytes() for each in (tmp_path / QUARANTINE).iterdir())
+    kept = sorted(each.read_bytes() for each in (tmp_path / Private.QUARANTINE).iterdir())
     assert kept == [b"one", b"two"]

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from downloader.errors import LockError, ModelmakeError, SourceError
-from downloader.fs import commit, locks
 from downloader.operations import cache_key
 from downloader.operations.cache_key import CachedModel, CacheKey
 from tests.projects import (
@@ -78,11 +77,6 @@ def test_everything_about_the_models(tmp_path: Path, server: FaultyServer) -> No
             CachedModel(name="z", folder="weights/z", files=1, total_bytes=2),
         ],
     )
-
-
-def test_what_is_left_out_has_the_names_it_really_has() -> None:
-    """The folders of unfinished and of bad bytes are called as their modules call them."""
-    assert {locks.PARTIALS, commit.QUARANTINE} <= set(cache_key.NOT_CACHED)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from downloader.artifact import Artifact, LockedModel
+from downloader.fs.files import Private
 from downloader.fs.locks import partial_name
-from downloader.fs.rooted_path import RootedPath
 from downloader.operations.prune import (
     BLOB,
     DAY_SECONDS,
     PARTIAL,
-    PRIVATE_PLACES,
     Ages,
     Prunable,
     Pruner,
@@ -40,7 +39,7 @@ def remembered(store: Path, folder: Path, at: Path | None = None) -> KnownProjec
     """Note a project in a store; `at` is its model's folder."""
     folders = {"m": str(at or folder / "models" / "m")}
     noted = known(folder / "models.lock", folder / "models.yaml", folders)
-    Projects(RootedPath.of(store / "projects")).remember(noted)
+    Projects(store).remember(noted)
     return noted
 
 
@@ -88,7 +87,7 @@ def test_a_file_that_is_in_place_nowhere_is_unused(tmp_path: Path) -> None:
     assert paths(pruner(tmp_path, unused=True).find(), BLOB) == {blobs[0], blobs[2]}
 
 
-@pytest.mark.parametrize("name", ["", *PRIVATE_PLACES])
+@pytest.mark.parametrize("name", ["", *Private])
 def test_a_private_place_that_is_a_symlink_is_told(tmp_path: Path, name: str) -> None:
     """What lies behind it is left, and nobody wonders why."""
     locking(tmp_path / "0", NAMED)
@@ -120,7 +119,7 @@ def test_a_model_without_a_folder_counts_too(tmp_path: Path) -> None:
     """A lock may be newer than the note: its digests are needed all the same."""
     locking(tmp_path / "p", NAMED)
     noted = known(tmp_path / "p" / "models.lock", tmp_path / "p" / "models.yaml", {})
-    Projects(RootedPath.of(tmp_path / "store" / "projects")).remember(noted)
+    Projects(tmp_path / "store").remember(noted)
     blob(tmp_path / "store", NAMED)
 
     assert pruner(tmp_path).find().garbage == []

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from downloader.errors import LockError, StoreError
-from downloader.fs.rooted_path import RootedPath
 from downloader.store.projects import KnownProject, Projects, known
 from downloader.targets.shared import targets_of
 
@@ -32,7 +31,7 @@ def known_in(folder: Path, *models: str) -> KnownProject:
 @pytest.fixture
 def projects(tmp_path: Path) -> Projects:
     """Give what a store remembers."""
-    return Projects(RootedPath.of(tmp_path / "store" / "projects"))
+    return Projects(tmp_path / "store")
 
 
 def test_a_project_is_remembered_once(project: KnownProject, projects: Projects) -> None:
