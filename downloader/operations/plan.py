@@ -209,6 +209,26 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode({**own, **sums})
 
 
+def outlook(project: Project, name: str, path: str) -> str:
+    """Return what a run would do with a file that is not up to date, which is not read for that.
+
+    Args:
+        project: Whose files.
+        name: The model.
+        path: The file's path below the model's folder.
+    """
+    seen = foresee(project)
+    artifact = seen.artifact(name, path)
+    planner = Planner(seen, SharedStore(seen, Stop()))
+    found = planner.glance(name, artifact)
+    if not found.needs_bytes:
+        return "unpack" if found.is_present else f"verify ({bytes_text(artifact.size or 0)})"
+    planned = _file(artifact, Target(planner, name, artifact).decide(), "")
+    if planned.action == "missing":
+        return "nothing: it is not here, and MODELMAKE_OFFLINE is set"
+    return f"{planned.action} ({', '.join(_details(planned))})"
+
+
 def foresee(project: Project) -> Project:
     """Return the project with the models.lock that it would have, kept in memory only.
 

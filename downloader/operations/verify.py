@@ -282,8 +282,8 @@ def _note_in(folder: Path, files: Iterable[_File]) -> None:
         forget_receipts(folder, wrong)
 
 
-def never_downloaded(models: Iterable[Model], verdicts: Sequence[FileCheck]) -> dict[str, int]:
-    """Return the models of which nothing was ever here, each with how many files it has."""
+def not_here(models: Iterable[Model], verdicts: Sequence[FileCheck]) -> dict[str, int]:
+    """Return the models without a file or receipt here, each with its number of files."""
     states = defaultdict[str, list[str]](list)
     for verdict in verdicts:
         if verdict.state != EXTRA:
@@ -301,10 +301,10 @@ def lines(verdicts: Sequence[FileCheck], never: Mapping[str, int]) -> Iterator[s
 
     Args:
         verdicts: Of all files.
-        never: What `never_downloaded` returned: a line for each is enough.
+        never: What `not_here` returned: a line for each is enough.
     """
     for name, count in never.items():
-        yield f"not downloaded yet: {name} ({counted(count, 'file')})"
+        yield f"not here: {name} ({counted(count, 'file')})"
     for state in STATES:
         found = [
             verdict
@@ -342,7 +342,7 @@ def hint(project: Project, bad: Sequence[FileCheck], never: Collection[str]) -> 
     Args:
         project: Whose files.
         bad: They.
-        never: The models of which nothing was ever here.
+        never: The models of which nothing is here.
     """
     unpinned = sorted({verdict.model for verdict in bad if verdict.state == UNPINNED})
     wrong = [each for each in bad if each.state != UNPINNED and each.model not in never]
@@ -352,7 +352,7 @@ def hint(project: Project, bad: Sequence[FileCheck], never: Collection[str]) -> 
         hints.append(_repair_hint(project, wrong))
     if never:
         fetch = "doit" if is_default else f"doit {_tasks(never)}"
-        hints.append(f"Run `{fetch}` to download what was never here.")
+        hints.append(f"Run `{fetch}` to download what is not here.")
     if unpinned:
         hints.append(f"Run `doit {_tasks(unpinned)}` to pin what is unpinned.")
     return " ".join(hints)

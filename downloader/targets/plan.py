@@ -55,7 +55,7 @@ Rule = Literal["", "missing", "kind", "size", "unpinned", "unproven"]
 
 SHOWN_TIME = "%Y-%m-%d %H:%M"
 
-NEVER_FETCHED = "never fetched"
+NOT_HERE = "not here"
 NOT_PINNED = "no SHA-256 of it in models.lock yet: it is pinned when it comes"
 SAME_URL = "in the store, from the same URL: linked if the server still has that version"
 PIN_LOST = "fetched, and not pinned in models.lock yet"
@@ -155,7 +155,7 @@ def _at_a_glance(  # noqa: PLR0911 - a rule a line
     sha256, bring = artifact.sha256, _BRING[artifact.archive is None]
     if status is None:
         gone = receipt and f"missing: it was here, verified {_time(receipt)}"
-        return Decision(bring, "missing", gone or NEVER_FETCHED, sha256)
+        return Decision(bring, "missing", gone or NOT_HERE, sha256)
     if not stat.S_ISREG(status.st_mode):
         what = kind(status.st_mode)
         return Decision(bring, "kind", f"{what} stands in its place", sha256)
@@ -214,8 +214,35 @@ def decisions(
         yield artifact, decide(artifact, look(f"{base}/{path}"), known.get(path), entry)
 
 
-def target_decisions(model: Model) -> Iterator[tuple[Artifact, Decision]]:
-    """Yield the targets of a model, each with what one stat decides about it."""
+def target_decisions(
+    model: Model, store_name: str | None = None
+) -> list[tuple[Artifact, Decision]]:
+    """Return the targets of a model, each with what one stat decides about it.
+
+    Args:
+        model: The model.
+        store_name: What MODELMAKE_STORE says. With it, what a second stat finds there is a link.
+    """
+    targets = list(_target_decisions(model))
+    stale = [each.sha256 for each, found in targets if found is not PRESENT and found.needs_bytes]
+    wanted = {each for each in stale if each}
+    if store_name is None or not wanted:
+        return targets
+    from downloader.store.blobs import store_at  # noqa: PLC0415 - a run with nothing to do links nothing
+
+    stored = set[str | None]()
+    with contextlib.suppress(StoreError):  # a run tells
+        store = store_at(store_name)
+        stored |= {sha256 for sha256 in wanted if store and store.has(sha256)}
+    return [
+        (each, found._replace(action="link"))
+        if found.needs_bytes and each.sha256 in stored
+        else (each, found)
+        for each, found in targets
+    ]
+
+
+def _target_decisions(model: Model) -> Iterator[tuple[Artifact, Decision]]:
     not_unpacked = {each.path for each in model.not_unpacked}
     for artifact, found in decisions(model.folder, model.artifacts, model.declared.digest):
         if found is PRESENT and artifact.path in not_unpacked:

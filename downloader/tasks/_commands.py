@@ -525,7 +525,7 @@ def verify(names: list[str], *, repair: bool = False) -> None:
     verdicts = verifying.verify(known, reading, current().stop, layer_of)
     whole = [each for each in known if not named or Named(each.name) in named]
     verdicts += map(verifying.of_extra, extra(whole, current().project.models()))
-    never = {} if repair else verifying.never_downloaded(whole, verdicts)
+    never = {} if repair else verifying.not_here(whole, verdicts)
     for line in verifying.lines(verdicts, never):
         say(line)
     bad = [each for each in verdicts if each.is_bad]
@@ -534,9 +534,9 @@ def verify(names: list[str], *, repair: bool = False) -> None:
     if left := len(bad) - repaired:
         hint = "" if repair else verifying.hint(current().project, bad, never)
         if all(each.model in never for each in verdicts):
-            what = "Nothing was downloaded yet."
+            what = "Nothing is here."
         elif all(each.model in never for each in bad):
-            what = f"{counted(left, 'file')} {'was' if left == 1 else 'were'} never downloaded."
+            what = f"{counted(left, 'file')} {'is' if left == 1 else 'are'} not here."
         else:
             what = (
                 f"{counted(left, 'file')} {'is' if left == 1 else 'are'} not as models.lock says."

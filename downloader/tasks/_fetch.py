@@ -98,10 +98,10 @@ def _is_row(row: Sequence[str]) -> bool:
 
 
 def _state(stale: Sequence[Decision], count: int) -> str:
-    fetch = sum(each.needs_bytes for each in stale)
-    verify = len(stale) - fetch
-    parts = [f"{fetch:,} of {count:,} to fetch"] * bool(fetch)
-    parts += [f"{verify:,} of {count:,} to verify"] * bool(verify)
+    link = sum(each.action == "link" for each in stale)
+    fetch = sum(each.needs_bytes for each in stale) - link
+    counts = {"fetch": fetch, "link": link, "verify": len(stale) - fetch - link}
+    parts = [f"{found:,} of {count:,} to {action}" for action, found in counts.items() if found]
     return ", ".join(parts) or "up to date"
 
 
@@ -341,10 +341,14 @@ class FileTask(OurTask):
 
     def explained(self, tasks: Mapping[str, Task]) -> Iterator[str]:
         """See OurTask."""
-        yield from super().explained(tasks)
+        project, (model, path) = current().project, self.place
         if not self.reasons:
-            model, path = self.place
-            yield why_fresh(load_receipts(current().project.folder(model))[path])
+            yield why_fresh(load_receipts(project.folder(model))[path])
+            return
+        from downloader.operations import plan as planning  # noqa: PLC0415 - no run has a use for it
+
+        yield from super().explained(tasks)
+        yield f"to do      : {planning.outlook(project, model, path)}"
 
     def clean(self, outstream: TextIO, dryrun: bool) -> None:  # noqa: ARG002, FBT001 - doit's
         """Remove the file, unless cleaning its model did, or reported it, already."""
@@ -487,7 +491,7 @@ def _private_task(
 
 def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
     """Make a task for each target of the model, and their group as the last one."""
-    targets = list(target_decisions(model))
+    targets = target_decisions(model, current().project.settings.store)
     files = list(_file_tasks(model, targets, needs_lock))
     yield from _unpack_tasks(model, targets, needs_lock)
     yield from files

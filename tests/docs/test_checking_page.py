@@ -31,7 +31,7 @@ def test_it_tells_every_group_of_verify() -> None:
 
 def test_it_tells_rules_as_they_are_worded() -> None:
     """What `doit info` says of each rule that has one wording stands there."""
-    for rule in (plan.NEVER_FETCHED, plan.NOT_PINNED, plan.NEVER_VERIFIED):
+    for rule in (plan.NOT_HERE, plan.NOT_PINNED, plan.NEVER_VERIFIED):
         assert f"`{rule}`" in CHECKING
     assert re.search(
         r"`verified [\d-]+ [\d:]+ as sha256:…; size and time unchanged since`", CHECKING

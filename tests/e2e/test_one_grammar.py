@@ -46,7 +46,7 @@ MODEL_COMMANDS = {
     "ignore": "ignoring fetch:one-b\n",
     "help": "fetch:one-b",
     "plan": "one-b",
-    "verify": "not downloaded yet: one-b (2 files)",
+    "verify": "not here: one-b (2 files)",
     "lock": "up to date for one-b.",
     "lock --check": "up to date for one-b.",
     "outdated": "one-b: ",

@@ -89,21 +89,19 @@ def test_before_the_first_download_it_names_the_models_and_doit(
     run = project.doit("verify")
     assert run.status == 1
     assert run.stdout.splitlines() == [
-        "not downloaded yet: one (5 files)",
-        "not downloaded yet: two (1 file)",
+        "not here: one (5 files)",
+        "not here: two (1 file)",
         "verified 6 files: 6 missing",
     ]
-    assert (
-        "Nothing was downloaded yet.\n  Run `doit` to download what was never here." in run.stderr
-    )
+    assert "Nothing is here.\n  Run `doit` to download what is not here." in run.stderr
     assert "--repair" not in run.stderr
     assert "`doit fetch:spare`" in project.doit("verify", "spare").stderr
     assert project.doit("fetch:one").status == 0
-    assert "1 file was never downloaded." in project.doit("verify").stderr
+    assert "1 file is not here." in project.doit("verify").stderr
     project.target("one", "a.bin").unlink()
     mixed = project.doit("verify")
     assert mixed.stdout.splitlines()[:2] == [
-        "not downloaded yet: two (1 file)",
+        "not here: two (1 file)",
         "missing: one/a.bin (expected 1,000 bytes)",
     ]
     assert "`doit verify --repair`" in mixed.stderr

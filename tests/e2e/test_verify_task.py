@@ -93,7 +93,7 @@ def test_an_optional_model_by_name(fetched: Project) -> None:
     """Named, an optional model that is not there is missing."""
     run = fetched.doit("verify", "spare")
     assert run.status == 1
-    assert "not downloaded yet: spare (1 file)" in run.stdout
+    assert "not here: spare (1 file)" in run.stdout
 
 
 def test_an_unknown_name(fetched: Project) -> None:

@@ -46,9 +46,31 @@ def test_up_to_date_since_when(fetched: Project) -> None:
     assert "target     : models/one/a.bin" in run.stdout
 
 
-def test_never_fetched(fetched: Project) -> None:
-    """A file that never came is told apart from one that went."""
-    assert why(fetched, "fetch:spare/d.bin") == "never fetched"
+def test_not_here(fetched: Project) -> None:
+    """Of a file that is not here, nobody knows whether it ever was: it may have been cleaned."""
+    assert why(fetched, "fetch:spare/d.bin") == "not here"
+    assert fetched.doit("clean", "one").status == 0
+    assert why(fetched) == "not here"
+    assert "to do      : fetch (1.0 kB)\n" in fetched.doit("info", "one/a.bin").stdout
+    offline = fetched.doit("info", "one/a.bin", MODELMAKE_OFFLINE="1").stdout
+    assert "to do      : nothing: it is not here, and MODELMAKE_OFFLINE is set\n" in offline
+
+
+@pytest.mark.usefixtures("store")
+def test_what_the_store_has(fetched: Project) -> None:
+    """It is to be linked: `list`, `info`, `plan` and the run say so."""
+    assert fetched.doit("clean", "one").status == 0
+    assert re.search("^fetch:one .*, 2 of 2 to link$", fetched.doit("list").stdout, re.MULTILINE)
+    assert "to do      : link (1.0 kB)\n" in fetched.doit("info", "one/a.bin").stdout
+    assert "link    one/a.bin (1.0 kB, not here)" in fetched.doit("plan").stdout
+    assert fetched.doit().stdout.startswith("2 linked")
+
+
+def test_what_is_to_be_read(fetched: Project) -> None:
+    """`info` reads nothing itself."""
+    fetched.target("one", "a.bin").touch()
+    assert "to do      : verify (1.0 kB)\n" in fetched.doit("info", "one/a.bin").stdout
+    assert ", 1 of 2 to verify" in fetched.doit("list", "one").stdout
 
 
 def test_missing(fetched: Project) -> None:

@@ -143,7 +143,7 @@ def test_a_stale_model_is_known_as_far_as_its_entry_says(tmp_path: Path) -> None
     assert len(model.artifacts) == 7
     assert (model.name, model.declared.source) == ("gpt2", "openai-gpt2")
     assert model.folder == tmp_path / "models" / "gpt2"
-    assert {found.why for _, found in target_decisions(model)} == {"never fetched"}
+    assert {found.why for _, found in target_decisions(model)} == {"not here"}
 
 
 def test_an_unknown_model_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_target_that_is_not_there_is_missing(tmp_path: Path) -> None:
     assert glance(wanted(), tmp_path / "f", receipt()).why == gone
     (tmp_path / "file").touch()
     assert glance(wanted(), tmp_path / "file" / "f", receipt()).why == gone
-    assert glance(wanted(), tmp_path / "f", None).why == "never fetched"
+    assert glance(wanted(), tmp_path / "f", None).why == "not here"
 
 
 def test_a_folder_in_its_place_is_no_regular_file(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ CHANGES = ("as it is", "missing", "wrong", "no receipt")
 def change(folder: Path, path: str, how: str) -> None:
     """Do to a target what the state says."""
     target = folder / path
-    if how == "missing":
+    if how == "not here":
         target.unlink(missing_ok=True)
     elif how == "wrong" and target.exists():
         content = target.read_bytes()
@@ -89,7 +89,7 @@ def test_an_archive_whose_files_are_not_known_yet(
     made = plan(project(tmp_path, **own))
     (file,) = made.models[0].files
     (volume,) = made.volumes
-    assert (file.path, file.action, file.why) == (ARCHIVE, "fetch", "never fetched")
+    assert (file.path, file.action, file.why) == (ARCHIVE, "fetch", "not here")
     assert volume.is_at_least
     assert volume.peak_bytes == file.size
     assert volume.freed_bytes == (0 if keep else file.size)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from downloader.operations.plan import outlook
 from tests.projects import http, lock, project, sha256
 from tests.servers.faulty import FaultyServer
 from tests.targets.states import State, done, plan
@@ -155,3 +156,18 @@ def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
     assert strangers(tmp_path, store="off") == []
     (tmp_path / "models/m").mkdir(parents=True)
     assert strangers(tmp_path, store="off") == []
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (State(), "fetch (1.0 kB)"),
+        (State("missing", "none", "half"), "fetch (1.0 kB, 500 B of it here already)"),
+        (State("missing", "good"), "link (1.0 kB)"),
+        (State("no receipt"), "verify (1.0 kB)"),
+    ],
+)
+def test_outlook(tmp_path: Path, server: FaultyServer, state: State, told: str) -> None:
+    """One file's decision in the words of a plan; nothing is read for it."""
+    own = prepare(tmp_path, server, {"f.bin": state}, tmp_path / "store")
+    assert outlook(project(tmp_path, **own), "m", "f.bin") == told
