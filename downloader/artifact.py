@@ -97,6 +97,9 @@ class Artifact(
     """Of an archive: the folder below the model's where its files go, when not the model's own."""
     archive: str | None = None
     """Of an unpacked file: the path of the archive it comes from."""
+    content: str | None = None
+    """The file itself, if it is a short text about the others that no server has. It is written
+    once they are all in place."""
 
     @property
     def is_pinned(self) -> bool:

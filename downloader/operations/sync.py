@@ -206,7 +206,12 @@ class _Sync:
             future.add_done_callback(ended.put)  # as_completed does not see what shutdown cancels
         begun: Running = {}
         for archive in chain([None], (staged[ended.get()] for _ in staged)):
-            for path in (file.path for file in stale if file.archive == archive):
+            now = (file for file in stale if file.archive == archive and file.content is None)
+            for path in (file.path for file in now):
+                begun[self._files.submit(self._do, sync, name, path)] = f"{name}/{path}"
+        last = [file.path for file in stale if file.content is not None]
+        if last and not any(future.exception() for future in begun):
+            for path in last:
                 begun[self._files.submit(self._do, sync, name, path)] = f"{name}/{path}"
         return begun
 

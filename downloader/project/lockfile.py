@@ -14,6 +14,7 @@ reading and writing is short, and what is lost then is pinned by the next run.
 """
 
 import contextlib
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -86,6 +87,7 @@ def _is_sound(model: "LockedModel") -> bool:
         and is_hex("".join(digests))
         and {(each.archive, each.into, each.checkpoint) for each in every} <= {(None, None, None)}
         and all(each.size is not None for each in of_git)
+        and all(each.content is None or _is_whole(each) for each in every)
         and not check_paths([each.path for each in every])
     )
     return is_plain or not any(_problems(model))
@@ -117,10 +119,18 @@ def _of_artifact(each: Artifact) -> Iterator[tuple[str, str]]:
         yield "git_sha1", "needs a `size`"
     if each.etag and not is_etag(each.etag):
         yield "etag", "cannot be the validator of a reply"
+    if each.content is not None and not _is_whole(each):
+        yield "content", "is not what its sha256 says"
     if not is_clean(each.url or ""):
         yield "url", UNCLEAN
     if found := each.checkpoint:
         yield from _of_checkpoint(found)
+
+
+def _is_whole(each: Artifact) -> bool:
+    """Whether a file that the lock holds itself is the one that its other fields mean."""
+    data = (each.content or "").encode()
+    return (each.size, each.sha256) == (len(data), hashlib.sha256(data).hexdigest())
 
 
 def _of_checkpoint(found: Checkpoint) -> Iterator[tuple[str, str]]:

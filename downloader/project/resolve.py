@@ -162,9 +162,9 @@ def keep_first_pins(asked: LockedModel, previous: LockedModel | None) -> LockedM
 
 
 def _key(asked: Artifact) -> tuple[int | None, str] | str:
-    """Return what an artifact is known by: its checkpoint, whatever it is called, or its path."""
+    """Return what an artifact is known by: its checkpoint, its bytes by git's id, or its path."""
     found = asked.checkpoint
-    return asked.path if found is None else (found.step, found.request)
+    return (asked.git_sha1 or asked.path) if found is None else (found.step, found.request)
 
 
 def _with_pin(asked: Artifact, before: Artifact | None) -> Artifact:

@@ -8,9 +8,11 @@ from `/resolve/COMMIT/PATH`, which redirects to a CDN or to a cache of the Hub (
 The token and the endpoint come from the variables and files of Hugging Face's own client.
 """
 
+import functools
+import hashlib
 import os
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Hashable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote
@@ -28,6 +30,7 @@ T = TypeVar("T")
 
 ENDPOINT = "https://huggingface.co"
 COMMIT = re.compile(r"[0-9a-f]{40}")
+SNAPSHOT = re.compile(r"\A[^/]+/snapshots/[0-9a-f]{40}/")
 FOLDERS = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 """What stands before the name of a repository in the URL of a file, by `repo_type`."""
 TRUE_WORDS = frozenset({"1", "on", "yes", "true"})
@@ -68,6 +71,14 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
         ),
     ] = None
 
+    layout: Annotated[
+        Literal["files", "hf-cache"],
+        Meta(
+            description="files as the repository has them, or hf-cache: the folder is a cache of "
+            "the Hugging Face tools."
+        ),
+    ] = "files"
+
     def faults(self, given: Container[str]) -> Iterator[Fault]:
         """See Entry."""
         if "variant" in given and self.format is None:
@@ -80,7 +91,38 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
     @property
     def needs_own_folder(self) -> bool:
         """See Entry."""
-        return True
+        return self.layout == "files"
+
+    def identity(self) -> Hashable:
+        """See Entry: in a cache a repository has a folder of its own."""
+        return None if self.layout == "files" else (self.repo_type, self.repo)
+
+    def wants(self, path: str) -> bool:
+        """See Entry; patterns are of paths in the repository."""
+        return path == self.ref_path or super().wants(self.path_in_repo(path))
+
+    @property
+    def cache_folder(self) -> str:
+        """The repository's folder in a cache of huggingface_hub (2.4.0: repo_folder_name)."""
+        return f"{self.repo_type}s--{self.repo.replace('/', '--')}"
+
+    @property
+    def ref_path(self) -> str | None:
+        """Where a cache notes which commit the revision is; None if it is one itself."""
+        if self.layout == "files" or COMMIT.fullmatch(self.revision):
+            return None
+        return f"{self.cache_folder}/refs/{self.revision}"
+
+    def placed(self, commit: str, file: Artifact) -> Artifact:
+        """Return a file of the repository at its place in the model's folder."""
+        if self.layout == "files":
+            return file
+        path = f"{self.cache_folder}/snapshots/{commit}/{file.path}"
+        return msgspec.structs.replace(file, path=path)
+
+    def path_in_repo(self, path: str) -> str:
+        """Return the path in the repository of a file in the model's folder."""
+        return path if self.layout == "files" else SNAPSHOT.sub("", path)
 
 
 class _Lfs(msgspec.Struct, frozen=True):
@@ -136,7 +178,11 @@ class HuggingFace:
         count = len(files) - len(wanted)
         size = sum(each.size or 0 for each in files) - sum(each.size or 0 for each in wanted)
         left_out = LeftOut(files=count, size=size) if count else None
-        return Resolution(revision=commit, artifacts=wanted, left_out=left_out)
+        placed = [entry.placed(commit, each) for each in wanted]
+        if path := entry.ref_path:
+            digest = hashlib.sha256(commit.encode()).hexdigest()
+            placed.append(Artifact(path=path, size=len(commit), sha256=digest, content=commit))
+        return Resolution(revision=commit, artifacts=tuple(placed), left_out=left_out)
 
     def check(self, locked: LockedModel) -> str:
         """See AskingSource."""
@@ -145,15 +191,20 @@ class HuggingFace:
             return "its revision"
         if locked.archives or not locked.files:
             return "its list of files"
-        return "" if all(map(self._may_be_ours, locked.files)) else "a field of a file"
+        files = {each.path: each for each in locked.files}
+        ref = files.pop(self._entry.ref_path or "", None)
+        if (ref.content if ref else None) != (commit if self._entry.ref_path else None):
+            return "its revision"
+        is_ours = functools.partial(self._may_be_ours, commit)
+        return "" if all(map(is_ours, files.values())) else "a field of a file"
 
     def locate(self, artifact: Artifact, revision: str | None) -> tuple[Location, ...]:
         """See Source: the Hub, then the mirrors, which have its layout and get no token."""
         is_listed = artifact.is_pinned or artifact.git_sha1
         if revision is None or not is_listed:
             raise SourceError(f"{self._entry.repo} has no file {artifact.path} in models.lock.")
-        entry, commit = self._entry, revision
-        path = f"{FOLDERS[entry.repo_type]}{entry.repo}/resolve/{commit}/{quote(artifact.path)}"
+        entry, name = self._entry, quote(self._entry.path_in_repo(artifact.path))
+        path = f"{FOLDERS[entry.repo_type]}{entry.repo}/resolve/{revision}/{name}"
         is_large = artifact.is_pinned and not artifact.first_use
         first = self._location(path, "resolvers", wants_range=is_large)
         named = first.named_hosts | {host(base) for base in entry.mirrors}
@@ -162,17 +213,19 @@ class HuggingFace:
         )
         return (first, *mirrors)
 
-    def _may_be_ours(self, file: Artifact) -> bool:
+    def _may_be_ours(self, commit: str, file: Artifact) -> bool:
         """Whether a file in the lock can be one that the Hub lists.
 
         Its digest is published by the Hub: a SHA-256, or git's id, beside which a SHA-256 is one
         that we pinned.
         """
         has_digest = bool(file.git_sha1) == file.first_use if file.is_pinned else file.git_sha1
-        fields = file.url, file.checkpoint, file.into, file.archive, file.md5
-        at = weights_of(file.path) if self._entry.format else None
-        is_wanted = self._entry.wants(file.path) and (at is None or at.format == self._entry.format)
-        return bool(has_digest) and is_wanted and not any(fields)
+        fields = file.url, file.checkpoint, file.into, file.archive, file.md5, file.content
+        entry, path = self._entry, self._entry.path_in_repo(file.path)
+        at = weights_of(path) if entry.format else None
+        is_wanted = entry.wants(path) and (at is None or at.format == entry.format)
+        is_placed = entry.placed(commit, msgspec.structs.replace(file, path=path)).path == file.path
+        return bool(has_digest) and is_wanted and is_placed and not any(fields)
 
     def _files(self, page: bytes) -> Iterator[Artifact]:
         for item in self._decoded(page, list[_Item]):

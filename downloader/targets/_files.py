@@ -4,12 +4,12 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from downloader.artifact import Artifact
 from downloader.errors import Interrupted, ModelmakeError, Offline, StoreError, TransferError
-from downloader.fs.files import private_folder
+from downloader.fs.files import private_folder, write_file
 from downloader.fs.locks import partial_path, remove_unless_held
 from downloader.fs.rooted_path import RootedPath
 from downloader.network.api import probe
@@ -153,16 +153,7 @@ class FileSyncer:
         if found.error:
             raise found.error
         if found.action == "fetch" and not means.is_local:
-            try:
-                done = self._fetcher.fetch(self._job(target), observer)
-            except Interrupted:
-                raise
-            except TransferError:
-                if target.is_offline:  # all of it was here, and proved wrong
-                    raise _not_here(target) from None
-                raise
-            if target.is_kept:
-                self._sharing.note_origin(name, done)
+            done = self._fetch(target, observer)
             return done, "fetched" if done.is_new else "verified", ""
         if found.action == "unpack" and means.unpack:
             moved_bytes, verb = means.unpack(target), "unpacked"
@@ -179,6 +170,26 @@ class FileSyncer:
         elif found.needs_bytes:
             raise _not_here(target)
         return self._there(target, sha256, moved_bytes), verb, note
+
+    def _fetch(self, target: Target, observer: Observer) -> Fetched:
+        """Download a target, or write what models.lock itself holds of it."""
+        name, artifact = target.name, target.artifact
+        if artifact.content is not None:
+            write_file(target.path, artifact.content.encode())
+            self._fetcher.release(private_folder(target.folder), artifact)
+            done = self._there(target, str(artifact.sha256), 0)
+            return replace(done, is_new=True)
+        try:
+            done = self._fetcher.fetch(self._job(target), observer)
+        except Interrupted:
+            raise
+        except TransferError:
+            if target.is_offline:  # all of it was here, and proved wrong
+                raise _not_here(target) from None
+            raise
+        if target.is_kept:
+            self._sharing.note_origin(name, done)
+        return done
 
     def _same_upstream(self, target: Target) -> Artifact | None:
         """Return the file as its URL gave it before, if the server still has that version."""

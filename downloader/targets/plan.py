@@ -136,6 +136,8 @@ def decide(  # noqa: PLR0911 - an answer a line
             return found._replace(action="link", why=why, sha256=source.sha256, source=source)
         if artifact.archive is not None:
             return found._replace(action="unpack")
+        if artifact.content is not None:
+            return found._replace(action="fetch", size=artifact.size)
         size, have = target.partial()
     except Interrupted:
         raise

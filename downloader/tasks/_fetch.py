@@ -501,15 +501,18 @@ def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
 def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
     group = f"fetch:{model.name}"
     folder = shown_path(model.folder)
+    others = [each.path for each, found in targets if each.content is None and not found.is_present]
     for artifact, found in targets:
         is_stale = not found.is_present
-        unpack = _unpack_task_of(model, artifact) if is_stale else []
+        first = _unpack_task_of(model, artifact) if is_stale else []
+        if artifact.content is not None:
+            first = [f"{group}/{path}" for path in others]
         yield FileTask(
             f"{group}/{artifact.path}",
             [FileAction(fetch_file, [model.name, artifact.path])],
             targets=[f"{folder}/{artifact.path}"],
             uptodate=[Stale(found.why) if is_stale else True],
-            setup=[*needs_lock, *unpack],
+            setup=[*needs_lock, *first],
             clean=True,
             doc=file_doc(artifact),
             subtask_of=group,
