@@ -16,7 +16,7 @@ from downloader.network.api import probe
 from downloader.network.client import Client
 from downloader.progress.events import Done, Observer
 from downloader.project import resolve
-from downloader.targets.plan import Decision, Planner, Target
+from downloader.targets.plan import Decision, Planner, Target, decisions
 from downloader.targets.shared import FoundFile, KnownLayers
 from downloader.targets.state import private_archives
 from downloader.transfer.fetch import Fetched, Fetcher, Job
@@ -175,8 +175,9 @@ class FileSyncer:
         """Download a target, or write what models.lock itself holds of it."""
         name, artifact = target.name, target.artifact
         if artifact.content is not None:
-            write_file(target.path, artifact.content.encode())
             self._fetcher.release(private_folder(target.folder), artifact)
+            self._check_others(name, target)
+            write_file(target.path, artifact.content.encode())
             done = self._there(target, str(artifact.sha256), 0)
             return replace(done, is_new=True)
         try:
@@ -190,6 +191,22 @@ class FileSyncer:
         if target.is_kept:
             self._sharing.note_origin(name, done)
         return done
+
+    def _check_others(self, name: str, target: Target) -> None:
+        """Refuse to write a text about a model's other files before they are all in place.
+
+        Raises:
+            TransferError: One is not; why that is so was reported.
+        """
+        files = self._project.lockfile.models[name].files
+        others = [
+            self._project.artifact(name, each.path) for each in files if each.content is None
+        ]
+        entry = self._project.named(name).digest
+        if not all(found.is_present for _, found in decisions(target.folder, others, entry)):
+            error = TransferError(f"{target.path} is not written: not all other files are there.")
+            error.is_reported = True
+            raise error
 
     def _same_upstream(self, target: Target) -> Artifact | None:
         """Return the file as its URL gave it before, if the server still has that version."""
