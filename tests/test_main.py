@@ -189,7 +189,7 @@ def test_what_stands_in_comments_is_ready_to_use() -> None:
     plain = re.sub(r"^  # (?=[a-z ])", "  ", starting.MODELS_YAML, flags=re.MULTILINE)
     models = manifest.load(plain.encode()).models
 
-    assert list(models) == ["gpt2-124M", "gpt2-355M", "whisper", "support-bot"]
+    assert list(models) == ["gpt2-124M", "gpt2-355M", "bge-small", "whisper", "support-bot"]
 
 
 def test_schema_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:

@@ -355,8 +355,9 @@ def refusal(
         hint = hint or (credential_hint if head.status in WANTS_CREDENTIAL else "")
         if head.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             hint = "The proxy requires a log-in, as in HTTPS_PROXY=http://user:password@host."
-        words = f": '{said}'" if said and not code else ""
-        return AccessDenied(f"{head.place}: access denied ({status}){words}.", hint=hint or None)
+        denied = f"{head.place}: access denied ({status})."
+        denied += f" It says: '{said}'." if said and not code else ""
+        return AccessDenied(denied, hint=hint or None)
     return BadResponse(f"{head.place} answered with status {status} instead of the file.")
 
 

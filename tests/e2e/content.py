@@ -1,12 +1,14 @@
 """What the tests fetch: a small stand-in for a GPT-2, the real files of 124M, lists of URLs."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tests.servers.faulty import FaultyServer
+from tests.servers.hub.server import tree_entry
 
 GPT2_FILES = (
     "checkpoint",
@@ -67,6 +69,24 @@ def put_all(put: Callable[[str, bytes], object], base: str, contents: Contents) 
     """Put every file below a path."""
     for name, content in contents.items():
         put(f"{base}/{name}", content)
+
+
+def put_repository(
+    put: Callable[[str, bytes], object], base: str, name: str, files: Contents
+) -> None:
+    """Put a repository of the Hugging Face Hub, as far as it can be had without redirects.
+
+    Args:
+        put: Of a server.
+        base: The path below which the Hub is.
+        name: Of the repository.
+        files: What its only commit has.
+    """
+    commit = hashlib.sha1(name.encode()).hexdigest()
+    tree = [tree_entry(path, content) for path, content in files.items()]
+    put(f"{base}/api/models/{name}/revision/main", json.dumps({"sha": commit}).encode())
+    put(f"{base}/api/models/{name}/tree/{commit}", json.dumps(tree).encode())
+    put_all(put, f"{base}/{name}/resolve/{commit}", files)
 
 
 def sha256(content: bytes) -> str:
