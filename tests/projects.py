@@ -24,7 +24,7 @@ from tests.servers.faulty import FaultyServer
 
 Entry = dict[str, Any]
 ELSEWHERE: Entry = {"source": "huggingface", "repo": "owner/name"}
-"""A source that this version does not have."""
+"""A model whose files only its provider can list."""
 
 
 def sha256(content: bytes) -> str:

@@ -16,7 +16,7 @@ MEANINGS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"MODELMAKE_TIMEOUT": ""}, {}),
     ({"MODELMAKE_RETRIES": "9"}, {"retries": 9}),
     ({"MODELMAKE_RETRIES": ""}, {}),
-    ({"MODELMAKE_MAX_WAIT": "600"}, {"max_wait_seconds": 600.0}),
+    ({"MODELMAKE_MAX_WAIT": "600"}, {"max_wait_seconds": 600.0, "max_window_seconds": 600.0}),
     ({"MODELMAKE_CONNECTIONS": "1"}, {"connections": 1}),
     ({"MODELMAKE_CONNECTIONS": ""}, {}),
     ({"MODELMAKE_LIMIT_RATE": "500"}, {"limit_rate": 500}),
@@ -49,9 +49,9 @@ def test_what_each_variable_sets(environment: dict[str, str], expected: dict[str
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
-    """30 s of patience, 5 attempts, 120 s of waiting, and nothing forbidden."""
+    """30 s of patience, 5 attempts, 120 s of waiting (300 s for a window), nothing forbidden."""
     assert dataclasses.astuple(Settings()) == (
-        *(30.0, 5, 120.0, 32, None),
+        *(30.0, 5, 120.0, 301.0, 32, None),
         *(False, False, False, True, "", "auto", False),
     )
 

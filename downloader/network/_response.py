@@ -73,7 +73,7 @@ class RateLimit(NamedTuple):
         """Say which limit it is, for a message."""
         quota, _, window = self.policy.partition(";w=")
         of = f" of {int(quota):,} requests in {window} s" if window else ""
-        return f"the limit '{self.name}'{of}"
+        return f"the rate limit '{self.name}'{of}"
 
 
 HeaderValues = Callable[[str], Sequence[str]]
@@ -372,7 +372,7 @@ def used_up(
         wait_seconds: When to ask again.
         advice: As of Location.
     """
-    what = f"{place}: {limit} is used up; it begins anew in {wait_seconds:.0f} s."
+    what = f"{place}: {limit} is used up; it starts again in {wait_seconds:.0f} s."
     more = advice.get("RateLimit", "")
     return ServerBusy(f"{what} {more}".strip(), wait_seconds=wait_seconds, is_window=True)
 

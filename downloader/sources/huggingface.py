@@ -205,8 +205,7 @@ class HuggingFace:
             raise SourceError(f"{self._entry.repo} has no file {artifact.path} in models.lock.")
         entry, name = self._entry, quote(self._entry.path_in_repo(artifact.path))
         path = f"{FOLDERS[entry.repo_type]}{entry.repo}/resolve/{revision}/{name}"
-        is_large = artifact.is_pinned and not artifact.first_use
-        first = self._location(path, "resolvers", wants_range=is_large)
+        first = self._location(path, "resolvers", wants_range=not artifact.git_sha1)
         named = first.named_hosts | {host(base) for base in entry.mirrors}
         mirrors = (
             Location(url=f"{base.rstrip('/')}/{path}", named_hosts=named) for base in entry.mirrors
@@ -220,12 +219,13 @@ class HuggingFace:
         that we pinned.
         """
         has_digest = bool(file.git_sha1) == file.first_use if file.is_pinned else file.git_sha1
-        fields = file.url, file.checkpoint, file.into, file.archive, file.md5, file.content
+        fields = file.url, file.checkpoint, file.into, file.archive, file.md5, file.etag
         entry, path = self._entry, self._entry.path_in_repo(file.path)
         at = weights_of(path) if entry.format else None
         is_wanted = entry.wants(path) and (at is None or at.format == entry.format)
         is_placed = entry.placed(commit, msgspec.structs.replace(file, path=path)).path == file.path
-        return bool(has_digest) and is_wanted and is_placed and not any(fields)
+        is_plain = not any(fields) and file.content is None
+        return bool(has_digest) and is_wanted and is_placed and is_plain
 
     def _files(self, page: bytes) -> Iterator[Artifact]:
         for item in self._decoded(page, list[_Item]):
@@ -254,12 +254,13 @@ class HuggingFace:
 
     def _location(self, path: str, limit: str, *, wants_range: bool = False) -> Location:
         base, is_trusted = self._endpoint()
-        for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-            if os.environ.get(variable, "").lower() in TRUE_WORDS:
-                raise Offline(
-                    f"{self._entry.repo} was not requested: {variable} is set.",
-                    hint=f"Unset {variable} to download from the Hub.",
-                )
+        env = os.environ
+        if _is_on(env.get("HF_HUB_OFFLINE") or env.get("TRANSFORMERS_OFFLINE")):
+            variable = "HF_HUB_OFFLINE" if env.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"
+            raise Offline(
+                f"{self._entry.repo} was not requested: {variable} is set.",
+                hint=f"Unset {variable} to download from the Hub.",
+            )
         token = _token() if is_trusted else ""
         return Location(
             url=f"{base}/{path}",
@@ -318,35 +319,43 @@ def _token() -> str:
     """Return the user's token, from where their client takes it; empty if there is none.
 
     HF_TOKEN, HUGGING_FACE_HUB_TOKEN, the file HF_TOKEN_PATH, or `token` in HF_HOME (huggingface_hub
-    2.4.0: utils/_auth.py and constants.py).
+    2.4.0: utils/_auth.py and constants.py). Its token exchange in CI (HF_OIDC_RESOURCE) and the
+    secrets of Google Colab are not asked.
 
     Raises:
-        SettingError: It cannot be one.
+        SettingError: What is there cannot be a token.
     """
-    if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").lower() in TRUE_WORDS:
+    env = os.environ
+    if _is_on(env.get("HF_HUB_DISABLE_IMPLICIT_TOKEN")):
         return ""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        if token := "".join((os.environ.get(name) or "").split("\n")).strip():
-            return _checked(token, name)
-    path = os.environ.get("HF_TOKEN_PATH") or str(hub_home() / "token")
+    if named := env.get("HF_TOKEN") or env.get("HUGGING_FACE_HUB_TOKEN"):
+        name = "HF_TOKEN" if env.get("HF_TOKEN") else "HUGGING_FACE_HUB_TOKEN"
+        if token := _checked(named, name):
+            return token
     try:
-        return _checked(Path(path).expanduser().read_text().strip(), path)
-    except (OSError, RuntimeError, UnicodeDecodeError):
+        path = env.get("HF_TOKEN_PATH") or str(hub_home() / "token")
+        return _checked(Path(os.path.expandvars(path)).expanduser().read_text(), path)
+    except (OSError, RuntimeError, UnicodeDecodeError):  # Runtime: there is no home folder
         return ""
+
+
+def _is_on(value: str | None) -> bool:
+    return (value or "").lower() in TRUE_WORDS
 
 
 def hub_home() -> Path:
     """Return the folder of Hugging Face's own client: HF_HOME, or `huggingface` in the cache."""
     if named := os.environ.get("HF_HOME"):
-        return Path(named).expanduser()
+        return Path(os.path.expandvars(named)).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "huggingface"
 
 
-def _checked(token: str, where: str) -> str:
+def _checked(text: str, where: str) -> str:
+    token = text.replace("\r", "").replace("\n", "").strip()
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise SettingError(
-            f"{where} holds a space, a line break or another character that no token can have.",
-            hint="A token begins with hf_.",
+            f"{where} holds a space or another character that no token can have.",
+            hint="A token begins with hf_. Set it again, or run `hf auth login`.",
         )
     return token

@@ -90,7 +90,7 @@ RUN_BY = {
     ("sources/http.md", "yaml"): [SMALLEST],
     ("sources/huggingface.md", "yaml"): [
         SMALLEST,
-        "docs/test_sources_page.py::test_the_files_of_the_hub_are_declared_by_their_urls",
+        "docs/test_sources_page.py::test_a_manifest_of_the_hub_is_fetched",
     ],
     ("sources/openai-gpt2.md", "yaml"): [SMALLEST],
     ("sources/together.md", "yaml"): [

@@ -8,14 +8,12 @@ import pytest
 
 from downloader.manifest import manifest
 from downloader.operations.sync import sync_models
-from downloader.sources.http import HttpEntry
-from downloader.sources.huggingface import HuggingFaceEntry
-from downloader.sources.interface import Entry
-from downloader.sources.registry import SOURCES, entry_type
+from downloader.sources.registry import SOURCES
 from tests.docs.documents import blocks, page
 from tests.docs.test_commands_page import CONSTANT, LOOKED_UP
 from tests.e2e.project import REPOSITORY
 from tests.e2e.together.projects import ADAPTER, JOB, files, usual_checkpoints
+from tests.servers.hub.server import HubServer
 from tests.servers.together.server import TogetherServer
 
 PAGE = page("sources.md")
@@ -26,7 +24,6 @@ PAGES = {
     "together": page("sources/together.md"),
 }
 NAMES = list(SOURCES)
-FETCHED = [name for name in NAMES if entry_type(name).source is not Entry.source]
 SAID = [
     "Authentication:",
     "Checksums:",
@@ -38,6 +35,7 @@ SAID = [
 MODULES = {
     "openai-gpt2": "sources/openai_gpt2.py",
     "http": "sources/_netrc.py",
+    "huggingface": "sources/huggingface.py",
     "together": "sources/together.py",
 }
 
@@ -60,7 +58,7 @@ def test_each_source_has_its_smallest_entry(name: str) -> None:
     assert set(re.findall(r"^    (\w+):", text, re.MULTILINE)) - {"optional"} == needed | {"source"}
 
 
-@pytest.mark.parametrize("name", FETCHED)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_source_answers_every_question(name: str) -> None:
     """In one order."""
     assert re.findall(r"^- \*\*(.*?)\*\*", PAGES[name], re.MULTILINE) == SAID
@@ -73,7 +71,7 @@ def looked_up(module: str) -> set[str]:
     return {constants.get(name, name) for name in LOOKED_UP.findall(text)}
 
 
-@pytest.mark.parametrize("name", FETCHED)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_variable_that_a_source_asks_for_is_told(name: str) -> None:
     """In its own section: what its modules look up in the environment."""
     found = looked_up(MODULES[name])
@@ -82,15 +80,22 @@ def test_every_variable_that_a_source_asks_for_is_told(name: str) -> None:
         assert f"`{variable}`" in PAGES[name], variable
 
 
-def test_the_files_of_the_hub_are_declared_by_their_urls() -> None:
-    """The second example is what the error for such a model says to write, for the same one."""
-    (smallest, text) = blocks(PAGES["huggingface"], "yaml")
-    (hub,), (entry,) = (manifest.load(each.encode()).models.values() for each in (smallest, text))
+@pytest.mark.parametrize("text", blocks(PAGES["huggingface"], "yaml")[1:])
+def test_a_manifest_of_the_hub_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """The example of the page: some files of a model at a tag, and a dataset."""
+    (tmp_path / "models.yaml").write_text(text, encoding="utf-8")
+    wanted = {"config.json": b"{}", "1_Pooling/config.json": b"{ }", "model.safetensors": b"w"}
+    with HubServer() as hub:
+        unwanted = {"onnx/model.onnx": b"other weights"}
+        hub.add("BAAI/bge-small-en-v1.5", {**wanted, **unwanted}, branch="v1.5")
+        hub.add("owner/reviews", {"a.parquet": b"rows", "a.csv": b"rows"}, kind="datasets")
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        sync_models(["bge-small", "reviews"], tmp_path)
 
-    assert isinstance(hub, HuggingFaceEntry)
-    assert isinstance(entry, HttpEntry)
-    for file in entry.listed:
-        assert file.url.startswith(f"https://huggingface.co/{hub.repo}/resolve/")
+    assert files(tmp_path, "bge-small") == wanted.keys()
+    assert files(tmp_path, "reviews") == {"a.parquet"}
 
 
 @pytest.mark.parametrize("text", blocks(PAGES["together"], "yaml")[1:])

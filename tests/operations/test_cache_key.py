@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from downloader.errors import LockError, ModelmakeError, SourceError
+from downloader.errors import LockError, ModelmakeError
 from downloader.operations import cache_key
 from downloader.operations.cache_key import CachedModel, CacheKey
 from tests.projects import (
-    ELSEWHERE,
     Entry,
     declare,
     edit_lock,
@@ -200,14 +199,6 @@ def test_an_unpinned_file(tmp_path: Path, server: FaultyServer) -> None:
     with pytest.raises(LockError, match=r"m/1\.bin and 1 more") as caught:
         cache_key.of_project(project(tmp_path, is_ci=True))
     assert "On your machine: `doit fetch:m`, then commit models.lock." in caught.value.hint
-
-
-def test_a_source_that_is_not_there_yet(tmp_path: Path, server: FaultyServer) -> None:
-    """Such a model cannot be cached, as it cannot be fetched; the others can."""
-    lock(tmp_path, {"m": http(pinned(server)), "later": ELSEWHERE})
-    with pytest.raises(SourceError, match="not supported yet"):
-        cache_key.of_project(project(tmp_path))
-    assert cache_key.of_project(project(tmp_path), ["m"]).key
 
 
 def test_nothing_to_cache(tmp_path: Path, server: FaultyServer) -> None:

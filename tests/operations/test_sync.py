@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from downloader import ensure
-from downloader.errors import ManifestError, ModelmakeError, NotFound, SourceError
+from downloader.errors import ManifestError, ModelmakeError, NotFound
 from downloader.operations.sync import sync_models
 from downloader.settings import FILES_AT_ONCE, Settings
 from tests.projects import (
-    ELSEWHERE,
     declare,
     http,
     lock,
@@ -74,17 +73,6 @@ def test_a_name_that_is_not_declared_fetches_nothing(
     with pytest.raises(ModelmakeError, match="no model 'n'"):
         sync_models(["m", "n"], tmp_path)
     assert not target(tmp_path).exists()
-
-
-@pytest.mark.parametrize("names", [None, ["bot"]])
-def test_a_model_whose_source_is_not_there_is_an_error(
-    tmp_path: Path, url: str, names: list[str] | None
-) -> None:
-    """Sync never claims a model that it cannot fetch, asked for by name or not."""
-    declare(tmp_path, {"m": http(url), "bot": ELSEWHERE})
-    with pytest.raises(SourceError, match="'huggingface' is not supported yet"):
-        sync_models(names, tmp_path)
-    assert target(tmp_path).exists() is (names is None)
 
 
 @pytest.fixture

@@ -148,24 +148,6 @@ def test_a_lock_as_it_was_written_is_taken(tmp_path: Path) -> None:
     ]
 
 
-def test_a_lock_says_nothing_of_a_model_whose_source_is_not_there(tmp_path: Path) -> None:
-    """Files that nothing vouches for are not believed."""
-    entry = {"source": "huggingface", "repo": "owner/name"}
-    declared = project(tmp_path, {"bot": entry}).declared[0]
-    forged = {
-        "version": 1,
-        "models": {
-            "bot": {
-                "entry": declared.digest,
-                "source": "huggingface",
-                "files": [{"path": "evil", "size": 0}],
-            }
-        },
-    }
-    (tmp_path / "models.lock").write_text(json.dumps(forged), encoding="utf-8")
-    assert [model.artifacts for model in project(tmp_path).models()] == [()]
-
-
 FULL = Artifact(path="f", size=4, sha256=SHA, md5="0" * 32, etag='"x"', url=f"{CLOSED}/f")
 AGREEMENTS = [
     (Artifact(path="f", url=FULL.url), True),

@@ -8,7 +8,6 @@ import pytest
 from downloader.errors import LockError
 from downloader.project import project as lock_check
 from tests.projects import (
-    ELSEWHERE,
     Entry,
     edit_lock,
     gpt2,
@@ -135,19 +134,9 @@ def test_an_upgrade_drops_the_pin_of_another_md5(tmp_path: Path) -> None:
     assert locked(tmp_path).files[0].sha256 == sha256(b"new!")
 
 
-def test_a_source_that_is_not_there_yet_is_left_out_and_says_so(
-    tmp_path: Path, no_sockets: None
-) -> None:
-    """The rest is locked, and the lock is current though the model is not in it."""
-    said = lock(tmp_path, {"bot": ELSEWHERE, "gpt2": gpt2("124M")})
-    assert said[1] == "skipped bot: Source 'huggingface' is not supported yet."
-    assert project(tmp_path).lockfile.models.keys() == {"gpt2"}
-    assert not project(tmp_path).is_stale
-
-
 def test_a_read_only_lock_that_is_current_is_fine(tmp_path: Path, no_sockets: None) -> None:
     """MODELMAKE_LOCKED has no objection to a lock that needs no change."""
-    lock(tmp_path, {"bot": ELSEWHERE, "gpt2": gpt2("124M")})
+    lock(tmp_path, {"gpt2": gpt2("124M")})
     lock_check.check_current(project(tmp_path))
     lock(tmp_path, is_locked=True)
 

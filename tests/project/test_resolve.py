@@ -6,10 +6,9 @@ import msgspec
 import pytest
 
 from downloader.artifact import Artifact, LockedModel
-from downloader.errors import ManifestError, SourceError
+from downloader.errors import ManifestError
 from downloader.project.resolve import facts, lock_model, outline, pinned
 from downloader.sources.http import HttpEntry, HttpFile
-from downloader.sources.huggingface import HuggingFaceEntry
 from downloader.sources.interface import Entry
 from downloader.sources.openai_gpt2 import OpenAIGPT2Entry
 
@@ -32,6 +31,9 @@ PATTERNS = [
     (("data/*", "c.*"), ("*.txt",), ["data/a.bin", "c.bin"]),
     (("?.bin",), (), ["c.bin"]),
     (("data/[ab].*",), (), ["data/a.bin", "data/b.txt"]),
+    (("data/",), (), ["data/a.bin", "data/b.txt"]),
+    ((), ("data/",), ["c.bin"]),
+    (("data", "c.bin"), ("c.bin/",), ["c.bin"]),
 ]
 
 
@@ -55,12 +57,6 @@ def test_patterns_that_leave_nothing_are_an_error_that_lists_the_files() -> None
     with pytest.raises(ManifestError, match=r"models\.mini") as caught:
         outline("mini", OpenAIGPT2Entry(size="124M", include=("*.safetensors",)))
     assert "vocab.bpe" in caught.value.hint
-
-
-def test_a_source_that_is_not_there_is_an_error() -> None:
-    """Nothing is guessed about a provider this version does not know."""
-    with pytest.raises(SourceError, match="huggingface"):
-        outline("m", HuggingFaceEntry(repo="owner/name"))
 
 
 def test_an_outline_carries_what_identifies_it() -> None:
@@ -220,10 +216,18 @@ FACTS = [
 @pytest.mark.parametrize(("known", "expected"), FACTS)
 def test_what_a_probe_said_is_no_fact(known: Artifact, expected: Artifact) -> None:
     """Size, MD5 and ETag count once the bytes came; before, only what the entry declares does."""
-    assert facts(known, None) == expected
     assert facts(known, A) == expected
     published = Artifact(path="a", size=4, md5=MD5)
     assert facts(msgspec.structs.replace(published, size=4), published) == published
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [Artifact(path="a", size=4, sha256=SHA), Artifact(path="a", size=4, git_sha1="0" * 40)],
+)
+def test_what_a_provider_lists_beside_a_digest_is_a_fact(listed: Artifact) -> None:
+    """No probe said it: the size counts before the first byte comes."""
+    assert facts(listed, None) == listed
 
 
 def test_silence_takes_nothing_away_from_a_file_that_is_not_pinned() -> None:

@@ -1,4 +1,4 @@
-"""The CDN behind the Hub: one more origin, with signed links in the manner of CloudFront."""
+"""The CDN behind the Hub, on an origin of its own: signed links in the manner of CloudFront."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,6 +11,10 @@ from tests.servers.exchange import Exchange, Resource, SeenRequest
 from tests.servers.faulty import FaultyServer
 from tests.servers.reply import Reply
 
+UNKNOWN_LINK = b"Auth failed: SignatureError: invalid key pair id"
+"""What an edge says of a link that it does not know (yet)."""
+EXPIRED_LINK = b"<Error><Code>AccessDenied</Code><Message>Access denied</Message></Error>"
+
 
 @dataclass(kw_only=True)
 class Link:
@@ -21,24 +25,23 @@ class Link:
 
 
 class CDN(FaultyServer):
-    """The CDN, on a port of its own.
+    """The CDN.
 
     Attributes:
-        refuses_next: So many coming requests are refused as one edge did with links it had not
-            heard of: 403, although the link is new.
-        refuses_without_range: Whether it answers 400 without Range, as it does for huge files.
+        refusals_left: Refuse so many requests as unknown, although their links are new.
+        refuses_without_range: Answer 400 to a request without Range, as for files over 400 GB.
     """
 
     def __init__(self) -> None:
-        super().__init__(self._answered)
+        super().__init__(self._reply)
         self._links: dict[str, Link] = {}
         self._links_lock = Lock()
-        self.refuses_next = 0
+        self.refusals_left = 0
         self.refuses_without_range = False
 
     @property
     def with_credentials(self) -> list[SeenRequest]:
-        """The requests that carried an Authorization header: there may be none."""
+        """The requests that carried an Authorization header; there must be none."""
         return [seen for seen in self.requests if "Authorization" in seen.headers]
 
     def sign(self, name: str, content: bytes) -> str:
@@ -47,33 +50,30 @@ class CDN(FaultyServer):
             signature = hashlib.sha256(f"{name} {len(self._links)}".encode()).hexdigest()
             self._links[signature] = Link(content=content)
         query = {"Expires": "1790000000", "Policy": "e30_", "Key-Pair-Id": "K1FAKE"}
-        return (
-            f"{self.url(f'/xet-bridge-us/{name}')}?{urlencode({**query, 'Signature': signature})}"
-        )
+        signed = urlencode({**query, "Signature": signature})
+        return f"{self.url(f'/xet-bridge-us/{name}')}?{signed}"
 
     def expire_links(self) -> None:
-        """End every link given out so far."""
+        """Let every link of so far expire."""
         with self._links_lock:
             for link in self._links.values():
                 link.is_expired = True
 
-    def _answered(self, exchange: Exchange) -> Reply:
+    def _reply(self, exchange: Exchange) -> Reply:
         request = exchange.request
         if "Authorization" in request.headers:
             return honest.dated(Reply(status=400).with_body(b"only one way to authenticate"))
         with self._links_lock:
             link = self._links.get(dict(request.query).get("Signature", ""))
-            is_refused = self.refuses_next > 0
-            self.refuses_next -= is_refused
+            is_refused = self.refusals_left > 0
+            self.refusals_left -= is_refused
         if link is None or is_refused:
-            said = b"Auth failed: SignatureError: invalid key pair id"
-            return honest.dated(Reply(status=403).with_body(said))
+            return honest.dated(Reply(status=403).with_body(UNKNOWN_LINK))
         if link.is_expired:
-            said = b"<Error><Code>AccessDenied</Code><Message>Access denied</Message></Error>"
-            reply = Reply(status=403).with_body(said)
+            reply = Reply(status=403).with_body(EXPIRED_LINK)
             return honest.dated(reply.with_header("Content-Type", "application/xml"))
         if self.refuses_without_range and "Range" not in request.headers:
             return honest.dated(Reply(status=400).with_body(b"use Range for files of this size"))
-        etag = hashlib.sha256(b"another digest of " + link.content).hexdigest()
+        etag = hashlib.sha256(b"not the digest of " + link.content).hexdigest()
         resource = Resource(body=as_body(link.content), etag=f'"{etag}"')
         return honest.answer(Exchange(request=request, resource=resource, answer=exchange.answer))

@@ -5,13 +5,16 @@ with HubServer() as hub:
     snapshot_download("BAAI/bge-small", endpoint=hub.url)
     assert hub.cdn.with_credentials == []
 
-It speaks what the real one does as of autumn 2026: a commit a revision, pages of the tree with
-`Link`, 302 to a CDN for LFS files and 307 to `resolve-cache` for others, `X-Linked-*` on the
-redirect alone, an ETag of the CDN that is no digest, `X-Error-Code`, and three rate limits.
+It answers as the Hub did in autumn 2026: a commit for each revision, pages of the tree with `Link`,
+a 302 to the CDN for files in LFS and a 307 to `resolve-cache` for others, `X-Linked-*` on the
+redirect alone, `X-Error-Code`, gzip if the client accepts it, and rate limits. It has no Xet.
 """
 
+import gzip
 import hashlib
 import json
+import math
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,19 +29,21 @@ from tests.servers.faulty import FaultyServer
 from tests.servers.hub.cdn import CDN
 from tests.servers.reply import Reply
 
-PREFIXES = {"datasets/": "datasets", "spaces/": "spaces", "": "models"}
-"""What stands before the name in a file's URL, and how the API calls it."""
-LARGE_SUFFIXES = (".bin", ".safetensors", ".gguf", ".onnx", ".h5")
-"""Of files that a repository keeps in LFS."""
+FOLDERS = {"models": "", "datasets": "datasets/", "spaces": "spaces/"}
+"""What stands before a repository's name in the URL of a file, by what the API calls its kind."""
+LARGE_SUFFIXES = (".bin", ".safetensors", ".gguf", ".onnx", ".h5", ".parquet")
+"""Of the files that a repository keeps in LFS."""
+QUOTAS = {"api": 500, "resolvers": 3000}
+WINDOW_SECONDS = 300
 
 
 def git_sha1(content: bytes) -> str:
-    """Return the id that git gives these bytes."""
+    """Return the ID that git gives these bytes."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def pointer(content: bytes) -> bytes:
-    """Return what git holds in place of a file in LFS."""
+    """Return what git holds instead of a file in LFS."""
     sha256 = hashlib.sha256(content).hexdigest()
     text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(content)}\n"
     return text.encode()
@@ -48,49 +53,78 @@ def pointer(content: bytes) -> bytes:
 class Repository:
     """One repository: its commits, and who may read it."""
 
-    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    """By id, oldest first: the files of each by path."""
+    commits: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    """The files of each commit by their paths."""
     refs: dict[str, str] = field(default_factory=dict)
-    """Branches and tags: which commit each is."""
+    """The commit of each branch and tag."""
     is_gated: bool = False
     is_private: bool = False
     is_disabled: bool = False
 
 
 @dataclass(kw_only=True)
-class Bucket:
-    """One rate limit: what is left of it until its window ends."""
+class RateLimit:
+    """One of the Hub's rate limits, in its current window.
 
+    Attributes:
+        name: As the header has it.
+        quota: Requests that a window admits.
+        left: Requests that are left in this one.
+        ends_at: When the next one begins, by time.monotonic.
+    """
+
+    name: str
     quota: int
     left: int
-    reset_seconds: int = 300
+    ends_at: float
+
+    def leave(self, requests: int, *, window_seconds: float) -> None:
+        """Begin a window in which so many requests are left."""
+        self.left, self.ends_at = requests, time.monotonic() + window_seconds
+
+    def renew(self) -> None:
+        """Begin the next window if this one has ended."""
+        if time.monotonic() >= self.ends_at:
+            self.leave(self.quota, window_seconds=WINDOW_SECONDS)
+
+    @property
+    def reset_seconds(self) -> int:
+        """Whole seconds until the next window begins."""
+        return max(math.ceil(self.ends_at - time.monotonic()), 0)
+
+    def announced(self, reply: Reply) -> Reply:
+        """Return the reply with its two headers (draft-ietf-httpapi-ratelimit-headers-09)."""
+        state = f'"{self.name}";r={self.left};t={self.reset_seconds}'
+        policy = f'"fixed window";"{self.name}";q={self.quota};w={WINDOW_SECONDS}'
+        return reply.with_header("RateLimit", state).with_header("RateLimit-Policy", policy)
 
 
 class HubServer:
     """The site and its CDN; a context manager.
 
     Args:
-        token: The one that is let in.
-        page_size: How many entries a page of the tree has.
+        token: The only valid one.
+        page_size: Entries on a page of the tree.
 
     Attributes:
-        site: The server of API and files. Faults go to its `script`, by path.
-        cdn: The server that LFS files are redirected to.
-        buckets: The rate limits, by name; a test may empty one.
-        sends_retry_after: Whether a 429 says so in that header too.
+        site: The server of the API and of `/resolve/`. A test scripts its faults by path.
+        cdn: The server of files in LFS.
+        repositories: By kind and name, as `models/owner/name`.
+        limits: The rate limits by name.
+        sends_retry_after: Whether a 429 has that header too.
     """
 
     def __init__(self, *, token: str = "hf_fakeTokenOfTheTests", page_size: int = 1000) -> None:
         self.token, self.page_size = token, page_size
         self.cdn = CDN()
-        self.site = FaultyServer(self._answered)
+        self.site = FaultyServer(self._answer)
         self.repositories: dict[str, Repository] = {}
-        self.buckets = {
-            name: Bucket(quota=quota, left=quota)
-            for name, quota in (("api", 500), ("resolvers", 3000), ("pages", 100))
+        end = time.monotonic() + WINDOW_SECONDS
+        self.limits = {
+            name: RateLimit(name=name, quota=quota, left=quota, ends_at=end)
+            for name, quota in QUOTAS.items()
         }
         self.sends_retry_after = False
-        self.window_seconds = 300
 
     def __enter__(self) -> Self:
         with ExitStack() as running:
@@ -109,12 +143,12 @@ class HubServer:
 
     @property
     def url(self) -> str:
-        """The endpoint: HF_ENDPOINT."""
+        """The endpoint, as for HF_ENDPOINT."""
         return self.site.url("")
 
     @property
     def requests(self) -> list[SeenRequest]:
-        """What the site was asked; `cdn.requests` has the other half."""
+        """The requests to the site; `cdn.requests` has the others."""
         return self.site.requests
 
     def add(
@@ -126,12 +160,12 @@ class HubServer:
         kind: str = "models",
         **keys: bool,
     ) -> str:
-        """Add a commit to a repository, and return its id.
+        """Add a commit to a repository, and return its ID.
 
         Args:
-            name: As `owner/name`.
+            name: `owner/name`, or one word.
             files: All files of the commit.
-            branch: What shows it from now on.
+            branch: The branch or tag that names it from now on.
             kind: `models`, `datasets` or `spaces`.
             keys: Fields of Repository, such as `is_gated`.
         """
@@ -144,107 +178,106 @@ class HubServer:
         repository.refs[branch] = commit
         return commit
 
-    def _answered(self, exchange: Exchange) -> Reply:
-        request = exchange.request
-        path = unquote(request.target.partition("?")[0], errors="strict")
-        parts = request.target.partition("?")[0].split("/")[1:]
-        bucket = self.buckets["api" if parts[0] == "api" else "resolvers"]
-        if parts[:2] == ["api", "resolve-cache"]:
-            return self._limited(self._cached(exchange, path), bucket, counts=False)
-        if bucket.left <= 0:
-            reply = Reply(status=429).with_body(b'{"error":"We had to rate limit your IP"}')
+    def _answer(self, exchange: Exchange) -> Reply:
+        parts = exchange.request.target.partition("?")[0].split("/")[1:]
+        if parts[:2] == ["api", "resolve-cache"]:  # it counts against no limit
+            return honest.dated(self._from_cache(exchange))
+        limit = self.limits["api" if parts[0] == "api" else "resolvers"]
+        limit.renew()
+        if not limit.left:
+            reply = Reply(status=429).with_body(b'{"error":"We had to rate limit you"}')
             if self.sends_retry_after:
-                reply = reply.with_header("Retry-After", str(bucket.reset_seconds))
-            return self._limited(reply, bucket, counts=False)
-        bucket.left -= 1
-        if parts[0] == "api":
-            return self._limited(self._of_api(exchange, parts[1:]), bucket)
-        return self._limited(self._resolved(exchange, path), bucket)
-
-    def _limited(self, reply: Reply, bucket: Bucket, *, counts: bool = True) -> Reply:
-        name = next(name for name, each in self.buckets.items() if each is bucket)
-        shown = f'"{name}";r={max(bucket.left, 0)};t={bucket.reset_seconds}'
-        policy = f'"fixed window";"{name}";q={bucket.quota};w={self.window_seconds}'
-        if not counts and reply.status != 429:
-            return honest.dated(reply)
-        named = reply.with_header("RateLimit", shown).with_header("RateLimit-Policy", policy)
-        return honest.dated(named)
+                reply = reply.with_header("Retry-After", str(limit.reset_seconds))
+            return honest.dated(limit.announced(reply))
+        limit.left -= 1
+        reply = self._of_api(exchange, parts[1:]) if parts[0] == "api" else self._resolve(exchange)
+        return honest.dated(limit.announced(reply))
 
     def _of_api(self, exchange: Exchange, parts: list[str]) -> Reply:
-        kind, owner, name, what, revision, *_ = [*map(unquote, parts), "", "", "", "", ""]
-        found = self._open(exchange, f"{kind}/{owner}/{name}", for_files=False)
+        """Answer `/api/KIND/NAME`, with `/revision/REVISION` or `/tree/REVISION` behind it."""
+        kind, *rest = map(unquote, parts)
+        question = next((each for each in ("revision", "tree") if each in rest), "")
+        at = rest.index(question) if question else len(rest)
+        found = self._opened(exchange, f"{kind}/{'/'.join(rest[:at])}", for_files=False)
         if isinstance(found, Reply):
             return found
+        revision = rest[at + 1] if question else "main"
         commit = found.refs.get(revision, revision)
         if commit not in found.commits:
             return refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        files = found.commits[commit]
-        if what == "revision":
-            siblings = [{"rfilename": path} for path in files]
-            gated = "auto" if found.is_gated else False
-            document = {"id": f"{owner}/{name}", "sha": commit, "siblings": siblings}
-            return as_json({**document, "private": found.is_private, "gated": gated})
-        return self._tree(exchange, files)
+        if question == "tree":
+            return self._page(exchange, found.commits[commit])
+        return as_json(
+            {
+                "id": "/".join(rest[:at]),
+                "sha": commit,
+                "siblings": [{"rfilename": path} for path in found.commits[commit]],
+                "private": found.is_private,
+                "gated": "auto" if found.is_gated else False,
+            }
+        )
 
-    def _tree(self, exchange: Exchange, files: Mapping[str, bytes]) -> Reply:
+    def _page(self, exchange: Exchange, files: Mapping[str, bytes]) -> Reply:
         folders = {path.rpartition("/")[0] for path in files} - {""}
         entries: list[dict[str, object]] = [
             {"type": "directory", "oid": "0" * 40, "size": 0, "path": each}
             for each in sorted(folders)
         ]
         entries += [tree_entry(path, content) for path, content in files.items()]
-        query = dict(exchange.request.query)
-        start = int(query.get("cursor", "0"))
-        reply = as_json(entries[start : start + self.page_size])
-        if start + self.page_size < len(entries):
-            base = self.site.url(unquote(exchange.request.target.partition("?")[0]))
-            following = f"{base}?recursive=true&expand=false&cursor={start + self.page_size}"
-            reply = reply.with_header("Link", f'<{following}>; rel="next"')
+        start = int(dict(exchange.request.query).get("cursor", "0"))
+        stop = start + self.page_size
+        reply = as_json(entries[start:stop])
+        if stop < len(entries):
+            here = self.site.url(exchange.request.path)
+            following = f"<{here}?recursive=true&expand=false&cursor={stop}>"
+            reply = reply.with_header("Link", f'{following}; rel="next"')
         return reply
 
-    def _resolved(self, exchange: Exchange, path: str) -> Reply:
-        place, _, rest = path.removeprefix("/").partition("/resolve/")
-        prefix, name = next((p, place.removeprefix(p)) for p in PREFIXES if place.startswith(p))
-        found = self._open(exchange, f"{PREFIXES[prefix]}/{name}")
+    def _resolve(self, exchange: Exchange) -> Reply:
+        """Answer `/[datasets/|spaces/]NAME/resolve/REVISION/PATH`."""
+        target = exchange.request.target.partition("?")[0]
+        place, _, rest = target.removeprefix("/").partition("/resolve/")
+        revision, _, path = map(unquote, rest.partition("/"))
+        folder = next(each for each in sorted(FOLDERS.values())[::-1] if place.startswith(each))
+        kind = next(kind for kind, each in FOLDERS.items() if each == folder)
+        name = unquote(place.removeprefix(folder))
+        found = self._opened(exchange, f"{kind}/{name}")
         if isinstance(found, Reply):
             return found
-        revision, _, file = rest.partition("/")
         commit = found.refs.get(revision, revision)
         if commit not in found.commits:
             return refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        content = found.commits[commit].get(file)
+        content = found.commits[commit].get(path)
         if content is None:
             reply = refused(404, "EntryNotFound", "Entry not found")
-        elif file.endswith(LARGE_SUFFIXES):
+        elif path.endswith(LARGE_SUFFIXES):
             reply = self._linked(content)
-        elif found.is_gated or found.is_private or not content:
-            reply = self._file(exchange, content)
+        elif found.is_gated or found.is_private or not content or "/" not in name:
+            reply = file_reply(exchange, content)
         else:
-            to = f"/api/resolve-cache/{PREFIXES[prefix]}/{name}/{commit}/{quote(file)}"
-            target = f"{to}?{quote(path, safe='')}=&etag=%22{git_sha1(content)}%22"
+            cached = f"/api/resolve-cache/{kind}/{name}/{commit}/{quote(path)}"
+            query = f"{quote(exchange.request.path, safe='')}=&etag=%22{git_sha1(content)}%22"
             reply = Reply(status=307).with_body(b"Temporary Redirect")
-            reply = reply.with_header("Location", target)
+            reply = reply.with_header("Location", f"{cached}?{query}")
         return reply.with_header("X-Repo-Commit", commit)
 
     def _linked(self, content: bytes) -> Reply:
-        """Return the redirect to a file in LFS, which alone says its digest."""
+        """Return the redirect to a file in LFS; no other reply has its digest."""
         sha256 = hashlib.sha256(content).hexdigest()
         reply = Reply(status=302).with_body(b"Found. Redirecting")
         reply = reply.with_header("Location", self.cdn.sign(sha256, content))
         reply = reply.with_header("X-Linked-Etag", f'"{sha256}"')
         return reply.with_header("X-Linked-Size", str(len(content)))
 
-    def _cached(self, exchange: Exchange, path: str) -> Reply:
-        kind, owner, name, commit, *file = path.split("/")[3:]
-        content = self.repositories[f"{kind}/{owner}/{name}"].commits[commit]["/".join(file)]
-        return self._file(exchange, content).with_header("X-Repo-Commit", commit)
+    def _from_cache(self, exchange: Exchange) -> Reply:
+        kind, owner, name, commit, *path = exchange.request.path.split("/")[3:]
+        content = self.repositories[f"{kind}/{owner}/{name}"].commits[commit]["/".join(path)]
+        return file_reply(exchange, content).with_header("X-Repo-Commit", commit)
 
-    def _file(self, exchange: Exchange, content: bytes) -> Reply:
-        resource = Resource(body=as_body(content), etag=f'"{git_sha1(content)}"')
-        return honest.selected(exchange, resource)
-
-    def _open(self, exchange: Exchange, name: str, *, for_files: bool = True) -> Repository | Reply:
-        """Return the repository, or why it is not shown."""
+    def _opened(
+        self, exchange: Exchange, name: str, *, for_files: bool = True
+    ) -> Repository | Reply:
+        """Return the repository, or why the client may not see it."""
         sent = exchange.request.headers.get("Authorization")
         found = self.repositories.get(name)
         is_known = sent == f"Bearer {self.token}"
@@ -265,12 +298,18 @@ def tree_entry(path: str, content: bytes) -> dict[str, object]:
     if not path.endswith(LARGE_SUFFIXES):
         return {**entry, "oid": git_sha1(content)}
     small = pointer(content)
-    lfs = {
-        "oid": hashlib.sha256(content).hexdigest(),
-        "size": len(content),
-        "pointerSize": len(small),
-    }
+    sha256 = hashlib.sha256(content).hexdigest()
+    lfs = {"oid": sha256, "size": len(content), "pointerSize": len(small)}
     return {**entry, "oid": git_sha1(small), "lfs": lfs}
+
+
+def file_reply(exchange: Exchange, content: bytes) -> Reply:
+    """Return a file that is not in LFS: compressed, and whole, if the client accepts gzip."""
+    if "gzip" in exchange.request.headers.get("Accept-Encoding", "") and content:
+        reply = Reply(status=200).with_body(gzip.compress(content))
+        return reply.with_header("Content-Encoding", "gzip")
+    resource = Resource(body=as_body(content), etag=f'"{git_sha1(content)}"')
+    return honest.selected(exchange, resource)
 
 
 def as_json(document: object) -> Reply:
