@@ -92,7 +92,7 @@ def sum_line(summary: Summary) -> str:
 def failure_lines(failures: Iterable[Failed]) -> list[str]:
     """Return the report of all failures: grouped by cause, in the order of their names."""
     groups = defaultdict[tuple[str, ...], list[Failed]](list)
-    for failure in sorted(failures, key=lambda failure: _natural(failure.task)):
+    for failure in sorted(failures, key=lambda failure: _natural(failure.name)):
         groups[_cause(failure)].append(failure)
     return [text for group in groups.values() for text in _group_lines(group)]
 
@@ -169,13 +169,14 @@ def time_text(seconds: float) -> str:
 
 def _group_lines(group: Sequence[Failed]) -> list[str]:
     if len(group) < (2 if group[0].is_full_disk else GROUPED):
-        return [_failure_text(failure, failure.task) for failure in group]
-    text = _failure_text(group[0], f"{group[0].task} and {len(group) - 1} more")
-    return [text, f"  Also {_some([failure.task for failure in group[1:]])}."]
+        return [_failure_text(failure) for failure in group]
+    names = [failure.name for failure in group[1:]]
+    more = f"  The same for {len(names):,} more: {', '.join(names[:NAMED])}"
+    return [_failure_text(group[0]), more + ", …" * (len(names) > NAMED)]
 
 
-def _failure_text(failed: Failed, names: str) -> str:
-    parts = [failed.error if failed.is_finding else f"failed {names}: {failed.error}"]
+def _failure_text(failed: Failed) -> str:
+    parts = [failed.error if failed.is_finding else f"failed {failed.name}: {failed.error}"]
     parts += [f"  {failed.hint}"] * bool(failed.hint)
     return "\n".join([*parts, failed.trace.rstrip()] if failed.trace else parts)
 

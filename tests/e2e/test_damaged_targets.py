@@ -92,7 +92,7 @@ def test_a_folder_in_the_way_is_an_error_and_the_others_go_on(
     (fetched.target("one", "b.bin") / "inside").mkdir(parents=True)
     run = fetched.doit()
     assert run.status == 1
-    assert "failed fetch:one/b.bin: models/one/b.bin is a folder.\n  Move it away" in run.stderr
+    assert "failed models/one/b.bin: models/one/b.bin is a folder.\n  Move it away" in run.stderr
     assert "1 fetched (1.0 kB), 1 failed" in run.stdout
     assert fetched.target("one", "a.bin").read_bytes() == toy_content("a.bin")
     assert (fetched.target("one", "b.bin") / "inside").is_dir()

@@ -137,7 +137,7 @@ class TestOwnTasks:
         server.always("/toy/a.bin", statuses.status(404))
         run = own.doit("count")
         assert run.status in (1, 2)
-        assert "failed fetch:one/a.bin: " in run.stderr
+        assert "failed models/one/a.bin: " in run.stderr
         assert not (own.folder / "runs.txt").exists()
         assert "Traceback" not in run.text
 

@@ -82,7 +82,8 @@ def test_a_full_disk_is_told_once(
     run = project.doit(**full(tmp_path / "site"))
     assert run.status == 1
     *on_the_way, report = [line for line in run.error_lines if "No space left" in line]
-    assert f" and {count - 1} more: Cannot write" in report
+    assert ": Cannot write" in report
+    assert f"  The same for {count - 1} more: models/one/" in run.stderr
     assert len(on_the_way) <= 1, run.text
     assert all(line.startswith("failed models/one/") for line in on_the_way)
     assert f"{count} failed" in run.stdout

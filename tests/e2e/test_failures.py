@@ -14,10 +14,10 @@ from tests.servers.faulty import FaultyServer
 DEAD = "http://127.0.0.1:9/dead.bin"
 
 
-def failure_of(run: Run, task: str) -> list[str]:
-    """Return the lines about one failed task: the one that names it, and what is indented below."""
+def failure_of(run: Run, name: str) -> list[str]:
+    """Return the lines of the report about a failure: one that names it, and those below it."""
     lines = run.error_lines
-    start = next(n for n, line in enumerate(lines) if line.startswith(f"failed {task}: "))
+    *_, start = [n for n, line in enumerate(lines) if line.startswith(f"failed {name}: ")]
     told = [lines[start]]
     for line in lines[start + 1 :]:
         if not line.startswith("  "):
@@ -37,7 +37,7 @@ def assert_only_bad_failed(project: Project, run: Run, *words: str) -> None:
     """Check status, sum and messages where bad.bin failed and the rest was fetched."""
     assert run.status == 1
     assert run.stdout.startswith("2 fetched (2.0 kB), 1 failed")
-    told = failure_of(run, "fetch:one/bad.bin")
+    told = failure_of(run, "models/one/bad.bin")
     assert 2 <= len(told) <= 3, "what, why, and what to do next"
     for word in words:
         assert word in "\n".join(told)
@@ -134,7 +134,7 @@ def test_a_file_that_changed_upstream(project: Project, server: FaultyServer) ->
     server.put("/toy/a.bin", b"other bytes")
     run = project.doit(MODELMAKE_STORE="off")
     assert run.status == 1
-    assert "`doit lock --upgrade`" in "\n".join(failure_of(run, "fetch:one/a.bin"))
+    assert "`doit lock --upgrade`" in "\n".join(failure_of(run, "models/one/a.bin"))
     assert not project.target("one", "a.bin").exists()
     assert project.lock.read_text() == text
     assert project.doit("lock", "--upgrade").stdout.splitlines()[1] == (
@@ -189,7 +189,7 @@ def test_a_base_url_that_is_none(project: Project) -> None:
     project.declare({"g": gpt2("124M", "http://127.0.0.1:9/m", include=["hparams.json"])})
     run = project.doit(OPENAI_GPT2_BASE_URL="ftp://127.0.0.1/m")
     assert run.status == 2
-    assert "OPENAI_GPT2_BASE_URL" in "\n".join(failure_of(run, "fetch:g/hparams.json"))
+    assert "OPENAI_GPT2_BASE_URL" in "\n".join(failure_of(run, "models/g/hparams.json"))
     assert "Traceback" not in run.text
 
 
@@ -221,10 +221,10 @@ def test_too_few_descriptors_are_told_with_their_limit(
     assert project.doit("lock").status == 0
     project.before = ["prlimit", "--nofile=30"]
     run = project.doit("-n", "60")
-    told = [line for line in run.error_lines if line.startswith("failed fetch:")]
+    told = [line for line in run.error_lines if line.startswith("failed models/")]
     assert all(line.endswith(": Too many open files.") for line in told), run.text
     assert run.status == (1 if told else 0)
-    assert run.stderr.count("`ulimit -n`") == len(told)
+    assert ("`ulimit -n`" in run.stderr) is bool(told)
     assert "retrying" not in run.text
     project.before = ()
     assert project.doit().status == 0

@@ -161,7 +161,7 @@ def test_an_unpinned_lock_is_refused(
     before, text = len(server.requests), project.lock.read_bytes()
     run = project.doit(**variables)
     assert run.status == 1
-    assert "failed fetch:one/a.bin: models.lock pins no SHA-256" in run.stderr
+    assert "failed models/one/a.bin: models.lock pins no SHA-256" in run.stderr
     assert "1 fetched (1.0 kB), 1 failed" in run.stdout
     assert [seen.path for seen in server.requests[before:]] == ["/toy/b.bin"]
     assert project.lock.read_bytes() == text

@@ -57,7 +57,7 @@ def test_a_failure_keeps_the_others_pins(project: Project, server: FaultyServer)
     run = project.doit(*PROCESSES)
 
     assert run.status == 1
-    assert run.stderr.count("failed fetch:m/c.bin") == 1
+    assert run.stderr.count("failed models/m/c.bin") == 1
     assert pinned(project) == [each for each in NAMES if each != "c.bin"]
 
 

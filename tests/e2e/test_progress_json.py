@@ -239,11 +239,9 @@ def test_one_cause_is_told_once(project: Project) -> None:
     *named, told = [line for line in run.error_lines if line.startswith("failed ")]
     assert len(named) <= 3
     assert all(line.startswith("failed models/one/") for line in named)
-    assert told.startswith("failed fetch:one/0.bin and 29 more: The connection to http://127.0.0.1")
-    assert (
-        run.error_lines[-1]
-        == "  Also fetch:one/1.bin, fetch:one/2.bin, fetch:one/3.bin and 26 more."
-    )
+    assert told.startswith("failed models/one/0.bin: The connection to http://127.0.0.1")
+    others = ", ".join(f"models/one/{n}.bin" for n in (1, 2, 3))
+    assert run.error_lines[-1] == f"  The same for 29 more: {others}, …"
 
 
 def test_a_dead_host_does_not_flood_a_log(project: Project) -> None:
@@ -274,7 +272,7 @@ def test_a_failed_file_is_named_while_others_move(project: Project, server: Faul
     run = finish(process)
     assert first.startswith("failed models/one/bad.bin: ")
     assert "404" in first
-    assert run.error_lines[-2].startswith("failed fetch:one/bad.bin: ")
+    assert run.error_lines[-2].startswith("failed models/one/bad.bin: ")
     assert run.stdout.startswith("1 fetched (1.0 kB), 1 failed in ")
 
 

@@ -35,7 +35,14 @@ NOTHING = Summary(
 def failed(name: str, cause: str = "refused") -> Failed:
     """Return the failure of a file, whose message names the file."""
     url = f"http://127.0.0.1:9/{name}"
-    return Failed(task=f"fetch:m/{name}", model="m", path=name, error=f"{url}: {cause}", code="x")
+    return Failed(
+        task=f"fetch:m/{name}",
+        model="m",
+        path=name,
+        error=f"{url}: {cause}",
+        code="x",
+        target=f"models/m/{name}",
+    )
 
 
 def progress(*moving: Moving) -> RunStatus:
@@ -62,19 +69,21 @@ def moving(path: str, state: str = "moving", **more: object) -> Moving:
 
 
 def test_one_cause_is_told_once() -> None:
-    """From three on: with their number, and the names of the first."""
+    """From three on: with their number, and the names of the first, as they were named before."""
     assert _text.failure_lines(map(failed, "abcde")) == [
-        "failed fetch:m/a and 4 more: http://127.0.0.1:9/a: refused",
-        "  Also fetch:m/b, fetch:m/c, fetch:m/d and 1 more.",
+        "failed models/m/a: http://127.0.0.1:9/a: refused",
+        "  The same for 4 more: models/m/b, models/m/c, models/m/d, …",
     ]
+    at_once = _text.FailureNotes(lambda: False).line(failed("a"))
+    assert at_once == _text.failure_lines([failed("a")])[0]
 
 
 def test_other_causes_are_told_each() -> None:
     """Two of a kind are no crowd, and another error is another line."""
     lines = _text.failure_lines([failed("a"), failed("b"), failed("c", "reset")])
     assert [line.partition(": ")[0] for line in lines] == [
-        *("failed fetch:m/a", "failed fetch:m/b"),
-        "failed fetch:m/c",
+        *("failed models/m/a", "failed models/m/b"),
+        "failed models/m/c",
     ]
 
 
@@ -130,8 +139,8 @@ def test_failures_are_sorted() -> None:
     """Whichever failed first; numbers in names count as numbers."""
     names = ["part-10", "part-9", "part-2", "other"]
     assert _text.failure_lines(map(failed, names)) == [
-        "failed fetch:m/other and 3 more: http://127.0.0.1:9/other: refused",
-        "  Also fetch:m/part-2, fetch:m/part-9, fetch:m/part-10.",
+        "failed models/m/other: http://127.0.0.1:9/other: refused",
+        "  The same for 3 more: models/m/part-2, models/m/part-9, models/m/part-10",
     ]
 
 
