@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from requests.utils import parse_header_links
@@ -117,14 +116,17 @@ class ApiClient:
 
     def pages(self, location: Location) -> Iterator[bytes]:
         """See Provider."""
-        here = location
-        for _ in range(MOST_PAGES):
+        path, here = location.url.partition("?")[0], location
+        asked = {here.url}
+        while True:
             text, query = self._asked(here, {}, _page)
             yield text
-            if not query or query == urlsplit(here.url).query:
+            if query is None:
                 return
-            here = replace(location, url=f"{location.url.partition('?')[0]}?{query}")
-        raise BadResponse(f"{redact(location.url)} has more than {MOST_PAGES:,} pages.")
+            here = replace(location, url=f"{path}?{query}")
+            if here.url in asked or len(asked) == MOST_PAGES:
+                raise BadResponse(f"{redact(location.url)}: its pages do not end.")
+            asked.add(here.url)
 
     def start(self, location: Location) -> Start:
         """See Provider."""
@@ -166,12 +168,13 @@ def _document(reply: Reply, location: Location) -> bytes:
     return text
 
 
-def _page(reply: Reply, location: Location) -> tuple[bytes, str]:
-    """Return the document, and the query of the one that follows; empty if it is the last."""
+def _page(reply: Reply, location: Location) -> tuple[bytes, str | None]:
+    """Return the document, and the query of the one that follows; None if it is the last."""
     text = _document(reply, location)
     links = parse_header_links(", ".join(reply.head.values("Link")))
     following = (each["url"] for each in links if each.get("rel") == "next")
-    return text, urlsplit(next(following, "")).query
+    url = next(following, None)
+    return text, None if url is None else url.partition("#")[0].partition("?")[2]
 
 
 def _start(reply: Reply, location: Location) -> Start:
