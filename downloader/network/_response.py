@@ -24,7 +24,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from urllib3.response import HTTPResponse
+from urllib3 import HTTPResponse
 from urllib3.util import wait_for_read
 
 from downloader.artifact import is_etag

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TypeVar
 
 import msgspec
-from requests.utils import parse_header_links
+import requests
 
 from downloader.artifact import Artifact
 from downloader.errors import BadResponse
@@ -171,7 +171,7 @@ def _document(reply: Reply, location: Location) -> bytes:
 def _page(reply: Reply, location: Location) -> tuple[bytes, str | None]:
     """Return the document, and the query of the one that follows; None if it is the last."""
     text = _document(reply, location)
-    links = parse_header_links(", ".join(reply.head.values("Link")))
+    links = requests.utils.parse_header_links(", ".join(reply.head.values("Link")))
     following = (each["url"] for each in links if each.get("rel") == "next")
     url = next(following, None)
     return text, None if url is None else url.partition("#")[0].partition("?")[2]
