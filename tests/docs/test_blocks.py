@@ -90,7 +90,11 @@ RUN_BY = {
     ("sources/http.md", "yaml"): [SMALLEST],
     ("sources/huggingface.md", "yaml"): [
         SMALLEST,
-        "docs/test_sources_page.py::test_a_manifest_of_the_hub_is_fetched",
+        *["docs/test_sources_page.py::test_a_manifest_of_the_hub_is_fetched"] * 2,
+        "docs/test_sources_page.py::test_the_snippet_loads_from_the_cache_of_its_example",
+    ],
+    ("sources/huggingface.md", "python"): [
+        "docs/test_sources_page.py::test_the_snippet_loads_from_the_cache_of_its_example",
     ],
     ("sources/openai-gpt2.md", "yaml"): [SMALLEST],
     ("sources/together.md", "yaml"): [

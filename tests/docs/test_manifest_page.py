@@ -152,6 +152,8 @@ def with_key(row: Row, example: str) -> str:
     others = REQUIRED[row.source].split("\n    ")
     if row.key in OF_ONE_FILE:
         others = ["url: https://example.org/a"]
+    if row.key == "`variant`":
+        others = [*others, "format: gguf"]
     lines = [line for line in others if not example.startswith(line.partition(" ")[0])]
     return head + "".join(f"    {line}\n" for line in (*lines, example))
 

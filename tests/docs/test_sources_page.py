@@ -1,7 +1,10 @@
 """docs/sources.md and the page of each source are held against the code."""
 
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -80,22 +83,83 @@ def test_every_variable_that_a_source_asks_for_is_told(name: str) -> None:
         assert f"`{variable}`" in PAGES[name], variable
 
 
-@pytest.mark.parametrize("text", blocks(PAGES["huggingface"], "yaml")[1:])
-def test_a_manifest_of_the_hub_is_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    """The example of the page: some files of a model at a tag, and a dataset."""
-    (tmp_path / "models.yaml").write_text(text, encoding="utf-8")
-    wanted = {"config.json": b"{}", "1_Pooling/config.json": b"{ }", "model.safetensors": b"w"}
-    with HubServer() as hub:
-        unwanted = {"onnx/model.onnx": b"other weights"}
-        hub.add("BAAI/bge-small-en-v1.5", {**wanted, **unwanted}, branch="v1.5")
-        hub.add("owner/reviews", {"a.parquet": b"rows", "a.csv": b"rows"}, kind="datasets")
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        sync_models(["bge-small", "reviews"], tmp_path)
+HUB_FILES = {
+    "models/BAAI/bge-small-en-v1.5": [
+        "config.json",
+        "1_Pooling/config.json",
+        "model.safetensors",
+        "pytorch_model.bin",
+        "onnx/model.onnx",
+    ],
+    "models/bartowski/Meta-Llama-3.1-8B-Instruct-GGUF": [
+        "README.md",
+        "Meta-Llama-3.1-8B-Instruct-Q4_K_M.gguf",
+        "Meta-Llama-3.1-8B-Instruct-Q8_0.gguf",
+    ],
+    "datasets/owner/reviews": ["a.parquet", "a.csv"],
+}
+CHOSEN = [
+    {
+        "bge-small": {"config.json", "1_Pooling/config.json", "model.safetensors"},
+        "reviews": {"a.parquet"},
+    },
+    {
+        "bge-small": {"config.json", "1_Pooling/config.json", "model.safetensors"},
+        "llama-gguf": {"README.md", "Meta-Llama-3.1-8B-Instruct-Q4_K_M.gguf"},
+    },
+]
+"""Which files each example of the page chooses."""
+EXAMPLES = blocks(PAGES["huggingface"], "yaml")[1:]
 
-    assert files(tmp_path, "bge-small") == wanted.keys()
-    assert files(tmp_path, "reviews") == {"a.parquet"}
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """Give a Hub with the repositories of the page, and name it in the environment."""
+    with HubServer() as started:
+        for repository, paths in HUB_FILES.items():
+            kind, _, name = repository.partition("/")
+            for branch in ("v1.5", "main"):
+                contents = {path: f"{name}/{path}".encode() for path in paths}
+                started.add(name, contents, branch=branch, kind=kind)
+        monkeypatch.setenv("HF_ENDPOINT", started.url)
+        yield started
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(("text", "chosen"), [*zip(EXAMPLES, CHOSEN, strict=False)])
+def test_a_manifest_of_the_hub_is_fetched(
+    tmp_path: Path, text: str, chosen: dict[str, set[str]]
+) -> None:
+    """Each example: some files at a tag and a dataset; one format and one quantization."""
+    (tmp_path / "models.yaml").write_text(text, encoding="utf-8")
+    sync_models([*chosen], tmp_path)
+
+    assert {name: files(tmp_path, name) for name in chosen} == chosen
+
+
+@pytest.mark.usefixtures("hub")
+def test_the_snippet_loads_from_the_cache_of_its_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`from_pretrained` gets a cache with the repository in it; transformers is a stand-in."""
+    asked: list[tuple[str, Path]] = []
+
+    class AutoModel:
+        @staticmethod
+        def from_pretrained(name: str, *, cache_dir: Path, local_files_only: bool) -> None:
+            assert local_files_only
+            asked.append((name, cache_dir))
+
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(AutoModel=AutoModel))
+    (tmp_path / "models.yaml").write_text(EXAMPLES[-1], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = blocks(PAGES["huggingface"], "python")
+    exec(snippet, {})
+
+    ((name, cache),) = asked
+    folder = cache / f"models--{name.replace('/', '--')}"
+    commit = (folder / "refs/main").read_text()
+    assert (folder / "snapshots" / commit / "1_Pooling/config.json").is_file()
 
 
 @pytest.mark.parametrize("text", blocks(PAGES["together"], "yaml")[1:])
