@@ -10,6 +10,9 @@ prints attributes of Python objects. `doit list` shows the models first, and `do
 our commands. These three replace doit's own (entry point `doit.COMMAND`) wherever modelmake is
 installed, so they do what doit's own do for tasks and projects that are not ours.
 
+doit's own commands answer `--help`, and a wrong option is told in one line (`parse_execute`): also
+before dodo.py is read, but only in a folder with models.
+
 A command's task (`CommandTask`) takes its options also after the names of models, where other tasks
 of doit take none: no model's name begins with a hyphen.
 """
@@ -17,15 +20,18 @@ of doit take none: no model's name begins with a hyphen.
 import contextlib
 import getopt
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from doit.cmd_base import Command
 from doit.cmd_help import Help as DoitHelp
 from doit.cmd_info import Info as DoitInfo
 from doit.cmd_list import List as DoitList
 from doit.cmdparse import CmdOption, CmdParseError, TaskParse
 from doit.dependency import DatabaseException, JsonDB
+from doit.exceptions import InvalidDodoFile
 from doit.task import Task
 
 from downloader.errors import ModelmakeError, StoreError
@@ -35,7 +41,7 @@ from downloader.progress import streams
 from downloader.progress.streams import say, tell
 from downloader.settings import wants_json
 from downloader.targets.state import forget_receipts
-from downloader.tasks._reporter import is_ours
+from downloader.tasks._reporter import OURS, is_ours
 from downloader.tasks._runtime import current
 
 if wants_json():  # doit loads its databases, and so this, before it refuses an option of its own
@@ -77,18 +83,79 @@ class CommandTask(HelpfulTask):
         return super().init_options([*words, *rest])
 
 
-class _HasHelp:
-    """A command of doit that answers `--help` after its name."""
-
-    def parse_execute(self, in_args: list[str]) -> Any:  # noqa: ANN401 - doit's
-        """Print the help if it is asked for, else run the command."""
-        if {"-h", "--help"} & set(in_args):
-            say(self.help())  # type: ignore[attr-defined]  # of doit's Command
-            return 0
-        return super().parse_execute(in_args)  # type: ignore[misc]
+_parse_execute = Command.parse_execute
 
 
-class Info(_HasHelp, DoitInfo):  # type: ignore[misc]
+def parse_execute(command: Command, words: list[str]) -> Any:  # noqa: ANN401 - doit's
+    """Run a command of doit; where there are models, answer `--help` and slips in plain words."""
+    asked = {"-h", "--help"} & set(words[:1] if command.execute_tasks else words)
+    if asked and _is_ours_here():
+        say(command.help())
+        return 0
+    try:
+        return _parse_execute(command, words)
+    except (CmdParseError, InvalidDodoFile) as error:
+        text = _reworded(command, str(error))
+        if not text or not _is_ours_here():
+            raise
+        raise type(error)(text) from None
+
+
+Command.parse_execute = parse_execute  # for commands that doit does not let us replace
+
+
+def _is_ours_here() -> bool:
+    from downloader.tasks.program import is_ours_here  # noqa: PLC0415 - it imports all tasks
+
+    return is_ours_here()
+
+
+PARSING = re.compile(r"Error parsing (?P<of>Command|Task): (?P<what>.*?) \(parsing options: ")
+VALUE = re.compile(
+    r"Error parsing parameter '(?P<name>\w+)' <class 'int'>.*: (?P<value>.*)", re.DOTALL
+)
+NO_DODO = re.compile(r"Could not find dodo file '(.*/)?dodo\.py'")
+OTHER_OPTIONS = {"-j": "-n", "--jobs": "-n"}
+"""Options of make, and the option of doit that does the same."""
+NEAR = 0.75
+
+
+def _reworded(command: Command, text: str) -> str:
+    """Return what doit says of a slip in plain words; empty if it is another error."""
+    program = streams.program()
+    if NO_DODO.match(text):
+        return f"There is no dodo.py in {Path.cwd()}. `modelmake` works in any folder of a project."
+    typed = program if command.name == "run" else f"{program} {command.name}"
+    see = f"See `{program} help {command.name}`."
+    if found := VALUE.match(text):
+        short = command.cmdparser[found["name"]].short
+        value = found["value"].strip()
+        return f"{typed}: option -{short} is {value}; it must be a whole number. {see}"
+    found = PARSING.match(text)
+    if found is None:
+        return ""
+    if found["of"] == "Task":
+        return f"{program}: {found['what']}. See `{program} help`."
+    word = found["what"].split()[1]
+    return " ".join(filter(None, (f"{typed}: {found['what']}.", _meant(command, word), see)))
+
+
+def _meant(command: Command, word: str) -> str:
+    """Return the question after the option or command that a wrong option may mean."""
+    from difflib import get_close_matches  # noqa: PLC0415 - on the way to an error
+
+    from downloader.tasks._words import did_you_mean  # noqa: PLC0415 - it imports this module
+
+    options = [name for each in command.cmdparser.options for name in (each.long, each.inverse)]
+    near = get_close_matches(word, [f"--{name}" for name in options if name], 1, NEAR)
+    if found := OTHER_OPTIONS.get(word) or "".join(near):
+        return f"Did you mean {found}?"
+    if command.name != "run":
+        return ""
+    return did_you_mean(word.lstrip("-"), [*command.loader.cmd_names, *OURS])
+
+
+class Info(DoitInfo):  # type: ignore[misc]
     """doit's info, with words of ours for tasks of ours."""
 
     doc_purpose = "show why a task would run, or why not"
@@ -123,7 +190,7 @@ class Info(_HasHelp, DoitInfo):  # type: ignore[misc]
         return 0
 
 
-class List(_HasHelp, DoitList):  # type: ignore[misc]
+class List(DoitList):  # type: ignore[misc]
     """doit's list, with models first and commands in one line."""
 
     doc_purpose = "list models and tasks"
@@ -163,11 +230,13 @@ class List(_HasHelp, DoitList):  # type: ignore[misc]
 class Help(DoitHelp):  # type: ignore[misc]
     """doit's help, which knows our commands."""
 
+    doc_purpose = "show help, first for fetch, lock, plan, verify, …"
+
     def print_usage(self, cmds: dict[str, Any]) -> None:
         """Print what there is, our commands first; without them if there are no models."""
-        from downloader.tasks.program import is_ours_here, overview  # noqa: PLC0415 - it imports all tasks
+        from downloader.tasks.program import overview  # noqa: PLC0415 - it imports all tasks
 
-        if is_ours_here():
+        if _is_ours_here():
             self.outstream.write(f"{overview()}\n\n")
         if streams.program() == "doit":
             super().print_usage(cmds)

@@ -188,6 +188,7 @@ def test_the_help_of_doit_begins_with_ours(project: Project, server: FaultyServe
     """In a project of ours; elsewhere it is doit's own."""
     assert project.doit("help").stdout.startswith("doit -- automation tool")
     project.declare({"one": pinned_toy(server, ["a.bin"])})
+    assert "show help, first for fetch, lock," in project.doit("--help").stdout
     said = project.doit("help").stdout
     assert said.startswith("modelmake ")
     assert "  doit verify " in said
@@ -203,7 +204,7 @@ def test_help_of_a_task(project: Project, server: FaultyServer, word: str) -> No
         run = project.doit(task, word)
         assert run.status == 0, run.text
         assert run.stdout.startswith("doit ")
-    for command in ("list", "info"):
+    for command in ("list", "info", "clean", "forget"):
         run = project.doit(command, word)
         assert run.status == 0, run.text
         assert f" {command} " in run.stdout.partition("OPTIONS")[0]

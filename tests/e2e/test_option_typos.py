@@ -37,15 +37,55 @@ def test_a_mistyped_option(project: Project, server: FaultyServer, line: str, to
     assert server.connections == 0
 
 
-@pytest.mark.parametrize("line", ["fetch --frce", "fetch:one --frce", "list --frce", "--frce"])
-def test_a_mistyped_option_of_doit(project: Project, server: FaultyServer, line: str) -> None:
-    """Of doit and its commands, and where there are none: doit's message, and nothing done."""
+DOITS = {
+    "fetch --frce": "doit: option --frce not recognized. See `doit help`.",
+    "fetch:one --frce": "doit: option --frce not recognized. See `doit help`.",
+    "list --stats": (
+        "doit list: option --stats not recognized. Did you mean --status? See `doit help list`."
+    ),
+    "clean --frce": "doit clean: option --frce not recognized. See `doit help clean`.",
+    "forget -x": "doit forget: option -x not recognized. See `doit help forget`.",
+    "--lst": "doit: option --lst not recognized. Did you mean list? See `doit help run`.",
+    "--plan": "doit: option --plan not recognized. Did you mean plan? See `doit help run`.",
+    "-j 4": "doit: option -j not recognized. Did you mean -n? See `doit help run`.",
+    "--proccess=4": (
+        "doit: option --proccess not recognized. Did you mean --process? See `doit help run`."
+    ),
+    "-n many": "doit: option -n is 'many'; it must be a whole number. See `doit help run`.",
+}
+
+
+@pytest.mark.parametrize(("line", "told"), DOITS.items())
+def test_a_mistyped_option_of_doit(
+    project: Project, server: FaultyServer, line: str, told: str
+) -> None:
+    """Of doit and its commands, and where there are none: one line, and nothing done."""
     project.declare({"one": toy(server, ["a.bin"])})
     run = project.doit(*line.split())
-    assert (run.status, run.stdout) == (3, "")
-    assert "option --frce not recognized" in run.stderr
-    assert len(run.error_lines) == 1
+    assert (run.status, run.stdout, run.stderr) == (3, "", f"ERROR: {told}\n")
     assert server.connections == 0
+
+
+def test_elsewhere_the_errors_are_doits(project: Project) -> None:
+    """A folder without models is left alone."""
+    assert "CmdOption" in project.doit("clean", "--frce").stderr
+    project.cwd = project.folder / "sub"
+    project.cwd.mkdir()
+    assert "Could not find dodo file" in project.doit().stderr
+
+
+@pytest.mark.parametrize("words", [[], ["list"], ["clean"]])
+def test_in_a_subfolder_modelmake_is_named(
+    project: Project, server: FaultyServer, words: list[str]
+) -> None:
+    """`doit` looks into the working directory only, `modelmake` upwards too."""
+    project.declare({"one": toy(server, ["a.bin"])})
+    project.cwd = project.folder / "sub"
+    project.cwd.mkdir()
+    run = project.doit(*words)
+    what = f"There is no dodo.py in {project.cwd}. `modelmake` works in any folder of a project."
+    assert (run.status, run.stderr) == (3, f"ERROR: {what}\n")
+    assert "Could not find dodo file" in project.doit("-f", "other.py").stderr
 
 
 def test_a_mistyped_option_for_programs(project: Project, server: FaultyServer) -> None:
