@@ -82,6 +82,17 @@ def test_info_says_why(fetched: Project) -> None:
     assert "  fetch:one/a.bin: missing" in group.stdout
 
 
+@pytest.mark.parametrize("command", ["verify", "plan", "lock", "ci-key", "outdated"])
+def test_a_command_that_another_task_depends_on(fetched: Project, command: str) -> None:
+    """It runs without names, for all models, as if it had been typed."""
+    with (fetched.folder / "dodo.py").open("a") as dodo:
+        dodo.write(
+            f"\ndef task_mine():\n    return {{'actions': ['true'], 'task_dep': ['{command}']}}\n"
+        )
+    run = fetched.doit("mine")
+    assert run.status == 0, run.text
+
+
 def test_clean_removes_the_targets_of_the_default_models(
     fetched: Project, server: FaultyServer
 ) -> None:
