@@ -62,7 +62,13 @@ NOT_FOR_GIT = ("models/", f"{PRIVATE_FOLDER}/", ".doit.db*")
 
 TASKS_HINT = """\
 To run the tasks with `doit` too, add this to it (`modelmake` needs no dodo.py):
-  from downloader.tasks import *"""
+  from downloader.tasks import *
+"""
+DEFAULT_TASKS = """\
+`doit` alone then downloads the models, and no longer runs your own tasks. To have both, add:
+  DOIT_CONFIG = {**DOIT_CONFIG, "default_tasks": ["fetch", "NAME-OF-YOUR-TASK"]}"""
+OWN_DEFAULT_TASKS = """\
+Add it above DOIT_CONFIG, and give that `default_tasks`: else `doit` alone runs every command."""
 NEXT = """\
 Next: declare your models in models.yaml. `doit list` shows them with their sizes.
 Then: `doit` downloads them and writes models.lock. Commit it with models.yaml and dodo.py."""
@@ -88,9 +94,12 @@ def init(folder: Path) -> Iterator[str]:
     text = f"{schema.LINE}\n{MODELS_YAML}"
     hint = f"For completion in editors, make this its first line: {schema.LINE}"
     yield _created(project / "models.yaml", text, schema.LINE, hint)
-    yield _created(project / "dodo.py", dodo_py(), "downloader.tasks", TASKS_HINT)
+    dodo = project / "dodo.py"
+    defaults = OWN_DEFAULT_TASKS if _has(dodo, "DOIT_CONFIG") else DEFAULT_TASKS
+    yield _created(dodo, dodo_py(), "downloader.tasks", f"{TASKS_HINT}  {defaults}")
     yield _ignored(project / ".gitignore")
-    yield NEXT if folder == Path() else f"Next: `cd {shlex.quote(str(folder))}`.\n{NEXT}"
+    then = NEXT if _has(dodo, "downloader.tasks") else NEXT.replace("`doit", "`modelmake")
+    yield then if folder == Path() else f"Next: `cd {shlex.quote(str(folder))}`.\n{then}"
 
 
 def dodo_py() -> str:

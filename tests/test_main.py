@@ -96,7 +96,8 @@ def test_files_of_others_are_left_with_a_hint(tmp_path: Path) -> None:
         "left models.yaml as it is: it is there already\n"
         f"  For completion in editors, make this its first line: {schema.LINE}"
     )
-    assert said[1].endswith("  from downloader.tasks import *")
+    assert "\n  from downloader.tasks import *\n" in said[1]
+    assert "Then: `modelmake` downloads them" in said[3], "`doit` has no task for it yet"
 
 
 @pytest.mark.parametrize(
@@ -228,6 +229,45 @@ def test_the_line_that_init_advises_for_another_dodo_file_brings_the_tasks(
 
     assert "fetch:gpt2-124M" in listed
     assert "mine" in listed
+
+
+MINE = "def task_mine():\n    return {'actions': ['echo ran'], 'verbosity': 2}\n"
+CONFIG = "DOIT_CONFIG = {'verbosity': 2}\n"
+
+
+def advised(tmp_path: Path, dodo: str) -> tuple[Project, str]:
+    """Return a project with what `init` advises for a dodo.py, and what it says of that."""
+    (tmp_path / "dodo.py").write_text(dodo)
+    said = run("init", cwd=tmp_path).stdout
+    code = [line for line in said.splitlines() if " import *" in line or " = {" in line]
+    project = Project(tmp_path / "other")
+    imported, *config = (line.strip() + "\n" for line in code)
+    changed = "".join([imported, dodo, *config]).replace("NAME-OF-YOUR-TASK", "mine")
+    (project.folder / "dodo.py").write_text(changed)
+    project.declare({})
+    return project, said
+
+
+def test_the_default_tasks_of_another_dodo_file(tmp_path: Path) -> None:
+    """`init` says what becomes of them with its line, and how to have both."""
+    project, said = advised(tmp_path, MINE)
+    assert "`doit` alone then downloads the models, and no longer runs your own tasks." in said
+    assert "ran" in project.doit().stdout, "both, with the second line"
+    only = (project.folder / "dodo.py").read_text().rpartition("DOIT_CONFIG =")[0]
+    (project.folder / "dodo.py").write_text(only)
+    assert project.doit().stdout == "Nothing to do.\n"
+
+
+def test_the_default_tasks_of_a_dodo_file_with_a_configuration(tmp_path: Path) -> None:
+    """It wins over ours, so without `default_tasks` every command would run."""
+    project, said = advised(tmp_path, CONFIG + MINE)
+    assert "give that `default_tasks`: else `doit` alone runs every command." in said
+    assert ".  ci-key" in project.doit().stdout
+    dodo = (project.folder / "dodo.py").read_text().replace("{'", "{'default_tasks': ['mine'], '")
+    (project.folder / "dodo.py").write_text(
+        dodo.replace("{'default_tasks': ['mine'], 'act", "{'act")
+    )
+    assert "ran" in project.doit().stdout
 
 
 def test_version_is_the_distributions(tmp_path: Path) -> None:
