@@ -1,5 +1,6 @@
 """What every test gets: servers, a clean environment, and a check that no thread is left."""
 
+import compileall
 import os
 import random
 import shutil
@@ -30,10 +31,17 @@ CLEARED |= {"CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENAI_GPT2_BASE
 CLEARED |= {"TRANSFORMERS_OFFLINE"}
 CLEARED_BEGINNINGS = ("MODELMAKE_", "HF_", "HUGGING", "TOGETHER_", "AWS_", "XDG_", "DOIT_")
 THREAD_SECONDS = 5.0
+REPOSITORY = Path(__file__).parents[1]
 
 settings.register_profile("default", deadline=None, max_examples=examples(100))
 settings.register_profile("ci", deadline=None, max_examples=500, print_blob=True)
 settings.load_profile("ci" if GIVEN.get(IN_CI) else "default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the program once: where Python may not write bytecode, each start would do it."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(REPOSITORY / "downloader", quiet=2)
 
 
 @pytest.fixture(autouse=True)
