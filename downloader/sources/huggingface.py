@@ -219,13 +219,13 @@ class HuggingFace:
         that we pinned.
         """
         has_digest = bool(file.git_sha1) == file.first_use if file.is_pinned else file.git_sha1
-        fields = file.url, file.checkpoint, file.into, file.archive, file.md5, file.etag
+        foreign = ("url", "checkpoint", "into", "archive", "content", "md5", "etag")
         entry, path = self._entry, self._entry.path_in_repo(file.path)
         at = weights_of(path) if entry.format else None
         is_wanted = entry.wants(path) and (at is None or at.format == entry.format)
         is_placed = entry.placed(commit, msgspec.structs.replace(file, path=path)).path == file.path
-        is_plain = not any(fields) and file.content is None
-        return bool(has_digest) and is_wanted and is_placed and is_plain
+        is_plain = all(getattr(file, field) is None for field in foreign)
+        return bool(has_digest) and file.size is not None and is_wanted and is_placed and is_plain
 
     def _files(self, page: bytes) -> Iterator[Artifact]:
         for item in self._decoded(page, list[_Item]):

@@ -53,7 +53,7 @@ def pointer(content: bytes) -> bytes:
 class Repository:
     """One repository: its commits, and who may read it."""
 
-    commits: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """The files of each commit by their paths."""
     refs: dict[str, str] = field(default_factory=dict)
     """The commit of each branch and tag."""
