@@ -371,6 +371,23 @@ def test_a_library_has_one_gate(library: str) -> None:
     assert [library in each for each in refused].count(True) == 1
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("network/")])
+def test_a_library_is_imported_before_a_part_of_it(name: str) -> None:
+    """Two threads import the network at once: only a whole package waits for the other one.
+
+    The import of `requests.utils` goes on while another thread is halfway through `requests`, and
+    ends with "partially initialized module".
+    """
+    seen: set[str] = set()
+    for node in TREES[name].body:
+        if isinstance(node, ast.Import):
+            seen |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            library = node.module.partition(".")[0]
+            seen.add(node.module)
+            assert library not in GATES or library in seen, node.module
+
+
 @pytest.mark.parametrize("room", sorted({room_of(name) for name in NAMES} - {"__init__"}))
 def test_a_room_offers_few_names(room: str) -> None:
     """What other rooms import fits into a head, or it is counted above, with a reason."""
