@@ -2,7 +2,7 @@
 
     python -m bench --quick                 a few minutes
     python -m bench --case big --size 1G    one case, a size of one's own
-    python -m bench > docs/speed.md         all cases
+    python -m bench > report.md             all cases; docs/speed.md is a summary of one report
 
 Exit status 0 when all of ours came to their end (whether or not the goals are met), 1 when not.
 """
