@@ -1,7 +1,9 @@
 """Any list of URLs: the names come from the manifest, never from a reply."""
 
+import re
 from collections.abc import Container, Iterator, Mapping
 from functools import cached_property, lru_cache
+from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, cast
 from urllib.parse import unquote, urlsplit
 
@@ -11,10 +13,12 @@ from msgspec import Meta
 from downloader.artifact import Artifact, check_path
 from downloader.errors import SourceError
 from downloader.sources.interface import (
+    WEB,
     Entry,
     Fault,
     Keys,
     NamedUrl,
+    Reference,
     Resolution,
     Sha256,
     Text,
@@ -84,6 +88,7 @@ class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
     collision_hint = (
         "Give one another `path`. Names that differ only in case are one file on many disks."
     )
+    reference_forms = {"https://example.org/model.bin": "a file at any URL"}  # noqa: RUF012
     schema: ClassVar[dict[str, object]] = {
         "oneOf": [{"required": ["files"]}, {"required": ["url"]}],
         "dependencies": {"sha256": ["url"], "path": ["url"]},
@@ -119,6 +124,15 @@ class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
     def listed(self) -> tuple[HttpFile, ...]:
         """Its files."""
         return cast("tuple[HttpFile, ...]", self.files)
+
+    @classmethod
+    def read_reference(cls, text: str) -> Reference | None:
+        """See Entry: any URL, named as its file."""
+        if not re.match(WEB, text):
+            return None
+        name = unquote(urlsplit(text).path.rstrip("/").rpartition("/")[2])
+        stem = PurePosixPath(name.removesuffix(".gz").removesuffix(".zst")).stem
+        return Reference({"url": text}, (stem, host(text)), is_file=True)
 
     def source(self) -> "Http":
         """See Entry."""

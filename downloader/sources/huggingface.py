@@ -15,7 +15,7 @@ import re
 from collections.abc import Container, Hashable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 from msgspec import Meta
@@ -23,7 +23,7 @@ from msgspec import Meta
 from downloader.artifact import Artifact, LeftOut, LockedModel
 from downloader.errors import BadResponse, Offline, SettingError, SourceError
 from downloader.sources._formats import Format, choose, weights_of
-from downloader.sources.interface import Entry, Fault, Provider, Resolution, Text
+from downloader.sources.interface import Entry, Fault, Provider, Reference, Resolution, Text
 from downloader.urls import Location, has_same_origin, host, may_have_credential
 
 T = TypeVar("T")
@@ -39,6 +39,12 @@ TRUE_WORDS = frozenset({"1", "on", "yes", "true"})
 
 class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
     """A repository of the Hugging Face Hub."""
+
+    reference_forms = {  # noqa: RUF012
+        "hf:OWNER/NAME[@REVISION]": "a repository of the Hugging Face Hub",
+        "hf:OWNER/NAME:Q4_K_M": "one variant of its GGUF files",
+        "https://huggingface.co/OWNER/NAME": "the same; also the page of a revision or a file",
+    }
 
     repo: Annotated[
         str,
@@ -78,6 +84,15 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
             "the Hugging Face tools."
         ),
     ] = "files"
+
+    @classmethod
+    def read_reference(cls, text: str) -> Reference | None:
+        """See Entry: the short form, hf:// as in their client, or the address of a page."""
+        if found := _SHORT.fullmatch(text):
+            variant = {"format": "gguf", "variant": found["variant"]} if found["variant"] else {}
+            keys = _keys(found)
+            return Reference(keys | variant, _names(found["repo"]))
+        return _of_page(text)
 
     def faults(self, given: Container[str]) -> Iterator[Fault]:
         """See Entry."""
@@ -123,6 +138,62 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
     def path_in_repo(self, path: str) -> str:
         """Return the path in the repository of a file in the model's folder."""
         return path if self.layout == "files" else SNAPSHOT.sub("", path)
+
+
+_SHORT = re.compile(
+    r"(?:hf:(?://)?|(?:hf|huggingface)\.co/)(?P<kind>models/|datasets/|spaces/)?"
+    r"(?P<repo>[^/@:]*(?:/[^/@:]*)?)(?:@(?P<revision>refs/(?:convert|pr)/[^/]+|[^/:]+))?"
+    r"(?:/(?P<path>.+)|:(?P<variant>[^/:]+))?/?"
+)
+"""`hf:owner/name@revision`; with a path as in `hf://` of huggingface_hub 2.4.0 (hf_file_system.py).
+
+A variant is written as for llama.cpp and Ollama.
+"""
+_SITE = re.compile(r"(?i)https?://(?:www\.)?(?:huggingface|hf)\.co(?=/)")
+_PAGE = re.compile(
+    r"/(?P<kind>datasets/|spaces/)?(?P<repo>[\w.-]+(?:/(?!(?:tree|blob|resolve|raw)/)[\w.-]+)?)"
+    r"(?:/(?P<what>tree|blob|resolve|raw|commit|commits)"
+    r"/(?P<revision>refs/(?:convert|pr)/[^/]+|[^/]+)(?:/(?P<path>.+))?|/.*)?"
+)
+_NO_REPOSITORIES = frozenset(
+    ("api", "blog", "chat", "collections", "datasets", "docs", "enterprise", "inference", "join",
+     "learn", "login", "models", "new", "organizations", "papers", "posts", "pricing", "search",
+     "settings", "spaces", "tasks")
+)  # fmt: skip
+"""First words of the path of other pages of the site."""
+
+
+def _of_page(url: str) -> Reference | None:
+    """Return the entry for the address of a repository, or of a folder or a file in it."""
+    site = _SITE.match(url)
+    endpoint = (os.environ.get("HF_ENDPOINT") or "").rstrip("/")
+    is_ours = bool(endpoint) and url.startswith(f"{endpoint}/") and has_same_origin(url, endpoint)
+    if not (site or is_ours):
+        return None
+    path = re.sub(r"[?#].*", "", url[site.end() if site else len(endpoint) :]).rstrip("/")
+    found = _PAGE.fullmatch(path)
+    if not found or found["repo"].partition("/")[0] in _NO_REPOSITORIES:
+        return None
+    is_file = found["what"] in {"resolve", "raw"} and bool(found["path"])
+    keys = _keys(found, is_folder=found["what"] == "tree")
+    return Reference(keys, _names(found["repo"]), is_file=is_file)
+
+
+def _keys(found: re.Match[str], *, is_folder: bool = False) -> dict[str, object]:
+    keys: dict[str, object] = {"repo": found["repo"]}
+    if found["kind"] in {"datasets/", "spaces/"}:
+        keys["repo_type"] = found["kind"].removesuffix("s/")
+    if found["revision"] not in {None, "main"}:
+        keys["revision"] = unquote(found["revision"])
+    if found["path"]:
+        path = re.sub(r"[*?[]", r"[\g<0>]", unquote(found["path"]))
+        keys["include"] = [path + "/" * is_folder]
+    return keys
+
+
+def _names(repo: str) -> tuple[str, ...]:
+    owner, _, name = repo.rpartition("/")
+    return (name, f"{owner}-{name}")
 
 
 class _Lfs(msgspec.Struct, frozen=True):

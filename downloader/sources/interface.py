@@ -110,6 +110,20 @@ Url = Annotated[
 """The location of a file."""
 
 
+class Reference(NamedTuple):
+    """What a short form or a URL, as people copy it, means as an entry.
+
+    Attributes:
+        keys: The keys of the entry, as they are written into models.yaml.
+        names: What the model may be called, best first; not always a valid name.
+        is_file: Whether it is a URL that leads to the bytes of a file, not to a page.
+    """
+
+    keys: dict[str, object]
+    names: tuple[str, ...]
+    is_file: bool = False
+
+
 def _matches(path: str, patterns: Texts) -> bool:
     """Whether a pattern of fnmatch matches the whole path; one that ends with `/` means a folder.
 
@@ -139,6 +153,8 @@ class Entry(
     """Keys that do not change which bytes an entry means: they never make a lock stale."""
     collision_hint: ClassVar[str] = "Give one of the models another `to`."
     """Hint if two models would write one file."""
+    reference_forms: ClassVar[Mapping[str, str]] = {}
+    """What `read_reference` takes, with what it means; shown to people."""
 
     to: Annotated[
         Text,
@@ -201,6 +217,14 @@ class Entry(
     def limit_factor(self) -> int:
         """How many times the usual limits its archives may reach when they are unpacked."""
         return 1
+
+    @classmethod
+    def read_reference(cls, text: str) -> Reference | None:  # noqa: ARG003 - for subclasses
+        """Return what a short form or a URL means; None if it is not one of this provider.
+
+        The keys need not be right: they are checked as all of models.yaml is.
+        """
+        return None
 
     def source(self) -> "Source":
         """Return the source of this entry."""

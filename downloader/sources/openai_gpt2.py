@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from downloader.artifact import Artifact
 from downloader.errors import SettingError, SourceError
-from downloader.sources.interface import Entry, Keys, Resolution
+from downloader.sources.interface import Entry, Keys, Reference, Resolution
 from downloader.urls import Location, host
 
 GPT2_SIZES = ("124M", "355M", "774M", "1558M")
@@ -29,6 +29,8 @@ MILLIONS = "|".join(name.removesuffix("M") for name in GPT2_NAMES)
 
 class OpenAIGPT2Entry(Entry, frozen=True, kw_only=True, tag="openai-gpt2"):
     """OpenAI's GPT-2 TensorFlow checkpoints."""
+
+    reference_forms = {"gpt2:124M": "a size of OpenAI's GPT-2"}  # noqa: RUF012
 
     size: Annotated[
         Annotated[
@@ -50,6 +52,12 @@ class OpenAIGPT2Entry(Entry, frozen=True, kw_only=True, tag="openai-gpt2"):
         """Write the size as the lock does: `124M`, whether `124`, `124m` or `124M` was written."""
         name = str(self.size).upper().removesuffix("M") + "M"
         msgspec.structs.force_setattr(self, "size", name)
+
+    @classmethod
+    def read_reference(cls, text: str) -> Reference | None:
+        """See Entry."""
+        prefix, _, size = text.partition(":")
+        return Reference({"size": size}, (f"gpt2-{size}",)) if prefix == "gpt2" else None
 
     @property
     def published_size(self) -> str:

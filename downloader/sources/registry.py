@@ -5,7 +5,7 @@ A source is imported when a model needs it: most projects have models of one or 
 
 import importlib
 
-from downloader.sources.interface import AskingSource, Entry
+from downloader.sources.interface import AskingSource, Entry, Reference
 
 SOURCES = {
     "http": "http.HttpEntry",
@@ -14,6 +14,7 @@ SOURCES = {
     "together": "together.TogetherEntry",
 }
 """By the name in models.yaml: the module of this room, and its class of entries."""
+GENERAL_SOURCE = "http"
 
 
 def entry_type(source: str) -> type[Entry]:
@@ -26,6 +27,24 @@ def entry_type(source: str) -> type[Entry]:
 def entry_types() -> dict[str, type[Entry]]:
     """Return the class of entries of every source, by the source's name."""
     return {source: entry_type(source) for source in SOURCES}
+
+
+def find_reference(text: str) -> Reference | None:
+    """Return the entry that a short form or a URL means; None if no source knows it.
+
+    A URL of any host is `http`, if no provider knows better.
+    """
+    for source in sorted(SOURCES, key=GENERAL_SOURCE.__eq__):
+        if found := entry_type(source).read_reference(text):
+            return found._replace(keys={"source": source, **found.keys})
+    return None
+
+
+def reference_forms() -> dict[str, str]:
+    """Return all forms that `find_reference` knows, with what each means."""
+    return {
+        form: what for kind in entry_types().values() for form, what in kind.reference_forms.items()
+    }
 
 
 def asking_source_for(entry: Entry) -> AskingSource | None:

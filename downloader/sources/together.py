@@ -36,6 +36,7 @@ from downloader.sources.interface import (
     Fault,
     Keys,
     Provider,
+    Reference,
     Resolution,
     Start,
     Step,
@@ -69,6 +70,9 @@ class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
 
     not_about_bytes = Entry.not_about_bytes | {"keep_archive", "unpack_limits", "wait"}
     collision_hint = "Give one of the two another `to`, or an `archive` name of its own."
+    reference_forms = {  # noqa: RUF012
+        "together:ft-0123abcd-0123[:STEP]": "a fine-tuning job of Together AI, or a checkpoint"
+    }
 
     job: Annotated[
         str,
@@ -111,6 +115,12 @@ class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
     ] = 1
     archive: Annotated[Text | None, Meta(description="Another name for the archive.")] = None
     wait: Annotated[bool, Meta(description="Whether to wait for a job that still trains.")] = False
+
+    @classmethod
+    def read_reference(cls, text: str) -> Reference | None:
+        """See Entry."""
+        prefix, _, job = text.partition(":")
+        return Reference({"job": job}, (job,)) if prefix == "together" else None
 
     @property
     def needs_own_folder(self) -> bool:

@@ -1,0 +1,149 @@
+"""Short forms and URLs that people paste, as entries of models.yaml."""
+
+import pytest
+
+from downloader.sources.registry import SOURCES, entry_types, find_reference, reference_forms
+
+HF: dict[str, object] = {"source": "huggingface", "repo": "BAAI/bge-small"}
+SITE = "https://huggingface.co"
+PAGE = f"{SITE}/BAAI/bge-small"
+
+READ: dict[str, dict[str, object]] = {
+    "hf:BAAI/bge-small": HF,
+    "hf:BAAI/bge-small@v1.5": {**HF, "revision": "v1.5"},
+    "hf:BAAI/bge-small@main": HF,
+    "hf:BAAI/bge-small@refs/pr/3": {**HF, "revision": "refs/pr/3"},
+    "hf:BAAI/bge-small@feature%2Fx": {**HF, "revision": "feature/x"},
+    "hf:gpt2": {"source": "huggingface", "repo": "gpt2"},
+    "hf:models/BAAI/bge-small": HF,
+    "hf:datasets/squad": {"source": "huggingface", "repo": "squad", "repo_type": "dataset"},
+    "hf:spaces/o/n@v1": {
+        "source": "huggingface",
+        "repo": "o/n",
+        "repo_type": "space",
+        "revision": "v1",
+    },
+    "hf:BAAI/bge-small:Q4_K_M": {**HF, "format": "gguf", "variant": "Q4_K_M"},
+    "hf.co/BAAI/bge-small:Q4_K_M": {**HF, "format": "gguf", "variant": "Q4_K_M"},
+    "huggingface.co/BAAI/bge-small": HF,
+    "hf://BAAI/bge-small/onnx/model.onnx": {**HF, "include": ["onnx/model.onnx"]},
+    "hf://datasets/o/n@v1/a.csv": {
+        "source": "huggingface",
+        "repo": "o/n",
+        "repo_type": "dataset",
+        "revision": "v1",
+        "include": ["a.csv"],
+    },
+    PAGE: HF,
+    f"{PAGE}/": HF,
+    f"{PAGE}?library=transformers#files": HF,
+    f"{PAGE}/tree/main": HF,
+    f"{PAGE}/tree/v1.5": {**HF, "revision": "v1.5"},
+    f"{PAGE}/tree/refs%2Fpr%2F3": {**HF, "revision": "refs/pr/3"},
+    f"{PAGE}/tree/refs/pr/3/onnx": {**HF, "revision": "refs/pr/3", "include": ["onnx/"]},
+    f"{PAGE}/tree/main/onnx": {**HF, "include": ["onnx/"]},
+    f"{PAGE}/commit/abc": {**HF, "revision": "abc"},
+    f"{PAGE}/blob/main/a%20b/c.bin": {**HF, "include": ["a b/c.bin"]},
+    f"{PAGE}/blob/v1/a[1]*.bin": {**HF, "revision": "v1", "include": ["a[[]1][*].bin"]},
+    f"{PAGE}/resolve/main/c.bin?download=true": {**HF, "include": ["c.bin"]},
+    f"{PAGE}/raw/main/c.json": {**HF, "include": ["c.json"]},
+    f"{PAGE}/discussions/4": HF,
+    "https://hf.co/BAAI/bge-small": HF,
+    "https://www.huggingface.co/BAAI/bge-small": HF,
+    "HTTPS://HuggingFace.co/BAAI/bge-small": HF,
+    "http://huggingface.co/BAAI/bge-small": HF,
+    f"{SITE}/gpt2": {"source": "huggingface", "repo": "gpt2"},
+    f"{SITE}/gpt2/resolve/main/vocab.json": {
+        "source": "huggingface",
+        "repo": "gpt2",
+        "include": ["vocab.json"],
+    },
+    f"{SITE}/datasets/o/n/tree/v1": {
+        "source": "huggingface",
+        "repo": "o/n",
+        "repo_type": "dataset",
+        "revision": "v1",
+    },
+    f"{SITE}/spaces/o/n": {"source": "huggingface", "repo": "o/n", "repo_type": "space"},
+    f"{SITE}/docs/hub": {"source": "http", "url": f"{SITE}/docs/hub"},
+    f"{SITE}/datasets": {"source": "http", "url": f"{SITE}/datasets"},
+    f"{SITE}/api/models/gpt2": {"source": "http", "url": f"{SITE}/api/models/gpt2"},
+    "https://huggingface.co.evil.org/o/n": {
+        "source": "http",
+        "url": "https://huggingface.co.evil.org/o/n",
+    },
+    "gpt2:124M": {"source": "openai-gpt2", "size": "124M"},
+    "together:ft-0123": {"source": "together", "job": "ft-0123"},
+    "together:ft-0123:100": {"source": "together", "job": "ft-0123:100"},
+    "https://example.org/a.bin?b=c": {"source": "http", "url": "https://example.org/a.bin?b=c"},
+    "http://127.0.0.1:1/a.bin": {"source": "http", "url": "http://127.0.0.1:1/a.bin"},
+}
+
+
+@pytest.mark.parametrize(("text", "entry"), READ.items(), ids=READ)
+def test_a_reference_is_read(text: str, entry: dict[str, object]) -> None:
+    """Each provider knows its own; any other URL is a file at that URL."""
+    found = find_reference(text)
+    assert found
+    assert found.keys == entry
+    assert next(iter(found.keys)) == "source"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "BAAI/bge-small", "ftp://e.org/a", "./a.bin", "s3://b/a", "x:y"]
+)
+def test_what_nobody_knows_is_none(text: str) -> None:
+    """A repository's bare name may be a path, or another host's."""
+    assert find_reference(text) is None
+
+
+NAMES = {
+    "hf:BAAI/bge-small@v1": ("bge-small", "BAAI-bge-small"),
+    "gpt2:124M": ("gpt2-124M",),
+    "together:ft-0123:100": ("ft-0123:100",),
+    "https://example.org/whisper/ggml-base.en.bin?x=y": ("ggml-base.en", "example.org"),
+    "https://example.org/a.tar.gz": ("a", "example.org"),
+}
+
+
+@pytest.mark.parametrize(("text", "names"), NAMES.items())
+def test_a_reference_suggests_names(text: str, names: tuple[str, ...]) -> None:
+    """The shortest that says what it is comes first."""
+    found = find_reference(text)
+    assert found
+    assert found.names == names
+
+
+@pytest.mark.parametrize(
+    ("text", "is_file"),
+    [(PAGE, False), (f"{PAGE}/blob/main/a.bin", False), (f"{PAGE}/resolve/main/a.bin", True),
+     (f"{PAGE}/raw/main/a.json", True), (f"{PAGE}/resolve/main", False)],
+)  # fmt: skip
+def test_a_page_is_told_from_a_file(text: str, *, is_file: bool) -> None:
+    """Only `resolve` and `raw` lead to bytes."""
+    found = find_reference(text)
+    assert found
+    assert found.is_file == is_file
+
+
+def test_the_users_own_hub_has_pages_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HF_ENDPOINT names it, also below a path; a host that only begins like it is another one."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:8080/hub/")
+    for text in ("http://127.0.0.1:8080/hub/BAAI/bge-small", PAGE):
+        found = find_reference(text)
+        assert found
+        assert found.keys == HF
+    other = find_reference("http://127.0.0.1:8080/BAAI/bge-small")
+    assert other
+    assert other.keys["source"] == "http"
+
+
+def test_every_source_has_a_form_and_reads_it() -> None:
+    """What the help shows is taken, by the source that it is listed for."""
+    for source, kind in entry_types().items():
+        assert kind.reference_forms
+        for form in kind.reference_forms:
+            found = find_reference(form.partition("[")[0])
+            assert found, form
+            assert found.keys["source"] == source
+    assert len(reference_forms()) >= len(SOURCES)
