@@ -69,7 +69,7 @@ class CommandTask(HelpfulTask):
             CmdParseError: One of the options is none of this command.
         """
         if args is None and self.pos_arg:  # nobody typed it: a default task, or one's task_dep
-            self.pos_arg_val = []
+            self.pos_arg_val: list[str] = []
         if not args or {"-h", "--help"} & set(args):
             return super().init_options(args)
         parse = getopt.gnu_getopt if self.pos_arg else getopt.getopt
