@@ -198,7 +198,8 @@ class Expectation:
         if partial.ranges:
             partial.reset()
         size = length if wanted is None else wanted
-        partial.bind(head.etag if is_strong(head.etag) else None, size)
+        validator = head.etag if is_strong(head.etag) else None
+        partial.bind(validator, size, with_md5=self.md5 is not None)
 
     def learn(self, head: Head) -> None:
         """Take in what a 206 says of the whole file."""
@@ -218,7 +219,7 @@ class Expectation:
         wanted, got, kind = self._artifact.sha256, partial.verifier.sha256, "sha256"
         if wanted is None:
             wanted, kind = self._published
-            got = partial.verifier.other_digest(kind) or ""
+            got = (wanted and partial.digest(kind)) or ""
         if partial.verifier.has_pieces and got and wanted != got:
             raise LockError(
                 f"models.lock has a root of other bytes than its sha256 for {self._artifact.path}.",

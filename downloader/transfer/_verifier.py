@@ -18,6 +18,7 @@ import mmap
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from downloader.errors import StoreError
@@ -261,10 +262,15 @@ class ThreadedVerifier(WholeVerifier):
 
     def _hash_all(self) -> None:
         own = memoryview(bytearray(BUFFER_BYTES))
+        first, *others = self._hashes
+        pool = ThreadPoolExecutor(1) if others else None  # on another core
         while (work := self._next(own)) is not None:
             buffer, count = work
-            for digest in self._hashes:
-                digest.update(buffer[:count])
+            data = buffer[:count]
+            begun = [pool.submit(each.update, data) for each in others] if pool else []
+            first.update(data)
+            for future in begun:
+                future.result()
             with self._changed:
                 self._hashed += count
                 if buffer is not own and len(self._spare) < MOST_WAITING:
@@ -539,14 +545,14 @@ class PieceVerifier:
         return digest.hexdigest()
 
 
-def verifier_for(
+def piece_verifier(
     file: OpenFile,
     binding: Binding,
     layer: Layer | None,
     present: Sequence[Range],
     lock_wait: LockWait,
-) -> Verifier:
-    """Return what verifies a partial.
+) -> PieceVerifier | None:
+    """Return what verifies a partial by its pieces; None if its piece layer is not known.
 
     Args:
         file: The open partial.
@@ -555,15 +561,26 @@ def verifier_for(
         present: What is on disk of it already.
         lock_wait: Says when the run is to end.
     """
-    if layer is not None and layer.size == binding.size and binding.sha256 is not None:
-        proven = binding.sha256 if layer.is_proof else ""
-        return PieceVerifier(file, layer, present, lock_wait, proven)
+    if layer is None or layer.size != binding.size or binding.sha256 is None:
+        return None
+    proven = binding.sha256 if layer.is_proof else ""
+    return PieceVerifier(file, layer, present, lock_wait, proven)
+
+
+def hashes_for(binding: Binding, *, with_md5: bool) -> Hashes:
+    """Return new digests of what a partial is to be.
+
+    Args:
+        binding: What its bytes are to be.
+        with_md5: Whether an MD5 is known: it costs more than a SHA-256, and only serves if no
+            better digest is known.
+    """
     hashes = {"sha256": new_sha256()}
     if binding.git_sha1 and binding.size is not None:
         hashes["git-sha1"] = new_git_sha1(binding.size)
-    elif not binding.sha256:
+    elif with_md5 and not binding.sha256:
         hashes["md5"] = new_md5()
-    return whole_verifier(file, hashes, binding.size)
+    return hashes
 
 
 def whole_verifier(

@@ -17,7 +17,7 @@ import msgspec
 from downloader.artifact import Artifact
 from downloader.errors import IntegrityError, StoreError
 from downloader.fs.commit import Commit
-from downloader.fs.digests import Layer, copy_start
+from downloader.fs.digests import Layer, copy_start, feed, new_md5
 from downloader.fs.files import Private
 from downloader.fs.locks import (
     LockWait,
@@ -30,7 +30,14 @@ from downloader.fs.rooted_path import READ, RootedPath
 from downloader.fs.space import DiskBudget
 from downloader.network.ranges import Range, merge, prefix, total, without
 from downloader.transfer._journal import Binding, Journal, binding_for, vouched
-from downloader.transfer._verifier import InlineVerifier, Verifier, verifier_for
+from downloader.transfer._verifier import (
+    STRETCH_BYTES,
+    InlineVerifier,
+    Verifier,
+    hashes_for,
+    piece_verifier,
+    whole_verifier,
+)
 from downloader.urls import Location
 
 
@@ -205,7 +212,7 @@ class Partial:
         self._wanted = self.binding = binding
         self.verifier: Verifier = InlineVerifier(self._file, {})
         self.ranges: list[Range] = []
-        self.is_joined = self._is_placed = False
+        self.is_joined = self._is_placed = self._with_md5 = False
         self._changing = threading.Lock()
         try:
             self._take_over()
@@ -281,12 +288,18 @@ class Partial:
                 self.ranges = [Range(0, size)]
             self._restart_verifier(0)
 
-    def bind(self, validator: str | None, size: int | None) -> None:
+    def bind(self, validator: str | None, size: int | None, *, with_md5: bool = False) -> None:
         """Say which version of the file, and of what length, the bytes from now on belong to.
+
+        Args:
+            validator: The server's strong ETag.
+            size: In bytes, if it is known.
+            with_md5: Whether the MD5 will be asked for: it costs more than a SHA-256.
 
         Raises:
             StoreError: So many bytes do not fit on the disk.
         """
+        self._with_md5 = with_md5
         self.binding = msgspec.structs.replace(self._wanted, validator=validator, size=size)
         self.claim_room()
         if not self.ranges:
@@ -308,10 +321,29 @@ class Partial:
     def _restart_verifier(self, have: int) -> None:
         """Restart the digests, over the first `have` bytes and what will follow them."""
         self.verifier.close()
-        self.verifier = verifier_for(
-            self._file, self.binding, self._layer, self.ranges, self._lock_wait
-        )
+        pieces = piece_verifier(self._file, self.binding, self._layer, self.ranges, self._lock_wait)
+        hashes = hashes_for(self.binding, with_md5=self._with_md5)
+        self.verifier = pieces or whole_verifier(self._file, hashes, self.binding.size)
         self.verifier.advance(have)
+
+    def digest(self, kind: str) -> str | None:
+        """Return another digest than the SHA-256 of the whole file, in hex; None if unknown.
+
+        An MD5 that was not computed on the way, because only a later reply named one, is computed
+        now: what was just written is in memory still.
+
+        Raises:
+            StoreError: It cannot be read back.
+            Interrupted: The user stopped the run.
+        """
+        found = self.verifier.other_digest(kind)
+        if found is not None or kind != "md5":
+            return found
+        md5 = new_md5()
+        for start in range(0, self.have, STRETCH_BYTES):
+            self._lock_wait.check()
+            feed(self._file, start, min(start + STRETCH_BYTES, self.have), (md5,))
+        return md5.hexdigest()
 
     def commit(self, place: Commit) -> None:
         """Make the verified bytes visible under the final name, durably, in one step.

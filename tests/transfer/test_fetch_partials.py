@@ -1,5 +1,7 @@
 """What an earlier run left, whole, damaged or of another file (rows B8, B9, B11)."""
 
+import base64
+import hashlib
 import os
 
 import pytest
@@ -7,7 +9,8 @@ import pytest
 from downloader.artifact import Artifact
 from downloader.errors import DigestMismatch, Interrupted
 from downloader.network.ranges import Range
-from downloader.transfer import _journal
+from downloader.transfer import _journal, _verifier, partial
+from downloader.transfer._verifier import THREADED_BYTES
 from tests.servers.body import BytesBody
 from tests.servers.faults import timing
 from tests.servers.faulty import strong_etag
@@ -26,6 +29,7 @@ SIZE = len(BODY)
 HAVE = 100_000
 REST = f"bytes={HAVE}-{SIZE - 1}"
 OTHER = bytes(reversed(BODY))
+AZURE_MD5 = "x-ms-blob-content-md5"
 pins = pytest.mark.parametrize(
     "artifact", [pinned(), pinned(sized=False)], ids=["sized", "unsized"]
 )
@@ -44,10 +48,37 @@ def test_a_flipped_bit_in_the_partial_does_not_survive(desk: Desk, artifact: Art
 
 def test_a_published_md5_is_compared(desk: Desk) -> None:
     """Where the server publishes an MD5 of the whole file, an unpinned file must have it."""
-    md5 = {"x-ms-blob-content-md5": "XUFAKrxLKna5cZ2REBfFkg=="}
+    md5 = {AZURE_MD5: "XUFAKrxLKna5cZ2REBfFkg=="}
     desk.server.put(PATH, BODY, headers=md5)
     error = desk.refuses(DigestMismatch, unpinned())
     assert "instead of md5:5d41402abc4b2a76b9719d911017c592" in str(error)
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_an_md5_that_only_the_rest_of_a_file_names_is_compared(desk: Desk, is_right: bool) -> None:
+    """It was not computed on the way, so the file is read for it."""
+    body = BODY if is_right else OTHER
+    md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    desk.leave_partial(HAVE, unpinned())
+    desk.server.put(PATH, BODY, etag=strong_etag(BytesBody(BODY)), headers={AZURE_MD5: md5})
+    if is_right:
+        desk.fetch(unpinned())
+    else:
+        assert "instead of md5:" in str(desk.refuses(DigestMismatch, unpinned()))
+    assert desk.asked[:2] == [None, REST]
+
+
+@pytest.mark.parametrize("size", [1000, THREADED_BYTES])
+def test_no_md5_is_computed_if_nobody_names_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """It would cost more than the SHA-256 that is pinned."""
+    made: list[object] = []
+    for module in (_verifier, partial):
+        monkeypatch.setattr(module, "new_md5", lambda: made.append(1))
+    desk.server.put(PATH, bytes(size))
+    desk.fetch(unpinned())
+    assert made == []
 
 
 def journal_of(desk: Desk) -> _journal.Binding:
