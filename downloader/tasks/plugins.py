@@ -68,8 +68,6 @@ class CommandTask(HelpfulTask):
         Raises:
             CmdParseError: One of the options is none of this command.
         """
-        if args is None and self.pos_arg:  # nobody typed it: a default task, or one's task_dep
-            self.pos_arg_val: list[str] = []
         if not args or {"-h", "--help"} & set(args):
             return super().init_options(args)
         parse = getopt.gnu_getopt if self.pos_arg else getopt.getopt
@@ -83,6 +81,12 @@ class CommandTask(HelpfulTask):
         flags = {f"--{option['long']}" for option in self.params if option["type"] is bool}
         words = [name if name in flags else f"{name}={value}" for name, value in found]
         return super().init_options([*words, *rest])
+
+    def execute(self, stream: Any) -> Any:  # noqa: ANN401 - doit's
+        """Run it; for all models if nobody typed it, but a task depends on it."""
+        if self.pos_arg and self.pos_arg_val is None:
+            self.pos_arg_val: list[str] | None = []
+        return super().execute(stream)
 
 
 _parse_execute = Command.parse_execute
