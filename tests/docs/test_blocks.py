@@ -32,7 +32,6 @@ RELEASE = "ci/test_release.py::test_the_page_names_what_the_workflow_does"
 
 RUN_BY = {
     ("adding-a-source.md", "diff"): [ADDING],
-    ("adding-a-source.md", "python"): [ADDING, ADDING],
     ("adding-a-source.md", "yaml"): [ADDED],
     ("adding-a-source.md", "sh"): [ADDED, "docs/test_adding_page.py::test_the_linters_pass"],
     ("architecture.md", "layers"): [
