@@ -46,7 +46,7 @@ class Index:
         is_ours = locked.revision is None and locked.files and has_digests
         return "" if is_ours else "its list of files"
 
-    def locate(self, artifact: Artifact, revision: str | None) -> tuple[Location, ...]:
+    def locate(self, artifact: Artifact, revision: str | None) -> tuple[Location, ...]:  # noqa: ARG002 - a list has no versions
         """See Source."""
         if not artifact.is_pinned:
             raise SourceError(f"{self._entry.sums} names no file {artifact.path}.")
