@@ -346,14 +346,14 @@ class Client:
             TransferError: No reply came, or a redirect leads where it may not.
         """
         start = first_hop(location, is_pinned=is_pinned)
-        if location.rate_limit:
-            self._check_rate_limit(location)
         scopes = (self._scope,) if scope is None else (self._scope, scope)
         known = self._shortcuts.find(start)
         if known is not None:
             reply = self._still_there(start, known, conditions, scopes)
             if reply is not None:
                 return reply
+        if location.rate_limit:
+            self._check_rate_limit(location)
         end, reply = self._follow(start, conditions, scopes)
         is_denied = reply.head.status == HTTPStatus.FORBIDDEN and end.number > 0
         if location.is_link_doubted and is_denied and not has_same_origin(start.url, end.url):
