@@ -27,7 +27,7 @@ from downloader.errors import ModelmakeError
 from downloader.progress import streams
 from downloader.progress.events import Failed, shown_path
 from downloader.project.project import Model, Project
-from downloader.tasks._reporter import NO_TASK_STATUS, OURS, end_with, is_ours
+from downloader.tasks._reporter import NO_TASK_STATUS, OURS, end_with, is_ours, usage_errors
 from downloader.tasks._runtime import current
 
 PREFIX = "fetch:"
@@ -63,6 +63,10 @@ class Named:
     def task(self) -> str:
         """The name of its task."""
         return f"{PREFIX}{self.model}{'/' * bool(self.path)}{self.path}"
+
+
+class UnknownNameError(ModelmakeError):
+    """A word names no model and no file."""
 
 
 class Vocabulary:
@@ -111,13 +115,13 @@ class Vocabulary:
     def _models(self) -> dict[str, Model]:
         return {model.name: model for model in self._project.models()}
 
-    def _unknown(self, word: str) -> ModelmakeError:
+    def _unknown(self, word: str) -> UnknownNameError:
         manifest = self._project.manifest_path.name
         hint = did_you_mean(word, self.names()) or f"It declares: {', '.join(self._models)}."
         if "*" in word:
-            return ModelmakeError(f"No model of {manifest} matches {word!r}.", hint=hint)
+            return UnknownNameError(f"No model of {manifest} matches {word!r}.", hint=hint)
         file = " and no file" * ("/" in word)
-        return ModelmakeError(f"{manifest} declares no model{file} {word!r}.", hint=hint)
+        return UnknownNameError(f"{manifest} declares no model{file} {word!r}.", hint=hint)
 
     def _matching(self, pattern: str) -> Iterator[Named]:
         """Yield the models that a wildcard matches, or else the files, by name or by path."""
@@ -170,6 +174,17 @@ class Vocabulary:
         if path in paths:
             return [Named(name, path)]
         return [Named(name, each) for each in paths if each.startswith(f"{path}/")]
+
+
+def check_names(words: Iterable[str]) -> None:
+    """End the run if a word after a command of ours names nothing, before anything is done."""
+    with usage_errors():
+        known = vocabulary()
+        try:
+            known.select(words)
+        except UnknownNameError as error:
+            failed = Failed(task="", error=str(error), hint=error.hint, code="no-task")
+            end_with(failed, NO_TASK_STATUS)
 
 
 def vocabulary() -> Vocabulary:

@@ -80,7 +80,12 @@ class CommandTask(HelpfulTask):
             raise CmdParseError(f"{program} {self.name}: {error}. {hint}") from None
         flags = {f"--{option['long']}" for option in self.params if option["type"] is bool}
         words = [name if name in flags else f"{name}={value}" for name, value in found]
-        return super().init_options([*words, *rest])
+        names = super().init_options([*words, *rest])
+        if self.pos_arg and current().project.manifest_path.exists():  # a bundle may bring one
+            from downloader.tasks._words import check_names  # noqa: PLC0415 - it imports this module
+
+            check_names(names)
+        return names
 
     def execute(self, stream: Any) -> Any:  # noqa: ANN401 - doit's
         """Run it; for all models if nobody typed it, but a task depends on it."""

@@ -272,7 +272,7 @@ def test_options_after_the_names(project: Project, old: Path, late: list[str]) -
     [
         ([], 1),
         (["--from", "nowhere"], 1),
-        (["--from", ".", "nope"], 1),
+        (["--from", ".", "nope"], 3),
         (["m", "--from"], 3),
         (["m", "--hardlink=no"], 3),
     ],

@@ -112,7 +112,7 @@ def test_no_key_of_what_is_not_pinned(
 
 
 def test_an_unknown_model(locked: Project) -> None:
-    """The models that there are get named, with status 1 and nothing on standard output."""
+    """The models that there are get named, with status 3 and nothing on standard output."""
     run = locked.doit("ci-key", "nope")
-    assert (run.status, run.stdout) == (1, "")
+    assert (run.status, run.stdout) == (3, "")
     assert "one, spare" in run.stderr

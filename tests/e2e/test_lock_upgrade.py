@@ -53,7 +53,7 @@ def test_a_name_that_is_not_there(project: Project, server: FaultyServer) -> Non
     project.declare({"one": toy(server, ["a.bin"])})
     for words in (["--upgrade"], ["--check"], []):
         run = project.doit("lock", *words, "none")
-        assert run.status == 1
+        assert run.status == 3
         assert "declares no model 'none'.\n  Did you mean one?" in run.stderr
     assert server.requests == []
 

@@ -1,5 +1,7 @@
 """Every command takes a model or file in every form, and says what is close to a mistyped one."""
 
+import json
+
 import pytest
 
 from downloader import tasks
@@ -286,16 +288,24 @@ def test_a_wildcard_that_matches_nothing(locked: Project, words: list[str]) -> N
 
 
 @pytest.mark.sampled(keep=2)
-@pytest.mark.parametrize("command", ["verify", "plan", "lock", "outdated", "ci-key"])
+@pytest.mark.parametrize(
+    "command",
+    ["verify", "plan", "lock", "outdated", "ci-key", "bundle --out out", "adopt --from ."],
+)
 def test_an_unknown_name_after_a_command_of_ours(locked: Project, command: str) -> None:
-    """The nearest model or file is named; the exit status is that of a failure."""
-    close = locked.doit(command, "oen-b")
-    assert close.status == 1
+    """The nearest model or file is named, with doit's exit status; nothing is done."""
+    before, words = locked.lock.read_bytes(), command.split()
+    close = locked.doit(*words, "oen-b")
+    assert (close.status, close.stdout) == (3, "")
     assert "declares no model 'oen-b'.\n  Did you mean one-b?" in close.stderr
-    file = locked.doit(command, "models/one-b/c.bin")
-    assert file.status == 1
+    file = locked.doit(words[0], "models/one-b/c.bin", *words[1:])
+    assert file.status == 3
     assert "no model and no file 'models/one-b/c.bin'.\n  Did you mean models/" in file.stderr
-    other = locked.doit(command, "q*")
+    other = locked.doit(*words, "q*")
     assert (
         "No model of models.yaml matches 'q*'.\n  It declares: two, one-b, spare." in other.stderr
     )
+    told = locked.doit(*words, "q*", MODELMAKE_PROGRESS="json").error_lines
+    assert json.loads(told[-1])["code"] == "no-task"
+    assert locked.lock.read_bytes() == before
+    assert not (locked.folder / "out").exists()

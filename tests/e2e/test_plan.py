@@ -163,7 +163,7 @@ def test_models_by_name(project: Project, server: FaultyServer) -> None:
     assert [each["name"] for each in planned(project)["models"]] == ["one"]
     assert [each["name"] for each in planned(project, "spare")["models"]] == ["spare"]
     run = project.doit("plan", "nope")
-    assert run.status == 1
+    assert run.status == 3
     assert "declares no model 'nope'" in run.stderr
 
 

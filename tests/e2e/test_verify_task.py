@@ -99,7 +99,7 @@ def test_an_optional_model_by_name(fetched: Project) -> None:
 def test_an_unknown_name(fetched: Project) -> None:
     """The models that there are get named."""
     run = fetched.doit("verify", "nope")
-    assert run.status == 1
+    assert run.status == 3
     assert "declares no model 'nope'" in run.stderr
     assert "one, two, spare" in run.stderr
 
