@@ -362,7 +362,7 @@ class SharedStore:
                 blob = look(artifact.sha256, target)
             except Damaged as damage:
                 assert notice
-                notice(self._damage_text(artifact.sha256, damage))
+                notice(self._damage_text(artifact.sha256, damage, target))
             else:
                 is_meant = blob and artifact.size in (None, blob.status.st_size)
                 return blob if is_meant else None
@@ -446,10 +446,12 @@ class SharedStore:
             self._near[name] = len(devices) == 1
         return self._near[name]
 
-    def _damage_text(self, sha256: str, damage: Damaged) -> str:
-        """Say what was done with a blob that was changed, and which targets are the same file."""
-        same = [str(each) for each in self._targets(sha256) if is_same(each, damage.status)]
-        also = f" Changed with it: {', '.join(same)}; `doit` there mends them." if same else ""
+    def _damage_text(self, sha256: str, damage: Damaged, target: RootedPath) -> str:
+        """Say what was done with a changed blob, and which other targets are the same file."""
+        others = {str(each) for each in self._targets(sha256) if is_same(each, damage.status)}
+        others.discard(str(target.path.absolute()))  # it gets the right bytes now
+        names = ", ".join(sorted(others))
+        also = f" Also changed: {names}. Run `doit` there to repair it." if others else ""
         return f"the stored copy was changed. {damage.told}{also}"
 
     def _targets(self, sha256: str) -> Iterator[Path]:

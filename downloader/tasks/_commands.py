@@ -235,7 +235,7 @@ def task_plan() -> CommandTask:
     return command(
         plan,
         "show what would be downloaded, and whether it fits",
-        option("json", "one JSON document on standard output (docs/plan.md)", bool),
+        option("json", "one JSON document on standard output", bool),
         takes_names=True,
     )
 

@@ -41,6 +41,7 @@ OTHER_WORDS = {
     "schema": "modelmake schema",
     "status": "list",
     "sync": "fetch",
+    "version": "modelmake --version",
 }
 """Commands of other tools, and the command that does the same here."""
 CLOSE, VERY_CLOSE = 0.6, 0.9

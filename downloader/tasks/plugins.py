@@ -186,7 +186,7 @@ class Info(DoitInfo):  # type: ignore[misc]
 
     def _explain(self, task: Any, tasks: dict[str, Task]) -> int:  # noqa: ANN401 - doit has no types
         is_ignored = self.dep_manager.status_is_ignore(task)
-        status = "ignored" if is_ignored else "run" if task.reasons else "up-to-date"
+        status = "ignored" if is_ignored else "run" if task.reasons else "up to date"
         lines = ["", f"status     : {status}"]
         if is_ignored:
             lines.append(f"`doit forget {task.name}` takes it up again.")

@@ -199,8 +199,14 @@ def _combined(
     if len(failures) == 1:
         return failures[0][1]
     last = failures[-1][1]
-    places = "; ".join(f"{redact(location.url)}: {error}" for location, error in failures)
+    places = "; ".join(_placed(redact(location.url), str(error)) for location, error in failures)
     what = f"None of {len(failures)} places gave {artifact.path}: {places}"
     kind = TransferError if isinstance(last, TransferError) else SourceError
     hints = dict.fromkeys(error.hint for _, error in failures if error.hint)
-    return kind(what, hint=" ".join(hints))
+    return kind(f"{what}.", hint=" ".join(hints))
+
+
+def _placed(url: str, error: str) -> str:
+    """Return an error that names its place, once, and without a full stop."""
+    text = error.removesuffix(".")
+    return text if url in text else f"{url}: {text}"

@@ -71,7 +71,7 @@ def test_info_says_why(fetched: Project) -> None:
     """`info` ends with 0 for what is up to date, with 1 and the rule for what is not."""
     fresh = fetched.doit("info", "fetch:one/a.bin")
     assert fresh.status == 0
-    assert "status     : up-to-date" in fresh.stdout
+    assert "status     : up to date" in fresh.stdout
     fetched.target("one", "a.bin").unlink()
     stale = fetched.doit("info", "fetch:one/a.bin")
     assert stale.status == 1

@@ -235,6 +235,7 @@ UNKNOWN = {
     "pln": "plan?",
     "status": "`doit list`?",
     "init": "`modelmake init`?",
+    "version": "`modelmake --version`?",
     "download": "`doit fetch`?",
 }
 

@@ -66,12 +66,15 @@ def test_a_changed_blob_is_never_linked(
 def test_a_target_that_is_damaged_through_a_link_is_mended_in_both(
     two: tuple[Project, Project], server: FaultyServer, command: tuple[str, ...]
 ) -> None:
-    """The first one fetches, since the blob is the same file; the other links that."""
+    """The first one fetches, since the blob is the same file; the other links that.
+
+    It names the other only: its own file is about to be repaired.
+    """
     edit(small(two[1]))
     runs = [each.doit(*command) for each in two]
 
     assert [run.status for run in runs] == [0, 0], [run.text for run in runs]
-    assert str(small(two[1])) in runs[0].stderr
+    assert f"Also changed: {small(two[1])}. Run `doit` there" in runs[0].stderr
     assert bodies(server).count("/toy/small.bin") == 2
     for each in two:
         assert_mended(each)

@@ -95,6 +95,9 @@ def test_when_all_fail_each_is_named(desk: Desk, mirrors: tuple[Location, Locati
     desk.server.put("/second.bin", WRONG)
     error = desk.refuses(SourceError, pinned(), *mirrors)
     assert "None of 2 places gave model.bin" in str(error)
+    assert str(error).count("/first.bin") == 1
+    assert ".;" not in str(error)
+    assert ".." not in str(error)
     for part in (
         "/first.bin: not found (404)",
         "/second.bin sent",
