@@ -19,6 +19,7 @@ from hypothesis import settings
 
 from downloader import errors
 from downloader.network import failures
+from tests.e2e.project import WARM
 from tests.examples import GIVEN, IN_CI, examples
 from tests.servers.azurite import Azurite
 from tests.servers.faulty import FaultyServer
@@ -93,6 +94,13 @@ def clean_environment(
     monkeypatch.setenv("HOME", home)
     monkeypatch.setenv("USERPROFILE", home)
     monkeypatch.setenv("MODELMAKE_STORE", "off")  # a test that wants one asks for `store`
+
+
+@pytest.fixture(autouse=True)
+def _starts_of_doit(request: pytest.FixtureRequest) -> None:
+    """Start doit anew for each run in CI, but not in sweeps, nor on a developer's machine."""
+    anew = "COVERAGE_PROCESS_START" in GIVEN or GIVEN.get(IN_CI)
+    WARM.is_wanted = not anew or request.node.get_closest_marker("sweep") is not None
 
 
 @pytest.fixture

@@ -9,43 +9,39 @@ The environment is the test's own (`clean_environment` in conftest), where OpenA
 closed port of this machine: no test may ever look up the real host.
 """
 
+import atexit
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.e2e.run import REPOSITORY, RUN_SECONDS, Run
+from tests.e2e.warm import Warm
+
 CLOSED_PORT_URL = "http://127.0.0.1:9/gpt-2/models"
 """Port 9 (discard, RFC 863) is not served here: a connection is refused at once."""
-RUN_SECONDS = 60.0
+
+__all__ = [
+    "CLOSED_PORT_URL",
+    "REPOSITORY",
+    "RUN_SECONDS",
+    "WARM",
+    "Entry",
+    "Project",
+    "Run",
+    "finish",
+]
 
 Entry = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """How one run of doit ended."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    @property
-    def text(self) -> str:
-        """All it said."""
-        return self.stdout + self.stderr
-
-    @property
-    def error_lines(self) -> list[str]:
-        """The lines of standard error."""
-        return self.stderr.splitlines()
 
 
 class Project:
@@ -101,13 +97,19 @@ class Project:
         return {file["path"]: file for file in models[name]["files"]}
 
     def doit(self, *arguments: str, **variables: str) -> Run:
-        """Run doit to its end.
+        """Run doit to its end: in a fork of a warm interpreter, where that makes no difference.
+
+        Each run is a start of its own where the test puts something before the command or changes
+        what is read at the start, where coverage is measured, and in CI for all but the sweeps.
 
         Args:
             arguments: Of the command line.
             variables: The environment on top of the project's.
         """
-        return finish(self.start(*arguments, **variables))
+        run = None
+        if not self.before and WARM.is_wanted:
+            run = WARM.run(arguments, self.cwd, self.environment(variables))
+        return run or finish(self.start(*arguments, **variables))
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         """Start doit as `doit` does, and return at once."""
@@ -126,6 +128,43 @@ class Project:
         own = {**self.variables, **variables}
         paths = [own.get("PYTHONPATH"), str(REPOSITORY)]
         return {**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+class WarmRuns:
+    """The warm interpreter of this process, begun when it is first asked for.
+
+    Attributes:
+        is_wanted: Whether the test at work is content with it; set before each test.
+    """
+
+    def __init__(self) -> None:
+        self.is_wanted = False
+        self._warm: Warm | None = None
+        self._turn = threading.Lock()
+
+    def run(self, arguments: Sequence[str], cwd: Path, environment: dict[str, str]) -> Run | None:
+        """Run doit there; None when it runs something else just now, or would start otherwise."""
+        if not self._turn.acquire(blocking=False):
+            return None
+        try:
+            warm = self._warm or self._begun()
+            if not warm.can_run(environment):
+                return None
+            self._warm = None  # until it has answered: after a time-out it is out of step
+            run = warm.run(arguments, cwd, environment)
+            self._warm = warm
+            return run
+        finally:
+            self._turn.release()
+
+    def _begun(self) -> Warm:
+        ends = ExitStack()
+        atexit.register(ends.close)
+        folder = ends.enter_context(tempfile.TemporaryDirectory())
+        return ends.enter_context(Warm(Path(folder)))
+
+
+WARM = WarmRuns()
 
 
 def finish(process: subprocess.Popen[str]) -> Run:

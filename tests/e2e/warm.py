@@ -27,8 +27,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from tests.e2e.project import REPOSITORY, RUN_SECONDS, Run
+from tests.e2e.run import REPOSITORY, RUN_SECONDS, Run
 
+READ_ONCE = ("COVERAGE", "LANG", "LC_", "LD_", "MALLOC", "MODELMAKE_PROGRESS", "PYTHON", "TZ")
+"""How the variables begin that are read at the start: by Python, C, and our plug-ins of doit."""
 PYTHON = "-c"
 """As the first word, it makes the second one a script."""
 ALSO: tuple[str, ...] = (
@@ -50,6 +52,11 @@ class Warm:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._began_with = _read_by_python({**os.environ, "PYTHONPATH": str(REPOSITORY)})
+
+    def can_run(self, environment: Mapping[str, str]) -> bool:
+        """Whether a start in this environment would be as ours was."""
+        return _read_by_python(environment) == self._began_with
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -87,6 +94,11 @@ class Warm:
         said = [(self._folder / name).read_text(errors="replace") for name in ("stdout", "stderr")]
         assert status != -signal.SIGALRM, f"it hangs; it said: {said}"
         return Run(status, *said)
+
+
+def _read_by_python(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that are read once, at the start."""
+    return {name: value for name, value in environment.items() if name.startswith(READ_ONCE)}
 
 
 def _import_everything() -> None:
@@ -166,6 +178,7 @@ def _become(home: Path, order: dict[str, Any]) -> None:
         sys.path.insert(0, "")
         exec(words[1], {"__name__": "__main__"})
         return
+    sys.path[0] = order["cwd"]  # as `python -m` does
     sys.argv = ["doit", *words]
     runpy.run_module("doit", run_name="__main__")
 
