@@ -16,6 +16,7 @@ import binascii
 import errno
 import functools
 import http.client
+import math
 import random
 import re
 import ssl
@@ -135,14 +136,17 @@ class RetryPolicy:
         """
         if not error.retryable or failures >= self.retries:
             return None
-        asked = error.wait_seconds if isinstance(error, ServerBusy) else None
-        if asked is None:
+        if not isinstance(error, ServerBusy) or error.wait_seconds is None:
             return backoff_seconds(failures, jitter)
-        is_window = isinstance(error, ServerBusy) and error.is_window
-        if asked > (self.max_window_seconds if is_window else self.max_wait_seconds):
+        if self.is_too_long(error):
             return None
-        asked = max(asked, 0.0)
+        asked = max(error.wait_seconds, 0.0)
         return asked + max(0.1 * asked, _bound_seconds(failures)) * jitter
+
+    def is_too_long(self, error: ServerBusy) -> bool:
+        """Whether a server asks to wait longer than the user allows."""
+        most = self.max_window_seconds if error.is_window else self.max_wait_seconds
+        return (error.wait_seconds or 0.0) > most
 
 
 class Retries:
@@ -193,6 +197,12 @@ class Retries:
             self._failures += 1
         delay = self._policy.delay_seconds(error, self._failures, random.random())  # noqa: S311
         if delay is None:
+            if isinstance(error, ServerBusy) and self._policy.is_too_long(error):
+                wait_seconds = math.ceil(error.wait_seconds or 0.0)
+                error.hint = (
+                    "Run the same command again then, or set "
+                    f"MODELMAKE_MAX_WAIT={wait_seconds} to wait that long."
+                )
             return False
         self._waiting(error, delay, self._failures + 1, self._policy.retries)
         self._stop.wait(delay)

@@ -12,11 +12,12 @@ from downloader.errors import (
     ModelmakeError,
     NotFound,
     ServerBusy,
+    Stop,
     StoreError,
     TimedOut,
     TransferError,
 )
-from downloader.network.failures import RetryPolicy, backoff_seconds
+from downloader.network.failures import Retries, RetryPolicy, backoff_seconds
 
 POLICY = RetryPolicy(retries=5, max_wait_seconds=120.0)
 
@@ -65,6 +66,26 @@ def test_a_wait_beyond_patience_is_refused_at_once() -> None:
     """Nobody waits for longer than MODELMAKE_MAX_WAIT."""
     assert POLICY.delay_seconds(ServerBusy("x", wait_seconds=120.0), 1, 0.0) == 120
     assert POLICY.delay_seconds(ServerBusy("x", wait_seconds=120.1), 1, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("wait_seconds", "hint"),
+    [(250.4, "set MODELMAKE_MAX_WAIT=251 to wait that long"), (0.0, "again later")],
+)
+def test_a_wait_that_is_too_long_says_what_allows_it(wait_seconds: float, hint: str) -> None:
+    """One that was kept, and did not help, does not."""
+    retries = Retries(RetryPolicy(retries=1, max_wait_seconds=120.0), Stop(), lambda *_: None)
+    with pytest.raises(ServerBusy) as caught, retries:
+        raise ServerBusy("x", wait_seconds=wait_seconds)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(("is_window", "delay"), [(True, 301.0), (False, None)])
+def test_a_window_is_waited_for_longer(*, is_window: bool, delay: float | None) -> None:
+    """When it ends, requests are admitted for certain; Retry-After promises nothing."""
+    policy = RetryPolicy(retries=5, max_wait_seconds=120.0, max_window_seconds=301.0)
+    error = ServerBusy("x", wait_seconds=301.0, is_window=is_window)
+    assert policy.delay_seconds(error, 1, 0.0) == delay
 
 
 @given(st.integers(0, 10**6), st.floats(0, 1, exclude_max=True))
