@@ -62,35 +62,39 @@ class Repository:
     is_disabled: bool = False
 
 
-@dataclass(kw_only=True)
 class RateLimit:
-    """One of the Hub's rate limits, in its current window.
+    """One of the Hub's rate limits.
 
-    Attributes:
+    Args:
         name: As the header has it.
         quota: Requests that a window admits.
-        left: Requests that are left in this one.
-        ends_at: When the next one begins, by time.monotonic.
+
+    Attributes:
+        left: Requests that are left in this window.
     """
 
-    name: str
-    quota: int
-    left: int
-    ends_at: float
+    def __init__(self, name: str, quota: int) -> None:
+        self.name, self.quota = name, quota
+        self.leave(quota, window_seconds=WINDOW_SECONDS)
 
     def leave(self, requests: int, *, window_seconds: float) -> None:
-        """Begin a window in which so many requests are left."""
-        self.left, self.ends_at = requests, time.monotonic() + window_seconds
+        """Let the next request begin a window in which so many are left."""
+        self.left, self._seconds = requests, window_seconds
+        self._ends_at: float | None = None
 
-    def renew(self) -> None:
-        """Begin the next window if this one has ended."""
-        if time.monotonic() >= self.ends_at:
+    def look(self) -> None:
+        """Begin a window if none has begun, or the last one has ended."""
+        now = time.monotonic()
+        if self._ends_at is not None and now >= self._ends_at:
             self.leave(self.quota, window_seconds=WINDOW_SECONDS)
+        if self._ends_at is None:
+            self._ends_at = now + self._seconds
 
     @property
     def reset_seconds(self) -> int:
         """Whole seconds until the next window begins."""
-        return max(math.ceil(self.ends_at - time.monotonic()), 0)
+        end = self._ends_at or 0.0
+        return max(math.ceil(end - time.monotonic()), 0)
 
     def announced(self, reply: Reply) -> Reply:
         """Return the reply with its two headers (draft-ietf-httpapi-ratelimit-headers-09)."""
@@ -119,11 +123,7 @@ class HubServer:
         self.cdn = CDN()
         self.site = FaultyServer(self._answer)
         self.repositories: dict[str, Repository] = {}
-        end = time.monotonic() + WINDOW_SECONDS
-        self.limits = {
-            name: RateLimit(name=name, quota=quota, left=quota, ends_at=end)
-            for name, quota in QUOTAS.items()
-        }
+        self.limits = {name: RateLimit(name, quota) for name, quota in QUOTAS.items()}
         self.sends_retry_after = False
 
     def __enter__(self) -> Self:
@@ -183,7 +183,7 @@ class HubServer:
         if parts[:2] == ["api", "resolve-cache"]:  # it counts against no limit
             return honest.dated(self._from_cache(exchange))
         limit = self.limits["api" if parts[0] == "api" else "resolvers"]
-        limit.renew()
+        limit.look()
         if not limit.left:
             reply = Reply(status=429).with_body(b'{"error":"We had to rate limit you"}')
             if self.sends_retry_after:
