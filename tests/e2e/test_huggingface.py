@@ -131,7 +131,7 @@ def sizes(files: dict[str, bytes]) -> str:
 
 
 def test_a_download_resolves_each_file_once(project: Project, hub: HubServer) -> None:
-    """And goes on to the CDN or to the Hub's cache; nothing is asked twice, by no method but GET."""
+    """Then come the CDN or the Hub's cache; nothing is asked twice, and all by GET."""
     succeeded(project.doit("lock"))
     seen = Since(hub)
     succeeded(project.doit())
