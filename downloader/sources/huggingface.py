@@ -287,16 +287,19 @@ class HuggingFace:
         """Whether a file in the lock can be one that the Hub lists.
 
         Its digest is published by the Hub: a SHA-256, or git's id, beside which a SHA-256 is one
-        that we pinned.
+        that we pinned. Every run asks it for each file, so it calls little.
         """
         has_digest = bool(file.git_sha1) == file.first_use if file.is_pinned else file.git_sha1
-        foreign = ("url", "checkpoint", "into", "archive", "content", "md5", "etag")
-        entry, path = self._entry, self._entry.path_in_repo(file.path)
+        foreign = file.url, file.checkpoint, file.into, file.archive, file.content
+        entry, path = self._entry, file.path
+        if entry.layout == "hf-cache":
+            path = entry.path_in_repo(path)
+            if entry.placed(commit, msgspec.structs.replace(file, path=path)).path != file.path:
+                return False
         at = weights_of(path) if entry.format else None
         is_wanted = entry.wants(path) and (at is None or at.format == entry.format)
-        is_placed = entry.placed(commit, msgspec.structs.replace(file, path=path)).path == file.path
-        is_plain = all(getattr(file, field) is None for field in foreign)
-        return bool(has_digest) and file.size is not None and is_wanted and is_placed and is_plain
+        is_listed = bool(has_digest) and file.size is not None and file.md5 is file.etag is None
+        return is_listed and is_wanted and foreign == (None,) * len(foreign)
 
     def _files(self, page: bytes) -> Iterator[Artifact]:
         for item in self._decoded(page, list[_Item]):

@@ -274,7 +274,7 @@ class Entry(
     def wants(self, path: str) -> bool:
         """Whether the include and exclude patterns want the file."""
         included = not self.include or _matches(path, self.include)
-        return included and not _matches(path, self.exclude)
+        return included and not (self.exclude and _matches(path, self.exclude))
 
     def about_bytes(self) -> dict[str, object]:
         """Return what it says about bytes, without where they go and which mirrors have them."""
