@@ -5,7 +5,7 @@ import json
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import pytest
 
 from tests.e2e.content import bytes_of
 from tests.e2e.project import Project, Run, finish
-from tests.e2e.watching import wait_until, without_sockets
+from tests.e2e.watching import injected, wait_until, without_sockets
 from tests.servers.exchange import Exchange, SeenRequest
-from tests.servers.faults import damage, timing
+from tests.servers.faults import damage, statuses, timing
 from tests.servers.hub.server import HubServer, git_sha1
 from tests.servers.reply import Reply
 
@@ -340,3 +340,232 @@ def test_a_wait_that_is_too_long_ends_the_run(
         rf"the rate limit '{limit}' .* is used up; it starts again in 25[01] s", run.stderr
     )
     assert re.search(r"set MODELMAKE_MAX_WAIT=25[01] to wait that long", run.stderr)
+
+
+# Refusals
+
+
+def gate(hub: HubServer) -> None:
+    hub.repositories[f"models/{REPO}"].is_gated = True
+
+
+def hide(hub: HubServer) -> None:
+    hub.repositories[f"models/{REPO}"].is_private = True
+
+
+def disable(hub: HubServer) -> None:
+    hub.repositories[f"models/{REPO}"].is_disabled = True
+
+
+def remove(hub: HubServer) -> None:
+    del hub.repositories[f"models/{REPO}"]
+
+
+def remove_file(hub: HubServer) -> None:
+    del hub.repositories[f"models/{REPO}"].commits[commit_of(hub)]["config.json"]
+
+
+def refuse_account(hub: HubServer) -> None:
+    """Refuse a valid token whose account has not accepted the terms."""
+    path = f"/{REPO}/resolve/{commit_of(hub)}/config.json"
+    hub.site.always(path, statuses.status(403, b"{}", {"X-Error-Code": "GatedRepo"}))
+
+
+PAGE = "HUB/owner/name"
+TOKENS = "HUB/settings/tokens"
+KNOWN, WRONG = {"HF_TOKEN": "hf_fakeTokenOfTheTests"}, {"HF_TOKEN": "hf_wrong"}
+GATED = f"Accept its terms at {PAGE} with"
+MISSING = f"Check `repo` and `repo_type` in models.yaml: {PAGE}."
+IF_PRIVATE = f"If it is private, set HF_TOKEN to a token from {TOKENS}."
+NOT_ALLOWED = "Your token may not be allowed to read it."
+NOT_VALID = f"The token is not valid. Make one at {TOKENS}, and set HF_TOKEN to it or run"
+DISABLED = f"The Hub disabled it: {PAGE} says why."
+NO_FILE = f"Run `doit lock --upgrade`; {PAGE}/tree/main lists the files."
+Change = Callable[[HubServer], None]
+REFUSALS: dict[str, tuple[Change, dict[str, str], str, str]] = {
+    "gated": (
+        gate,
+        {},
+        "access denied (401 GatedRepo)",
+        f"{GATED} your account. Then set HF_TOKEN to a token from {TOKENS}.",
+    ),
+    "not accepted": (
+        refuse_account,
+        KNOWN,
+        "access denied (403 GatedRepo)",
+        f"{GATED} the account of your token.",
+    ),
+    "private": (hide, {}, "access denied (401 RepoNotFound)", f"{MISSING} {IF_PRIVATE}"),
+    "missing": (remove, {}, "access denied (401 RepoNotFound)", f"{MISSING} {IF_PRIVATE}"),
+    "missing for all": (remove, KNOWN, "not found (404 RepoNotFound)", f"{MISSING} {NOT_ALLOWED}"),
+    "disabled": (disable, {}, "access denied (403)", DISABLED),
+    "a wrong token": (lambda _: None, WRONG, "access denied (401)", NOT_VALID),
+    "no file": (remove_file, {}, "not found (404 EntryNotFound)", NO_FILE),
+}
+OF_THE_FILE = ("gated", "not accepted", "no file")
+"""Of these the list of files says nothing."""
+
+
+@pytest.mark.parametrize(
+    ("name", "is_locked"),
+    [(name, True) for name in REFUSALS]
+    + [(name, False) for name in REFUSALS if name not in OF_THE_FILE],
+)
+def test_a_refusal_says_what_to_do_and_where(
+    project: Project, hub: HubServer, name: str, *, is_locked: bool
+) -> None:
+    """Told apart by the Hub's own code; the list of files and a file are refused alike."""
+    change, variables, what, hint = REFUSALS[name]
+    if is_locked:
+        succeeded(project.doit("lock"))
+    change(hub)
+    run = project.doit("models/bge/config.json" if is_locked else "lock", **variables)
+    assert run.status == 1
+    assert f": {what}." in run.stderr
+    assert hint.replace("HUB", hub.url) in run.stderr
+    assert "Traceback" not in run.text
+    assert "retrying" not in run.text.lower()
+    assert len([each for each in hub.requests if each.status in (401, 403, 404)]) == 1
+
+
+def test_a_missing_revision_is_told(project: Project, hub: HubServer) -> None:
+    """And where the revisions are listed."""
+    project.declare({"bge": entry(revision="v9")})
+    run = project.doit("lock")
+    assert run.status == 1
+    assert "revision/v9: not found (404 RevisionNotFound)." in run.stderr
+    assert f"Check `revision` in models.yaml: {hub.url}/{REPO}/tree/main" in run.stderr
+
+
+def test_the_token_opens_a_gated_repository(project: Project, hub: HubServer) -> None:
+    """It goes to the Hub with each request, and never to the CDN."""
+    gate(hub)
+    succeeded(project.doit(HF_TOKEN=hub.token))
+    assert placed(project) == FILES
+    assert {each.headers.get("Authorization") for each in hub.requests} == {f"Bearer {hub.token}"}
+    assert hub.cdn.requests
+    assert hub.cdn.with_credentials == []
+
+
+# No token is anywhere but in requests to the Hub
+
+CANARY = "hf_canaryTokenOfThisTest"
+
+
+def echo(exchange: Exchange, reply: Reply) -> Reply:
+    """Refuse, and repeat what the client sent."""
+    sent = exchange.request.headers.get("Authorization", "").encode()
+    return statuses.status(403, b"no: " + sent)(exchange, reply)
+
+
+def lead_away(hub: HubServer) -> None:
+    """Redirect a file to another origin, with the token in the URL."""
+    path = f"/{REPO}/resolve/{commit_of(hub)}/config.json"
+    hub.site.always(path, statuses.redirect(f"http://127.0.0.1:9/x?token={CANARY}"))
+
+
+def refuse_links(hub: HubServer) -> None:
+    hub.cdn.refusals_left = 99
+
+
+def use_up(hub: HubServer) -> None:
+    hub.limits["resolvers"].leave(0, window_seconds=250)
+
+
+def repeat(hub: HubServer) -> None:
+    hub.site.always(f"/{REPO}/resolve/{commit_of(hub)}/config.json", echo)
+    hub.site.always(f"{API}/revision/main", echo)
+
+
+def nothing(_: HubServer) -> None:
+    """Change nothing."""
+
+
+TROUBLES: dict[str, Change] = {
+    "success": nothing,
+    "gated": refuse_account,
+    "missing": remove,
+    "no file": remove_file,
+    "refused links": refuse_links,
+    "used up": use_up,
+    "repeated": repeat,
+    "led away": lead_away,
+}
+
+
+@pytest.mark.sampled(keep=6)
+@pytest.mark.parametrize("place", ["variable", "file"])
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_token_is_in_requests_to_the_hub_only(
+    project: Project, hub: HubServer, tmp_path: Path, trouble: str, place: str
+) -> None:
+    """In no output, file, lock or journal, whatever fails; MODELMAKE_DEBUG shows more, not it."""
+    hub.token = CANARY
+    variables = {"HF_HOME": str(tmp_path / "hf"), "MODELMAKE_DEBUG": "1", "MODELMAKE_RETRIES": "2"}
+    if place == "variable":
+        variables["HF_TOKEN"] = CANARY
+    else:
+        (tmp_path / "hf").mkdir()
+        (tmp_path / "hf/token").write_text(CANARY)
+    succeeded(project.doit("lock", **variables))
+    TROUBLES[trouble](hub)
+    variables["MODELMAKE_MAX_WAIT"] = "1"
+    runs = [project.doit(*words, **variables) for words in ([], ["lock", "--upgrade"], ["plan"])]
+
+    assert (runs[0].status == 0) is (trouble == "success")
+    assert any(f"Bearer {CANARY}" in str(each.headers) for each in hub.requests)
+    assert all(CANARY not in run.text for run in runs)
+    written = [path for path in project.folder.rglob("*") if path.is_file()]
+    assert [path for path in written if CANARY.encode() in path.read_bytes()] == []
+    assert hub.cdn.with_credentials == []
+
+
+# Many files
+
+COUNTING = """
+    import atexit, sys, threading
+    from pathlib import Path
+    calls = 0
+    def count(_frame, event, _argument):
+        global calls
+        calls += event == "call"
+    def write():
+        sys.setprofile(None)
+        Path({into!r}).write_text(str(calls))
+    atexit.register(write)
+    threading.setprofile(count)
+    sys.setprofile(count)
+"""
+MOST_CALLS = {"lock": 40, "": 80}
+"""Calls of Python functions for each file more: in `doit lock`, and in a run with nothing to do."""
+
+
+def many(count: int) -> dict[str, bytes]:
+    """Return so many files, a third of them in LFS."""
+    return {f"{n:03}.{'txt' if n % 3 else 'bin'}": b"%d" % n for n in range(count)}
+
+
+def calls_of(project: Project, command: str, watch: Path) -> int:
+    """Return how many Python functions a command calls."""
+    into = watch.with_suffix(".calls")
+    succeeded(project.doit(*command.split(), **injected(watch, COUNTING.format(into=str(into)))))
+    return int(into.read_text())
+
+
+def test_a_thousand_files_cost_little(project: Project, hub: HubServer, tmp_path: Path) -> None:
+    """1 + pages requests to lock, one look-up a file, and few calls for each file more."""
+    hub.page_size = 1000
+    calls: dict[str, list[int]] = {command: [] for command in MOST_CALLS}
+    for count in (10, 1000):
+        files = many(count)
+        hub.add(REPO, files)
+        seen = Since(hub)
+        calls["lock"].append(calls_of(project, "lock --upgrade", tmp_path / f"lock-{count}"))
+        assert seen.kinds == {"revision": 1, "tree": 1}
+        seen = Since(hub)
+        succeeded(project.doit())
+        assert seen.kinds["resolve"] == count - 10 * (count > 10)
+        assert placed(project) == files
+        calls[""].append(calls_of(project, "", tmp_path / f"none-{count}"))
+    for command, (few, more) in calls.items():
+        assert (more - few) / 990 <= MOST_CALLS[command], command
