@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from downloader.sources.interface import Entry, Fault, NamedUrl
+from downloader.manifest.edit import flow_text
+from downloader.sources.interface import WEB, Entry, Fault, NamedUrl, Reference
+from downloader.sources.registry import GENERAL_SOURCE, find_reference
 from downloader.urls import is_loopback, redact
 
 _SECRET_PARAMETERS = frozenset(
@@ -61,8 +63,16 @@ def _check(named: NamedUrl) -> None:
     if named.is_base and parts.query:
         raise Fault((), "a base URL must not contain a query (`?`)")
     _check_query(parts.query)
-    if named.is_page:
-        raise Fault((), "that is the page, not the file", _file_hint(parts))
+    entry = _of_another_source(named.url)
+    if named.is_page or (entry and entry.is_page and not named.is_base):
+        may_be_model = entry if "mirrors" not in named.keys else None
+        raise Fault((), "that is the page, not the file", _page_hint(parts, may_be_model))
+
+
+def _of_another_source(url: str) -> Reference | None:
+    """Return the entry that a URL means as a model of its own; None if it is a file's."""
+    found = find_reference(url)
+    return found if found and found.keys["source"] != GENERAL_SOURCE else None
 
 
 def _split(url: str) -> SplitResult:
@@ -85,9 +95,8 @@ def _split(url: str) -> SplitResult:
     if parts.scheme in _STORAGE:
         what = f"{parts.scheme}:// is not supported"
         raise Fault((), what, "Use an https URL of the same file.")
-    if parts.scheme == "hf":
-        place = "https://huggingface.co/OWNER/NAME/resolve/REVISION/FILE"
-        raise Fault((), "hf:// is not supported", f"Write {place}")
+    if not re.match(WEB, url) and (entry := _of_another_source(url)):
+        raise Fault((), "not a URL, but a model", _entry_hint(entry))
     if not has_host:
         raise Fault((), "not a complete URL", _WHOLE_HINT)
     return parts
@@ -115,11 +124,24 @@ def _check_query(query: str) -> None:
             raise Fault((), what, hint)
 
 
-def _file_hint(parts: SplitResult) -> str:
-    """Return what to write instead of a page's address: the file's, as far as the page tells."""
+def _page_hint(parts: SplitResult, entry: Reference | None) -> str:
+    """Return what to write instead of a page's address: an entry, or the address of its file."""
+    file = _file_place(parts)
+    if not entry:
+        return f"Write {file}"
+    is_whole = file.endswith("/FILE")
+    return _entry_hint(entry) + f", or the URL of this file: {file}" * (not is_whole)
+
+
+def _entry_hint(entry: Reference) -> str:
+    return f"Write the model as {_escaped(flow_text(entry.keys))}"
+
+
+def _file_place(parts: SplitResult) -> str:
+    """Return the address of the file that a page is about, as far as the page tells."""
     host, path = (parts.hostname or "").removeprefix("www."), parts.path.rstrip("/")
     found = re.fullmatch(r"(?P<repo>/.+?)(/-)?/(blob|tree)/(?P<revision>[^/]+)(?P<file>/.+)?", path)
-    repo = found["repo"] if found else path
+    repo, origin = found["repo"] if found else path, f"{parts.scheme}://{parts.netloc}"
     revision = found["revision"] if found else "REVISION"
     file = (found and found["file"]) or "/FILE"
     if host == "github.com":
@@ -127,8 +149,9 @@ def _file_hint(parts: SplitResult) -> str:
     elif host == "gitlab.com":
         place = f"https://gitlab.com{repo}/-/raw/{revision}{file}"
     else:
-        place = f"https://huggingface.co{repo}/resolve/{revision}{file}"
-    return f"Write {_escaped(place)}"
+        site = "https://huggingface.co" if host in {"huggingface.co", "hf.co"} else origin
+        place = f"{site}{repo}/resolve/{revision}{file}"
+    return _escaped(place)
 
 
 def _shown(url: str) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import yaml
 
-from downloader.errors import ManifestError
+from downloader.errors import ManifestError, ModelmakeError
 from downloader.manifest import _strict_yaml
 
 _PLAIN = re.compile(r"(?a)[\w./](?:[\w./@+=~%:-]*[\w./@+=~%-])?")
@@ -38,7 +38,8 @@ def add_entry(text: bytes, file: str, name: str, entry: Mapping[str, object]) ->
         entry: Its keys: text, numbers, booleans, and lists and mappings of those.
 
     Raises:
-        ManifestError: It is not strict YAML, has a model of that name, or cannot be edited.
+        ManifestError: It is not strict YAML, or cannot be edited.
+        ModelmakeError: It has a model of that name.
     """
     if _is_blank(text):
         layout, before = None, {}
@@ -47,9 +48,10 @@ def add_entry(text: bytes, file: str, name: str, entry: Mapping[str, object]) ->
         layout, before = _Layout(text, file), _models(text, file)
         if name in before:
             line = layout.document.line((_MODELS, name))
-            what = "there is a model of this name already"
-            hint = f"Choose another name with `--name`, or run `modelmake remove {name}` first."
-            raise _strict_yaml.located(file, line, (_MODELS, name), what, hint=hint)
+            raise ModelmakeError(
+                f"{file}:{line}: there is a model {name} already.",
+                hint=f"Choose another name with `--name`, or run `modelmake remove {name}` first.",
+            )
         edited = layout.added(name, entry)
     rest = {} if layout is None else layout.data
     if not _means(edited, file, rest, {**before, name: dict(entry)}):
@@ -69,17 +71,27 @@ def remove_entry(text: bytes, file: str, name: str) -> bytes:
         name: The model's.
 
     Raises:
-        ManifestError: It is not strict YAML, has no model of that name, or cannot be edited.
+        ManifestError: It is not strict YAML, or cannot be edited.
+        ModelmakeError: It has no model of that name.
     """
     layout, before = _Layout(text, file), _models(text, file)
     if name not in before:
         known = ", ".join(before)
         hint = f"It declares: {known}." if known else "It declares no models."
-        raise ManifestError(f"{file} declares no model {name!r}.", hint=hint)
+        raise ModelmakeError(f"{file} declares no model {name!r}.", hint=hint)
     edited = layout.removed(name)
     if not _means(edited, file, layout.data, {k: v for k, v in before.items() if k != name}):
         raise _not_edited(file, f"Remove the lines of `{name}` yourself.")
     return edited
+
+
+def names(text: bytes, file: str) -> list[str]:
+    """Return the models that a manifest names, also one that has only comments.
+
+    Raises:
+        ManifestError: It is not strict YAML.
+    """
+    return [] if _is_blank(text) else list(_models(text, file))
 
 
 def line_of(text: bytes, file: str, name: str) -> int:

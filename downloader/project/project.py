@@ -533,6 +533,38 @@ class Project:
             kept = {name: each for name, each in locked if name in known or not drops}
             return self.replace_lock(Lockfile(models={**kept, **models}))
 
+    def drop_locked(self, names: Iterable[str]) -> None:
+        """Take models out of models.lock, and leave all others there. As replace_lock.
+
+        Raises:
+            ModelmakeError: As `replace_lock`.
+        """
+        with self._writing:
+            gone = set(names)
+            locked = self.lockfile.models.items()
+            if gone & self.lockfile.models.keys():
+                self.replace_lock(Lockfile(models={n: each for n, each in locked if n not in gone}))
+
+    def edit_manifest(self, edit: Callable[[bytes], bytes]) -> None:
+        """Replace models.yaml in one step; another run that edits it meanwhile waits.
+
+        Args:
+            edit: Returns the new text for the one that is there now.
+
+        Raises:
+            ManifestError: The new text says something that it may not; nothing was written.
+            StoreError: The disk refused.
+        """
+        from downloader.fs.files import write_file  # noqa: PLC0415 - a run that reads has no use for it
+
+        place = Path(os.path.realpath(self.manifest_path))
+        with lockfile.alone(self.manifest_path):
+            text = edit(read_own(self.manifest_path))
+            self.declared = compiled(text, self.manifest_path.name)
+            self.__dict__.pop("_by_name", None)
+            self._folders.clear()
+            write_file(RootedPath.of(place), text)
+
     def put_unpacked(self, name: str, archive: Artifact, members: Sequence[Artifact]) -> None:
         """Note in models.lock what an archive proved to hold, and which files came out of it.
 

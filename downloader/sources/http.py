@@ -132,7 +132,7 @@ class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
             return None
         name = unquote(urlsplit(text).path.rstrip("/").rpartition("/")[2])
         stem = PurePosixPath(name.removesuffix(".gz").removesuffix(".zst")).stem
-        return Reference({"url": text}, (stem, host(text)), is_file=True)
+        return Reference({"url": text}, (stem, host(text)))
 
     def source(self) -> "Http":
         """See Entry."""

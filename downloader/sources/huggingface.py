@@ -174,9 +174,9 @@ def _of_page(url: str) -> Reference | None:
     found = _PAGE.fullmatch(path)
     if not found or found["repo"].partition("/")[0] in _NO_REPOSITORIES:
         return None
-    is_file = found["what"] in {"resolve", "raw"} and bool(found["path"])
+    is_page = found["what"] in {"tree", "blob"}
     keys = _keys(found, is_folder=found["what"] == "tree")
-    return Reference(keys, _names(found["repo"]), is_file=is_file)
+    return Reference(keys, _names(found["repo"]), is_page=is_page)
 
 
 def _keys(found: re.Match[str], *, is_folder: bool = False) -> dict[str, object]:

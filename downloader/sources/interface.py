@@ -116,12 +116,12 @@ class Reference(NamedTuple):
     Attributes:
         keys: The keys of the entry, as they are written into models.yaml.
         names: What the model may be called, best first; not always a valid name.
-        is_file: Whether it is a URL that leads to the bytes of a file, not to a page.
+        is_page: Whether it is a URL that can only be that of a page, not of a file's bytes.
     """
 
     keys: dict[str, object]
     names: tuple[str, ...]
-    is_file: bool = False
+    is_page: bool = False
 
 
 def _matches(path: str, patterns: Texts) -> bool:

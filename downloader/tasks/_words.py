@@ -32,11 +32,13 @@ from downloader.tasks._runtime import current
 
 PREFIX = "fetch:"
 OTHER_WORDS = {
+    "add": "modelmake add",
     "download": "fetch",
     "get": "fetch",
     "init": "modelmake init",
     "ls": "list",
     "pull": "fetch",
+    "remove": "modelmake remove",
     "rm": "clean",
     "schema": "modelmake schema",
     "status": "list",

@@ -27,6 +27,8 @@ NAME = "modelmake"
 DODO = "dodo.py"
 NEED_NO_PROJECT = {"adopt", "help", "tabcompletion"}
 """First words of a command line that need no models.yaml: a bundle may bring one."""
+EDITING = {"add", "remove"}
+"""First words of a command line that doit does not see."""
 
 
 FIRST_ROWS = [
@@ -38,6 +40,8 @@ FIRST_ROWS = [
     ("forget [NAME...]", "hash its files again in the next run"),
 ]
 LAST_ROWS = [
+    ("add REFERENCE", "write a model into models.yaml and lock it"),
+    ("remove NAME...", "remove it from both; its files stay"),
     ("init [FOLDER]", "begin a project; overwrites nothing"),
     ("schema", "print the JSON Schema of models.yaml"),
     ("--version", "print the version"),
@@ -107,6 +111,14 @@ def run(words: Sequence[str]) -> int:
         words: The command line, without the program's name.
     """
     streams.program(NAME)
+    if words[:1] == ["help"] and EDITING & set(words[1:2]):
+        words = [words[1], "--help"]
+    if EDITING & set(words[:1]):
+        from downloader.tasks import _declare  # noqa: PLC0415 - imports requests
+
+        chosen = _declare.parse(words)
+        _enter_project(words)
+        return _declare.run(chosen)
     if not words or words[0] not in ("--help", "-h"):
         return _in_project(list(words))
     streams.say(overview())
@@ -115,13 +127,17 @@ def run(words: Sequence[str]) -> int:
 
 def _in_project(words: list[str]) -> int:
     start = Path.cwd()
+    _enter_project(words)
+    return int(Program(Loader(start)).run(words) or 0)  # doit's clean and forget return nothing
+
+
+def _enter_project(words: Sequence[str]) -> None:
     try:
         if not os.environ.get("MODELMAKE_MANIFEST"):
             os.chdir(find_manifest().parent)
     except ManifestError as error:
         if not NEED_NO_PROJECT & set(words[:1]):
             end_with(failed_of(error), USAGE_STATUS)
-    return int(Program(Loader(start)).run(words) or 0)  # doit's clean and forget return nothing
 
 
 def overview() -> str:

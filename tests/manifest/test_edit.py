@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from downloader.__main__ import MODELS_YAML
-from downloader.errors import ManifestError
+from downloader.errors import ManifestError, ModelmakeError
 from downloader.manifest._strict_yaml import load
 from downloader.manifest.edit import add_entry, flow_text, line_of, remove_entry, value_of
 
@@ -194,19 +194,19 @@ def test_the_manifest_of_init_takes_one() -> None:
 
 def test_a_name_that_is_taken_is_refused_with_its_line() -> None:
     """Nothing is overwritten."""
-    with pytest.raises(ManifestError) as refused:
+    with pytest.raises(ModelmakeError) as refused:
         added("models:\n  a: {source: http}\n  bge: {source: http}\n")
-    assert str(refused.value).startswith("models.yaml:3: models.bge: ")
+    assert str(refused.value).startswith("models.yaml:3: ")
     assert "`--name`" in refused.value.hint
     assert line_of(b"models:\n  a: {}\n  b: {}\n", FILE, "b") == 3
 
 
 def test_a_name_that_is_not_there_is_refused() -> None:
     """The error lists those that are."""
-    with pytest.raises(ManifestError, match="declares no model 'bge'") as refused:
+    with pytest.raises(ModelmakeError, match="declares no model 'bge'") as refused:
         removed("models:\n  a: {source: http}\n")
     assert refused.value.hint == "It declares: a."
-    with pytest.raises(ManifestError) as refused:
+    with pytest.raises(ModelmakeError) as refused:
         removed("models: {}\n")
     assert refused.value.hint == "It declares no models."
 

@@ -206,17 +206,20 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "a page of the Hub": (
         http("https://huggingface.co/org/model"),
         f"5: models.a.files[0].url: https://huggingface.co/org/model: {PAGE}",
-        "Write https://huggingface.co/org/model/resolve/REVISION/FILE",
+        "Write the model as {source: huggingface, repo: org/model}",
     ),
     "a file's page of the Hub": (
         http("https://huggingface.co/org/model/blob/main/d/f.bin"),
         f"5: models.a.files[0].url: https://huggingface.co/org/model/blob/main/d/f.bin: {PAGE}",
-        "Write https://huggingface.co/org/model/resolve/main/d/f.bin",
+        (
+            "Write the model as {source: huggingface, repo: org/model, include: [d/f.bin]}, "
+            "or the URL of this file: https://huggingface.co/org/model/resolve/main/d/f.bin"
+        ),
     ),
     "a folder's page of the Hub": (
         http("https://huggingface.co/datasets/o/d/tree/v1"),
         f"5: models.a.files[0].url: https://huggingface.co/datasets/o/d/tree/v1: {PAGE}",
-        "Write https://huggingface.co/datasets/o/d/resolve/v1/FILE",
+        "Write the model as {source: huggingface, repo: o/d, repo_type: dataset, revision: v1}",
     ),
     "a file's page of GitHub": (
         http("https://github.com/o/r/blob/main/f.bin?raw=true"),
@@ -236,12 +239,12 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "a page as a plain URL": (
         model("source: http\nfiles: [https://hf.co/org/model]"),
         f"4: models.a.files[0]: https://hf.co/org/model: {PAGE}",
-        "Write https://huggingface.co/org/model/resolve/REVISION/FILE",
+        "Write the model as {source: huggingface, repo: org/model}",
     ),
     "a page as url of the model": (
         model("source: http\nurl: https://hf.co/org/model"),
         f"4: models.a.url: https://hf.co/org/model: {PAGE}",
-        "Write https://huggingface.co/org/model/resolve/REVISION/FILE",
+        "Write the model as {source: huggingface, repo: org/model}",
     ),
     "a page as a mirror": (
         model(f"{ONE}\n    mirrors: [https://hf.co/org/model]"),
@@ -290,8 +293,13 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     "hf://": (
         http("hf://org/model/x.bin"),
-        "5: models.a.files[0].url: hf:// is not supported",
-        "Write https://huggingface.co/OWNER/NAME/resolve/REVISION/FILE",
+        "5: models.a.files[0].url: not a URL, but a model",
+        "Write the model as {source: huggingface, repo: org/model, include: [x.bin]}",
+    ),
+    "the short form of another source": (
+        model("source: http\nurl: gpt2:124M"),
+        "4: models.a.url: not a URL, but a model",
+        "Write the model as {source: openai-gpt2, size: 124M}",
     ),
     "ftp://": (
         http("ftp://example.org/x.bin"),
@@ -558,3 +566,16 @@ def test_a_manifest_of_the_next_version_is_not_judged() -> None:
     assert found.report().count("models.yaml:") == 1
     with pytest.raises(ManifestError, match="reads format 1"):
         load(b"version: 2")
+
+
+def test_a_page_of_the_users_own_hub_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where HF_ENDPOINT names it; its files are URLs like any other, and so is what may be one."""
+    page = http("http://127.0.0.1:9/o/m/blob/main/f.bin")
+    load(page.encode())
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert error(page).hint == (
+        "Write the model as {source: huggingface, repo: o/m, include: [f.bin]}, "
+        "or the URL of this file: http://127.0.0.1:9/o/m/resolve/main/f.bin"
+    )
+    for path in ("o/m/resolve/main/f.bin", "o/f.bin"):
+        load(http(f"http://127.0.0.1:9/{path}").encode())

@@ -1,0 +1,94 @@
+"""Remove models from models.yaml and models.lock: what `modelmake remove` does.
+
+Their files stay: they may be worth more than the entry, and a folder may hold files of others.
+"""
+
+import functools
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from downloader.artifact import counted
+from downloader.errors import ManifestError
+from downloader.fs.rooted_path import read_own
+from downloader.manifest.edit import remove_entry
+from downloader.project.changes import summary
+from downloader.project.project import Model, Project, compiled
+
+MOST_NAMED = 5
+"""Number of files that the command to remove them names one by one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """A model that was removed.
+
+    Attributes:
+        name: What it was called.
+        was_locked: Whether models.lock had it.
+        hint: What stays of it on disk, and the command that removes that; empty if nothing does.
+    """
+
+    name: str
+    was_locked: bool
+    hint: str
+
+
+def remove(project: Project, names: Sequence[str]) -> list[Removed]:
+    """Remove models from models.yaml, with the comments that belong to them, and from models.lock.
+
+    Raises:
+        ManifestError: models.yaml cannot be used or edited.
+        ModelmakeError: It has no model of a name.
+        LockError: models.lock cannot be used, or may not be written.
+        StoreError: The disk refused.
+    """
+    file = project.manifest_path.name
+
+    def edit(text: bytes) -> bytes:
+        return functools.reduce(lambda text, name: remove_entry(text, file, name), names, text)
+
+    names = list(dict.fromkeys(names))
+    after = compiled(edit(read_own(project.manifest_path)), file)
+    try:
+        models = {model.name: model for model in project.models()}
+    except ManifestError:  # one of these entries is wrong
+        project.declared, models = after, {}
+    if project.lockfile.models.keys() & set(names):
+        project.refuse_to_write()
+    locked = project.lockfile.models.keys()
+    others = [model for name, model in models.items() if name not in names]
+    removed = [
+        Removed(
+            name=name,
+            was_locked=name in locked,
+            hint=_left(models[name], others) if name in models else "",
+        )
+        for name in names
+    ]
+    project.edit_manifest(edit)
+    project.drop_locked(names)
+    return removed
+
+
+def _left(model: Model, others: Sequence[Model]) -> str:
+    """Return what stays on disk of a model, and how to remove it."""
+    folder = model.declared.folder
+    files = [each.path for each in model.artifacts if (model.folder / each.path).exists()]
+    if not model.folder.exists():
+        return ""
+    shared = [other.name for other in others if _overlap(folder, other.declared.folder)]
+    if not shared:
+        what = f" ({summary(model.locked)})" if model.locked else ""
+        return f"Its files stay in {folder}{what}. To remove them: `rm -r {shlex.quote(folder)}`"
+    if not files:
+        return ""
+    what = f"{counted(len(files), 'file')} of it stay in {folder}, which {shared[0]} uses too."
+    if len(files) > MOST_NAMED:
+        return f"{what} `doit clean` removes them only while models.yaml declares it."
+    paths = " ".join(shlex.quote(f"{folder}/{path}") for path in files)
+    return f"{what} To remove them: `rm {paths}`"
+
+
+def _overlap(one: str, other: str) -> bool:
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
