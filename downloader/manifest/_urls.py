@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from downloader.manifest.edit import flow_text
-from downloader.sources.interface import WEB, Entry, Fault, NamedUrl, Reference
-from downloader.sources.registry import GENERAL_SOURCE, find_reference
+from downloader.sources.interface import Entry, Fault, NamedUrl, Reference
+from downloader.sources.registry import find_reference
 from downloader.urls import is_loopback, redact
 
 _SECRET_PARAMETERS = frozenset(
@@ -63,16 +63,10 @@ def _check(named: NamedUrl) -> None:
     if named.is_base and parts.query:
         raise Fault((), "a base URL must not contain a query (`?`)")
     _check_query(parts.query)
-    entry = _of_another_source(named.url)
+    entry = find_reference(named.url, is_url=True)
     if named.is_page or (entry and entry.is_page and not named.is_base):
         may_be_model = entry if "mirrors" not in named.keys else None
         raise Fault((), "that is the page, not the file", _page_hint(parts, may_be_model))
-
-
-def _of_another_source(url: str) -> Reference | None:
-    """Return the entry that a URL means as a model of its own; None if it is a file's."""
-    found = find_reference(url)
-    return found if found and found.keys["source"] != GENERAL_SOURCE else None
 
 
 def _split(url: str) -> SplitResult:
@@ -95,7 +89,8 @@ def _split(url: str) -> SplitResult:
     if parts.scheme in _STORAGE:
         what = f"{parts.scheme}:// is not supported"
         raise Fault((), what, "Use an https URL of the same file.")
-    if not re.match(WEB, url) and (entry := _of_another_source(url)):
+    is_of_web = parts.scheme in {"http", "https"}
+    if not is_of_web and (entry := find_reference(url, is_url=True)):
         raise Fault((), "not a URL, but a model", _entry_hint(entry))
     if not has_host:
         raise Fault((), "not a complete URL", _WHOLE_HINT)

@@ -15,6 +15,7 @@ SOURCES = {
 }
 """By the name in models.yaml: the module of this room, and its class of entries."""
 GENERAL_SOURCE = "http"
+"""Takes any URL that no provider knows."""
 
 
 def entry_type(source: str) -> type[Entry]:
@@ -29,12 +30,15 @@ def entry_types() -> dict[str, type[Entry]]:
     return {source: entry_type(source) for source in SOURCES}
 
 
-def find_reference(text: str) -> Reference | None:
+def find_reference(text: str, *, is_url: bool = False) -> Reference | None:
     """Return the entry that a short form or a URL means; None if no source knows it.
 
-    A URL of any host is `http`, if no provider knows better.
+    Args:
+        text: What people typed or pasted.
+        is_url: Whether it is known to be a URL of some file: what any URL means is then no news.
     """
-    for source in sorted(SOURCES, key=GENERAL_SOURCE.__eq__):
+    providers = [each for each in SOURCES if each != GENERAL_SOURCE]
+    for source in (*providers, *[GENERAL_SOURCE] * (not is_url)):
         if found := entry_type(source).read_reference(text):
             return found._replace(keys={"source": source, **found.keys})
     return None

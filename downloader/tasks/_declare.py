@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 from downloader.artifact import bytes_text, counted
 from downloader.errors import ManifestError, ModelmakeError, SettingError, shown
+from downloader.operations import plan as planning
 from downloader.operations.add import Wish, add
-from downloader.operations.plan import PlannedModel, make_plan
 from downloader.operations.remove import remove
 from downloader.progress import streams
 from downloader.progress.events import failed_of
@@ -62,7 +62,7 @@ def _add(chosen: argparse.Namespace) -> None:
     say(f"added {added.name} to {project.manifest_path.name}")
     for line in added.lines:
         say(line)
-    planned = make_plan(project, [added.name], _reading)
+    planned = planning.make_plan(project, [added.name], _reading)
     for model in planned.models:
         say(_next(model, is_optional=project.named(added.name).is_optional))
 
@@ -80,7 +80,7 @@ def _reading(count: int, count_bytes: int) -> None:
     tell(f"hashing {counted(count, 'file')} ({bytes_text(count_bytes)})")
 
 
-def _next(model: PlannedModel, *, is_optional: bool) -> str:
+def _next(model: planning.PlannedModel, *, is_optional: bool) -> str:
     """Return what the next `doit` will do about a model."""
     command = f"`doit{f' {model.name}' * is_optional}`"
     fetched = model.count("fetch")

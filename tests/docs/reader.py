@@ -72,6 +72,8 @@ class Reader:
             assert_installable(words[2:])
         elif words[:2] == ["modelmake", "init"]:
             self._begin(words)
+        elif words[0] == "modelmake" and words[1] in {"add", "remove"}:
+            self._run_modelmake(words)
         elif words[:3] == ["python", "-m", "downloader"]:
             self._begin(["modelmake", *words[3:]])
         elif words[0] == "doit" and "-f" not in words:
@@ -81,6 +83,12 @@ class Reader:
             assert any(each[: len(words)] == words for each in CI_RUN), f"who runs {words}?"
 
     def _begin(self, words: list[str]) -> None:
+        self._run_modelmake(words)
+        folder = self.project.cwd / "".join(words[2:3])
+        written = (folder / "models.yaml").read_text(encoding="utf-8")
+        (folder / "models.yaml").write_text(written.replace("size: 124M", "size: 774M"))
+
+    def _run_modelmake(self, words: list[str]) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "downloader", *words[1:]],
             cwd=self.project.cwd,
@@ -91,9 +99,6 @@ class Reader:
             timeout=60,
         )
         self.said = Run(0, done.stdout, done.stderr)
-        folder = self.project.cwd / "".join(words[2:3])
-        written = (folder / "models.yaml").read_text(encoding="utf-8")
-        (folder / "models.yaml").write_text(written.replace("size: 124M", "size: 774M"))
 
 
 def assert_installable(words: list[str]) -> None:
