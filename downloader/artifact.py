@@ -39,6 +39,18 @@ def bytes_text(count: int) -> str:
     return f"{value:.1f} {units[0]}"
 
 
+def task_name(model: str, path: str = "") -> str:
+    """Return the name of the doit task that downloads a model, or one file of it."""
+    return f"fetch:{model}/{path}" if path else f"fetch:{model}"
+
+
+def task_file(task: str) -> tuple[str, str]:
+    """Return model and path of such a task; empty if the name of a task does not say it."""
+    kind, _, rest = task.partition(":")
+    model, _, path = rest.partition("/")
+    return (model, path) if kind == "fetch" else ("", "")
+
+
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # Only their lengths: a pattern for each would triple the time to read a lock of 10,000 files, so
 # `lockfile` looks at the digits of all of them at once.

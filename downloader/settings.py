@@ -21,6 +21,8 @@ PREFLIGHT = "MODELMAKE_PREFLIGHT"
 PROGRESS = "MODELMAKE_PROGRESS"
 PROGRESS_WORDS = ("auto", "json", "quiet")
 
+MANIFEST = "MODELMAKE_MANIFEST"
+
 FALSE_WORDS = frozenset({"", "0", "false", "no", "off"})
 
 
@@ -29,7 +31,7 @@ VARIABLES = (
     "MODELMAKE_DEBUG",
     "MODELMAKE_LIMIT_RATE",
     "MODELMAKE_LOCKED",
-    "MODELMAKE_MANIFEST",
+    MANIFEST,
     "MODELMAKE_MAX_WAIT",
     "MODELMAKE_OFFLINE",
     PREFLIGHT,
@@ -50,6 +52,11 @@ UNIT_BYTES = {
     "gi": 2**30,
 }
 RATE = re.compile(r"([0-9.e+]+) *((?:[kmg]i?)?)b?(?:/s)?", re.IGNORECASE)
+
+
+def named_manifest() -> str:
+    """Return the path that MODELMAKE_MANIFEST names; empty if it names none."""
+    return os.environ.get(MANIFEST, "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ MOST_MODULES = 110
 MOST_PUBLIC_MODULES = 4
 MOST_NAMES = 10
 WIDE_FACES = {
-    "artifact": (26, "the vocabulary of all rooms: a file of the lock, and which values are safe"),
+    "artifact": (28, "the vocabulary of all rooms: a file of the lock, and which values are safe"),
     "errors": (30, "a class for each kind of failure, what may be shown, and Stop"),
     "fs": (81, "seven tools, each with a face of its own: no room uses all of them"),
     "network": (21, "the client, and its arithmetic of ranges, which the transfer does too"),
@@ -358,6 +358,25 @@ def test_the_tests_mirror_the_rooms() -> None:
     rooms = {name.partition("/")[0] for name in NAMES if "/" in name}
     assert rooms <= folders
     assert folders - rooms <= OUTSIDE
+
+
+def texts(tree: ast.AST) -> set[str]:
+    """Return the texts of a module, without its docstrings."""
+    said = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in said
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "home"), [("fetch:", "artifact.py"), ("MODELMAKE_MANIFEST", "settings.py")]
+)
+def test_a_name_is_spelled_in_one_place(text: str, home: str) -> None:
+    """Others ask its home, so that it can be changed there; a message may contain it."""
+    spelled = {name: [each.endswith(text) for each in texts(tree)] for name, tree in TREES.items()}
+    assert {name for name, found in spelled.items() if any(found)} == {home}
 
 
 @pytest.mark.parametrize("library", sorted(GATES))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from downloader.artifact import Artifact
+from downloader.artifact import Artifact, task_name
 from downloader.errors import (
     BadArchive,
     DigestMismatch,
@@ -202,7 +202,7 @@ def contents(project: Project, models: Sequence[Model]) -> Contents:
 
 
 def _go(names: Iterable[str]) -> str:
-    return f"Run `doit {' '.join(f'fetch:{name}' for name in names)}` first."
+    return f"Run `doit {' '.join(map(task_name, names))}` first."
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from downloader.artifact import task_name
 from downloader.errors import LockError, ModelmakeError
 from downloader.fs.files import PRIVATE_FOLDER, Private
 from downloader.project.project import Model, Project
@@ -111,7 +112,7 @@ def _check_pinned(project: Project, models: Iterable[Model]) -> None:
         raise LockError(
             f"{project.lock_path.name} does not pin {unpinned[0]}{others}:"
             " a key would stay when those bytes change.",
-            hint=project.advice(f"`doit fetch:{first}`"),
+            hint=project.advice(f"`doit {task_name(first)}`"),
         )
 
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from downloader.artifact import Artifact, bytes_text, counted
+from downloader.artifact import Artifact, bytes_text, counted, task_name
 from downloader.errors import StoreError
 from downloader.fs.files import look, private_folder
 from downloader.fs.rooted_path import RootedPath
@@ -107,7 +107,7 @@ class Cleaner:
         self._removed_bytes.append(status.st_size)
         if artifact.sha256:
             self._digests[artifact.sha256] = status.st_size
-        self._say(f"fetch:{name} - removing file '{target}'")
+        self._say(f"{task_name(name)} - removing file '{target}'")
         if not dryrun:
             target.remove()
 

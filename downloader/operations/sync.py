@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
-from downloader.artifact import Artifact
+from downloader.artifact import Artifact, task_name
 from downloader.errors import Interrupted, ModelmakeError, Offline
 from downloader.network.api import Session
 from downloader.operations import lock as locking
@@ -225,7 +225,7 @@ class _Sync:
             except Interrupted:  # its caller stopped the run
                 raise
             except Exception as error:
-                task = f"fetch:{name}/{path}"
+                task = task_name(name, path)
                 failed = failed_of(error, is_debug=self._project.settings.is_debug)
                 self._run.failed(replace(failed, task=task, model=name, path=path, target=target))
                 raise

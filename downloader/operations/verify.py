@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from downloader.artifact import Artifact, counted
+from downloader.artifact import Artifact, counted, task_name
 from downloader.errors import OFFLINE_HINT, Stop, StoreError
 from downloader.fs.digests import Layer, cores, joined_spans, sha256_of, wrong_pieces
 from downloader.fs.files import look, looks_same
@@ -359,7 +359,7 @@ def hint(project: Project, bad: Sequence[FileCheck], never: Collection[str]) -> 
 
 
 def _tasks(names: Iterable[str]) -> str:
-    return " ".join(f"fetch:{name}" for name in names)
+    return " ".join(map(task_name, names))
 
 
 def _repair_hint(project: Project, wrong: Sequence[FileCheck]) -> str:

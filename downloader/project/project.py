@@ -31,6 +31,7 @@ from downloader.artifact import (
     check_paths,
     counted,
     is_hex,
+    task_name,
 )
 from downloader.errors import (
     RESTORE_HINT,
@@ -44,7 +45,7 @@ from downloader.fs.files import look, looks_same, private_folder
 from downloader.fs.rooted_path import RootedPath, open_own, read_own
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile, check_asked, check_follows, tampered
-from downloader.settings import Settings
+from downloader.settings import Settings, named_manifest
 from downloader.sources.interface import Entry
 from downloader.sources.registry import asking_source_for, entry_type
 
@@ -296,7 +297,6 @@ def _check_targets_apart(current: Iterable[Declaration], lock: Lockfile) -> None
         )
 
 
-MANIFEST_VARIABLE = "MODELMAKE_MANIFEST"
 MANIFEST_NAME = "models.yaml"
 
 
@@ -306,7 +306,7 @@ def find_manifest() -> Path:
     Raises:
         ManifestError: There is none; names the folder searched first.
     """
-    if named := os.environ.get(MANIFEST_VARIABLE):
+    if named := named_manifest():
         return Path(named)
     here = Path.cwd()
     for each in (here, *here.parents):
@@ -387,7 +387,7 @@ class Project:
         if folder is None and above:
             manifest = find_manifest()
         elif folder is None:
-            manifest = Path(os.environ.get(MANIFEST_VARIABLE) or MANIFEST_NAME)
+            manifest = Path(named_manifest() or MANIFEST_NAME)
         else:
             manifest = folder / MANIFEST_NAME
         return cls(manifest, Settings.from_environment())
@@ -699,7 +699,7 @@ def _refuse_unpinned(project: Project, names: Sequence[str]) -> None:
     unpinned = {each.name: count for each in wanted if (count := _unpinned(each))}
     if unpinned:
         said = ", ".join(f"{counted(count, 'file')} of {each}" for each, count in unpinned.items())
-        command = " ".join(["doit", *(f"fetch:{each}" for each in names if each in unpinned)])
+        command = " ".join(["doit", *(task_name(each) for each in names if each in unpinned)])
         raise LockError(
             f"{project.lock_path.name} pins no SHA-256 for {said}.",
             hint=project.advice(f"`{command}`"),

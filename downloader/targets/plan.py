@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from downloader.artifact import Artifact
+from downloader.artifact import Artifact, task_name
 from downloader.errors import Interrupted, LockError, ModelmakeError, SettingError, StoreError
 from downloader.fs.files import look, looks_same, private_folder
 from downloader.fs.rooted_path import RootedPath
@@ -430,7 +430,7 @@ class Target:
             return
         raise LockError(
             f"{what}, and {settings.who_forbids} forbids to {then}.",
-            hint=self._project.advice(f"`doit fetch:{self.name}`"),
+            hint=self._project.advice(f"`doit {task_name(self.name)}`"),
         )
 
     def has(self, sha256: str | None) -> bool:

@@ -27,7 +27,7 @@ from doit.cmd_base import DoitCmdBase as Command
 from doit.exceptions import TaskFailed
 from doit.task import DelayedLoader, Task
 
-from downloader.artifact import Artifact, Checkpoint, bytes_text, counted
+from downloader.artifact import Artifact, Checkpoint, bytes_text, counted, task_file, task_name
 from downloader.errors import LockError, ModelmakeError
 from downloader.progress import streams
 from downloader.progress.events import Done, shown_path
@@ -181,7 +181,7 @@ def fetch_asked(name: str, path: str) -> Any:  # noqa: ANN401 - as `failing`
     if path not in {each.path for each in model.artifacts}:
         raise LockError(
             f"models.lock knows no file {path} of {name}.",
-            hint=f"`doit list --all` shows those it knows; `doit fetch:{name}` fetches them all.",
+            hint=f"`doit list --all` shows those it knows; `doit {task_name(name)}` gets them all.",
         )
     return fetch_file(name, path)
 
@@ -336,8 +336,7 @@ class FileTask(OurTask):
     @property
     def place(self) -> tuple[str, str]:
         """Model and path."""
-        model, _, path = self.name.removeprefix("fetch:").partition("/")
-        return model, path
+        return task_file(self.name)
 
     def explained(self, tasks: Mapping[str, Task]) -> Iterator[str]:
         """See OurTask."""
@@ -447,7 +446,7 @@ def _asking_tasks(model: Model) -> Iterator[Task]:
 
     They are a model's own, so that one that waits for its training holds up no other.
     """
-    ask, group = f"{ASK_TASK}:{model.name}", f"fetch:{model.name}"
+    ask, group = f"{ASK_TASK}:{model.name}", task_name(model.name)
     yield _private_task(ask, lock_asked_model, model.name)
     yield OurTask(
         group,
@@ -466,7 +465,7 @@ def _asking_tasks(model: Model) -> Iterator[Task]:
 def asked_file_task(name: str, path: str) -> Task:
     """Make the task of one file that the user named, of a model whose files nobody knows yet."""
     return OurTask(
-        f"fetch:{name}/{path}",
+        task_name(name, path),
         [(fetch_asked, [name, path])],
         setup=[f"{ASK_TASK}:{name}"],
         uptodate=[Stale(WHY_UNKNOWN)],
@@ -499,7 +498,7 @@ def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
 
 
 def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
-    group = f"fetch:{model.name}"
+    group = task_name(model.name)
     folder = shown_path(model.folder)
     others = [each.path for each, found in targets if each.content is None and not found.is_present]
     for artifact, found in targets:
@@ -546,7 +545,7 @@ def _model_task(model: Model, targets: Targets, files: list[Task], needs_lock: l
     reasons = [WHY_UNKNOWN] * is_unknown
     reasons += [f"{len(stale)} of {len(files)} files are stale"] * bool(stale)
     return Group(
-        f"fetch:{model.name}",
+        task_name(model.name),
         [(refuse, [model.name])] if is_unknown else None,
         setup=[*needs_lock, *(task.name for task in files)],
         uptodate=_uptodate(reasons),
@@ -565,7 +564,7 @@ def _default_task(groups: list[Task], needs_lock: list[str]) -> Task:
         None,
         setup=[*needs_lock, *(group.name for group in groups)],
         uptodate=_uptodate(reasons),
-        clean=[(clean_model, [group.name.partition(":")[2]]) for group in groups],
+        clean=[(clean_model, [task_file(group.name)[0]]) for group in groups],
         doc="download every model that is not optional",
         has_subtask=True,
         **UNTOUCHED_STREAMS,

@@ -19,6 +19,7 @@ from doit.exceptions import BaseFail, TaskError, UnmetDependency
 from doit.reporter import ExecutedOnlyReporter
 from doit.task import Task
 
+from downloader.artifact import task_file, task_name
 from downloader.errors import LockError, ModelmakeError, shown
 from downloader.progress.display import report_error, show
 from downloader.progress.events import Done, Failed, Summary, failed_of, shown_path
@@ -74,8 +75,8 @@ def files_of(
         seen.add(name)
         task = tasks[name]
         waiting += [*task.task_dep, *(task.setup_tasks if is_ours(name) else ())]
-        model, slash, path = name.removeprefix("fetch:").partition("/")
-        if slash and name.startswith("fetch:"):
+        model, path = task_file(name)
+        if path:
             yield model, path
 
 
@@ -108,9 +109,6 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
     def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:
         """Called before the first task."""
         super().initialize(tasks, selected_tasks)
-        if not selected_tasks:  # by a wildcard; doit itself refuses a name that is not there
-            what = "No task matches; `doit list --all` shows them."
-            end_with(Failed(task="", error=what, code="no-task"), NO_TASK_STATUS)  # as for a name
         _check_semaphores()
         runtime = current()
         runtime.selected = functools.partial(files_of, tasks, selected_tasks)
@@ -200,7 +198,7 @@ def _check_semaphores() -> None:
 
 def _stale_of(tasks: Mapping[str, Task], selected: list[str]) -> Iterator[tuple[str, str]]:
     for model, path in files_of(tasks, selected):
-        if tasks[f"fetch:{model}/{path}"].uptodate[0][0] is not True:
+        if tasks[task_name(model, path)].uptodate[0][0] is not True:
             yield model, path
 
 

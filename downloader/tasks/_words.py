@@ -23,6 +23,7 @@ from doit.cmd_base import DoitCmdBase, NamespaceTaskLoader
 from doit.cmdparse import CmdOption, CmdParseError, TaskParse
 from doit.task import Task
 
+from downloader.artifact import task_name
 from downloader.errors import ModelmakeError
 from downloader.progress import streams
 from downloader.progress.events import Failed, shown_path
@@ -30,7 +31,7 @@ from downloader.project.project import Model, Project
 from downloader.tasks._reporter import NO_TASK_STATUS, OURS, end_with, is_ours, usage_errors
 from downloader.tasks._runtime import current
 
-PREFIX = "fetch:"
+PREFIX = task_name("")
 OTHER_WORDS = {
     "add": "modelmake add",
     "download": "fetch",
@@ -65,7 +66,7 @@ class Named:
     @property
     def task(self) -> str:
         """The name of its task."""
-        return f"{PREFIX}{self.model}{'/' * bool(self.path)}{self.path}"
+        return task_name(self.model, self.path)
 
 
 class UnknownNameError(ModelmakeError):
@@ -109,9 +110,9 @@ class Vocabulary:
     def names(self) -> Iterator[str]:
         """Yield what may be typed, as suggestions for a word that is close to it."""
         for model in self._models.values():
-            yield from (model.name, f"{PREFIX}{model.name}")
+            yield from (model.name, task_name(model.name))
             for artifact in model.artifacts:
-                yield f"{PREFIX}{model.name}/{artifact.path}"
+                yield task_name(model.name, artifact.path)
                 yield f"{shown_path(model.folder)}/{artifact.path}"
 
     @cached_property

@@ -34,6 +34,7 @@ from doit.dependency import DatabaseException, JsonDB
 from doit.exceptions import InvalidDodoFile
 from doit.task import Task
 
+from downloader.artifact import task_file, task_name
 from downloader.errors import ModelmakeError, StoreError
 from downloader.fs.files import write_file
 from downloader.fs.rooted_path import RootedPath, read_own
@@ -227,7 +228,7 @@ class List(DoitList):  # type: ignore[misc]
             for each in self.task_list
             if not each.name.startswith("_") and (subtasks or not each.subtask_of)
         ]
-        models = [each for each in shown if each.name.startswith("fetch:")]
+        models = [each for each in shown if task_file(each.name)[0]]
         own = [each for each in shown if not is_ours(each.name)]
         commands = sorted(each.name for each in shown if isinstance(each, CommandTask))
         rows = [*sorted(models), *sorted(own)]
@@ -331,7 +332,7 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
     def remove_all(self) -> None:
         """Forget every task."""
         super().remove_all()
-        self._forgotten.update(f"fetch:{each.name}" for each in current().project.declared)
+        self._forgotten.update(task_name(each.name) for each in current().project.declared)
 
     def dump(self) -> None:
         """Write what is to be kept, and drop the receipts of what was forgotten."""
@@ -344,12 +345,12 @@ class ProjectDatabase(JsonDB):  # type: ignore[misc]
 
     def _drop_receipts(self) -> None:
         for model in current().project.models() if self._forgotten else ():
-            group = f"fetch:{model.name}"
             is_default = not model.declared.is_optional and "fetch" in self._forgotten
             paths = [
                 artifact.path
                 for artifact in model.artifacts
-                if is_default or {group, f"{group}/{artifact.path}"} & self._forgotten
+                if is_default
+                or {task_name(model.name), task_name(model.name, artifact.path)} & self._forgotten
             ]
             if paths:
                 forget_receipts(model.folder, paths)

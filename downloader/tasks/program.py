@@ -20,6 +20,7 @@ from downloader.fs.rooted_path import read_own
 from downloader.progress import streams
 from downloader.progress.events import failed_of
 from downloader.project.project import find_manifest
+from downloader.settings import named_manifest
 from downloader.tasks._reporter import USAGE_STATUS, end_with
 from downloader.tasks.plugins import NAMES, CommandTask
 
@@ -133,7 +134,7 @@ def _in_project(words: list[str]) -> int:
 
 def _enter_project(words: Sequence[str]) -> None:
     try:
-        if not os.environ.get("MODELMAKE_MANIFEST"):
+        if not named_manifest():
             os.chdir(find_manifest().parent)
     except ManifestError as error:
         if not NEED_NO_PROJECT & set(words[:1]):
