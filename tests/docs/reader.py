@@ -9,8 +9,6 @@ stand-in can meet, so models.yaml asks for 774M in its place.
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 from tests.docs.documents import PYPROJECT
@@ -89,16 +87,8 @@ class Reader:
         (folder / "models.yaml").write_text(written.replace("size: 124M", "size: 774M"))
 
     def _run_modelmake(self, words: list[str]) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "downloader", *words[1:]],
-            cwd=self.project.cwd,
-            env=self.project.environment({}),
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        self.said = Run(0, done.stdout, done.stderr)
+        self.said = self.project.modelmake(*words[1:])
+        assert self.said.status == 0, (words, self.said.text)
 
 
 def assert_installable(words: list[str]) -> None:

@@ -106,17 +106,30 @@ class Project:
             arguments: Of the command line.
             variables: The environment on top of the project's.
         """
+        return self._run(("doit", *arguments), variables)
+
+    def modelmake(self, *arguments: str, **variables: str) -> Run:
+        """Run `modelmake` as `doit` does."""
+        return self._run(("downloader", *arguments), variables)
+
+    def _run(self, words: Sequence[str], variables: Mapping[str, str]) -> Run:
+        environment = self.environment(variables)
         run = None
         if not self.before and WARM.is_wanted:
-            run = WARM.run(arguments, self.cwd, self.environment(variables))
-        return run or finish(self.start(*arguments, **variables))
+            run = WARM.run(("-m", *words), self.cwd, environment)
+        return run or finish(self._start(words, environment))
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         """Start doit as `doit` does, and return at once."""
+        return self._start(("doit", *arguments), self.environment(variables))
+
+    def _start(
+        self, words: Sequence[str], environment: Mapping[str, str]
+    ) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [*self.before, sys.executable, "-m", "doit", *arguments],
+            [*self.before, sys.executable, "-m", *words],
             cwd=self.cwd,
-            env=self.environment(variables),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -142,8 +155,8 @@ class WarmRuns:
         self._warm: Warm | None = None
         self._turn = threading.Lock()
 
-    def run(self, arguments: Sequence[str], cwd: Path, environment: dict[str, str]) -> Run | None:
-        """Run doit there; None when it runs something else just now, or would start otherwise."""
+    def run(self, words: Sequence[str], cwd: Path, environment: dict[str, str]) -> Run | None:
+        """Run a module there; None while it runs something else, or if it would start otherwise."""
         if not self._turn.acquire(blocking=False):
             return None
         try:
@@ -151,7 +164,7 @@ class WarmRuns:
             if not warm.can_run(environment):
                 return None
             self._warm = None  # until it has answered: after a time-out it is out of step
-            run = warm.run(arguments, cwd, environment)
+            run = warm.run(words, cwd, environment)
             self._warm = warm
             return run
         finally:

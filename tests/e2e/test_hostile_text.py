@@ -175,7 +175,7 @@ def test_a_server(project: Project, server: FaultyServer, text: str) -> None:
     for name, reply in zip(names, found, strict=True):
         server.always(f"/toy/{name}", _always(reply))
     for variables in MODES.values():
-        run = project.doit(MODELMAKE_RETRIES="1", MODELMAKE_TIMEOUT="5", **variables)
+        run = project.doit(MODELMAKE_RETRIES="1", MODELMAKE_TIMEOUT="1", **variables)
         assert run.status in (0, 1), run.text
         assert_harmless(run)
 

@@ -1,8 +1,6 @@
 """The command `modelmake`: our tasks from any folder of a project, with or without a dodo.py."""
 
 import os
-import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -10,23 +8,9 @@ import pytest
 
 from downloader import __main__
 from tests.e2e.content import pinned_toy, toy
-from tests.e2e.project import Project, Run, finish
+from tests.e2e.project import Project, Run
 from tests.e2e.watching import listing_modules, without_sockets
 from tests.servers.faulty import FaultyServer
-
-
-def modelmake(project: Project, *words: str, **variables: str) -> Run:
-    """Run the command in the project's working directory."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "downloader", *words],
-        cwd=project.cwd,
-        env=project.environment(variables),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    return finish(process)
 
 
 @pytest.fixture
@@ -47,15 +31,15 @@ def test_it_is_installed() -> None:
 
 def test_without_a_word_it_syncs(bare: Project, tmp_path: Path) -> None:
     """From a subfolder, without dodo.py; a second run opens no socket and loads no HTTP."""
-    run = modelmake(bare)
+    run = bare.modelmake()
     assert run.status == 0, run.text
     assert bare.target("one", "a.bin").exists()
     assert not bare.target("two", "b.bin").exists()
     assert bare.locked("one")["a.bin"]["sha256"]
     variables, listed = listing_modules(tmp_path / "watch")
-    assert modelmake(bare, **variables) == Run(0, "Nothing to do.\n", "")
+    assert bare.modelmake(**variables) == Run(0, "Nothing to do.\n", "")
     assert not {"requests", "rich", "yaml"} & set(listed.read_text().split())
-    assert modelmake(bare, **without_sockets(tmp_path / "no")).stdout == "Nothing to do.\n"
+    assert bare.modelmake(**without_sockets(tmp_path / "no")).stdout == "Nothing to do.\n"
     assert list(bare.cwd.iterdir()) == []
 
 
@@ -75,28 +59,28 @@ def test_without_a_word_it_syncs(bare: Project, tmp_path: Path) -> None:
 )
 def test_every_task_runs(bare: Project, words: list[str], told: str) -> None:
     """All of the built-in dodo.py, and doit's own commands."""
-    run = modelmake(bare, *words)
+    run = bare.modelmake(*words)
     assert run.status in (0, 1), run.text
     assert told in run.stdout
 
 
 def test_its_advice_names_it(bare: Project) -> None:
     """A hint says `modelmake` where `doit` would find no dodo.py."""
-    run = modelmake(bare, "verify", "one")
+    run = bare.modelmake("verify", "one")
     assert run.status == 1
     assert "Run `modelmake` to lock" in run.stderr
     assert "doit" not in run.text
-    assert "`modelmake list`" in modelmake(bare, "qqq").stderr
-    assert "`modelmake help`" in modelmake(bare, "list").stdout
+    assert "`modelmake list`" in bare.modelmake("qqq").stderr
+    assert "`modelmake help`" in bare.modelmake("list").stdout
 
 
 def test_options_that_name_folders_start_from_where_they_were_typed(bare: Project) -> None:
     """`--out` and `--from` are relative to the working directory."""
-    assert modelmake(bare).status == 0
-    assert modelmake(bare, "bundle", "--out", "out").status == 0
+    assert bare.modelmake().status == 0
+    assert bare.modelmake("bundle", "--out", "out").status == 0
     assert (bare.cwd / "out/models.lock").exists() or list((bare.cwd / "out").iterdir())
-    assert modelmake(bare, "clean").status == 0
-    run = modelmake(bare, "adopt", "--from", "out")
+    assert bare.modelmake("clean").status == 0
+    run = bare.modelmake("adopt", "--from", "out")
     assert run.status == 0, run.text
     assert bare.target("one", "a.bin").exists()
 
@@ -109,17 +93,17 @@ def test_the_tasks_of_a_dodo_file_run_too(bare: Project) -> None:
         "def task_train():\n"
         "    return {'actions': ['echo trained > out.txt'], 'targets': ['out.txt']}\n"
     )
-    assert modelmake(bare).status == 0
+    assert bare.modelmake().status == 0
     assert not (bare.folder / "out.txt").exists()
-    assert modelmake(bare, "train").status == 0
+    assert bare.modelmake("train").status == 0
     assert (bare.folder / "out.txt").exists()
-    assert "would" not in modelmake(bare, "plan").stderr, "it adds the tasks that are not imported"
+    assert "would" not in bare.modelmake("plan").stderr, "it adds the tasks that are not imported"
 
 
 def test_a_dodo_file_of_others_is_left_alone(bare: Project) -> None:
     """It is not read, so it can neither fail nor take a task's name."""
     (bare.folder / "dodo.py").write_text("raise SystemExit('not for us')\n")
-    run = modelmake(bare, "plan")
+    run = bare.modelmake("plan")
     assert run.status == 0, run.text
 
 
@@ -132,12 +116,12 @@ def test_the_dodo_file_of_another_user_is_not_run_from_below(bare: Project) -> N
     os.chown(dodo, nobody, nobody)
     (bare.folder / "below").mkdir()
     bare.cwd = bare.folder / "below"
-    run = modelmake(bare, "list")
+    run = bare.modelmake("list")
     assert run.status == 0, run.text
     assert f"Not run: {dodo} belongs to another user." in run.stderr
     assert not (bare.folder / "ran").exists()
     bare.cwd = bare.folder
-    assert modelmake(bare, "list").status == 0
+    assert bare.modelmake("list").status == 0
     assert (bare.folder / "ran").exists()
 
 
@@ -145,7 +129,7 @@ def test_no_project_here(tmp_path: Path, project: Project) -> None:
     """The folder is named, and the command that begins one; status 2."""
     project.cwd = tmp_path
     for words in ([], ["list"], ["plan", "x"]):
-        run = modelmake(project, *words)
+        run = project.modelmake(*words)
         assert (run.status, run.stdout) == (2, "")
         assert f"There is no models.yaml in {tmp_path} or above it." in run.error_lines[0]
         assert "`modelmake init`" in run.error_lines[1]
@@ -155,17 +139,17 @@ def test_a_manifest_that_is_named(bare: Project, tmp_path: Path) -> None:
     """MODELMAKE_MANIFEST is obeyed, relative to the working directory."""
     named = os.path.relpath(bare.manifest, tmp_path)
     bare.cwd = tmp_path
-    assert "fetch:one" in modelmake(bare, "list", MODELMAKE_MANIFEST=named).stdout
+    assert "fetch:one" in bare.modelmake("list", MODELMAKE_MANIFEST=named).stdout
 
 
 def test_a_bundle_begins_a_project(bare: Project, tmp_path: Path) -> None:
     """`adopt` works in an empty folder."""
-    assert modelmake(bare, "bundle", "--out", str(tmp_path / "b")).status == 1, "nothing is here"
-    assert modelmake(bare).status == 0
-    assert modelmake(bare, "bundle", "--out", str(tmp_path / "b")).status == 0
+    assert bare.modelmake("bundle", "--out", str(tmp_path / "b")).status == 1, "nothing is here"
+    assert bare.modelmake().status == 0
+    assert bare.modelmake("bundle", "--out", str(tmp_path / "b")).status == 0
     bare.cwd = tmp_path / "empty"
     bare.cwd.mkdir()
-    run = modelmake(bare, "adopt", "--from", str(tmp_path / "b"))
+    run = bare.modelmake("adopt", "--from", str(tmp_path / "b"))
     assert run.status == 0, run.text
     assert (bare.cwd / "models/one/a.bin").exists()
 
@@ -174,14 +158,14 @@ def test_a_bundle_begins_a_project(bare: Project, tmp_path: Path) -> None:
 def test_its_help_is_its_own(tmp_path: Path, project: Project, words: list[str]) -> None:
     """It fits 80 columns, names every command, and needs no project."""
     project.cwd = tmp_path
-    run = modelmake(project, *words)
+    run = project.modelmake(*words)
     assert (run.status, run.stderr) == (0, "")
     assert run.stdout.startswith("modelmake ")
     assert max(map(len, run.stdout.splitlines())) <= 80
     for name in ("init", "schema", "plan", "verify", "list", "clean", "--version"):
         assert f"\n  modelmake {name}" in run.stdout
     assert "dumpdb" not in run.stdout
-    assert "usage: modelmake init" in modelmake(project, "help", "init").stdout
+    assert "usage: modelmake init" in project.modelmake("help", "init").stdout
 
 
 def test_the_help_of_doit_begins_with_ours(project: Project, server: FaultyServer) -> None:

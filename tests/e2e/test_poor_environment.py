@@ -81,6 +81,7 @@ def test_a_cache_that_cannot_be_written_costs_one_line(
     assert run.stderr.count("shared store") == 1
 
 
+@pytest.mark.sampled(keep=3)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_name_that_the_locale_cannot_write_is_named(
     project: Project, server: FaultyServer, command: tuple[str, ...]

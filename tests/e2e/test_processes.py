@@ -117,7 +117,7 @@ def test_ctrl_c_is_told_once(project: Project, server: FaultyServer) -> None:
         server.always(f"/toy/{name}", timing.stall_after(100))
     before = len(server.requests)
     project.before = ("setsid",)
-    process = project.start(*PROCESSES)
+    process = project.start(*PROCESSES, MODELMAKE_TIMEOUT="3")
     wait_until(lambda: len(server.requests) >= before + 2)
     os.killpg(process.pid, signal.SIGINT)
     run: Run = finish(process)

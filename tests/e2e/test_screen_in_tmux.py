@@ -114,6 +114,7 @@ def percents(lines: list[str]) -> int:
     return sum("%" in line for line in lines)
 
 
+@pytest.mark.sampled(keep=2)
 @pytest.mark.parametrize(
     ("stalled", "sizes"),
     [

@@ -33,6 +33,8 @@ READ_ONCE = ("COVERAGE", "LANG", "LC_", "LD_", "MALLOC", "MODELMAKE_PROGRESS", "
 """How the variables begin that are read at the start: by Python, C, and our plug-ins of doit."""
 PYTHON = "-c"
 """As the first word, it makes the second one a script."""
+MODULE = "-m"
+"""As the first word, it makes the second one the module that is run in place of doit."""
 ALSO: tuple[str, ...] = (
     "doit.cmd_clean",
     "doit.cmd_forget",
@@ -78,7 +80,7 @@ class Warm:
         self._process.communicate()
 
     def run(self, words: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> Run:
-        """Run doit, or a script after PYTHON, and return how it ended.
+        """Run doit, a module after MODULE or a script after PYTHON, and return how it ended.
 
         Args:
             words: Of the command line.
@@ -179,8 +181,11 @@ def _become(home: Path, order: dict[str, Any]) -> None:
         exec(words[1], {"__name__": "__main__"})
         return
     sys.path[0] = order["cwd"]  # as `python -m` does
-    sys.argv = ["doit", *words]
-    runpy.run_module("doit", run_name="__main__")
+    module = "doit"
+    if words[:1] == [MODULE]:
+        _, module, *words = words
+    sys.argv = [module, *words]
+    runpy.run_module(module, run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ TAKEN = {"another ETag", "a weak ETag", "no ETag", "a coded body"}
 """What a known digest lets pass."""
 
 
-@pytest.mark.sampled(keep=22)
+@pytest.mark.sampled(keep=8)
 @pytest.mark.parametrize("name", OTHERS)
 @both
 def test_an_answer_that_only_further_connections_get_ends_sharing_alone(
