@@ -22,7 +22,14 @@ from pathlib import Path
 
 from downloader.artifact import Artifact, LockedModel, bytes_text, counted
 from downloader.errors import Interrupted, ModelmakeError, StoreError, shown
-from downloader.fs.digests import Hash, StopCheck, cores, feed_all, new_md5, new_sha256
+from downloader.fs.digests import (
+    StopCheck,
+    cores,
+    feed_all,
+    new_git_sha1,
+    new_md5,
+    new_sha256,
+)
 from downloader.fs.files import (
     PRIVATE_FOLDER,
     Private,
@@ -77,6 +84,7 @@ def _has(models: Mapping[str, LockedModel], model: Declaration) -> bool:
     return True
 
 
+SHA256 = "sha256"
 SHARED_FROM_BYTES = 1 << 20
 """Smaller files are never shared with a cache: they cost no room, and are those people edit."""
 HUGGING_FACE = ("models--", "datasets--", "spaces--")
@@ -141,8 +149,9 @@ class _Candidate:
     keys: set[str] = field(default_factory=set)
 
     def order(self) -> tuple[bool, int, Path]:
-        """Return the sort key: files of a wanted name first, then the largest."""
-        return self.path.name not in self.keys, -self.status.st_size, self.path
+        """Return the sort key: files named by a wanted digest first, then the largest."""
+        is_named = not self.keys.isdisjoint((self.path.name, f"git-sha1:{self.path.name}"))
+        return not is_named, -self.status.st_size, self.path
 
 
 class Search:
@@ -225,7 +234,8 @@ class Search:
         if not wanted:
             return  # all that it may be was found elsewhere meanwhile
         try:
-            digests = self._digests(path, status, with_md5=any(":" in key for key in wanted))
+            kinds = {key.partition(":")[0] for key in wanted if ":" in key}
+            digests = self._digests(path, status, kinds)
         except StoreError as error:
             self._tell(f"skipped: {shown(path)}: {error.reason}")
             return
@@ -233,24 +243,29 @@ class Search:
             self._tell(f"skipped: {shown(path)} was changed while it was read")
             return
         may_share = self._shares or is_cached(path, status)
-        one = FoundFile(path=path, sha256=digests[0], status=status, may_share=may_share)
+        sha256 = digests.pop(SHA256)
+        one = FoundFile(path=path, sha256=sha256, status=status, may_share=may_share)
+        keys = {sha256, *(f"{kind}:{digest}" for kind, digest in digests.items())}
         with self._finding:
-            for key in wanted.intersection(digests):
+            for key in wanted & keys:
                 self.found.setdefault(key, one)
 
     def _digests(
-        self, path: Path, status: os.stat_result, *, with_md5: bool
-    ) -> tuple[str, str] | None:
-        """Return SHA-256 and MD5 as keys; None when the file is not what it was."""
+        self, path: Path, status: os.stat_result, kinds: Collection[str]
+    ) -> dict[str, str] | None:
+        """Return the SHA-256 and these other digests; None when the file is not what it was."""
         with open_to_read(path) as file:
             if not looks_same(file.status(), status):
                 return None
-            sha256, md5 = new_sha256(), new_md5()
-            hashes: tuple[Hash, ...] = (sha256, md5) if with_md5 else (sha256,)
-            size = feed_all(file, status.st_size, hashes, self._watch)
+            hashes = {SHA256: new_sha256()}
+            if "md5" in kinds:
+                hashes["md5"] = new_md5()
+            if "git-sha1" in kinds:
+                hashes["git-sha1"] = new_git_sha1(status.st_size)
+            size = feed_all(file, status.st_size, tuple(hashes.values()), self._watch)
             if size != status.st_size or not looks_same(file.status(), status):
                 return None
-        return sha256.hexdigest(), f"md5:{md5.hexdigest()}"
+        return {kind: each.hexdigest() for kind, each in hashes.items()}
 
 
 AT_ONCE = 8
@@ -284,7 +299,8 @@ class AdoptReport:
     def lines(self) -> Iterator[str]:
         """Yield what is said of it: what is missing, and how many there are of each kind."""
         for name, artifact in self.missing[:SHOWN]:
-            why = "" if artifact.sha256 or artifact.md5 else ": models.lock has no digest of it yet"
+            has_digest = artifact.sha256 or artifact.git_sha1 or artifact.md5
+            why = "" if has_digest else ": models.lock has no digest of it yet"
             yield f"not found: {name}/{artifact.path}{why}"
         if len(self.missing) > SHOWN:
             yield f"not found: {len(self.missing) - SHOWN:,} more"

@@ -90,10 +90,14 @@ class FoundFile:
 
 
 def found_key(artifact: Artifact) -> str | None:
-    """Return what tells an artifact's bytes: SHA-256, else MD5 with the size, else None."""
+    """Return what tells an artifact's bytes: SHA-256, or another digest if its size is known."""
     if artifact.sha256 is not None:
         return artifact.sha256
-    return f"md5:{artifact.md5}" if artifact.md5 and artifact.size is not None else None
+    if artifact.size is None:
+        return None
+    if artifact.git_sha1 is not None:
+        return f"git-sha1:{artifact.git_sha1}"
+    return f"md5:{artifact.md5}" if artifact.md5 else None
 
 
 class Linker:
@@ -313,9 +317,11 @@ class SharedStore:
         """Return a file that is not pinned as its URL gave it to another project, if it is stored.
 
         None as well if what models.lock says of it differs, or a credential goes to the URL. The
-        server has to be asked whether it still has that version.
+        server has to be asked whether it still has that version. A file with a digest of its
+        provider is downloaded, and compared with that.
         """
-        if artifact.is_pinned or location.headers or not self._is_read:
+        has_digest = artifact.is_pinned or artifact.git_sha1
+        if has_digest or location.headers or not self._is_read:
             return None
         found = self._store.origins.find(location.place)
         if found is None or not self._store.has(found.sha256):

@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 def file_doc(artifact: Artifact) -> str:
     """Return what is known of one file."""
     size = "size unknown" if artifact.size is None else bytes_text(artifact.size)
-    pin = f"sha256:{artifact.sha256}" if artifact.sha256 else "not pinned yet"
+    pin = "not pinned yet"
+    if artifact.sha256 or artifact.git_sha1:
+        pin = f"sha256:{artifact.sha256}" if artifact.sha256 else f"git-sha1:{artifact.git_sha1}"
     return f"{size}, {pin}{checkpoint_text(artifact.checkpoint)}"
 
 

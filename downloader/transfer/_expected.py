@@ -183,7 +183,8 @@ class Expectation:
         length, wanted = head.length, self._artifact.size
         known = partial.binding.size if partial.ranges else wanted
         is_other_length = known is not None and length not in (None, known)
-        if self._is_sniffed and (is_other_length or not self._artifact.is_pinned):
+        has_digest = self._artifact.is_pinned or self._artifact.git_sha1
+        if self._is_sniffed and (is_other_length or not has_digest):
             check_body_start(head, self._artifact.path, self._start)
         if wanted is not None and length is not None and length != wanted:
             raise self.wrong_size(length, wanted)

@@ -221,10 +221,63 @@ def test_wrong_bytes_of_a_small_file_are_refused(project: Project, hub: HubServe
     assert placed(project).keys() == FILES.keys() - {"config.json"}
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"<!DOCTYPE html><html></html>", b'{"error": "a sample"}', b"version https://git-lfs"],
+)
+def test_a_file_that_looks_like_a_page_is_one_of_the_repository(
+    project: Project, hub: HubServer, content: bytes
+) -> None:
+    """Git's ID proves it."""
+    hub.add("owner/app", {"index.html": content}, kind="spaces")
+    project.declare({"bge": entry(repo="owner/app", repo_type="space")})
+    succeeded(project.doit())
+    assert placed(project) == {"index.html": content}
+
+
 def test_the_etag_of_the_cdn_is_no_digest(project: Project, hub: HubServer) -> None:
     """It has as many digits as a SHA-256, and is not compared with it, and not locked."""
     succeeded(project.doit())
     assert "etag" not in project.lock.read_text()
+
+
+# What is here already
+
+
+def test_the_cache_of_their_tools_is_adopted(
+    project: Project, hub: HubServer, tmp_path: Path
+) -> None:
+    """Before the first download: small files by git's ID, as large ones by their SHA-256."""
+    blobs = tmp_path / "hf/hub/models--owner--name/blobs"
+    blobs.mkdir(parents=True)
+    for path, content in FILES.items():
+        name = sha256(content) if path in LARGE else git_sha1(content)
+        (blobs / name).write_bytes(content)
+    succeeded(project.doit("lock"))
+    listed = project.doit("list", "--all").stdout
+    assert f"git-sha1:{git_sha1(SMALL['config.json'])}" in listed
+    seen = Since(hub)
+    run = succeeded(project.doit("adopt", "--from", "huggingface", HF_HOME=str(tmp_path / "hf")))
+    assert "adopted 6 files" in run.text
+    assert placed(project) == FILES
+    assert project.locked("bge")["config.json"]["sha256"] == sha256(SMALL["config.json"])
+    assert project.doit().stdout == "Nothing to do.\n"
+    assert seen.kinds == {}
+
+
+def test_another_project_links_large_files(
+    project: Project, hub: HubServer, tmp_path: Path
+) -> None:
+    """From the store; small ones are downloaded again, as only git's ID is known of them."""
+    store = {"MODELMAKE_STORE": str(tmp_path / "store")}
+    succeeded(project.doit(**store))
+    other = Project(tmp_path / "other", **{**project.variables, **store})
+    other.declare({"bge": entry()})
+    seen = Since(hub)
+    run = succeeded(other.doit())
+    assert placed(other) == FILES
+    assert "cdn" not in seen.kinds
+    assert f"{len(LARGE)} linked in" in run.stdout
 
 
 # Links that do not work

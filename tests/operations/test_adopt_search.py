@@ -14,6 +14,7 @@ from downloader.operations import adopt
 from downloader.operations.adopt import SHARED_FROM_BYTES, Search, files_at, is_cached
 from downloader.targets.shared import FoundFile
 from tests.projects import sha256
+from tests.servers.hub.server import git_sha1
 
 BYTES = b"weights"
 
@@ -91,6 +92,23 @@ def test_wrong_bytes_under_the_digest_are_not_believed(tmp_path: Path) -> None:
     (tmp_path / sha256(BYTES)).write_bytes(b"WEIGHTS")
 
     assert search(artifact()).look(tmp_path) == {}
+
+
+def test_gits_id_will_do_where_the_lock_has_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]
+) -> None:
+    """A file in a cache that has it as its name is read first."""
+    monkeypatch.setattr(adopt, "cores", lambda: 1)
+    wanted = git_sha1(BYTES)
+    for name in ("0", wanted, "z"):
+        (tmp_path / name).write_bytes(BYTES)
+
+    found = search(Artifact(path="a", size=len(BYTES), git_sha1=wanted)).look(tmp_path)
+
+    assert found[f"git-sha1:{wanted}"].sha256 == sha256(BYTES)
+    assert opened == [wanted]
+    other = Artifact(path="a", size=len(BYTES), git_sha1=git_sha1(b"WEIGHTS"))
+    assert search(other).look(tmp_path) == {}
 
 
 def test_md5_will_do_where_the_lock_has_no_more(tmp_path: Path) -> None:
