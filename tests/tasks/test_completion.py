@@ -79,4 +79,4 @@ def test_tab_after_the_colon_offers_every_model(tmp_path: Path) -> None:
     """`doit fetch:` and Tab name each model, the optional ones too."""
     models = {each.partition("/")[0] for each in completions(tmp_path, "doit fetch:")}
 
-    assert models == {"gpt2-124M", "gpt2-355M", "gpt2-774M", "gpt2-1558M"}
+    assert models == {"gpt2-124M", "gpt2-355M", "gpt2-774M", "gpt2-1558M", "bge-small"}
