@@ -43,7 +43,7 @@ def project(server: FaultyServer, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_each_command_does_what_it_says(project: Project, machine: Make) -> None:
     """Run one after the other in a job, every command ends with 0."""
     runner = machine()
-    assert len(LINES) >= 6
+    assert len(LINES) >= 3
     for line in LINES:
         run = runner.bash(line, {})
         assert run.status == 0, (line, run.text)

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 import yaml
 
-from downloader.errors import ManifestError
 from downloader.manifest import manifest
 from downloader.sources.http import HttpEntry, HttpFile
 from downloader.sources.interface import Entry
@@ -17,7 +16,6 @@ from downloader.sources.registry import SOURCES, entry_type, entry_types
 from tests.docs.documents import blocks, page
 
 PAGE = page("manifest.md")
-FAULTY, FAULT = blocks(PAGE, "text")
 REQUIRED = {
     "openai-gpt2": "size: 124M",
     "http": "files: [{url: https://example.org/a}]",
@@ -162,13 +160,6 @@ def with_key(row: Row, example: str) -> str:
 def test_a_manifest_of_the_page_loads(text: str) -> None:
     """Each is a whole one."""
     assert manifest.load(text.encode()).models
-
-
-def test_a_faulty_manifest_says_what_the_page_says() -> None:
-    """File, line, key and what is wrong, word for word."""
-    with pytest.raises(ManifestError) as caught:
-        manifest.load(FAULTY.encode())
-    assert f"{caught.value.report()}\n" == FAULT
 
 
 def test_every_source_has_a_section() -> None:

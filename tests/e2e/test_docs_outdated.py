@@ -97,10 +97,11 @@ def moved_on(
 
 
 def test_what_the_page_shows_is_said(moved_on: Project, server: FaultyServer) -> None:
-    """The two texts, word for word but for the server's address and the order of the models."""
-    upgrade, outdated = blocks(PAGE, "text")
+    """Word for word but for the server's address and the order of the models."""
+    (outdated,) = blocks(PAGE, "text")
     seen = moved_on.doit("outdated")
     real = seen.stdout.replace(server.url("/toy"), "https://example.org/whisper")
     assert sorted(real.splitlines()) == sorted(outdated.splitlines()), seen.text
     taken = moved_on.doit("lock", "--upgrade", "support-bot")
-    assert taken.stdout == upgrade, taken.text
+    change = [line for line in outdated.splitlines() if "support-bot-checkpoint" in line]
+    assert taken.stdout.splitlines()[1:] == change, taken.text
