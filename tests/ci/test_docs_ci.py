@@ -96,7 +96,7 @@ def test_the_page_shows_no_other_file() -> None:
 
 def test_the_inputs_and_outputs_of_the_action_are_told() -> None:
     """The tables have exactly what action.yml has."""
-    told = {cell.strip("`") for cell in first_cells(section("GitHub"))} - {"input", "output", "---"}
+    told = {cell.strip("`") for cell in first_cells(section("GitHub"))} - {"input or output", "---"}
     assert told == {*action()["inputs"], *action()["outputs"]}
 
 

@@ -68,7 +68,7 @@ RUN_BY = {
     ("progress.md", "json"): [
         "docs/test_progress_page.py::test_the_examples_have_every_field_of_each_event",
     ],
-    ("python.md", "python"): [PYTHON, PYTHON, PYTHON, PYTHON],
+    ("python.md", "python"): [PYTHON, PYTHON, PYTHON],
     ("releasing.md", "sh"): [RELEASE, RELEASE],
     ("start.md", "sh"): [
         START,
