@@ -5,6 +5,7 @@ Only when its provider or server has answered are models.lock and models.yaml wr
 that nobody knows, or a page that needs a login, changes nothing.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from downloader.artifact import collision_key, is_name
-from downloader.errors import Interrupted, LockError, ManifestError, ModelmakeError
+from downloader.errors import Interrupted, LockError, ManifestError, ModelmakeError, shown
 from downloader.fs.rooted_path import read_own
 from downloader.manifest.edit import add_entry, line_of, names, value_of
 from downloader.network.api import Session
@@ -21,6 +22,7 @@ from downloader.project.lockfile import Lockfile
 from downloader.project.project import Declaration, Project, compiled
 from downloader.sources.interface import Reference
 from downloader.sources.registry import entry_type, find_reference, reference_forms
+from downloader.urls import redact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ def add(project: Project, session: Session, wish: Wish) -> Added:
     def edit(text: bytes) -> bytes:
         return add_entry(text, file, name, entry)
 
+    _checked(edit(b""), file, name)  # alone: what may not be in a manifest is in no message either
     trial = _Trial(project.manifest_path, project.settings)
     trial.declared = _checked(edit(before), file, name)
     if not wish.name:
@@ -98,8 +101,20 @@ class _Trial(Project):
 
 
 def _unknown(reference: str) -> ModelmakeError:
+    """Return the error for a reference that no source knows, with the short forms it may be."""
+    prefixes = {form.partition(":")[0] for form in reference_forms() if "://" not in form}
+    meant = [each for prefix in sorted(prefixes) if _is_entry(each := f"{prefix}:{reference}")]
     forms = ", ".join(f"`{form}`" for form in reference_forms())
-    return ModelmakeError(f"Nothing to add is called {reference!r}.", hint=f"It is one of {forms}.")
+    hint = f"Did you mean `{'` or `'.join(meant)}`?" if meant else f"Known forms: {forms}."
+    text = redact(reference) if "://" in reference else reference
+    return ModelmakeError(f"{shown(repr(text))} is no URL and no short form of a model.", hint=hint)
+
+
+def _is_entry(reference: str) -> bool:
+    if found := find_reference(reference):
+        with contextlib.suppress(msgspec.ValidationError):
+            return bool(msgspec.convert(found.keys, entry_type(str(found.keys["source"]))))
+    return False
 
 
 def _typed(source: str, settings: Mapping[str, Sequence[str]]) -> dict[str, object]:

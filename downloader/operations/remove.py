@@ -4,9 +4,11 @@ Their files stay: they may be worth more than the entry, and a folder may hold f
 """
 
 import functools
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from downloader.artifact import counted
 from downloader.errors import ManifestError
@@ -34,8 +36,13 @@ class Removed:
     hint: str
 
 
-def remove(project: Project, names: Sequence[str]) -> list[Removed]:
+def remove(project: Project, names: Sequence[str], start: Path) -> list[Removed]:
     """Remove models from models.yaml, with the comments that belong to them, and from models.lock.
+
+    Args:
+        project: Whose models.
+        names: The models.
+        start: Where the command was typed: the paths that are printed are relative to it.
 
     Raises:
         ManifestError: models.yaml cannot be used or edited.
@@ -62,7 +69,7 @@ def remove(project: Project, names: Sequence[str]) -> list[Removed]:
         Removed(
             name=name,
             was_locked=name in locked,
-            hint=_left(models[name], others) if name in models else "",
+            hint=_left(models[name], others, start) if name in models else "",
         )
         for name in names
     ]
@@ -71,13 +78,14 @@ def remove(project: Project, names: Sequence[str]) -> list[Removed]:
     return removed
 
 
-def _left(model: Model, others: Sequence[Model]) -> str:
+def _left(model: Model, others: Sequence[Model], start: Path) -> str:
     """Return what stays on disk of a model, and how to remove it."""
-    folder = model.declared.folder
+    folder = os.path.relpath(model.folder, start)
     files = [each.path for each in model.artifacts if (model.folder / each.path).exists()]
     if not model.folder.exists():
         return ""
-    shared = [other.name for other in others if _overlap(folder, other.declared.folder)]
+    own = model.declared.folder
+    shared = [other.name for other in others if _overlap(own, other.declared.folder)]
     if not shared:
         what = f" ({summary(model.locked)})" if model.locked else ""
         return f"Its files stay in {folder}{what}. To remove them: `rm -r {shlex.quote(folder)}`"

@@ -36,7 +36,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Do what was parsed in the project of the working directory; return the exit status."""
+    """Do what was parsed in the project of the working directory; return the exit status.
+
+    Args:
+        chosen: What `parse` returned, and as `start` where it was typed.
+    """
     streams.guard(as_json=wants_json())
     act: Callable[[argparse.Namespace], None] = chosen.act
     try:
@@ -69,7 +73,7 @@ def _add(chosen: argparse.Namespace) -> None:
 
 def _remove(chosen: argparse.Namespace) -> None:
     project = current().project
-    for each in remove(project, chosen.names):
+    for each in remove(project, chosen.names, chosen.start):
         lock = f" and {project.lock_path.name}" * each.was_locked
         say(f"removed {each.name} from {project.manifest_path.name}{lock}")
         if each.hint:

@@ -118,6 +118,7 @@ def run(words: Sequence[str]) -> int:
         from downloader.tasks import _declare  # noqa: PLC0415 - imports requests
 
         chosen = _declare.parse(words)
+        chosen.start = Path.cwd()
         _enter_project(words)
         return _declare.run(chosen)
     if not words or words[0] not in ("--help", "-h"):

@@ -1,5 +1,9 @@
 """`modelmake add` and `modelmake remove`: models.yaml, models.lock, and what is said."""
 
+import contextlib
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from hashlib import sha256
@@ -9,14 +13,17 @@ import pytest
 
 from downloader.__main__ import MODELS_YAML
 from tests.e2e.project import Project
+from tests.e2e.test_interrupted_waiting import Mute, assert_ends
 from tests.e2e.test_modelmake import modelmake
 from tests.e2e.together.projects import JOB, usual_checkpoints
+from tests.e2e.watching import wait_until
 from tests.servers.faulty import FaultyServer
 from tests.servers.hub.server import HubServer
 from tests.servers.together.server import TogetherServer
 
 BEFORE = "# Mine.\nmodels:\n  own: {source: openai-gpt2, size: 124M, optional: true} # why\n"
 REPO = "BAAI/bge-small"
+SECRET = "canary-3f1e"
 FILES = {"config.json": b"{}", "model.safetensors": bytes(2_000_000), "onnx/model.onnx": bytes(9)}
 BGE = "  bge-small: {source: huggingface, repo: BAAI/bge-small}\n"
 
@@ -164,11 +171,15 @@ REFUSED = {
     "a revision that is not there": (f"hf:{REPO}@v9", 1, "RevisionNotFound", "`revision`"),
     "a repository that needs a login": ("hf:o/private", 1, "401", "HF_TOKEN"),
     "a file that is not there": ("{server}/no.bin", 1, "cannot be downloaded", "Check the URL"),
-    "no reference": ("BAAI/bge-small", 1, "'BAAI/bge-small'", "`hf:OWNER/NAME[@REVISION]`"),
+    "no reference": ("BAAI/bge-small", 1, "no URL", "Did you mean `hf:BAAI/bge-small`?"),
+    "a bare size": ("124M", 1, "'124M'", "Did you mean `gpt2:124M` or `hf:124M`?"),
+    "a path": ("./a.bin", 1, "'./a.bin'", "Known forms: `https://example.org/model.bin`, "),
+    "a password": (f"https://u:{SECRET}@e.org/a.bin", 2, "user or password", "netrc"),
+    "a password of no source": (f"ftp://u:{SECRET}@e.org/a.bin", 1, "no URL", "Known forms: "),
     "half a reference": ("hf:", 2, "repo: expected owner/name", ""),
     "a size that is none": ("gpt2:12M", 2, "size: expected one of: 124M", ""),
     "a page of another site": ("https://github.com/o/r", 2, "the page", "Write https://raw."),
-    "a secret": ("https://e.org/a?token=x", 2, "signature or token", "environment"),
+    "a secret": (f"https://e.org/a?token={SECRET}", 2, "signature or token", "environment"),
     "what is there": ("gpt2:124M", 1, "models.yaml:3: own is that model already", "`--name`"),
 }
 
@@ -185,6 +196,7 @@ def test_what_cannot_be_locked_changes_nothing(
     assert said in run.stderr
     assert hint in run.stderr
     assert "Traceback" not in run.stderr
+    assert SECRET not in run.stderr
     assert len(run.error_lines) <= 3
     assert unchanged(project)
 
@@ -279,7 +291,9 @@ def test_it_works_in_a_subfolder(project: Project) -> None:
     project.cwd = project.folder / "src"
     project.cwd.mkdir()
     assert modelmake(project, "add", f"hf:{REPO}").status == 0
-    assert modelmake(project, "remove", "bge-small").status == 0
+    project.target("bge-small", "").mkdir(parents=True)
+    run = modelmake(project, "remove", "bge-small")
+    assert run.stdout.endswith("To remove them: `rm -r ../models/bge-small`\n"), run.text
     assert project.manifest.read_text() == BEFORE
 
 
@@ -292,6 +306,33 @@ def test_a_lock_that_may_not_change_stops_both(project: Project) -> None:
     modelmake(project, "add", f"hf:{REPO}")
     assert modelmake(project, "remove", "bge-small", **locked).status == 1
     assert project.manifest.read_text() == BEFORE + BGE
+
+
+def test_a_url_with_a_secret_is_not_shown_where_no_entry_can_be_added(project: Project) -> None:
+    """The line to write by hand is one that may be written."""
+    project.write("models:\n  ? a\n  : {source: openai-gpt2, size: 124M}\n")
+    run = modelmake(project, "add", f"https://e.org/a.bin?token={SECRET}")
+    assert run.status == 2
+    assert SECRET not in run.stderr
+    run = modelmake(project, "add", f"hf:{REPO}")
+    assert "`bge-small: {source: huggingface, repo: BAAI/bge-small}`" in run.stderr
+
+
+def test_ctrl_c_changes_nothing(project: Project) -> None:
+    """While a server says nothing."""
+    port = Mute(is_full=False)
+    with contextlib.closing(port):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "downloader", "add", f"http://127.0.0.1:{port.port}/a.bin"],
+            cwd=project.cwd,
+            env=project.environment({}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(port.is_dialled)
+        assert_ends(process, signal.SIGINT, 130)
+    assert unchanged(project)
 
 
 def test_a_symlink_stays_one(project: Project, tmp_path: Path) -> None:
