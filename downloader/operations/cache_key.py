@@ -39,7 +39,7 @@ class CachedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CacheKey(msgspec.Struct, frozen=True, kw_only=True):
-    """Data that a CI service needs to cache models; docs/ci.md has it as JSON.
+    """Data that a CI service needs to cache models; docs/ci.md describes its JSON.
 
     Attributes:
         key: The same on every machine for the same bytes in the same places.

@@ -68,7 +68,7 @@ RUN_BY = {
         "docs/test_progress_page.py::test_the_examples_have_every_field_of_their_event",
     ],
     ("python.md", "python"): [PYTHON, PYTHON, PYTHON],
-    ("releasing.md", "sh"): [RELEASE, RELEASE],
+    ("releasing.md", "sh"): [RELEASE],
     ("start.md", "sh"): [
         START,
         START,
