@@ -39,6 +39,14 @@ def bytes_text(count: int) -> str:
     return f"{value:.1f} {units[0]}"
 
 
+def size_text(*sizes: int | None) -> str:
+    """Return the size of a file for people, or of several together, as far as it is known."""
+    known = [size for size in sizes if size is not None]
+    if not known:
+        return "size unknown"
+    return f"{'at least ' * (len(known) < len(sizes))}{bytes_text(sum(known))}"
+
+
 def task_name(model: str, path: str = "") -> str:
     """Return the name of the doit task that downloads a model, or one file of it."""
     return f"fetch:{model}/{path}" if path else f"fetch:{model}"

@@ -99,3 +99,18 @@ def test_a_text_that_is_clean() -> None:
     assert artifact.is_etag('"0x8DA\x85é"')
     assert not artifact.is_etag('"模"')
     assert not artifact.is_etag("")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "text"),
+    [
+        ([None], "size unknown"),
+        ([None, None], "size unknown"),
+        ([8], "8 B"),
+        ([0, 1_500], "1.5 kB"),
+        ([1_500, None], "at least 1.5 kB"),
+    ],
+)
+def test_sizes_in_words(sizes: list[int | None], text: str) -> None:
+    """What is not known is said in one way, and never shown as 0."""
+    assert artifact.size_text(*sizes) == text

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from downloader.artifact import Artifact, LeftOut, LockedModel, bytes_text, counted
+from downloader.artifact import Artifact, LeftOut, LockedModel, bytes_text, counted, size_text
 from downloader.errors import ModelmakeError, Stop, shown
 from downloader.fs.digests import cores
 from downloader.fs.files import private_folder
@@ -222,7 +222,7 @@ def outlook(project: Project, name: str, path: str) -> str:
     planner = Planner(seen, SharedStore(seen, Stop()))
     found = planner.glance(name, artifact)
     if not found.needs_bytes:
-        return "unpack" if found.is_present else f"verify ({bytes_text(artifact.size or 0)})"
+        return "unpack" if found.is_present else f"verify ({size_text(artifact.size)})"
     planned = _file(artifact, Target(planner, name, artifact).decide(), "")
     if planned.action == "missing":
         return "nothing: it is not here, and MODELMAKE_OFFLINE is set"
@@ -630,7 +630,7 @@ def _files(plan: Plan, width: int) -> Iterator[str]:
 
 
 def _details(file: PlannedFile) -> Iterator[str]:
-    yield bytes_text(file.size) if file.size is not None else "size not known"
+    yield size_text(file.size)
     if file.bytes_resumed:
         yield f"{bytes_text(file.bytes_resumed)} of it here already"
     if file.why:

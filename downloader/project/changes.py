@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from downloader.artifact import Artifact, Checkpoint, LockedModel, bytes_text, counted
+from downloader.artifact import Artifact, Checkpoint, LockedModel, bytes_text, counted, size_text
 
 FILES_TOLD = 5
 """Number of changed files that are listed one by one; more are counted."""
@@ -122,7 +122,7 @@ def _sum_text(sizes: Sequence[int | None]) -> str:
     """Return a sum of sizes, as far as they are known."""
     known = [size for size in sizes if size is not None]
     if not known and sizes:
-        return "size unknown"
+        return size_text(*sizes)
     count = sum(known)
     is_round = count >= LEAST_ROUNDED_BYTES
     least = "at least " * (len(known) < len(sizes))
@@ -131,7 +131,7 @@ def _sum_text(sizes: Sequence[int | None]) -> str:
 
 def sizes_text(sizes: Sequence[int | None]) -> str:
     """Return the size of a file, or the one before and the one after, to the byte."""
-    texts = ["size unknown" if size is None else counted(size, "byte") for size in sizes]
+    texts = [size_text(size) if size is None else counted(size, "byte") for size in sizes]
     is_same = len(texts) > 1 and len(set(texts)) == 1
     return f"{texts[0]}, other content" if is_same else " -> ".join(texts)
 

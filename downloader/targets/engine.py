@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import NamedTuple
 
-from downloader.artifact import bytes_text, counted
+from downloader.artifact import counted, size_text
 from downloader.errors import Offline, Stop
 from downloader.fs.rooted_path import close_idle_folders
 from downloader.network.client import Client
@@ -43,24 +43,19 @@ def missing_offline(missing: Sequence[Missing]) -> Offline:
     found = sorted(set(missing), key=lambda each: each[:2])
     lines = [_head(found)]
     for model, files in groupby(found[:MOST_LINES], key=lambda each: each.model):
-        lines += [f"  {model}", *(f"    {each.path} ({_size(each)})" for each in files)]
+        lines += [f"  {model}", *(f"    {each.path} ({size_text(each.size)})" for each in files)]
     if len(found) > MOST_LINES:
         lines.append(f"  and {counted(len(found) - MOST_LINES, 'file')} more")
     return Offline(lines)
 
 
 def _head(found: Sequence[Missing]) -> str:
-    known = sum(each.size or 0 for each in found)
-    least = "at least " if any(each.size is None for each in found) else ""
+    size = size_text(*(each.size for each in found))
     are = "is" if len(found) == 1 else "are"
     return (
-        f"{counted(len(found), 'file')} ({least}{bytes_text(known)}) {are} neither here nor in the "
+        f"{counted(len(found), 'file')} ({size}) {are} neither here nor in the "
         "store, and MODELMAKE_OFFLINE is set:"
     )
-
-
-def _size(each: Missing) -> str:
-    return "size not known" if each.size is None else bytes_text(each.size)
 
 
 class _Telling(Observer):

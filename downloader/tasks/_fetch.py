@@ -27,7 +27,14 @@ from doit.cmd_base import DoitCmdBase as Command
 from doit.exceptions import TaskFailed
 from doit.task import DelayedLoader, Task
 
-from downloader.artifact import Artifact, Checkpoint, bytes_text, counted, task_file, task_name
+from downloader.artifact import (
+    Artifact,
+    Checkpoint,
+    counted,
+    size_text,
+    task_file,
+    task_name,
+)
 from downloader.errors import LockError, ModelmakeError
 from downloader.progress import streams
 from downloader.progress.events import Done, shown_path
@@ -48,11 +55,10 @@ if TYPE_CHECKING:
 
 def file_doc(artifact: Artifact) -> str:
     """Return what is known of one file."""
-    size = "size unknown" if artifact.size is None else bytes_text(artifact.size)
     pin = "not pinned yet"
     if artifact.sha256 or artifact.git_sha1:
         pin = f"sha256:{artifact.sha256}" if artifact.sha256 else f"git-sha1:{artifact.git_sha1}"
-    return f"{size}, {pin}{checkpoint_text(artifact.checkpoint)}"
+    return f"{size_text(artifact.size)}, {pin}{checkpoint_text(artifact.checkpoint)}"
 
 
 WHY_UNKNOWN = "its files are not known yet; `doit lock` asks for them"
@@ -82,7 +88,7 @@ def model_doc(model: Model, stale: Sequence[Decision]) -> str:
     sizes = [artifact.size for artifact in model.artifacts]
     state = _state(stale, len(sizes))
     left_out = f"; {model.locked.left_out}" if model.locked.left_out else ""
-    return f"{counted(len(sizes), 'file')}, {_total(sizes)}, {state}{optional}{left_out}"
+    return f"{counted(len(sizes), 'file')}, {size_text(*sizes)}, {state}{optional}{left_out}"
 
 
 def aligned(docs: Sequence[str]) -> list[str]:
@@ -105,13 +111,6 @@ def _state(stale: Sequence[Decision], count: int) -> str:
     counts = {"fetch": fetch, "link": link, "verify": len(stale) - fetch - link}
     parts = [f"{found:,} of {count:,} to {action}" for action, found in counts.items() if found]
     return ", ".join(parts) or "up to date"
-
-
-def _total(sizes: list[int | None]) -> str:
-    known = [size for size in sizes if size is not None]
-    if not known:
-        return "size unknown"
-    return bytes_text(sum(known)) + "+" * (len(known) < len(sizes))
 
 
 @failing

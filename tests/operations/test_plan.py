@@ -93,7 +93,7 @@ def test_unknown_sizes_are_said_as_such() -> None:
     unknown = planned(path="b.bin", size=None, bytes_to_move=None)
     shown = text(made(model(planned(), unknown)))
     assert shown[1].endswith("1.0 GB + ?")
-    assert "fetch   m/b.bin (size not known, missing)" in shown
+    assert "fetch   m/b.bin (size unknown, missing)" in shown
     assert shown[-1] == "At least 1.0 GB to move; 1 size unknown."
 
 
