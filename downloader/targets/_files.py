@@ -152,8 +152,18 @@ class FileSyncer:
         sha256, moved_bytes, verb, note = str(found.sha256 or artifact.sha256), 0, "verified", ""
         if found.error:
             raise found.error
+        if found.action == "fetch" and artifact.content is not None and not means.is_local:
+            return self._written(target, artifact.content), "fetched", ""
         if found.action == "fetch" and not means.is_local:
-            done = self._fetch(target, observer)
+            try:
+                done = self._fetcher.fetch(self._job(target), observer)
+            except TransferError as error:
+                if target.is_offline and not isinstance(error, Interrupted):
+                    # all of it was here, and proved wrong
+                    raise _not_here(target) from None
+                raise
+            if target.is_kept:
+                self._sharing.note_origin(name, done)
             return done, "fetched" if done.is_new else "verified", ""
         if found.action == "unpack" and means.unpack:
             moved_bytes, verb = means.unpack(target), "unpacked"
@@ -171,26 +181,12 @@ class FileSyncer:
             raise _not_here(target)
         return self._there(target, sha256, moved_bytes), verb, note
 
-    def _fetch(self, target: Target, observer: Observer) -> Fetched:
-        """Download a target, or write what models.lock itself holds of it."""
-        name, artifact = target.name, target.artifact
-        if artifact.content is not None:
-            self._fetcher.release(private_folder(target.folder), artifact)
-            self._check_others(name, target)
-            write_file(target.path, artifact.content.encode())
-            done = self._there(target, str(artifact.sha256), 0)
-            return replace(done, is_new=True)
-        try:
-            done = self._fetcher.fetch(self._job(target), observer)
-        except Interrupted:
-            raise
-        except TransferError:
-            if target.is_offline:  # all of it was here, and proved wrong
-                raise _not_here(target) from None
-            raise
-        if target.is_kept:
-            self._sharing.note_origin(name, done)
-        return done
+    def _written(self, target: Target, content: str) -> Fetched:
+        """Write a target that models.lock itself holds, when the other files are in place."""
+        self._fetcher.release(private_folder(target.folder), target.artifact)
+        self._check_others(target.name, target)
+        write_file(target.path, content.encode())
+        return replace(self._there(target, str(target.artifact.sha256), 0), is_new=True)
 
     def _check_others(self, name: str, target: Target) -> None:
         """Refuse to write a text about a model's other files before they are all in place.
