@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from downloader.artifact import Artifact, LeftOut, LockedModel
-from downloader.errors import BadResponse, Offline, SettingError, SourceError
+from downloader.errors import BadResponse, SettingError, SourceError, TransferError
 from downloader.sources._formats import Format, choose, weights_of
 from downloader.sources.interface import Entry, Fault, Provider, Reference, Resolution, Text
 from downloader.urls import Location, has_same_origin, host, may_have_credential
@@ -331,7 +331,7 @@ class HuggingFace:
         env = os.environ
         if _is_on(env.get("HF_HUB_OFFLINE") or env.get("TRANSFORMERS_OFFLINE")):
             variable = "HF_HUB_OFFLINE" if env.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"
-            raise Offline(
+            raise TransferError(
                 f"{self._entry.repo} was not requested: {variable} is set.",
                 hint=f"Unset {variable} to download from the Hub.",
             )

@@ -280,6 +280,41 @@ def test_another_project_links_large_files(
     assert f"{len(LARGE)} linked in" in run.stdout
 
 
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_offline_for_their_tools_is_offline_for_the_hub(
+    project: Project, hub: HubServer, tmp_path: Path, variable: str
+) -> None:
+    """What is in place or in the store counts; a file that is in neither is told."""
+    project.variables["MODELMAKE_STORE"] = str(tmp_path / "store")
+    succeeded(project.doit())
+    offline, seen = {variable: "1"}, Since(hub)
+    assert project.doit(**offline).stdout == "Nothing to do.\n"
+    for path in LARGE:
+        project.target("bge", path).unlink()
+    assert f"{len(LARGE)} linked in" in succeeded(project.doit(**offline)).stdout
+    project.target("bge", "config.json").unlink()
+    run = project.doit(MODELMAKE_STORE=str(tmp_path / "another"), **offline)
+    assert run.status == 1
+    assert f"{REPO} was not requested: {variable} is set." in run.stderr
+    run = project.doit("lock", "--upgrade", **offline)
+    assert run.status == 1
+    assert f"Unset {variable} to download from the Hub." in run.stderr
+    assert seen.kinds == {}
+
+
+def test_a_mirror_is_asked_second_and_without_the_token(project: Project, hub: HubServer) -> None:
+    """It has the layout of the Hub; what it sends is compared with what the Hub listed."""
+    with HubServer(token=hub.token) as mirror:
+        mirror.add(REPO, FILES)
+        project.declare({"bge": entry(mirrors=[mirror.url])})
+        path = f"/{REPO}/resolve/{commit_of(hub)}/config.json"
+        hub.site.always(path, statuses.status(503))
+        succeeded(project.doit(HF_TOKEN=hub.token, MODELMAKE_RETRIES="1"))
+        assert [each.path for each in mirror.requests if kind_of(each) == "resolve"] == [path]
+        assert all("Authorization" not in each.headers for each in mirror.requests)
+    assert placed(project) == FILES
+
+
 # Links that do not work
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from downloader.artifact import Artifact, LockedModel
-from downloader.errors import BadResponse, Offline, SettingError
+from downloader.errors import BadResponse, SettingError, TransferError
 from downloader.network import api
 from downloader.network.api import ApiClient
 from downloader.network.client import Client
@@ -271,7 +271,7 @@ def test_their_offline_switch_is_obeyed(
     if not is_offline:
         assert places()
         return
-    with pytest.raises(Offline, match=f"{variable} is set"):
+    with pytest.raises(TransferError, match=f"{variable} is set"):
         places()
 
 
