@@ -167,8 +167,9 @@ def _checked(text: bytes, file: str, name: str) -> list[Declaration]:
     try:
         return compiled(text, file)
     except ManifestError as error:
-        place = rf"^{re.escape(file)}:\d+: models\.{re.escape(name)}(?:: |\.)"
-        lines = [re.sub(place, f"{name}: ", line) for line in str(error).split("\n")]
+        key = f"{re.escape(name)}|{re.escape(ascii(name[:80]))}"  # as messages have it
+        place = rf"^{re.escape(file)}:\d+: models\.({key})(?:: |\.)"
+        lines = [re.sub(place, r"\1: ", line) for line in str(error).split("\n")]
         raise ManifestError(lines, hint=error.hint) from None
 
 

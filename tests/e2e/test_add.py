@@ -207,6 +207,8 @@ def test_a_wrong_key_is_named_as_it_was_typed(project: Project) -> None:
         2,
         ["ERROR: bge-small: revison: unknown key", "  Did you mean `revision`?"],
     )
+    run = project.modelmake("add", f"hf:{REPO}", "--name", "a/b")
+    assert run.error_lines[0] == "ERROR: 'a/b': not a valid model name"
     assert unchanged(project)
 
 
