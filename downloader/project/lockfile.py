@@ -482,12 +482,14 @@ def agree(declared: Artifact, locked: Artifact) -> bool:
         and declared.archive == locked.archive
         and declared.into == locked.into
         and declared.checkpoint == locked.checkpoint
+        and declared.git_sha1 == locked.git_sha1
+        and declared.content == locked.content
     )
 
 
 def _field(declared: Artifact, locked: Artifact) -> str:
     """Return which field keeps the two from agreeing."""
-    for field in ("url", "archive", "into", "checkpoint"):
+    for field in ("url", "archive", "into", "checkpoint", "git_sha1", "content"):
         if getattr(declared, field) != getattr(locked, field):
             return f"`{field}`"
     return "`size` or `sha256`"

@@ -636,7 +636,8 @@ class Together:
             and found.request in may_request(self._entry)
             and artifact.into == self._into(found)
             and self._entry.archive in (None, artifact.path)
-            and (artifact.url, artifact.archive, artifact.md5) == (None, None, None)
+            and not any((artifact.url, artifact.archive, artifact.md5, artifact.git_sha1))
+            and artifact.content is None
         )
 
     def _location(self, path: str) -> Location:
@@ -745,7 +746,7 @@ class Together:
 
 def _is_member(file: Artifact) -> bool:
     """Whether a file says what one that came out of an archive does, and no more."""
-    fields = file.url, file.checkpoint, file.into, file.md5, file.etag
+    fields = file.url, file.checkpoint, file.into, file.md5, file.git_sha1, file.etag, file.content
     return file.archive is not None and file.is_pinned and fields == (None,) * len(fields)
 
 

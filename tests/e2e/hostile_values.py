@@ -16,7 +16,7 @@ NUMBERS = {"-1": -1, "2**63": 2**63, "1.5": 1.5} | NO_TYPE
 """No sizes."""
 SAFE = {"dodo.py here": "dodo.py", "through a symlink": "link/victim.txt", "a new name": "new.bin"}
 """Paths that no look at the text can refuse; what they do, they may do in the model's folder."""
-LATER = {"etag", "created", "first_use", "is_final", "step"}
+LATER = {"etag", "left_out", "created", "first_use", "is_final", "step"}
 """Fields that lead to no path and no place: they may be anything that their type allows."""
 UNLED = {"url", "archive", "into", "checkpoint"}
 """Fields of an artifact that only some entries lead to."""
@@ -120,6 +120,8 @@ ARTIFACT: dict[str, Callable[[World], Values]] = {
     "root": lambda _: digests(64),
     "first_use": lambda _: {"true": True, "1": 1, **NO_TYPE},
     "md5": lambda _: digests(32),
+    "git_sha1": lambda _: digests(40) | {"a right one": "0" * 40},
+    "content": lambda world: strings(world) | {"a text": "hostile"},
     "etag": strings,
     "url": lambda world: strings(world) | {"a file": "file:///etc/passwd", "a host": "http://x/y"},
     "checkpoint": lambda _: {"one": {"request": "hostile"}, "empty": {}, "text": "merged"},
@@ -137,6 +139,13 @@ MODEL: dict[str, Callable[[World], Values]] = {
     "entry": lambda world: strings(world) | {"up": f"sha256:{'../' * 21}x"},
     "source": strings,
     "revision": strings,
+    "left_out": lambda _: {
+        "-1": {"files": -1, "size": 1},
+        "2**63": {"files": 1, "size": 2**63},
+        "no size": {"files": 1},
+        "more": {"files": 1, "size": 1, "path": "../x"},
+        **NO_TYPE,
+    },
     "archives": artifacts,
     "files": artifacts,
 }

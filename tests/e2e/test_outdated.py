@@ -201,7 +201,7 @@ def test_named_models_alone_are_asked(project: Project, server: FaultyServer) ->
     assert project.doit("outdated", "two").stdout == "two: up to date\n"
     assert [seen.path for seen in server.requests[asked:]] == ["/toy/b.bin"]
     run = project.doit("outdated", "three")
-    assert (run.status, run.stdout) == (1, "")
+    assert (run.status, run.stdout) == (3, "")
     assert "no model 'three'" in run.stderr
     assert "one, two" in run.stderr
 

@@ -1,5 +1,6 @@
 """A lock changed by hand is refused: it must follow from models.yaml (E6, npm lock injection)."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,12 @@ def add_archive_of_a_file(model: Locked) -> None:
     model["files"][0]["archive"] = "a.tar.zst"
 
 
+OWN = "bytes that no server sent"
+OWN_SHA = hashlib.sha256(OWN.encode()).hexdigest()
+
 TAMPERED: dict[str, tuple[str, Callable[[Locked], None]]] = {
+    "bytes in the lock": ("m", change(1, content=OWN, sha256=OWN_SHA, size=len(OWN))),
+    "another digest of the bytes": ("m", change(1, git_sha1="0" * 40, size=4)),
     "a file more": ("m", add_file),
     "a file less": ("m", drop_file),
     "an archive": ("m", add_archive),
