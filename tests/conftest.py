@@ -7,6 +7,7 @@ import shutil
 import site
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,10 +40,20 @@ settings.register_profile("ci", deadline=None, max_examples=500, print_blob=True
 settings.load_profile("ci" if GIVEN.get(IN_CI) else "default")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Use one worker more than cores: many tests wait, for a process or a server."""
+    return len(os.sched_getaffinity(0)) + 1 if sys.platform == "linux" else (os.cpu_count() or 1)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the program once: where Python may not write bytecode, each start would do it."""
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(REPOSITORY / "downloader", quiet=2)
+
+
+def pytest_sessionfinish() -> None:
+    """End what was begun for all tests of this process."""
+    WARM.close()
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ The environment is the test's own (`clean_environment` in conftest), where OpenA
 closed port of this machine: no test may ever look up the real host.
 """
 
-import atexit
 import json
 import os
 import shutil
@@ -152,6 +151,7 @@ class WarmRuns:
 
     def __init__(self) -> None:
         self.is_wanted = False
+        self._ends = ExitStack()
         self._warm: Warm | None = None
         self._turn = threading.Lock()
 
@@ -171,10 +171,13 @@ class WarmRuns:
             self._turn.release()
 
     def _begun(self) -> Warm:
-        ends = ExitStack()
-        atexit.register(ends.close)
-        folder = ends.enter_context(tempfile.TemporaryDirectory())
-        return ends.enter_context(Warm(Path(folder)))
+        folder = self._ends.enter_context(tempfile.TemporaryDirectory())
+        return self._ends.enter_context(Warm(Path(folder)))
+
+    def close(self) -> None:
+        """End it."""
+        self._warm = None
+        self._ends.close()
 
 
 WARM = WarmRuns()
