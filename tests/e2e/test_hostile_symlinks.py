@@ -119,6 +119,7 @@ def test_a_note_of_a_store_is_no_way_out(world: World) -> None:
     assert (changed, damage(run)) == ([], [])
 
 
+@pytest.mark.sampled(keep=12)
 @pytest.mark.parametrize("world", ["store"], indirect=True)
 @pytest.mark.parametrize("name", IN_STORE)
 @pytest.mark.parametrize("target", [FOLDER, FILE, NOWHERE])
