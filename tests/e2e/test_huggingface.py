@@ -182,6 +182,16 @@ def test_large_files_are_asked_for_by_closed_ranges(project: Project, hub: HubSe
     assert all("Range" not in each.headers for each in seen.site if kind_of(each) == "revision")
 
 
+def test_a_renamed_repository_is_followed(project: Project, hub: HubServer) -> None:
+    """Its old name leads to the new one on the same origin, also with a token; pages are read."""
+    hub.add("new/place", FILES, is_private=True)
+    hub.renamed[REPO] = "new/place"
+    succeeded(project.doit(HF_TOKEN=hub.token))
+    assert placed(project) == FILES
+    assert {each.headers.get("Authorization") for each in hub.requests} == {f"Bearer {hub.token}"}
+    assert hub.cdn.with_credentials == []
+
+
 def test_a_new_commit_downloads_what_changed(project: Project, hub: HubServer) -> None:
     """By git's ID of a small file and the SHA-256 of a large one; the others are not asked for."""
     succeeded(project.doit())

@@ -123,6 +123,13 @@ class TestSite:
         assert (reply.status_code, reply.headers.get("X-Error-Code")) == (status, code)
         assert reply.json()["error"] == reply.headers["X-Error-Message"]
 
+    def test_a_new_name_is_redirected_to(self, hub: HubServer) -> None:
+        """With its query, and without a host."""
+        hub.renamed["old/place"] = REPO
+        reply = get(f"{hub.url}/api/models/old/place/tree/main?recursive=true")
+        assert reply.status_code == 307
+        assert reply.headers["Location"] == f"/api/models/{REPO}/tree/main?recursive=true"
+
     def test_the_list_of_a_gated_repository_is_public(self, hub: HubServer) -> None:
         """That of a private one is not."""
         hub.add(REPO, FILES, is_gated=True)

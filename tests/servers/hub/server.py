@@ -114,6 +114,7 @@ class HubServer:
         site: The server of the API and of `/resolve/`. A test scripts its faults by path.
         cdn: The server of files in LFS.
         repositories: By kind and name, as `models/owner/name`.
+        renamed: The new name of each old one, as `owner/name`: requests are redirected.
         limits: The rate limits by name.
         sends_retry_after: Whether a 429 has that header too.
     """
@@ -123,6 +124,7 @@ class HubServer:
         self.cdn = CDN()
         self.site = FaultyServer(self._answer)
         self.repositories: dict[str, Repository] = {}
+        self.renamed: dict[str, str] = {}
         self.limits = {name: RateLimit(name, quota) for name, quota in QUOTAS.items()}
         self.sends_retry_after = False
 
@@ -190,6 +192,11 @@ class HubServer:
                 reply = reply.with_header("Retry-After", str(limit.reset_seconds))
             return honest.dated(limit.announced(reply))
         limit.left -= 1
+        for old, new in self.renamed.items():
+            if f"/{old}/" in (target := exchange.request.target):
+                reply = Reply(status=307).with_body(b"Temporary Redirect")
+                there = target.replace(f"/{old}/", f"/{new}/", 1)
+                return honest.dated(limit.announced(reply.with_header("Location", there)))
         reply = self._of_api(exchange, parts[1:]) if parts[0] == "api" else self._resolve(exchange)
         return honest.dated(limit.announced(reply))
 
