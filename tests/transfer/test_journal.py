@@ -24,12 +24,11 @@ BINDINGS = st.builds(
     size=SIZES,
     sha256=st.none() | DIGESTS,
     validator=st.none() | VALIDATORS,
+    git_sha1=st.none() | st.text("0123456789abcdef", min_size=40, max_size=40),
 )
+LENGTHS = st.integers(1, 2**53)
 RANGES = st.lists(
-    st.builds(
-        lambda start, length: Range(start, start + length), SIZES.filter(bool), SIZES.filter(bool)
-    ),
-    max_size=4,
+    st.builds(lambda start, length: Range(start, start + length), LENGTHS, LENGTHS), max_size=4
 ).map(merge)
 HISTORIES = st.lists(RANGES, max_size=5)
 BINDING = Binding(path="m.bin", place=PLACE, size=9, sha256=DIGEST, validator='"v"')
