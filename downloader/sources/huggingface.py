@@ -323,7 +323,17 @@ class HuggingFace:
         )
 
     def _api(self, what: str) -> Location:
+        """Return where the Hub's API answers: its list vouches for the files, so not plain http.
+
+        Raises:
+            SettingError: HF_ENDPOINT is plain http, and not on this machine.
+        """
         entry = self._entry
+        if not may_have_credential(self._endpoint()[0]):
+            raise SettingError(
+                "HF_ENDPOINT is plain http, so nobody vouches for the list of files it sends.",
+                hint="Use https to lock. Files that models.lock pins may come from there.",
+            )
         return self._location(f"api/{entry.repo_type}s/{entry.repo}/{what}", "api")
 
     def _location(self, path: str, limit: str, *, wants_range: bool = False) -> Location:

@@ -80,14 +80,6 @@ def test_a_wait_that_is_too_long_says_what_allows_it(wait_seconds: float, hint: 
     assert hint in caught.value.hint
 
 
-@pytest.mark.parametrize(("is_window", "delay"), [(True, 301.0), (False, None)])
-def test_a_window_is_waited_for_longer(*, is_window: bool, delay: float | None) -> None:
-    """When it ends, requests are admitted for certain; Retry-After promises nothing."""
-    policy = RetryPolicy(retries=5, max_wait_seconds=120.0, max_window_seconds=301.0)
-    error = ServerBusy("x", wait_seconds=301.0, is_window=is_window)
-    assert policy.delay_seconds(error, 1, 0.0) == delay
-
-
 @given(st.integers(0, 10**6), st.floats(0, 1, exclude_max=True))
 def test_the_backoff_stays_in_its_bounds(failures: int, jitter: float) -> None:
     """It is never nothing, never longer than half a minute, and never shrinks with failures."""

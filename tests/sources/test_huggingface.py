@@ -13,7 +13,7 @@ from downloader.artifact import Artifact, LockedModel
 from downloader.errors import BadResponse, SettingError, TransferError
 from downloader.network import api
 from downloader.network.api import ApiClient
-from downloader.network.client import Client
+from downloader.network.client import Client, first_hop
 from downloader.settings import Settings
 from downloader.sources.huggingface import ENDPOINT, HuggingFace, HuggingFaceEntry
 from downloader.sources.interface import Provider
@@ -259,6 +259,18 @@ def test_an_endpoint_that_is_no_address_is_an_error(
     monkeypatch.setenv("HF_ENDPOINT", url)
     with pytest.raises(SettingError, match="HF_ENDPOINT must be an http or https URL"):
         places()
+
+
+def test_a_plain_endpoint_serves_what_is_pinned_and_lists_nothing(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its list would be believed; a file is compared with the lock. It gets no token."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://mirror.example:8090")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert places(LARGE)[0].url.startswith("http://mirror.example:8090/")
+    assert first_hop(places(LARGE)[0], is_pinned=True).headers == {}
+    with pytest.raises(SettingError, match="HF_ENDPOINT is plain http"):
+        source().resolve(provider)
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
