@@ -10,6 +10,7 @@ removed only under its lock, a folder of a living process not at all, and what n
 if nobody wrote to it for an hour.
 """
 
+import contextlib
 import os
 import stat
 import time
@@ -308,6 +309,13 @@ def summary(removed: Iterable[Garbage], *, dry_run: bool) -> str:
     return f"{verb} {', '.join(parts)}; {freed} {bytes_text(total)}"
 
 
+def _is_gone(project: KnownProject) -> bool:
+    """Whether a lock that could not be read is there no more; it may have gone a moment ago."""
+    with contextlib.suppress(StoreError):
+        return project.has_no_lock
+    return False
+
+
 class Pruner:
     """Prunes one store, and what the projects that share it keep beside their models.
 
@@ -401,15 +409,15 @@ class Pruner:
         """Return digests and roots that a project's lock names; note what its folders may hold."""
         self._add(dict.fromkeys(project.former, NOTHING))
         try:
-            if project.has_no_lock:
-                self._add(dict.fromkeys(project.folders.values(), NOTHING))
-                if project is not self._own:
-                    self._notice(f"{project.lock} does not exist: nothing is kept for it.")
-                return set()
             models = lock_of(project).models
         except ModelmakeError as error:
-            self._add(dict.fromkeys(project.folders.values()))
-            found.hindrances.append(self._out_of_sight(project, error))
+            if not _is_gone(project):
+                self._add(dict.fromkeys(project.folders.values()))
+                found.hindrances.append(self._out_of_sight(project, error))
+                return set()
+            self._add(dict.fromkeys(project.folders.values(), NOTHING))
+            if project is not self._own:
+                self._notice(f"{project.lock} does not exist: nothing is kept for it.")
             return set()
         self._add({folder: Wanted.by(models.get(name)) for name, folder in project.folders.items()})
         return {

@@ -253,7 +253,7 @@ def test_prune_beside_runs_that_sync(store: Path, server: FaultyServer, tmp_path
 
     def prune() -> None:
         while not ended.is_set():
-            pruned.append(finish(pruner.start("prune", "--older-than=0")))
+            pruned.append(pruner.doit("prune", "--older-than=0"))
 
     thread = threading.Thread(target=prune)
     thread.start()

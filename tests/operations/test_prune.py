@@ -9,6 +9,7 @@ import pytest
 from downloader.artifact import Artifact, LockedModel
 from downloader.fs.files import Private
 from downloader.fs.locks import partial_name
+from downloader.operations import prune
 from downloader.operations.prune import (
     BLOB,
     DAY_SECONDS,
@@ -20,6 +21,7 @@ from downloader.operations.prune import (
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile
 from downloader.store.projects import KnownProject, Projects, known
+from downloader.targets.shared import lock_of
 from tests.projects import project
 
 NAMED, OTHER, ORPHAN = "aa" * 32, "ab" * 32, "ac" * 32
@@ -123,6 +125,25 @@ def test_a_model_without_a_folder_counts_too(tmp_path: Path) -> None:
     blob(tmp_path / "store", NAMED)
 
     assert pruner(tmp_path).find().garbage == []
+
+
+def test_a_lock_that_is_deleted_meanwhile_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is kept for it, as for one that was gone before."""
+    locking(tmp_path / "p", NAMED)
+    put(tmp_path / "p" / "models.yaml")
+    remembered(tmp_path / "store", tmp_path / "p")
+    blob(tmp_path / "store", NAMED)
+
+    def deleted(project: KnownProject) -> Lockfile:
+        Path(project.lock).unlink(missing_ok=True)
+        return lock_of(project)
+
+    monkeypatch.setattr(prune, "lock_of", deleted)
+    found = pruner(tmp_path).find()
+    assert found.hindrances == []
+    assert len(found.garbage) == 1
 
 
 def test_a_folder_that_two_projects_share_keeps_what_either_names(tmp_path: Path) -> None:
