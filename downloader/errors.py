@@ -202,7 +202,19 @@ class SettingError(ModelmakeError):
 
 
 class SourceError(ModelmakeError):
-    """The provider cannot give what the entry asks for."""
+    """The provider cannot give what the entry asks for.
+
+    Args:
+        what: As in ModelmakeError.
+        hint: As in ModelmakeError.
+        code: What the provider calls the error, if it says so.
+    """
+
+    def __init__(
+        self, what: str | Sequence[str], *, hint: str | None = None, code: str = ""
+    ) -> None:
+        super().__init__(what, hint=hint)
+        self.code = code
 
 
 class NotFound(SourceError):  # noqa: N818 - reads as what happened

@@ -346,18 +346,20 @@ def refusal(
     hint = advice.get(code) or advice.get(head.first("X-Error-Message"), "")
     status = f"{head.status}{f' {code}' if code else ''}"
     if head.status in BUSY or code in BUSY_CODES:
-        if head.rate_limit and head.rate_limit.left == 0:
-            return used_up(head.place, head.rate_limit, head.wait_seconds or 0.0, advice)
+        limit = head.rate_limit
+        if limit and (reset := limit.wait_seconds) is not None:
+            asked = head.wait_seconds
+            return used_up(head.place, limit, reset if asked is None else asked, advice)
         return ServerBusy(_busy(head, status), wait_seconds=head.wait_seconds)
     if head.status in GONE:
-        return NotFound(f"{head.place}: not found ({status}).", hint=hint or None)
+        return NotFound(f"{head.place}: not found ({status}).", hint=hint or None, code=code)
     if head.status in DENIED or code == "PublicAccessNotPermitted":
         hint = hint or (credential_hint if head.status in WANTS_CREDENTIAL else "")
         if head.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             hint = "The proxy requires a log-in, as in HTTPS_PROXY=http://user:password@host."
         denied = f"{head.place}: access denied ({status})."
         denied += f" It says: '{said}'." if said and not code else ""
-        return AccessDenied(denied, hint=hint or None)
+        return AccessDenied(denied, hint=hint or None, code=code)
     return BadResponse(f"{head.place} answered with status {status} instead of the file.")
 
 

@@ -371,8 +371,11 @@ class Client:
         present: int = 0,
     ) -> Retries:
         """Return what tries again as patiently as the environment says; arguments as of Retries."""
-        wishes = self.settings
-        policy = RetryPolicy(wishes.retries, wishes.max_wait_seconds, wishes.max_window_seconds)
+        policy = RetryPolicy(
+            self.settings.retries,
+            self.settings.max_wait_seconds,
+            self.settings.max_window_seconds,
+        )
         least = least_bytes(self.settings.timeout_seconds)
         return Retries(policy, self.stop, waiting, present, least)
 
@@ -389,8 +392,13 @@ class Client:
 
     def _note_rate_limit(self, url: str, head: Head) -> None:
         limit = head.rate_limit
-        if limit and (wait_seconds := limit.wait_seconds) is not None:
-            self._used_up[origin(url), limit.name] = limit, time.monotonic() + wait_seconds
+        if limit is None:
+            return
+        if limit.wait_seconds is None:  # a new window began, or others gave requests back
+            self._used_up.pop((origin(url), limit.name), None)
+        else:
+            until = time.monotonic() + limit.wait_seconds
+            self._used_up[origin(url), limit.name] = limit, until
 
     def interrupt(self) -> None:
         """Stop the run: end every wait and request now, and let none begin."""

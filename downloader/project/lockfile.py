@@ -376,6 +376,7 @@ def replace(path: Path, found: Lockfile, ours: Lockfile, refuse: Callable[[], No
     if _is_written(path, found, ours):
         return False
     refuse()
+    check_values(ours.models, path.name)  # what could not be read again is not written
     with alone(path):
         write_file(RootedPath.of(path), _wanted(path, found, ours)[1])
     return True

@@ -9,7 +9,7 @@ diffusers (`model.fp16-00001-of-00002.safetensors`), llama.cpp (`NAME-Q4_K_M-000
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
 from downloader.artifact import Artifact, bytes_text
@@ -72,7 +72,8 @@ class Weights(NamedTuple):
         folder: Where it is.
         stem: What its other variants and parts share with it.
         variant: The precision or quantization, in lower case; empty for the usual one.
-        parts: How many files it is divided into; 1 if it is whole.
+        part: Which part of a divided file it is, counted from 1; 0 if it is whole.
+        parts: How many parts there are; 0 if it is whole.
         is_index: Whether it lists the parts, and is no part itself.
     """
 
@@ -80,7 +81,8 @@ class Weights(NamedTuple):
     folder: str
     stem: str
     variant: str = ""
-    parts: int = 1
+    part: int = 0
+    parts: int = 0
     is_index: bool = False
 
 
@@ -105,9 +107,9 @@ def weights_of(path: str) -> Weights | None:
 
 def _whole(kind: Format, folder: str, stem: str) -> Weights:
     """Return what a name without its suffix says."""
-    parts = 1
+    part = parts = 0
     if found := _PART.fullmatch(stem):
-        stem, parts = f"{found[1]}{found[4] or ''}", int(found[3])
+        stem, part, parts = f"{found[1]}{found[4] or ''}", int(found[2]), int(found[3])
     variant = ""
     if kind == "gguf":
         found = _QUANT.fullmatch(stem)
@@ -120,7 +122,7 @@ def _whole(kind: Format, folder: str, stem: str) -> Weights:
             stem, variant = usual, word
     if found:
         stem, variant = found[1] or "", found[2]
-    return Weights(kind, folder, stem, variant.lower(), parts)
+    return Weights(kind, folder, stem, variant.lower(), part, parts)
 
 
 def choose(files: Sequence[Artifact], wanted: Format, variant: str = "") -> tuple[Artifact, ...]:
@@ -154,21 +156,43 @@ def choose(files: Sequence[Artifact], wanted: Format, variant: str = "") -> tupl
         chosen = _of_quantization(found, variant)
     else:
         chosen = _of_variant(found, variant, has_parts=bool(names & {PIPELINE, MODULES}))
-    folders = {at.folder for at in chosen.values()}
-    others = {at.folder for each in files if (at := known[each.path])} - folders
+    if all(at.is_index for at in chosen.values()):
+        raise _no_such(found, variant or "that is usual")
+    beside = _Beside(
+        {at.folder for at in chosen.values()},
+        {at.folder for each in files if (at := known[each.path])},
+    )
     kept = [
         each
         for each in usable
-        if each.path in chosen
-        or (known[each.path] is None and not _is_beside(each.path, others, folders))
+        if each.path in chosen or (known[each.path] is None and not beside.others(each.path))
     ]
     return tuple(kept)
 
 
-def _is_beside(path: str, others: Iterable[str], folders: Iterable[str]) -> bool:
-    """Whether a file lies with weights that are left out, and not with those that are chosen."""
-    inner = [each for each in others if each and path.startswith(f"{each}/")]
-    return bool(inner) and not any(each.startswith(f"{max(inner, key=len)}/") for each in folders)
+class _Beside:
+    """Tells files that lie with weights that are left out.
+
+    Args:
+        chosen: The folders of the weights that are chosen.
+        folders: Those of all weights.
+    """
+
+    def __init__(self, chosen: set[str], folders: set[str]) -> None:
+        self._others = folders - chosen - {""}
+        self._above = {above for each in chosen for above in _folders_above(f"{each}/")}
+
+    def others(self, path: str) -> bool:
+        """Whether the nearest folder of weights above it has none that are chosen."""
+        nearest = next((each for each in _folders_above(path) if each in self._others), None)
+        return nearest is not None and nearest not in self._above
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    """Yield the folders that a path is in, the nearest first."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 Found = list[tuple[Artifact, Weights]]
@@ -214,14 +238,17 @@ def _of_quantization(found: Found, variant: str) -> dict[str, Weights]:
     asked = _plain(variant)
     models = [one for one in found if "mmproj" not in one[1].stem.lower()]
     projectors = [one for one in found if one not in models]
+    if not models:
+        raise SourceError("The repository has no model in the format gguf, only a projector.")
     wanted = [one for one in models if not asked or _plain(one[1].variant) == asked]
     if not wanted:
         raise _no_such(models, variant)
     if len({at.variant for _, at in wanted}) > 1:
         raise _ambiguous(_sizes((at.variant.upper(), each) for each, at in models))
-    stems = {at.stem for _, at in wanted}
-    if len(stems) > 1:
-        names = ", ".join(sorted(stems)[:_MOST_LISTED])
+    places = {(at.folder, at.stem) for _, at in wanted if not at.part}
+    places |= {("", at.stem) for _, at in wanted if at.part}
+    if len(places) > 1:
+        names = ", ".join(sorted("/".join(filter(None, each)) for each in places)[:_MOST_LISTED])
         raise SourceError(
             f"The repository has several models of this variant: {names}.",
             hint='Choose one with `include`, such as `include: ["NAME*"]`.',
@@ -236,20 +263,34 @@ def _plain(variant: str) -> str:
 
 
 def _complete(taken: Found) -> Found:
-    """Return the files of one variant without an index of nothing; all parts must be there."""
-    parts = [one for one in taken if not one[1].is_index]
-    if not parts:
-        return []
-    count = max(at.parts for _, at in parts)
-    divided = [one for one in parts if one[1].parts == count]
-    if count > 1 and len(divided) < count:
+    """Return the files of one variant: the whole one, or all parts with their index.
+
+    Raises:
+        SourceError: A part is missing, or it is divided in two ways.
+    """
+    whole = [one for one in taken if not one[1].is_index and not one[1].part]
+    divided: dict[int, Found] = defaultdict(list)
+    for one in taken:
+        if one[1].part:
+            divided[one[1].parts].append(one)
+    if whole or not divided:  # a whole one is what libraries look for first
+        return whole
+    complete = {
+        count: found
+        for count, found in divided.items()
+        if sorted(at.part for _, at in found) == [*range(1, count + 1)]
+    }
+    if len(complete) > 1:
+        ways = [(f"in {n} parts", each) for n, parts in complete.items() for each, _ in parts]
+        raise _ambiguous(_sizes(ways))
+    if not complete:
+        count, found = max(divided.items())
         raise SourceError(
-            f"The repository has {len(divided)} of the {count} parts of {divided[0][0].path}.",
+            f"The repository has {len(found)} of the {count} parts of {found[0][0].path}.",
             hint="Choose another revision, or tell its owner.",
         )
-    if count > 1 and len(parts) > len(divided):  # also as a whole, which libraries prefer
-        return [one for one in parts if one[1].parts == 1]
-    return [*divided, *(one for one in taken if one[1].is_index and count > 1)]
+    (found,) = complete.values()
+    return [*found, *(one for one in taken if one[1].is_index)]
 
 
 def _sizes(found: Iterable[tuple[str, Artifact]]) -> dict[str, int]:
@@ -267,9 +308,15 @@ def _listed(said: str, sizes: dict[str, int]) -> str:
 
 
 def _no_such(found: Found, variant: str) -> SourceError:
+    from difflib import get_close_matches  # noqa: PLC0415 - on the way to an error
+
+    is_gguf = any(at.format == "gguf" for _, at in found)
+    sizes = _sizes((at.variant.upper() if is_gguf else at.variant, each) for each, at in found)
+    near = get_close_matches(variant.upper() if is_gguf else variant, sizes, 1)
+    meant = f"Did you mean {near[0]}? " if near else ""
     return SourceError(
         f"The repository has no variant {variant} of these weights.",
-        hint=_listed("It has", _sizes((at.variant, each) for each, at in found)),
+        hint=meant + _listed("It has", sizes),
     )
 
 

@@ -10,9 +10,10 @@ The token and the endpoint come from the variables and files of Hugging Face's o
 
 import functools
 import hashlib
+import itertools
 import os
 import re
-from collections.abc import Container, Hashable, Iterator
+from collections.abc import Container, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote, unquote
@@ -20,8 +21,15 @@ from urllib.parse import quote, unquote
 import msgspec
 from msgspec import Meta
 
-from downloader.artifact import Artifact, LeftOut, LockedModel
-from downloader.errors import BadResponse, SettingError, SourceError, TransferError
+from downloader.artifact import MAX_PART_BYTES, Artifact, LeftOut, LockedModel
+from downloader.errors import (
+    AccessDenied,
+    BadResponse,
+    NotFound,
+    SettingError,
+    SourceError,
+    TransferError,
+)
 from downloader.sources._formats import Format, choose, weights_of
 from downloader.sources.interface import Entry, Fault, Provider, Reference, Resolution, Text
 from downloader.urls import Location, has_same_origin, host, may_have_credential
@@ -30,6 +38,12 @@ T = TypeVar("T")
 
 ENDPOINT = "https://huggingface.co"
 COMMIT = re.compile(r"[0-9a-f]{40}")
+MOST_FILES = 200_000
+"""The Hub recommends less than 100,000 files in a repository (hub-docs)."""
+MOST_BYTES = 2**56
+"""More than any repository has; so the sums of several stay numbers that a lock can hold."""
+FOREIGN = ("url", "checkpoint", "into", "archive", "content", "md5", "etag")
+"""Fields of a locked file that no file of the Hub has."""
 SNAPSHOT = re.compile(r"\A[^/]+/snapshots/[0-9a-f]{40}/")
 FOLDERS = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 """What stands before the name of a repository in the URL of a file, by `repo_type`."""
@@ -212,6 +226,8 @@ class _Item(msgspec.Struct, frozen=True):
 
     def artifact(self) -> Artifact:
         """Return the file; `oid` of one in LFS is its pointer's, and useless."""
+        if max(map(len, self.path.split("/"))) > MAX_PART_BYTES:
+            raise ValueError(self.path)
         if self.lfs:
             return Artifact(path=self.path, size=self.lfs.size, sha256=self.lfs.oid)
         if not COMMIT.fullmatch(self.oid):
@@ -238,12 +254,19 @@ class HuggingFace:
         """See AskingSource: one request for the commit, then one for each page of its tree."""
         entry = self._entry
         commit = entry.revision
-        if not COMMIT.fullmatch(commit):
-            asked = self._api(f"revision/{quote(commit, safe='')}")
-            commit = self._decoded(provider.read(asked), _Revision).sha
-        pages = provider.pages(self._api(f"tree/{commit}?recursive=true&expand=false"))
-        files = tuple(each for page in pages for each in self._files(page))
-        wanted = tuple(each for each in files if entry.wants(each.path)) or files
+        try:
+            if not COMMIT.fullmatch(commit):
+                asked = self._api(f"revision/{quote(commit, safe='')}")
+                commit = self._decoded(provider.read(asked), _Revision).sha
+            pages = provider.pages(self._api(f"tree/{commit}?recursive=true&expand=false"))
+            files = tuple(itertools.islice(self._listed(pages), MOST_FILES + 1))
+        except (AccessDenied, NotFound) as error:
+            raise self._explained(error) from None
+        if len(files) > MOST_FILES or sum(each.size or 0 for each in files) > MOST_BYTES:
+            raise self._unusable()
+        wanted = tuple(each for each in files if entry.wants(each.path))
+        if not wanted:  # the error about that lists what there is
+            return Resolution(revision=commit, artifacts=files)
         if entry.format:
             wanted = choose(wanted, entry.format, entry.variant or "")
         count = len(files) - len(wanted)
@@ -287,22 +310,31 @@ class HuggingFace:
         """Whether a file in the lock can be one that the Hub lists.
 
         Its digest is published by the Hub: a SHA-256, or git's id, beside which a SHA-256 is one
-        that we pinned. Every run asks it for each file, so it calls little.
+        that we pinned.
         """
-        has_digest = bool(file.git_sha1) == file.first_use if file.is_pinned else file.git_sha1
-        foreign = file.url, file.checkpoint, file.into, file.archive, file.content
-        entry, path = self._entry, file.path
-        if entry.layout == "hf-cache":
-            path = entry.path_in_repo(path)
-            if entry.placed(commit, msgspec.structs.replace(file, path=path)).path != file.path:
-                return False
+        entry, path = self._entry, self._entry.path_in_repo(file.path)
+        if any(getattr(file, field) is not None for field in FOREIGN) or file.size is None:
+            return False
+        if file.git_sha1 is None:
+            has_digest = file.is_pinned and not file.first_use
+        else:
+            has_digest = file.is_pinned == file.first_use
         at = weights_of(path) if entry.format else None
         is_wanted = entry.wants(path) and (at is None or at.format == entry.format)
-        is_listed = bool(has_digest) and file.size is not None and file.md5 is file.etag is None
-        return is_listed and is_wanted and foreign == (None,) * len(foreign)
+        placed = entry.placed(commit, msgspec.structs.replace(file, path=path))
+        return has_digest and is_wanted and placed.path == file.path
 
-    def _files(self, page: bytes) -> Iterator[Artifact]:
-        for item in self._decoded(page, list[_Item]):
+    def _explained(self, error: SourceError) -> SourceError:
+        """Return the error in words about the repository, if the Hub says what is missing."""
+        kind, repo = self._entry.repo_type, self._entry.repo
+        missing = {
+            "RepoNotFound": f"The Hub has no {kind} {repo}, or it is private.",
+            "RevisionNotFound": f"{repo} has no revision '{self._entry.revision}'.",
+        }
+        return NotFound(missing[error.code], hint=error.hint) if error.code in missing else error
+
+    def _listed(self, pages: Iterable[bytes]) -> Iterator[Artifact]:
+        for item in (item for page in pages for item in self._decoded(page, list[_Item])):
             if item.type == "file":
                 try:
                     yield item.artifact()
@@ -337,7 +369,6 @@ class HuggingFace:
         return self._location(f"api/{entry.repo_type}s/{entry.repo}/{what}", "api")
 
     def _location(self, path: str, limit: str, *, wants_range: bool = False) -> Location:
-        base, is_trusted = self._endpoint()
         env = os.environ
         if _is_on(env.get("HF_HUB_OFFLINE") or env.get("TRANSFORMERS_OFFLINE")):
             variable = "HF_HUB_OFFLINE" if env.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"
@@ -345,17 +376,29 @@ class HuggingFace:
                 f"{self._entry.repo} was not requested: {variable} is set.",
                 hint=f"Unset {variable} to download from the Hub.",
             )
-        token = _token() if is_trusted else ""
+        base, headers, advice = self._access
         return Location(
             url=f"{base}/{path}",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers=headers,
             named_hosts=frozenset({host(base)}),
-            credential_hint=self._advice(base, has_token=bool(token))["RepoNotFound"],
-            advice=self._advice(base, has_token=bool(token)),
+            credential_hint=advice["RepoNotFound"],
+            advice=advice,
             rate_limit=limit,
             wants_range=wants_range,
             is_link_doubted=True,
         )
+
+    @functools.cached_property
+    def _access(self) -> tuple[str, dict[str, str], dict[str, str]]:
+        """The Hub's address, the headers for it, and what to do if it refuses; one for a run.
+
+        Raises:
+            SettingError: HF_ENDPOINT is not a URL, or the token cannot be one.
+        """
+        base, is_trusted = self._endpoint()
+        token = _token() if is_trusted else ""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return base, headers, self._advice(base, has_token=bool(token))
 
     def _endpoint(self) -> tuple[str, bool]:
         """Return the Hub's address, and whether the user's token may be sent there.

@@ -437,6 +437,8 @@ def _credentials_path() -> Path:
     return Path(folder) / "together" / "credentials.json"
 
 
+FOREIGN = ("url", "archive", "md5", "git_sha1", "content")
+"""Fields of a locked archive that none of Together has."""
 REQUESTS = {"default": "merged", "merged": "merged", "adapter": "adapter"}
 """What the API is asked for a LoRA job, by the entry's type: both SDKs take default for merged."""
 FULL_REQUEST = "model_output_path"
@@ -636,8 +638,7 @@ class Together:
             and found.request in may_request(self._entry)
             and artifact.into == self._into(found)
             and self._entry.archive in (None, artifact.path)
-            and not any((artifact.url, artifact.archive, artifact.md5, artifact.git_sha1))
-            and artifact.content is None
+            and all(getattr(artifact, field) is None for field in FOREIGN)
         )
 
     def _location(self, path: str) -> Location:

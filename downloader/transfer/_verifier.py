@@ -263,19 +263,19 @@ class ThreadedVerifier(WholeVerifier):
     def _hash_all(self) -> None:
         own = memoryview(bytearray(BUFFER_BYTES))
         first, *others = self._hashes
-        pool = ThreadPoolExecutor(1) if others else None  # on another core
-        while (work := self._next(own)) is not None:
-            buffer, count = work
-            data = buffer[:count]
-            begun = [pool.submit(each.update, data) for each in others] if pool else []
-            first.update(data)
-            for future in begun:
-                future.result()
-            with self._changed:
-                self._hashed += count
-                if buffer is not own and len(self._spare) < MOST_WAITING:
-                    self._spare.append(buffer)
-                self._changed.notify_all()
+        with ThreadPoolExecutor(1) as pool:  # it starts a thread if it gets work
+            while (work := self._next(own)) is not None:
+                buffer, count = work
+                data = buffer[:count]
+                updates = [pool.submit(each.update, data) for each in others]
+                first.update(data)
+                for update in updates:
+                    update.result()
+                with self._changed:
+                    self._hashed += count
+                    if buffer is not own and len(self._spare) < MOST_WAITING:
+                        self._spare.append(buffer)
+                    self._changed.notify_all()
 
     def _has_room(self) -> bool:
         return len(self._waiting) < MOST_WAITING or self._is_closed

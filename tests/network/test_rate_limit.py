@@ -11,6 +11,7 @@ from downloader.network.failures import RetryPolicy
 from downloader.settings import Settings
 from downloader.urls import Location
 from tests.servers.exchange import Exchange
+from tests.servers.faults import statuses
 from tests.servers.faulty import FaultyServer
 from tests.servers.reply import Reply
 
@@ -76,8 +77,31 @@ def test_what_does_not_count_goes_on(client: Client, hub: FaultyServer) -> None:
     assert read(client, place(hub, "/a")) == b"bytes of a"
     assert len(hub.requests) == 1
 
-    for limit in ("api", ""):
-        assert read(client, place(hub, "/b", limit)) == b"bytes of a"
+    for path, limit in (("/b", "api"), ("/c", "")):
+        assert read(client, place(hub, path, limit)) == b"bytes of a"
+    assert len(hub.requests) == 3
+
+
+def test_a_limit_that_admits_again_is_not_waited_for(client: Client, storage: FaultyServer) -> None:
+    """A later reply says so: a window began, or its server counts in another way."""
+    storage.put("/a", b"x", headers={"RateLimit": USED_UP})
+    storage.put("/b", b"x", headers={"RateLimit": '"resolvers";r=5;t=30'})
+    read(client, place(storage, "/a"))
+    read(client, place(storage, "/b", "api"))  # asked before the other reply came
+
+    assert read(client, place(storage, "/a")) == b"x"
+
+
+def test_a_wait_that_cannot_be_read_is_the_windows(client: Client, storage: FaultyServer) -> None:
+    """A 429 with an odd Retry-After is not asked again at once."""
+    headers = {"RateLimit": USED_UP, "Retry-After": "soon"}
+    storage.always("/a", statuses.status(429, b"", headers))
+    location = place(storage, "/a", "")
+    with client.open(location, {}, is_pinned=True) as reply:
+        error = reply.refusal(location)
+
+    assert isinstance(error, ServerBusy)
+    assert (error.wait_seconds, error.is_window) == (43.0, True)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ The lists are those that the repositories had (their pages on the Hub); sizes do
 """
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from downloader.artifact import Artifact
 from downloader.errors import SourceError
@@ -534,7 +536,29 @@ def test_one_usable_set_is_chosen(
     [
         (LLAMA, "gguf", "", "no weights in the format gguf", ["safetensors", "bin"]),
         (THEBLOKE, "gguf", "", "these weights 8 times", ["Q2_K (1 B)", "Q4_K_M", "Q8_0"]),
-        (THEBLOKE, "gguf", "Q9_K", "no variant Q9_K", ["q4_k_m", "q8_0"]),
+        (THEBLOKE, "gguf", "Q4_K", "no variant Q4_K", ["Did you mean Q4_K_", "Q4_K_M", "Q8_0"]),
+        (
+            [*parts("model-{}.safetensors", 2), *parts("model-{}.safetensors", 3)],
+            "safetensors",
+            "",
+            "these weights 2 times",
+            ["in 2 parts", "in 3 parts"],
+        ),
+        (
+            ["m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00007-of-00002.gguf"],
+            "gguf",
+            "",
+            "2 of the 2 parts of m-Q8_0-00001-of-00002.gguf",
+            ["revision"],
+        ),
+        (
+            ["a/m-Q8_0.gguf", "m-Q8_0.gguf"],
+            "gguf",
+            "",
+            "several models of this variant: a/m, m",
+            ["include"],
+        ),
+        (["mmproj-F16.gguf"], "gguf", "", "no model in the format gguf, only a projector", [""]),
         (SDXL, "safetensors", "fp8", "no variant fp8", ["fp16", "the usual one"]),
         (PHI_3_ONNX, "onnx", "", "these weights 3 times", ["cuda-fp16", "cpu-int4-rtn-block-32"]),
         (
@@ -583,3 +607,46 @@ def test_weights_once_as_a_whole_and_once_in_parts_are_taken_once() -> None:
         "model.safetensors.index.json",
     ]
     assert chosen(paths, "safetensors") == {"model.safetensors"}
+
+
+NAMES = [
+    "config.json",
+    "model.safetensors",
+    "model.fp16.safetensors",
+    "model.safetensors.index.json",
+    *parts("model-{}.safetensors", 2),
+    *parts("model-{}.safetensors", 3),
+    "a/model.safetensors",
+    "b/model.safetensors",
+    "m-Q4_K_M.gguf",
+    "a/m-Q4_K_M.gguf",
+    *parts("m-Q4_K_M-{}.gguf", 2),
+    "m-Q8_0.gguf",
+    "mmproj-F16.gguf",
+    "onnx/model.onnx",
+    "onnx/model.onnx_data",
+    "onnx/config.json",
+]
+
+
+@given(
+    paths=st.lists(st.sampled_from(NAMES), unique=True),
+    wanted=st.sampled_from(["safetensors", "gguf", "onnx"]),
+    variant=st.sampled_from(["", "fp16", "Q4_K_M", "a"]),
+)
+def test_a_choice_is_one_whole_set_or_an_error(
+    paths: list[str], wanted: Format, variant: str
+) -> None:
+    """Never no weights, an index alone, one place twice, or a part without the others."""
+    try:
+        found = [at for path in chosen(paths, wanted, variant) if (at := weights_of(path))]
+    except SourceError:
+        return
+    weights = [at for at in found if not at.is_index and at.stem != "mmproj"]
+    assert weights
+    assert {at.format for at in found} == {wanted}
+    for at in weights:
+        same = [each for each in weights if (each.folder, each.stem) == (at.folder, at.stem)]
+        if wanted != "onnx":  # a file of data lies beside its model
+            assert len(same) == max(at.parts, 1)
+        assert len({each.variant for each in same}) == 1

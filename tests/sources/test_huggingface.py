@@ -4,17 +4,25 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
 
 from downloader.artifact import Artifact, LockedModel
-from downloader.errors import BadResponse, SettingError, TransferError
+from downloader.errors import (
+    BadResponse,
+    ManifestError,
+    NotFound,
+    SettingError,
+    TransferError,
+)
 from downloader.network import api
 from downloader.network.api import ApiClient
 from downloader.network.client import Client, first_hop
+from downloader.project.resolve import ask
 from downloader.settings import Settings
+from downloader.sources import huggingface
 from downloader.sources.huggingface import ENDPOINT, HuggingFace, HuggingFaceEntry
 from downloader.sources.interface import Provider
 from downloader.urls import Location
@@ -58,6 +66,8 @@ class TestHuggingFace(AskingSourceContract):
         HuggingFaceEntry(repo="gpt2"),
         HuggingFaceEntry(repo="owner/data", repo_type="dataset"),
         HuggingFaceEntry(repo="owner/app", repo_type="space"),
+        HuggingFaceEntry(repo=REPO, format="safetensors"),
+        HuggingFaceEntry(repo=REPO, layout="hf-cache"),
     )
 
     @pytest.fixture(autouse=True)
@@ -374,3 +384,67 @@ def test_patterns_that_end_with_a_slash_are_folders(provider: Provider, hub: Hub
     assert {each.path for each in found} == {"onnx/model.onnx", "onnx/config.json"}
     found = source(exclude=("onnx/", "*.txt")).resolve(provider).artifacts
     assert {each.path for each in found} == {"model.safetensors", "config.json"}
+
+
+@pytest.mark.parametrize("layout", ["files", "hf-cache"])
+def test_patterns_that_leave_nothing_are_an_error_that_lists_what_there_is(
+    provider: Provider, hub: HubServer, layout: Literal["files", "hf-cache"]
+) -> None:
+    """Also in a cache, whose reference is no file of the repository."""
+    entry = HuggingFaceEntry(repo=REPO, include=("nothing*",), layout=layout)
+    with pytest.raises(ManifestError, match="leave none of its files") as caught:
+        ask("m", entry, entry.source(), provider)
+    assert "config.json" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["x" * 256, f"{'_Q1' * 10_000}!.gguf"])
+def test_a_name_that_no_disk_takes_is_refused_before_it_is_read(
+    provider: Provider, hub: HubServer, name: str
+) -> None:
+    """A pattern of file names must not be given a megabyte."""
+    hub.add(REPO, {"config.json": b"{}", name: b"x"})
+    entry = HuggingFaceEntry(repo=REPO, format="gguf")
+    with pytest.raises(BadResponse, match="not about the files of owner/name"):
+        entry.source().resolve(provider)
+
+
+def test_more_files_or_bytes_than_a_repository_has_are_refused(
+    provider: Provider, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock could not be read again, or memory would end."""
+    source = HuggingFaceEntry(repo=REPO).source()
+    with monkeypatch.context() as patch:
+        patch.setattr(huggingface, "MOST_FILES", len(FILES) - 1)
+        with pytest.raises(BadResponse):
+            source.resolve(provider)
+    commit = hub.repositories[f"models/{REPO}"].refs["main"]
+    huge = [
+        {"type": "file", "path": f"{n}.bin", "lfs": {"oid": "a" * 64, "size": 2**62}}
+        for n in range(3)
+    ]
+    fault = statuses.status(200, json.dumps(huge).encode())
+    hub.site.always(f"{TREE}/{commit}", fault)
+    with pytest.raises(BadResponse):
+        source.resolve(provider)
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        (HuggingFaceEntry(repo="owner/nam"), "The Hub has no model owner/nam, or it is private."),
+        (
+            HuggingFaceEntry(repo="owner/x", repo_type="dataset"),
+            "The Hub has no dataset owner/x, or it is private.",
+        ),
+        (HuggingFaceEntry(repo=REPO, revision="v9"), "owner/name has no revision 'v9'."),
+    ],
+)
+@pytest.mark.usefixtures("hub")
+def test_what_the_hub_does_not_have_is_named(
+    provider: Provider, entry: HuggingFaceEntry, what: str
+) -> None:
+    """In words about the repository, not about a URL of the API."""
+    with pytest.raises(NotFound) as caught:
+        entry.source().resolve(provider)
+    assert str(caught.value) == what
+    assert "in models.yaml" in caught.value.hint
