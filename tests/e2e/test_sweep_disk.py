@@ -67,7 +67,9 @@ def strikes(
         project.before = strace.striking(log, effect)
         run = project.doit(*ONE_THREAD, **QUIET)
         call = failed(log)
-        assert call, f"no {name} number {number}: a run is not as the one before"
+        if call is None:  # the file came in fewer pieces than in the first run
+            assert run.status == 0
+            continue
         assert call.path(project.folder).is_relative_to(project.folder), call
         yield project, run, call
 
