@@ -33,7 +33,6 @@ noted (`note_secret`); `shown` also cuts a foreign text that stands in it. What 
 `one_line` once more: not all that is printed is an error.
 """
 
-import html
 import json
 import re
 import string
@@ -94,6 +93,8 @@ def _forms(secret: str) -> set[str]:
     """Return how a text may look after a server, or a message of ours, has rewritten it."""
     if _PLAIN.fullmatch(secret):
         return {secret}
+    import html  # noqa: PLC0415 - a run with nothing to do sends no secret
+
     wire = secret.encode("utf-8", "backslashreplace")
     return {
         secret,

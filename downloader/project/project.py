@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -46,8 +47,9 @@ from downloader.fs.rooted_path import RootedPath, open_own, read_own
 from downloader.project import lockfile
 from downloader.project.lockfile import Lockfile, check_asked, check_follows, tampered
 from downloader.settings import Settings, named_manifest
-from downloader.sources.interface import Entry
-from downloader.sources.registry import asking_source_for, entry_type
+
+if TYPE_CHECKING:
+    from downloader.sources.interface import Entry
 
 CACHE_FORMAT = 5
 
@@ -76,12 +78,14 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     raw: msgspec.Raw
 
     @cached_property
-    def entry(self) -> Entry:
+    def entry(self) -> "Entry":
         """The part of models.yaml about it.
 
         Raises:
             ManifestError: The compiled manifest was changed by somebody.
         """
+        from downloader.sources.registry import entry_type  # noqa: PLC0415 - a run with nothing to do asks no entry
+
         try:
             return msgspec.json.decode(self.raw, type=entry_type(self.source))
         except (KeyError, ValueError, RecursionError):
@@ -182,7 +186,7 @@ def _give_schema(text: bytes, private: RootedPath) -> None:
             schema.write(private / Path(schema.FILE).name)
 
 
-def _declared(name: str, entry: Entry) -> Declaration:
+def _declared(name: str, entry: "Entry") -> Declaration:
     from downloader.project import resolve  # noqa: PLC0415
 
     return Declaration(
@@ -271,6 +275,8 @@ def check_locked(each: Declaration, found: LockedModel) -> None:
         return
     if found.source != each.source:
         raise tampered(each.name, "its source differs")
+    from downloader.sources.registry import asking_source_for  # noqa: PLC0415 - most locks follow from their entries
+
     source = asking_source_for(each.entry)
     check_asked(each.name, found, source.check(found) if source else "")
     for file in found.files:

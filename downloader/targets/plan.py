@@ -32,7 +32,6 @@ from downloader.errors import Interrupted, LockError, ModelmakeError, SettingErr
 from downloader.fs.files import look, looks_same, private_folder
 from downloader.fs.rooted_path import RootedPath
 from downloader.project.project import Model, Project
-from downloader.sources.interface import Source
 from downloader.targets.state import (
     FileKey,
     Receipt,
@@ -45,6 +44,7 @@ from downloader.targets.state import (
 )
 
 if TYPE_CHECKING:
+    from downloader.sources.interface import Source
     from downloader.store.blobs import Blob
     from downloader.targets.shared import FoundFile, SharedStore
     from downloader.urls import Location
@@ -281,7 +281,7 @@ class Planner:
         forget_receipts(folder, [path])
         self.receipts(folder).pop(path, None)
 
-    def source(self, name: str) -> Source:
+    def source(self, name: str) -> "Source":
         """Return what knows from where a model is downloaded."""
         with self._finding:
             if name not in self._sources:

@@ -15,6 +15,7 @@ Results go to standard output; progress, notices and errors to standard error.
 import atexit
 import contextlib
 import functools
+import gc
 import inspect
 import re
 import sys
@@ -389,6 +390,7 @@ Targets = Sequence[tuple[Artifact, Decision]]
 
 def task_fetch() -> Iterator[Task]:
     """Make every task of `fetch`."""
+    gc.freeze()  # what was imported stays: the collector need not look at it while tasks are made
     with usage_errors():
         _open_output()
         streams.guard(as_json=wants_json())
