@@ -31,7 +31,7 @@ MOST_MODULES = 110
 MOST_PUBLIC_MODULES = 4
 MOST_NAMES = 10
 WIDE_FACES = {
-    "artifact": (29, "the vocabulary of all rooms: a file of the lock, and which values are safe"),
+    "artifact": (30, "the vocabulary of all rooms: a file of the lock, and which values are safe"),
     "errors": (30, "a class for each kind of failure, what may be shown, and Stop"),
     "fs": (81, "seven tools, each with a face of its own: no room uses all of them"),
     "network": (21, "the client, and its arithmetic of ranges, which the transfer does too"),
