@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -37,7 +38,7 @@ from downloader.project.project import (
 )
 from downloader.sources.interface import Source
 from downloader.sources.registry import asking_source_for
-from downloader.urls import Location, origin
+from downloader.urls import Location, origin, redact
 
 SIGNAL_SECONDS = 0.5
 """On Windows no signal ends a wait without a limit."""
@@ -276,7 +277,10 @@ class Prober:
         try:
             return probe(self._transport, artifact, location)
         except (ConnectionLost, TimedOut) as error:
-            raise self._dead.setdefault(place, error) from None
+            # It stands for other files and models too, so it names the server alone.
+            server = urlsplit(location.url)._replace(path="", query="", fragment="").geturl()
+            what = str(error).replace(redact(location.url), redact(server))
+            raise self._dead.setdefault(place, type(error)(what, hint=error.hint)) from None
 
 
 def notices(probers: Iterable[Prober]) -> list[str]:

@@ -91,7 +91,7 @@ def test_a_dead_server_does_not_stop_the_lock(project: Project, server: FaultySe
     project.declare({"one": entry})
     run = project.doit("lock")
     assert run.status == 0, run.text
-    assert "one/a.bin: size unknown: The connection to http://127.0.0.1:9/" in run.stdout
+    assert "one/a.bin: size unknown: The connection to http://127.0.0.1:9 failed: " in run.stdout
     assert project.locked("one")["b.bin"]["size"] == 1000
 
 
