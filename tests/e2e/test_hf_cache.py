@@ -16,7 +16,9 @@ from tests.servers.hub.server import HubServer
 
 REPO = "BAAI/bge"
 FOLDER = "models--BAAI--bge"
-WEIGHTS = os.urandom(300_000)
+HEADER = b'{"w":{"dtype":"F32","shape":[3,25],"data_offsets":[0,300]}}'
+WEIGHTS = len(HEADER).to_bytes(8, "little") + HEADER + bytes(range(100)) * 3
+"""A file of the format safetensors (its README, "Format"): one tensor."""
 FIRST = {
     "config.json": b'{"version": 1}',
     "model.safetensors": WEIGHTS,
@@ -28,9 +30,15 @@ CLIENT = os.environ.get("MODELMAKE_HUGGINGFACE_HUB", "")
 """A Python that has huggingface_hub, in an environment of its own."""
 ASK = """
 import sys
+import safetensors
 from huggingface_hub import hf_hub_download, snapshot_download
 print(snapshot_download(sys.argv[2], cache_dir=sys.argv[1], local_files_only=True))
 print(hf_hub_download(sys.argv[2], sys.argv[3], cache_dir=sys.argv[1], local_files_only=True))
+found = hf_hub_download(
+    sys.argv[2], "model.safetensors", cache_dir=sys.argv[1], local_files_only=True
+)
+((name, tensor),) = safetensors.deserialize(open(found, "rb").read())
+print(name, tensor["shape"], bytes(tensor["data"][:4]).hex())
 """
 
 
@@ -203,7 +211,9 @@ def test_a_branch_that_the_lock_does_not_vouch_for_is_refused(
 
 
 @pytest.mark.skipif(not CLIENT, reason="MODELMAKE_HUGGINGFACE_HUB names no Python")
-def test_the_real_client_finds_all_without_a_network(project: Project, hub: HubServer) -> None:
+def test_the_real_client_finds_and_loads_all_without_a_network(
+    project: Project, hub: HubServer
+) -> None:
     """Before and after an update to another commit."""
     for files in (FIRST, SECOND):
         hub.add(REPO, files)
@@ -218,5 +228,7 @@ def test_the_real_client_finds_all_without_a_network(project: Project, hub: HubS
             text=True,
         ).stdout.splitlines()
         folder = project.folder / "hub" / FOLDER / "snapshots" / commit_of(project)
-        assert [Path(each) for each in found] == [folder, folder / "1_Pooling/config.json"]
+        *paths, tensor = found
+        assert [Path(each) for each in paths] == [folder, folder / "1_Pooling/config.json"]
+        assert tensor == "w [3, 25] 00010203"
         assert snapshot(project, folder.name) == files
