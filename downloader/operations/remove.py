@@ -7,11 +7,14 @@ import functools
 import os
 import shlex
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from downloader.artifact import counted
 from downloader.errors import ManifestError
+from downloader.fs.files import PRIVATE_FOLDER
 from downloader.fs.rooted_path import read_own
 from downloader.manifest.edit import remove_entry
 from downloader.project.changes import summary
@@ -79,23 +82,65 @@ def remove(project: Project, names: Sequence[str], start: Path) -> list[Removed]
 
 
 def _left(model: Model, others: Sequence[Model], start: Path) -> str:
-    """Return what stays on disk of a model, and how to remove it."""
+    """Return what stays on disk of a model, and how to remove that and nothing else."""
     folder = os.path.relpath(model.folder, start)
-    files = [each.path for each in model.artifacts if (model.folder / each.path).exists()]
-    if not model.folder.exists():
-        return ""
+    files = [each.path for each in model.artifacts if os.path.lexists(model.folder / each.path)]
+    if model.locked is None:
+        return f"Files in {folder} stay." if model.folder.exists() else ""
+    if not files:
+        return f"Nothing of it is in {folder}."
     own = model.declared.folder
     shared = [other.name for other in others if _overlap(own, other.declared.folder)]
-    if not shared:
-        what = f" ({summary(model.locked)})" if model.locked else ""
-        return f"Its files stay in {folder}{what}. To remove them: `rm -r {shlex.quote(folder)}`"
-    if not files:
-        return ""
-    what = f"{counted(len(files), 'file')} of it stay in {folder}, which {shared[0]} uses too."
+    if tree := _own_tree(model, files, is_shared=bool(shared)):
+        what = f"{folder} ({summary(model.locked)})"
+        return f"Its files stay in {what}. To remove them: `rm -r {_quoted(folder, tree)}`"
+    user = f"{shared[0]} uses" if shared else "holds other files"
+    stay = "stays" if len(files) == 1 else "stay"
+    what = f"{counted(len(files), 'file')} of it {stay} in {folder}, which {user} too."
     if len(files) > MOST_NAMED:
         return f"{what} `doit clean` removes them only while models.yaml declares it."
-    paths = " ".join(shlex.quote(f"{folder}/{path}") for path in files)
+    paths = " ".join(_quoted(folder, path) for path in files)
     return f"{what} To remove them: `rm {paths}`"
+
+
+def _own_tree(model: Model, files: Sequence[str], *, is_shared: bool) -> str:
+    """Return the folder, from the model's on, that holds its files only; empty if none does.
+
+    In a cache of the Hugging Face tools that is the repository's folder.
+    """
+    tops = {path.partition("/")[0] for path in files}
+    trees = [*tops] if len(tops) == 1 and all("/" in path for path in files) else []
+    whole = [] if is_shared else ["."]
+    is_repository_apart = model.declared.entry.identity() is not None
+    for tree in (*trees, *whole) if is_repository_apart else (*whole, *trees):
+        if _holds_only(model.folder, tree, set(files)):
+            return tree
+    return ""
+
+
+def _holds_only(folder: Path, tree: str, files: AbstractSet[str]) -> bool:
+    """Whether nothing but these files, and what modelmake keeps beside them, is in a folder."""
+
+    def fail(error: OSError) -> NoReturn:
+        raise error
+
+    try:
+        for place, folders, names in os.walk(folder / tree, onerror=fail):
+            here = Path(place)
+            if here == folder:
+                folders[:] = [each for each in folders if each != PRIVATE_FOLDER]
+            links = [each for each in folders if (here / each).is_symlink()]
+            paths = {(here / each).relative_to(folder).as_posix() for each in (*links, *names)}
+            if not paths <= files:
+                return False
+    except OSError:  # who knows what it holds
+        return False
+    return True
+
+
+def _quoted(folder: str, path: str) -> str:
+    text = os.path.normpath(f"{folder}/{path}")
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def _overlap(one: str, other: str) -> bool:

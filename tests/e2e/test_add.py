@@ -264,8 +264,65 @@ def test_a_folder_of_several_models_is_not_named_for_removal(
         project.modelmake("add", server.url(f"/{name}.bin"), "--to", "shared")
     assert project.doit("a", "b").status == 0
     assert project.modelmake("remove", "a").stdout.splitlines()[1] == (
-        "  1 file of it stay in shared, which b uses too. To remove them: `rm shared/a.bin`"
+        "  1 file of it stays in shared, which b uses too. To remove them: `rm shared/a.bin`"
     )
+
+
+HUB = ("--set", "layout=hf-cache", "--to", "hub")
+CONFIG = "data/config.json data/model.safetensors data/onnx/model.onnx"
+BESIDE = {
+    "a file of the user": (
+        ("--to", "data"),
+        "data/mine.txt",
+        f"3 files of it stay in data, which holds other files too. To remove them: `rm {CONFIG}`",
+    ),
+    "a repository in a cache of other tools": (
+        HUB,
+        "hub/models--other--x/f",
+        (
+            "Its files stay in hub (4 files, 2.0 MB). To remove them: "
+            "`rm -r hub/models--BAAI--bge-small`"
+        ),
+    ),
+    "a file of other tools in the repository's folder": (
+        HUB,
+        "hub/models--BAAI--bge-small/blobs/f",
+        "4 files of it stay in hub, which holds other files too. To remove them: `rm hub/models--",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BESIDE)
+def test_files_of_others_are_not_named_for_removal(project: Project, what: str) -> None:
+    """Not of the user, nor of other tools: the command that is printed leaves them."""
+    words, path, said = BESIDE[what]
+    assert project.modelmake("add", f"hf:{REPO}", *words).status == 0
+    assert project.doit("bge-small").status == 0
+    other = project.folder / path
+    other.parent.mkdir(parents=True, exist_ok=True)
+    other.write_bytes(b"mine")
+    hint = project.modelmake("remove", "bge-small").stdout.splitlines()[1]
+    assert hint.startswith(f"  {said}")
+    subprocess.run(hint.split("`")[1], shell=True, cwd=project.folder, check=True)
+    assert other.read_bytes() == b"mine"
+    assert not [*project.folder.rglob("config.json")]
+
+
+def test_a_folder_of_the_user_in_it_is_not_entered(project: Project, tmp_path: Path) -> None:
+    """A symlink to a folder is a file of the user."""
+    project.modelmake("add", f"hf:{REPO}", "--to", "data")
+    project.doit("bge-small")
+    (project.folder / "data" / "mine").symlink_to(tmp_path)
+    assert "rm -r" not in project.modelmake("remove", "bge-small").stdout
+
+
+def test_where_nothing_is_it_says_so(project: Project) -> None:
+    """Even if the folder is there, with files of others."""
+    project.modelmake("add", f"hf:{REPO}", "--to", "data")
+    (project.folder / "data").mkdir()
+    (project.folder / "data" / "mine.txt").touch()
+    run = project.modelmake("remove", "bge-small")
+    assert run.stdout.splitlines()[1:] == ["  Nothing of it is in data."]
 
 
 def test_without_a_project_it_says_how_to_begin_one(project: Project) -> None:
@@ -292,6 +349,7 @@ def test_it_works_in_a_subfolder(project: Project) -> None:
     project.cwd.mkdir()
     assert project.modelmake("add", f"hf:{REPO}").status == 0
     project.target("bge-small", "").mkdir(parents=True)
+    project.target("bge-small", "config.json").touch()
     run = project.modelmake("remove", "bge-small")
     assert run.stdout.endswith("To remove them: `rm -r ../models/bge-small`\n"), run.text
     assert project.manifest.read_text() == BEFORE
