@@ -107,8 +107,7 @@ def parse_execute(command: Command, words: list[str]) -> Any:  # noqa: ANN401 - 
     try:
         return _parse_execute(command, words)
     except (CmdParseError, InvalidDodoFile) as error:
-        text = _reworded(command, str(error))
-        if not text or not _is_ours_here():
+        if not _is_ours_here() or not (text := _reworded(command, str(error))):
             raise
         raise type(error)(text) from None
 
@@ -140,9 +139,11 @@ def _reworded(command: Command, text: str) -> str:
     typed = program if command.name == "run" else f"{program} {command.name}"
     see = f"See `{program} help {command.name}`."
     if found := VALUE.match(text):
-        short = command.cmdparser[found["name"]].short
+        option = next((o for o in command.cmdparser.options if o.name == found["name"]), None)
+        if option is None:  # of a task of the user
+            return ""
         value = found["value"].strip()
-        return f"{typed}: option -{short} is {value}; it must be a whole number. {see}"
+        return f"{typed}: option -{option.short} is {value}; it must be a whole number. {see}"
     found = PARSING.match(text)
     if found is None:
         return ""

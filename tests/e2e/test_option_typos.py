@@ -74,6 +74,28 @@ def test_elsewhere_the_errors_are_doits(project: Project) -> None:
     assert "Could not find dodo file" in project.doit().stderr
 
 
+MINE = """
+def task_mine():
+    count = {"name": "count", "short": "c", "long": "count", "type": int, "default": 1}
+    return {"actions": None, "params": [count]}
+"""
+
+
+@pytest.mark.parametrize("has_models", [True, False])
+def test_options_of_a_task_of_the_user_are_doits(
+    project: Project, server: FaultyServer, has_models: bool
+) -> None:
+    """With models beside it, and in a project that has nothing to do with ours."""
+    dodo = project.folder / "dodo.py"
+    if has_models:
+        project.declare({"one": toy(server, ["a.bin"])})
+    dodo.write_text(dodo.read_text() * has_models + MINE)
+    run = project.doit("mine", "--count", "abc")
+    assert run.status == 3
+    assert "Error parsing parameter 'count'" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 @pytest.mark.parametrize("words", [[], ["list"], ["clean"]])
 def test_in_a_subfolder_modelmake_is_named(
     project: Project, server: FaultyServer, words: list[str]
