@@ -102,6 +102,8 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
     @classmethod
     def read_reference(cls, text: str) -> Reference | None:
         """See Entry: the short form, hf:// as in their client, or the address of a page."""
+        if bare := _BARE.match(text):
+            text = f"hf:{bare['short']}" if bare["short"] else f"https://{text}"
         if found := _SHORT.fullmatch(text):
             variant = {"format": "gguf", "variant": found["variant"]} if found["variant"] else {}
             keys = _keys(found)
@@ -155,7 +157,7 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
 
 
 _SHORT = re.compile(
-    r"(?:hf:(?://)?|(?:hf|huggingface)\.co/)(?P<kind>models/|datasets/|spaces/)?"
+    r"(?i:hf):(?://)?(?P<kind>models/|datasets/|spaces/)?"
     r"(?P<repo>[^/@:]*(?:/[^/@:]*)?)(?:@(?P<revision>refs/(?:convert|pr)/[^/]+|[^/:]+))?"
     r"(?:/(?P<path>.+)|:(?P<variant>[^/:]+))?/?"
 )
@@ -164,6 +166,11 @@ _SHORT = re.compile(
 A variant is written as for llama.cpp and Ollama.
 """
 _SITE = re.compile(r"(?i)https?://(?:www\.)?(?:huggingface|hf)\.co(?=/)")
+_BARE = re.compile(
+    r"(?i)(?:www\.)?(?:huggingface|hf)\.co/"
+    r"(?P<short>(?:[^/@:?#]+/){0,2}[^/@:?#]+[@:][^/?#]+\Z)?"
+)
+"""An address without its scheme; llama.cpp and Ollama have a variant behind one: `hf.co/o/n:Q8`."""
 _PAGE = re.compile(
     r"/(?P<kind>datasets/|spaces/)?(?P<repo>[\w.-]+(?:/(?!(?:tree|blob|resolve|raw)/)[\w.-]+)?)"
     r"(?:/(?P<what>tree|blob|resolve|raw|commit|commits)"
