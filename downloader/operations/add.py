@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 import msgspec
 
 from downloader.artifact import collision_key, is_name
-from downloader.errors import Interrupted, LockError, ManifestError, ModelmakeError, shown
+from downloader.errors import (
+    Interrupted,
+    LockError,
+    ManifestError,
+    ModelmakeError,
+    SettingError,
+    shown,
+)
 from downloader.fs.rooted_path import read_own
 from downloader.manifest.edit import add_entry, line_of, names, value_of
 from downloader.network.api import Session
@@ -59,6 +66,7 @@ def add(project: Project, session: Session, wish: Wish) -> Added:
     Raises:
         ManifestError: models.yaml cannot be used or edited, or the entry would be wrong.
         LockError: The model cannot be locked, or models.lock may not be written.
+        SettingError: An environment variable has an unusable value.
         ModelmakeError: Nobody knows such a reference, models.yaml has the model already; or as
             `lock`.
     """
@@ -82,12 +90,12 @@ def add(project: Project, session: Session, wish: Wish) -> Added:
     lines: list[str] = []
     try:
         lock(trial, session, lines.append, LockOptions(names=(name,)))
-    except Interrupted:
+    except (Interrupted, SettingError):
         raise
     except ModelmakeError as error:
         raise _not_locked(trial.named(name), file, lines, error) from None
+    project.edit_manifest(edit)  # first: it refuses a name that another run took meanwhile
     project.put_locked({name: trial.lockfile.models[name]}, drops=False)
-    project.edit_manifest(edit)
     return Added(name=name, lines=lines)
 
 

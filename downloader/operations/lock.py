@@ -25,6 +25,7 @@ from downloader.errors import (
     ModelmakeError,
     NotFound,
     Offline,
+    SettingError,
     TimedOut,
 )
 from downloader.network.api import Session, probe
@@ -355,7 +356,7 @@ def _failures(
         for name, result in ended:
             try:
                 _tell(result.result(), say)
-            except Interrupted:
+            except (Interrupted, SettingError):
                 raise
             except ModelmakeError as error:
                 failures.append((name, error))

@@ -366,6 +366,13 @@ def test_a_lock_that_may_not_change_stops_both(project: Project) -> None:
     assert project.manifest.read_text() == BEFORE + BGE
 
 
+def test_a_variable_that_is_wrong_is_named_as_elsewhere(project: Project) -> None:
+    """With the status of a wrong setting."""
+    run = project.modelmake("add", f"hf:{REPO}", HF_TOKEN="bad token")
+    assert (run.status, unchanged(project)) == (2, True)
+    assert run.stderr.startswith("ERROR: HF_TOKEN")
+
+
 def test_a_url_with_a_secret_is_not_shown_where_no_entry_can_be_added(project: Project) -> None:
     """The line to write by hand is one that may be written."""
     project.write("models:\n  ? a\n  : {source: openai-gpt2, size: 124M}\n")
