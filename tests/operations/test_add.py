@@ -21,20 +21,20 @@ def test_a_name_taken_meanwhile_changes_nothing(
     manifest = tmp_path / "models.yaml"
     manifest.write_text("models: {}\n")
 
-    def added(to: str) -> None:
+    def added(path: str) -> None:
         project = Project(manifest, Settings.from_environment())
-        settings = {"to": [to]}
+        settings = {"include": [path]}
         with session(project) as own:
             add(project, own, Wish(reference="gpt2:124M", name="z", settings=settings))
 
     def after_another(*arguments: Any) -> object:
         monkeypatch.setattr(adding, "lock", lock)
-        added("first")
+        added("vocab.bpe")
         return lock(*arguments)
 
     monkeypatch.setattr(adding, "lock", after_another)
     with pytest.raises(ModelmakeError, match="a model z already"):
-        added("second")
-    assert "to: first" in manifest.read_text()
+        added("encoder.json")
+    assert "vocab.bpe" in manifest.read_text()
     project = Project(manifest, Settings.from_environment())
     assert not project.is_stale, "models.lock has the other one's entry"
