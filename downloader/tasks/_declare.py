@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from downloader.artifact import bytes_text, counted
-from downloader.errors import ManifestError, ModelmakeError, SettingError, shown
+from downloader.errors import ManifestError, ModelmakeError, SettingError, StoreError, shown
 from downloader.operations import plan as planning
 from downloader.operations.add import Wish, add
 from downloader.operations.remove import remove
@@ -32,7 +32,11 @@ KEY_OPTIONS = {
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read a command line, from the command on; print the help or a mistake in it, and exit."""
-    return _parser().parse_args(words)
+    parser = _parser()
+    for word in words:
+        if any("\ud800" <= each <= "\udfff" for each in word):  # bytes that are no UTF-8
+            parser.error(f"{shown(ascii(word))} is not UTF-8 text")
+    return parser.parse_args(words)
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -66,7 +70,11 @@ def _add(chosen: argparse.Namespace) -> None:
     say(f"added {added.name} to {project.manifest_path.name}")
     for line in added.lines:
         say(line)
-    planned = planning.make_plan(project, [added.name], _reading)
+    try:
+        planned = planning.make_plan(project, [added.name], _reading)
+    except StoreError as error:  # of what is there already; the model is added
+        tell(f"What `{streams.program()}` will download is not known: {error}")
+        return
     for model in planned.models:
         say(_next(model, is_optional=project.named(added.name).is_optional))
 

@@ -373,6 +373,55 @@ def test_a_variable_that_is_wrong_is_named_as_elsewhere(project: Project) -> Non
     assert run.stderr.startswith("ERROR: HF_TOKEN")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["add", f"hf:{REPO}\udcff"],
+        ["add", f"hf:{REPO}", "--set", "include=\udcff"],
+        ["add", f"hf:{REPO}", "--name", "\udcff"],
+        ["add", f"hf:{REPO}", "--to=\udcff"],
+        ["remove", "\udcff"],
+    ],
+)
+def test_a_word_that_is_not_utf_8_is_refused(project: Project, words: list[str]) -> None:
+    """Whichever it is: it can be written into no file."""
+    project.before = ("env",)  # a start of its own, which is given the bytes
+    run = project.modelmake(*words)
+    assert (run.status, unchanged(project)) == (2, True)
+    assert run.error_lines[-1].endswith("\\udcff' is not UTF-8 text")
+    assert "Traceback" not in run.stderr
+
+
+UNREADABLE = """
+import sys
+from downloader.errors import StoreError
+from downloader.operations import plan
+from downloader.tasks import program
+def fail(*_): raise StoreError("models/gpt2-124M cannot be read.")
+plan.make_plan = fail
+sys.exit(program.run(["add", "gpt2:124M"]))
+"""
+
+
+def test_what_cannot_be_hashed_is_a_note(project: Project) -> None:
+    """The model is added by then."""
+    project.write("models: {}\n")
+    words = [sys.executable, "-c", UNREADABLE]
+    run = subprocess.run(
+        words,
+        cwd=project.cwd,
+        env=project.environment({}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "added gpt2-124M" in run.stdout
+    assert run.stderr == (
+        "What `modelmake` will download is not known: models/gpt2-124M cannot be read.\n"
+    )
+
+
 def test_a_url_with_a_secret_is_not_shown_where_no_entry_can_be_added(project: Project) -> None:
     """The line to write by hand is one that may be written."""
     project.write("models:\n  ? a\n  : {source: openai-gpt2, size: 124M}\n")
