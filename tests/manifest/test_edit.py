@@ -344,8 +344,6 @@ def test_add_and_remove_are_inverse(text: str, name: str) -> None:
     after = add_entry(text.encode(), FILE, name, BGE)
     assert meant(after) == {**before, "models": {**before["models"], name: BGE}}
     assert remove_entry(after, FILE, name) == text.encode()
-    kept = iter(after.decode())
-    assert all(each in kept for each in text.replace(" {}", "")), "something was removed"
 
 
 @given(manifests(), st.data())
