@@ -42,8 +42,8 @@ MOST_FILES = 200_000
 """The Hub recommends less than 100,000 files in a repository (hub-docs)."""
 MOST_BYTES = 2**56
 """More than any repository has; so the sums of several stay numbers that a lock can hold."""
-FOREIGN = ("url", "checkpoint", "into", "archive", "content", "md5", "etag")
-"""Fields of a locked file that no file of the Hub has."""
+NO_FIELDS = (None,) * 6
+"""Of a locked file: what no file of the Hub has."""
 SNAPSHOT = re.compile(r"\A[^/]+/snapshots/[0-9a-f]{40}/")
 FOLDERS = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 """What stands before the name of a repository in the URL of a file, by `repo_type`."""
@@ -317,19 +317,22 @@ class HuggingFace:
         """Whether a file in the lock can be one that the Hub lists.
 
         Its digest is published by the Hub: a SHA-256, or git's id, beside which a SHA-256 is one
-        that we pinned.
+        that we pinned. Every run asks it for each file, so it calls little.
         """
-        entry, path = self._entry, self._entry.path_in_repo(file.path)
-        if any(getattr(file, field) is not None for field in FOREIGN) or file.size is None:
+        entry, path = self._entry, file.path
+        foreign = file.url, file.checkpoint, file.into, file.archive, file.content, file.md5
+        if foreign != NO_FIELDS or file.etag is not None or file.size is None:
             return False
         if file.git_sha1 is None:
-            has_digest = file.is_pinned and not file.first_use
+            has_digest = file.sha256 is not None and not file.first_use
         else:
-            has_digest = file.is_pinned == file.first_use
+            has_digest = (file.sha256 is not None) == file.first_use
+        if entry.layout == "hf-cache":
+            path = entry.path_in_repo(path)
+            if entry.placed(commit, msgspec.structs.replace(file, path=path)).path != file.path:
+                return False
         at = weights_of(path) if entry.format else None
-        is_wanted = entry.wants(path) and (at is None or at.format == entry.format)
-        placed = entry.placed(commit, msgspec.structs.replace(file, path=path))
-        return has_digest and is_wanted and placed.path == file.path
+        return has_digest and entry.wants(path) and (at is None or at.format == entry.format)
 
     def _explained(self, error: SourceError) -> SourceError:
         """Return the error in words about the repository, if the Hub says what is missing."""

@@ -167,8 +167,8 @@ def test_any_key_can_be_set(project: Project, hub: HubServer) -> None:
 
 REFUSED = {
     "a repository that is not there": ("hf:o/nope", 1, "models.yaml stays as it was: ", "repo"),
-    "a revision that is not there": (f"hf:{REPO}@v9", 1, "RevisionNotFound", "`revision`"),
-    "a repository that needs a login": ("hf:o/private", 1, "401", "HF_TOKEN"),
+    "a revision that is not there": (f"hf:{REPO}@v9", 1, "has no revision 'v9'", "`revision`"),
+    "a repository that needs a login": ("hf:o/private", 1, "or it is private", "HF_TOKEN"),
     "a file that is not there": ("{server}/no.bin", 1, "cannot be downloaded", "Check the URL"),
     "no reference": ("BAAI/bge-small", 1, "no URL", "Did you mean `hf:BAAI/bge-small`?"),
     "a bare size": ("124M", 1, "'124M'", "Did you mean `gpt2:124M` or `hf:124M`?"),

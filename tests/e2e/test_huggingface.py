@@ -519,6 +519,8 @@ def test_a_refusal_says_what_to_do_and_where(
     change(hub)
     run = project.doit("models/bge/config.json" if is_locked else "lock", **variables)
     assert run.status == 1
+    if not is_locked and "RepoNotFound" in what:
+        what = "The Hub has no model owner/name, or it is private"
     assert f": {what}." in run.stderr
     assert hint.replace("HUB", hub.url) in run.stderr
     assert "Traceback" not in run.text
@@ -531,7 +533,7 @@ def test_a_missing_revision_is_told(project: Project, hub: HubServer) -> None:
     project.declare({"bge": entry(revision="v9")})
     run = project.doit("lock")
     assert run.status == 1
-    assert "revision/v9: not found (404 RevisionNotFound)." in run.stderr
+    assert "owner/name has no revision 'v9'." in run.stderr
     assert f"Check `revision` in models.yaml: {hub.url}/{REPO}/tree/main" in run.stderr
 
 
