@@ -310,9 +310,9 @@ def summary(removed: Iterable[Garbage], *, dry_run: bool) -> str:
 
 
 def _is_gone(project: KnownProject) -> bool:
-    """Whether a lock that could not be read is there no more; it may have gone a moment ago."""
+    """Whether a lock that could not be read, or all of its project, went a moment ago."""
     with contextlib.suppress(StoreError):
-        return project.has_no_lock
+        return project.has_no_lock or project.is_gone
     return False
 
 
