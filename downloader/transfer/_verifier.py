@@ -263,12 +263,18 @@ class ThreadedVerifier(WholeVerifier):
     def _hash_all(self) -> None:
         own = memoryview(bytearray(BUFFER_BYTES))
         first, *others = self._hashes
-        with ThreadPoolExecutor(1) as pool:  # it starts a thread if it gets work
+        with ThreadPoolExecutor(1) as pool:
+            beside = None
+            with contextlib.suppress(RuntimeError):  # the system has no thread left
+                if others:
+                    pool.submit(int)
+                    beside = pool
             while (work := self._next(own)) is not None:
                 buffer, count = work
                 data = buffer[:count]
-                updates = [pool.submit(each.update, data) for each in others]
-                first.update(data)
+                updates = [beside.submit(each.update, data) for each in others] if beside else []
+                for each in (first,) if beside else self._hashes:
+                    each.update(data)
                 for update in updates:
                     update.result()
                 with self._changed:

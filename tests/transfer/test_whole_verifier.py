@@ -212,6 +212,29 @@ def test_without_a_thread_it_is_hashed_all_the_same(
     )
 
 
+def test_without_a_second_thread_both_digests_are_right(
+    descriptor: OpenFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that hashes has the last one that the system gives."""
+    hashes = {"sha256": new_sha256(), "md5": new_md5()}
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name != "modelmake-hash":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    descriptor.truncate(0)
+    verifier = ThreadedVerifier(descriptor, hashes)
+    give(verifier, descriptor, Range(0, len(BODY)))
+    verifier.advance(len(BODY))
+    verifier.finish()
+
+    assert verifier.sha256 == hashlib.sha256(BODY).hexdigest()
+    assert verifier.other_digest("md5") == hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+
+
 @pytest.mark.parametrize(
     ("size", "buffer_bytes"),
     [
