@@ -43,7 +43,7 @@ def add_entry(text: bytes, file: str, name: str, entry: Mapping[str, object]) ->
     """
     if _is_blank(text):
         layout, before = None, {}
-        edited = _begun(text, name, entry)
+        edited = _with_first_model(text, name, entry)
     else:
         layout, before = _Layout(text, file), _models(text, file)
         if name in before:
@@ -137,7 +137,7 @@ def _is_blank(text: bytes) -> bool:
     return all(not line.strip() or line.lstrip().startswith(b"#") for line in lines)
 
 
-def _begun(text: bytes, name: str, entry: Mapping[str, object]) -> bytes:
+def _with_first_model(text: bytes, name: str, entry: Mapping[str, object]) -> bytes:
     """Return a manifest that has only comments yet, with its first model."""
     lines = _FIRST + "\n".join(_block(name, entry, _INDENT, _INDENT)) + "\n"
     if text.removeprefix(_BOM):

@@ -184,16 +184,17 @@ class FileSyncer:
     def _written(self, target: Target, content: str) -> Fetched:
         """Write a target that models.lock itself holds, when the other files are in place."""
         self._fetcher.release(private_folder(target.folder), target.artifact)
-        self._check_others(target.name, target)
+        self._check_others(target)
         write_file(target.path, content.encode())
         return replace(self._there(target, str(target.artifact.sha256), 0), is_new=True)
 
-    def _check_others(self, name: str, target: Target) -> None:
+    def _check_others(self, target: Target) -> None:
         """Refuse to write a text about a model's other files before they are all in place.
 
         Raises:
             TransferError: One is not; why that is so was reported.
         """
+        name = target.name
         files = self._project.lockfile.models[name].files
         others = [self._project.artifact(name, each.path) for each in files if each.content is None]
         entry = self._project.named(name).digest
