@@ -196,42 +196,41 @@ _SHOWN_CHARACTERS = 200
 
 _LOOKALIKES = "\uff3c\u2215\u2044\uff0f"
 _START, _END = r"(?:\A|/)", r"(?:/|\Z)"
-_DOT_PART = re.compile(rf"{_START}\.{{1,2}}{_END}")
-_DRIVE = re.compile(r"(?:.|(?:%[0-9a-fA-F]{2})+)(?::|%3[aA])")
+_DOT_PART = rf"{_START}\.{{1,2}}{_END}"
+_DRIVE = r"(?:.|(?:%[0-9a-fA-F]{2})+)(?::|%3[aA])"
 """A character and a colon: ntpath.splitdrive takes more than letters for a drive."""
 IS_WINDOWS = os.name == "nt"
 
 _DEVICE = r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[1-9¹²³])"
 
-_RULES = tuple(
-    (re.compile(pattern), why)
-    for pattern, why in (
-        (r"\A\Z", "it is empty"),
-        (r"\A/", "it is absolute"),
-        (r"/\Z", "it ends with a slash"),
-        (r"//", "it has an empty part"),
-        (rf"[\\{_LOOKALIKES}]", "it holds a backslash, or a character that looks like a slash"),
-        (rf"\A{_DRIVE.pattern}", "it begins with a drive of Windows"),
-        (r"::\$", "it holds `::$`, which means a stream on Windows"),
-        (_DOT_PART.pattern, "a part of it is `.` or `..`"),
-        # Some server, proxy or library further on may decode once more (pip CVE-2026-13346).
-        (r"(?i)%(?:2e|2f|5c)", "it holds a percent-encoded dot or slash"),
-        (r'[<>"|?*]', 'it holds one of < > " | ? *, which Windows does not allow'),
-        (rf"{_START}[ ~-]", "a part of it begins with a space, `-` or `~`"),
-        # Windows drops them silently, so that two names would mean one file.
-        (rf"[. ]{_END}", "a part of it ends with a dot or a space"),
-        # The list of CPython's ntpath.isreserved; `COM¹` is COM1 for Windows.
-        (
-            rf"(?i){_START}{_DEVICE} *(?:\.[^/]*)?{_END}",
-            "a part of it is a device name on Windows",
-        ),
-        # NTFS also answers to a short name, as in git CVE-2019-1353.
-        (
-            rf"(?i){_START}(?:\.modelmake|modelm~[0-9]+[^/]*){_END}",
-            "`.modelmake` is this program's own folder",
-        ),
-    )
+_RULES = (
+    (r"\A\Z", "it is empty"),
+    (r"\A/", "it is absolute"),
+    (r"/\Z", "it ends with a slash"),
+    (r"//", "it has an empty part"),
+    (rf"[\\{_LOOKALIKES}]", "it holds a backslash, or a character that looks like a slash"),
+    (rf"\A{_DRIVE}", "it begins with a drive of Windows"),
+    (r"::\$", "it holds `::$`, which means a stream on Windows"),
+    (_DOT_PART, "a part of it is `.` or `..`"),
+    # Some server, proxy or library further on may decode once more (pip CVE-2026-13346).
+    (r"(?i)%(?:2e|2f|5c)", "it holds a percent-encoded dot or slash"),
+    (r'[<>"|?*]', 'it holds one of < > " | ? *, which Windows does not allow'),
+    (rf"{_START}[ ~-]", "a part of it begins with a space, `-` or `~`"),
+    # Windows drops them silently, so that two names would mean one file.
+    (rf"[. ]{_END}", "a part of it ends with a dot or a space"),
+    # The list of CPython's ntpath.isreserved; `COM¹` is COM1 for Windows.
+    (
+        rf"(?i){_START}{_DEVICE} *(?:\.[^/]*)?{_END}",
+        "a part of it is a device name on Windows",
+    ),
+    # NTFS also answers to a short name, as in git CVE-2019-1353.
+    (
+        rf"(?i){_START}(?:\.modelmake|modelm~[0-9]+[^/]*){_END}",
+        "`.modelmake` is this program's own folder",
+    ),
 )
+"""Patterns of what no path may have, with the reason. Most runs need none of them compiled."""
+
 
 _PLAIN = f"{string.ascii_letters}{string.digits}\n/._+@=,()[]{{}}!#$&';^`~ -".encode()
 """No rule forbids these characters as such; some may not begin or end a part."""
@@ -279,7 +278,7 @@ def unsafe(paths: Sequence[str]) -> Iterator[str]:
 
 
 def _are_plain(paths: Sequence[str]) -> bool:
-    """Whether one stat tells that all paths are safe; if not, they may be safe anyway."""
+    """Whether one pass over them tells that all paths are safe; if not, they may be safe anyway."""
     if _known.issuperset(paths):
         return True
     joined = "\n".join(("", *paths, ""))
@@ -318,7 +317,7 @@ def _objection(path: str) -> str:
     if len(path) > MAX_PATH_BYTES:
         return f"it is longer than {MAX_PATH_BYTES} bytes"
     for pattern, why in _RULES:
-        if pattern.search(path):
+        if re.search(pattern, path):
             return why
     if IS_WINDOWS and ":" in path:
         return "it holds a colon, which Windows cannot store: give it another `path`, or exclude it"
@@ -332,7 +331,7 @@ def _unicode_objection(path: str) -> str:
         return "it holds a control or invisible character"
     compatible = unicodedata.normalize("NFKC", path)
     grows_parts = compatible.count("/") != path.count("/") or "\\" in compatible
-    if grows_parts or _DOT_PART.search(compatible) or _DRIVE.match(compatible):
+    if grows_parts or re.search(_DOT_PART, compatible) or re.match(_DRIVE, compatible):
         return "it holds a character that some systems turn into a dot, a slash or a drive"
     return ""
 

@@ -3,12 +3,13 @@
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
+
+import msgspec
 
 from downloader.artifact import Artifact, task_name
 from downloader.errors import Interrupted, ModelmakeError, Offline
@@ -227,7 +228,9 @@ class _Sync:
             except Exception as error:
                 task = task_name(name, path)
                 failed = failed_of(error, is_debug=self._project.settings.is_debug)
-                self._run.failed(replace(failed, task=task, model=name, path=path, target=target))
+                self._run.failed(
+                    msgspec.structs.replace(failed, task=task, model=name, path=path, target=target)
+                )
                 raise
         if not outcome.is_repeat:
             sha256 = self._project.artifact(name, path).sha256

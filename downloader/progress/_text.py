@@ -3,15 +3,17 @@
 Pure but for `Lines`, which writes what ended, what waits, and a heartbeat if there is no terminal.
 """
 
-import dataclasses
 import json
 import re
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
+
+import msgspec
 
 from downloader.artifact import bytes_text, counted
 from downloader.errors import one_line
@@ -24,7 +26,7 @@ EVENT_SECONDS = 1.0
 
 def as_line(event: events.Event) -> str:
     """Return the event as one JSON object, `event` first, without a line end."""
-    fields = _rounded(dataclasses.asdict(event))
+    fields = _rounded(event)
     fields.pop("is_finding", None)
     return json.dumps({"event": event.event, **fields})
 
@@ -40,6 +42,8 @@ def _rounded(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
         return round(value, 3)
     if isinstance(value, (list, tuple)):
         return [_rounded(item) for item in value]
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
     if isinstance(value, dict):
         return {name: _rounded(item) for name, item in value.items()}
     return value
@@ -227,7 +231,7 @@ def retry_line(retry: Retry, names: Sequence[str]) -> str:
     return f"{cause}; retrying{files} in {retry.delay_seconds:.1f} s{count}"
 
 
-@dataclasses.dataclass(eq=False)
+@dataclass(eq=False)
 class _Outage:
     """Files whose attempts fail for one reason.
 

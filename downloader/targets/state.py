@@ -13,7 +13,6 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -158,8 +157,7 @@ def _lines(found: Iterable[Receipt]) -> bytes:
 SHOWN_NAMES = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtraFile:
+class ExtraFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file in a model's folder that models.lock does not name.
 
     Attributes:

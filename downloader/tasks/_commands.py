@@ -8,7 +8,6 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -558,7 +557,7 @@ def _only(model: Model, named: Collection[Named]) -> Model:
         field: tuple(each for each in getattr(model.locked, field) if each.path in paths)
         for field in ("files", "archives")
     }
-    return replace(model, locked=msgspec.structs.replace(model.locked, **kept))
+    return msgspec.structs.replace(model, locked=msgspec.structs.replace(model.locked, **kept))
 
 
 def _locked(models: Sequence["Model"]) -> list["Model"]:

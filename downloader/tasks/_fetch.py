@@ -20,9 +20,9 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TextIO
 
+import msgspec
 from doit.action import PythonAction
 from doit.cmd_base import DoitCmdBase as Command
 from doit.exceptions import TaskFailed
@@ -38,7 +38,7 @@ from downloader.artifact import (
 )
 from downloader.errors import LockError, ModelmakeError
 from downloader.progress import streams
-from downloader.progress.events import Done, shown_path
+from downloader.progress.events import shown_path
 from downloader.progress.streams import say, tell
 from downloader.project.project import Model, Project
 from downloader.settings import unknown_variables, wants_json
@@ -154,11 +154,9 @@ def _values(outcome: "Outcome", name: str, path: str) -> Values:
         return {}
     project = current().project
     target = shown_path(project.folder(name) / path)
-    done = outcome.done(name, path, target, project.artifact(name, path).sha256)
-    return {each: getattr(done, each) for each in _DONE}  # asdict copies each value, for each file
-
-
-_DONE = tuple(each.name for each in fields(Done))
+    return msgspec.structs.asdict(
+        outcome.done(name, path, target, project.artifact(name, path).sha256)
+    )
 
 
 @failing

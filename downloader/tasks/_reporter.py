@@ -12,12 +12,12 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NoReturn, Protocol, TextIO
 
 from doit.exceptions import BaseFail, TaskError, UnmetDependency
 from doit.reporter import ExecutedOnlyReporter
 from doit.task import Task
+from msgspec.structs import replace
 
 from downloader.artifact import task_file, task_name
 from downloader.errors import LockError, ModelmakeError, shown

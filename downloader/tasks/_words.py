@@ -11,11 +11,10 @@ command looks at them.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import doit
 from doit import doit_cmd
@@ -51,8 +50,7 @@ CLOSE, VERY_CLOSE = 0.6, 0.9
 SUGGESTIONS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """The model or file that a word names.
 
     Attributes:

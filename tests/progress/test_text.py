@@ -1,9 +1,9 @@
 """What people read of a run."""
 
 import threading
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from downloader.errors import DigestMismatch, LockError
 from downloader.progress import _text
