@@ -168,8 +168,8 @@ async def _carry_down(
     bucket = TokenBucket(options.rate, options.burst)
     piece = min(PIECE_BYTES, options.burst)
     while True:
-        while (seconds := bucket.seconds_until(piece)) > 0:
-            await asyncio.sleep(seconds)  # noqa: ASYNC110 - time is what it waits for
+        while (seconds := bucket.seconds_until(piece)) > 0:  # noqa: ASYNC110 - for time alone
+            await asyncio.sleep(seconds)
         count = await loop.sock_recv_into(server, buffer[:piece])
         if not count:
             return
