@@ -25,11 +25,13 @@ from bench.transfers import Setting
 Case = Callable[[Setting], Report]
 CASES: dict[str, Case] = {
     "big": transfers.big,
+    "first-use": transfers.first_use,
     "pieces": pieces.fetched,
     "https": transfers.https,
-    "limited": transfers.limited,
     "many": transfers.many_files,
+    "many-late": transfers.many_late_files,
     "kept": kept.kept,
+    "start": still.start,
     "verify": still.verify,
     "verify-one": pieces.verified,
 }
@@ -64,6 +66,8 @@ def chosen(plan: Plan) -> Iterator[tuple[str, Case]]:
     for name in plan.cases:
         if name == "numbers":
             yield from numbers.cases()
+        elif name == "limited":
+            yield from transfers.limited_cases()
         elif name == "noop":
             for count in plan.noop_files:
                 yield f"{name}, {count:,} files", partial(still.nothing_to_do, count=count)

@@ -6,6 +6,7 @@ python loops.py pooch URL FILE SHA256       pooch.retrieve with a known hash
 python loops.py readinto URL FILE           requests with a reused buffer, unverified
 python loops.py ranges URL FILE COUNT       the same on COUNT connections
 python loops.py sha256 FILE...              hashlib on one core
+python loops.py stats LIST                  os.stat of each path that a file lists
 """
 
 import hashlib
@@ -82,6 +83,12 @@ def sha256(*files: str) -> None:
             print(hashlib.file_digest(file, "sha256").hexdigest(), name)
 
 
+def stats(listed: str) -> None:
+    """Look at each of the paths once, as any program must that tells whether they changed."""
+    for name in Path(listed).read_text().splitlines():
+        os.stat(name)  # noqa: PTH116 - the least it can cost
+
+
 LOOPS: dict[str, Callable[..., None]] = {
     "picogpt": picogpt,
     "picogpt-sha256": picogpt_sha256,
@@ -89,6 +96,7 @@ LOOPS: dict[str, Callable[..., None]] = {
     "readinto": readinto,
     "ranges": ranges,
     "sha256": sha256,
+    "stats": stats,
 }
 
 if __name__ == "__main__":

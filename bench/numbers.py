@@ -1,8 +1,8 @@
 """The case about the number of connections: chosen by ours, against every fixed one.
 
-Six servers, all on loopback: one without limits; LIMITED_RATE on each connection; the same rate for
-all connections together (bench/shared.py, since nginx limits connections only); one that ignores
-ranges; one that answers 429 above MOST_CONNECTIONS; one that answers late.
+Five servers, all on loopback: one without limits; one that gives LIMITED_RATE to all connections
+together (bench/shared.py, since nginx limits connections only); one that ignores ranges; one that
+answers 429 above MOST_CONNECTIONS; one that answers late. The case `limited` has limited ones.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ Url = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """One of the six.
+    """One of the five.
 
     Attributes:
         about: What it does.
@@ -38,7 +38,6 @@ class Server:
 RATE = f"{LIMITED_RATE / MEGA:.0f} MB/s"
 SERVERS = (
     Server(about="no limit", place=""),
-    Server(about=f"{RATE} on each connection", place="limited/"),
     Server(about=f"{RATE} in all", place=None, divisor=8),
     Server(about="ranges ignored", place="whole/"),
     Server(about=f"429 above {MOST_CONNECTIONS} connections of {RATE}", place="few/", divisor=4),

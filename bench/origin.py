@@ -1,11 +1,10 @@
 """The server of every race: one nginx on loopback, files sent by sendfile from memory.
 
 /NAME            as fast as it goes
-/limited/NAME    LIMITED_RATE bytes per second on each connection
 /delayed/NAME    DELAY_SECONDS before each answer (needs nginx's echo module)
 /whole/NAME      ranges ignored
 /few/NAME        429 above MOST_CONNECTIONS, each of LIMITED_RATE
-/counted/NAME    as /limited/, and what was sent is logged
+/counted/NAME    LIMITED_RATE on each connection, and what was sent is logged
 /HUB/resolve/REVISION/NAME    as the hub of huggingface_hub answers: a commit and an ETag
 https            the same by TLS, where openssl(1) can make a certificate
 """
@@ -62,7 +61,6 @@ http {{
     {tls}
     root "{root}";
     location = /.ready {{ return 200 {token}; }}
-    location /limited/ {{ alias "{root}/"; limit_rate {rate}; {smooth} }}
     location /counted/ {{ alias "{root}/"; limit_rate {rate}; access_log {folder}/sent.log bytes; }}
     location ~ ^/{hub}/resolve/[^/]+/(.+)$ {{
       alias "{root}/$1"; add_header X-Repo-Commit {commit};
@@ -158,12 +156,17 @@ class Origin:
             self._process.wait(END_SECONDS)
 
     @property
+    def port(self) -> int:
+        """Where it listens, without TLS."""
+        return self._port
+
+    @property
     def has_delay(self) -> bool:
         """Whether /delayed/ is served."""
         return self._echo is not None
 
     def url(self, name: str, place: str = "") -> str:
-        """Return the URL of a file; `place` is "limited/" or "delayed/"."""
+        """Return the URL of a file; `place` is one of those above, as "delayed/"."""
         return f"http://127.0.0.1:{self._port}/{place}{name}"
 
     def https_url(self, name: str) -> str:

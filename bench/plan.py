@@ -9,12 +9,15 @@ KIBI = 1024
 UNITS = {"": 1, "K": KIBI, "M": KIBI**2, "G": KIBI**3}
 CASES = (
     "big",
+    "first-use",
     "pieces",
     "https",
     "limited",
     "numbers",
     "many",
+    "many-late",
     "kept",
+    "start",
     "noop",
     "verify",
     "verify-one",
@@ -31,6 +34,7 @@ class Plan:
         pairs: How many counted rounds each has.
         with_slow: Whether peers race that are slow and tell little.
         big_bytes: The one file.
+        first_use_bytes: The one file whose SHA-256 is not known.
         limited_bytes: The one file, where each connection is limited.
         numbers_bytes: The one file where numbers of connections are compared.
         fixed_numbers: Which numbers.
@@ -45,7 +49,8 @@ class Plan:
     pairs: int = 3
     with_slow: bool = True
     big_bytes: int = 2 * KIBI**3
-    limited_bytes: int = 512 * KIBI**2
+    first_use_bytes: int = KIBI**3
+    limited_bytes: int = 256 * KIBI**2
     numbers_bytes: int = 512 * KIBI**2
     fixed_numbers: Sequence[int] = (1, 2, 4, 8, 16, 32)
     many_files: int = 2_000
@@ -65,7 +70,8 @@ QUICK = Plan(
     pairs=2,
     with_slow=False,
     big_bytes=512 * KIBI**2,
-    limited_bytes=128 * KIBI**2,
+    first_use_bytes=256 * KIBI**2,
+    limited_bytes=64 * KIBI**2,
     numbers_bytes=32 * KIBI**2,
     fixed_numbers=(1, 32),
     many_files=300,

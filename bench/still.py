@@ -1,12 +1,13 @@
-"""The cases that move nothing: a run with nothing to do, and every file read again."""
+"""The cases that move next to nothing: a first file, nothing to do, every file read again."""
 
 import shutil
 import sys
+from dataclasses import replace
 
 from bench import peers
 from bench.machine import cores
 from bench.measure import Contender
-from bench.projects import Project
+from bench.projects import MODEL, Project
 from bench.scratch import Payload, emptied, payload
 from bench.table import MEGA, OURS, Goal, Report, times_as_fast, times_as_long
 from bench.transfers import Setting
@@ -22,6 +23,11 @@ def task_bare():
     for number in range({count}):
         yield {{"name": f"{{number:05d}}", "actions": [nothing], "uptodate": [True]}}
 """
+STATS = "floor: Python, a stat of each file"
+FLOOR = "floor: import requests, one GET"
+LEAST_COUNTED, MANY = 1_000, 10_000
+"""Below the first, the start of Python and doit decides."""
+START_BYTES, START_SECONDS = 1_000, 0.2
 FOLDER = "still"
 TINY_BYTES = 100
 VERIFIED_FILES = 8
@@ -33,13 +39,42 @@ def nothing_to_do(setting: Setting, count: int) -> Report:
     folder = setting.scratch / "bare"
     emptied(folder)
     (folder / "dodo.py").write_text(BARE_DODO.format(count=count))
-    words = [sys.executable, "-m", "doit"]
-    bare = Contender(name=BARE, command=peers.command(setting.scratch, folder, words))
-    raced = setting.race([Contender(name=OURS, command=project.command()), bare])
+    listed = setting.scratch / "stats.txt"
+    listed.write_text("\n".join(project.targets()))
+    against = {
+        BARE: [sys.executable, "-m", "doit"],
+        STATS: peers.loop("stats", str(listed)),
+    }
+    others = [
+        Contender(name=name, command=peers.command(setting.scratch, folder, words))
+        for name, words in against.items()
+    ]
+    raced = setting.race([Contender(name=OURS, command=project.command()), *others])
+    most = 0.8 if count >= LEAST_COUNTED else 1.3
     return Report(
         title=f"Nothing to do for {count:,} files",
         race=raced,
-        goals=[Goal(text=f"our time / {BARE}", ratios=times_as_long(raced, BARE), at_most=1.3)],
+        goals=[
+            Goal(text=f"our time / {BARE}", ratios=times_as_long(raced, BARE), at_most=most),
+            Goal(text=f"our time / {STATS}", ratios=times_as_long(raced, STATS), at_most=4),
+        ][: 2 if count >= MANY else 1],
+    )
+
+
+def start(setting: Setting) -> Report:
+    """Race `downloader.ensure` of one small file, imports and all, against requests alone."""
+    file = payload(setting.origin.root, "start.bin", START_BYTES)
+    project = Project(setting.scratch, [file], setting.origin.url)
+    words = [sys.executable, "-c", f"import downloader; downloader.ensure({MODEL!r})"]
+    fetch = f"import requests; requests.get({setting.origin.url(file.name)!r}).content"
+    floor = peers.command(setting.scratch, project.folder, [sys.executable, "-c", fetch])
+    ours = replace(project.fetching(), command=replace(project.command(), words=words))
+    raced = setting.race([ours, Contender(name=FLOOR, command=floor)])
+    seconds = [usage.wall_seconds / START_SECONDS for usage in raced.runs.get(OURS, [])]
+    return Report(
+        title="One file of 1 kB from Python, a fresh interpreter and its imports included",
+        race=raced,
+        goals=[Goal(text=f"our time / {START_SECONDS} s", ratios=seconds, at_most=1)],
     )
 
 

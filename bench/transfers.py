@@ -1,7 +1,8 @@
 """The cases that move bytes: one big file, the same with limited connections, many small ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import isnan
 from pathlib import Path
 from statistics import median
@@ -9,11 +10,12 @@ from statistics import median
 from bench import many, peers
 from bench.machine import cores
 from bench.measure import Contender, Race, Usage, race
-from bench.origin import DELAY_SECONDS, LIMITED_RATE, Origin
+from bench.origin import DELAY_SECONDS, Origin
 from bench.plan import Plan
 from bench.projects import FIXED_NAME, Project
 from bench.scratch import Payload, payload
-from bench.table import MEGA, OURS, Goal, Report, paired, times_as_fast
+from bench.table import MEGA, OURS, Goal, Report, paired, times_as_fast, times_as_long
+from bench.throttled import Throttled
 
 BIG_PEERS = (
     peers.CURL_PEER,
@@ -27,11 +29,16 @@ BIG_PEERS = (
     peers.READINTO_PEER,
     peers.SHA256_PEER,
 )
-FIXED = (16, 32)
-FIXED_PEERS = tuple(peers.fixed_peer(number) for number in (8, *FIXED))
+FIXED = (8, 16, 32)
+FIXED_PEERS = tuple(peers.fixed_peer(number) for number in FIXED)
 LIMITED_PEERS = (replace(peers.CURL_PEER, is_slow=True), peers.ARIA2C_16_PEER, *FIXED_PEERS)
 HTTPS_PEERS = (peers.CURL_PEER, peers.ARIA2C_16_PEER, peers.ARIA2C_PEER)
 PEAK_BYTES = 100 * MEGA
+KNOWN = "doit, the same with a known SHA-256"
+UNTHREADED = "doit -n 0"
+THROTTLED_RATE = 10_000_000
+"""Of each connection. The proxy that limits them shares the machine with what it limits."""
+LATENCIES = (0.0, 0.02)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +57,7 @@ class Setting:
 def big(setting: Setting) -> Report:
     """Race over one big file with a known SHA-256."""
     file = payload(setting.origin.root, "big.bin", setting.plan.big_bytes)
-    raced = _one_file(setting, file, "", BIG_PEERS)
+    raced = _one_file(setting, file, str, BIG_PEERS)
     return Report(
         title=f"One file of {file.size / MEGA:,.0f} MB, SHA-256 verified",
         race=raced,
@@ -73,7 +80,7 @@ def _big_goals(raced: Race) -> list[Goal]:
         Goal(
             text="our CPU / (unverified + SHA-256 alone)", ratios=_over_floors(raced), at_most=1.15
         ),
-        Goal(text="our time / (all CPU / cores)", ratios=_over_cores(raced), at_most=1.15),
+        Goal(text="our time / (all CPU / cores)", ratios=_over_cores(raced), at_most=1.12),
         _peak_goal(raced),
     ]
 
@@ -141,15 +148,59 @@ def https(setting: Setting) -> Report:
     )
 
 
-def limited(setting: Setting) -> Report:
-    """Race over one file where the server limits each connection."""
-    file = payload(setting.origin.root, "limited.bin", setting.plan.limited_bytes)
-    raced = _one_file(setting, file, "limited/", LIMITED_PEERS, FIXED)
+def first_use(setting: Setting) -> Report:
+    """Race over one file whose SHA-256 nobody knows, against the same with a known one."""
+    file = payload(setting.origin.root, "first.bin", setting.plan.first_use_bytes)
+    project = Project(setting.scratch, [file], setting.origin.url, is_pinned=False)
+    unknown = project.lock.read_bytes()
+    project.doit()
+    known = project.lock.read_bytes()
+
+    def before(lock: bytes) -> Callable[[], None]:
+        def put_back() -> None:
+            project.forget()
+            project.lock.write_bytes(lock)
+
+        return put_back
+
+    raced = setting.race(
+        [
+            replace(project.fetching(), before=before(unknown)),
+            replace(project.fetching(), name=KNOWN, before=before(known)),
+        ]
+    )
+    file.path.unlink()
+    walls = paired(raced, OURS, KNOWN, lambda usage: usage.wall_seconds)
+    costs = paired(raced, OURS, KNOWN, lambda usage: usage.cpu_seconds)
     return Report(
-        title=(
-            f"One file of {file.size / MEGA:,.0f} MB, "
-            f"{LIMITED_RATE / MEGA:.0f} MB/s on each connection"
-        ),
+        title=f"One file of {file.size / MEGA:,.0f} MB, its SHA-256 not known before",
+        race=raced,
+        amount=file.size / MEGA,
+        unit="MB",
+        goals=[
+            Goal(text="our time / with a known SHA-256", ratios=walls, at_most=1.1),
+            Goal(text="our CPU / with a known SHA-256", ratios=costs, at_most=1.1),
+        ],
+    )
+
+
+def limited_cases() -> Iterator[tuple[str, Callable[[Setting], Report]]]:
+    """Yield a case for each latency, with a short name."""
+    for seconds in LATENCIES:
+        yield f"limited, {seconds * 1000:.0f} ms", partial(limited, latency_seconds=seconds)
+
+
+def limited(setting: Setting, latency_seconds: float) -> Report:
+    """Race over one file where each connection is limited from its first byte on."""
+    file = payload(setting.origin.root, "limited.bin", setting.plan.limited_bytes)
+    with Throttled(setting.origin.port, THROTTLED_RATE, latency_seconds) as proxy:
+        raced = _one_file(setting, file, proxy.url, LIMITED_PEERS, FIXED)
+    title = f"One file of {file.size / MEGA:,.0f} MB, {THROTTLED_RATE / MEGA:.0f} MB/s on each "
+    title += "connection"
+    if latency_seconds:
+        title += f", a round trip of {latency_seconds * 1000:.0f} ms"
+    return Report(
+        title=title,
         race=raced,
         amount=file.size / MEGA,
         unit="MB",
@@ -159,10 +210,11 @@ def limited(setting: Setting) -> Report:
                 ratios=times_as_fast(raced, peers.ARIA2C_16),
                 at_least=1.5,
             ),
-            Goal(text="our time / best fixed number", ratios=over_fixed(raced), at_most=1.1),
+            Goal(text="our time / best fixed number", ratios=over_fixed(raced), at_most=1.25),
             _peak_goal(raced),
         ],
         notes=[
+            "A token bucket limits each connection from its first byte on (bench/throttled.py).",
             "A fixed number is ours with that many from the first byte on; floors verify nothing.",
             "aria2c makes no segment under 20 MiB: a small file gets fewer than 16 connections.",
         ],
@@ -181,12 +233,12 @@ def over_fixed(raced: Race) -> list[float]:
 def _one_file(
     setting: Setting,
     file: Payload,
-    place: str,
+    through: Callable[[str], str],
     entered: Sequence[peers.Peer],
     fixed: Sequence[int] = (),
 ) -> Race:
-    project = Project(setting.scratch, [file], lambda name: setting.origin.url(name, place))
-    url = setting.origin.url(file.name, place)
+    url = through(setting.origin.url(file.name))
+    project = Project(setting.scratch, [file], lambda _: url)
     job = peers.Job(
         scratch=setting.scratch, payload=file, url=url, with_slow=setting.plan.with_slow
     )
@@ -198,14 +250,32 @@ def _one_file(
 
 
 def many_files(setting: Setting) -> Report:
+    """Race over small files."""
+    raced = _race_many(setting, "")
+    return Report(
+        title=f"{_many(setting.plan)}, no latency",
+        race=raced,
+        amount=setting.plan.many_files,
+        unit="files",
+        goals=[
+            Goal(text="our files/s / 800", ratios=_over_800(raced, setting.plan), at_least=1),
+            Goal(
+                text=f"our time / `{UNTHREADED}`",
+                ratios=times_as_long(raced, UNTHREADED),
+                at_most=1,
+            ),
+        ],
+    )
+
+
+def many_late_files(setting: Setting) -> Report:
     """Race over small files, each answer late."""
     plan = setting.plan
-    title = f"{plan.many_files:,} files of {plan.small_bytes / 1000:.0f} kB, "
-    title += f"{DELAY_SECONDS * 1000:.0f} ms before each answer"
+    title = f"{_many(plan)}, {DELAY_SECONDS * 1000:.0f} ms before each answer"
     if not setting.origin.has_delay:
         why = "missing: nginx's echo module is not installed, and no answer can be made late"
         return Report(title=title, race=Race(absent={OURS: why}))
-    raced = _race_many(setting)
+    raced = _race_many(setting, "delayed/")
     return Report(
         title=title,
         race=raced,
@@ -213,22 +283,38 @@ def many_files(setting: Setting) -> Report:
         unit="files",
         goals=[
             Goal(
+                text=f"time of `{many.CURL_PARALLEL}` / ours",
+                ratios=times_as_fast(raced, many.CURL_PARALLEL),
+                at_least=0.7,
+            ),
+            Goal(
                 text=f"time of `{many.ARIA2C_LIST}` / ours",
                 ratios=times_as_fast(raced, many.ARIA2C_LIST),
-                at_least=1.5,
-            )
+                at_least=2,
+            ),
         ],
     )
 
 
-def _race_many(setting: Setting) -> Race:
+def _many(plan: Plan) -> str:
+    return f"{plan.many_files:,} files of {plan.small_bytes / 1000:.0f} kB"
+
+
+def _over_800(raced: Race, plan: Plan) -> list[float]:
+    return [plan.many_files / usage.wall_seconds / 800 for usage in raced.runs.get(OURS, [])]
+
+
+def _race_many(setting: Setting, place: str) -> Race:
     root, plan = setting.origin.root, setting.plan
     names = [f"small/{number:05d}.bin" for number in range(plan.many_files)]
     payloads = [payload(root, name, plan.small_bytes) for name in names]
 
     def url(name: str) -> str:
-        return setting.origin.url(name, "delayed/")
+        return setting.origin.url(name, place)
 
     project = Project(setting.scratch, payloads, url)
     files = many.Files(setting.scratch, payloads, url)
-    return setting.race([project.fetching(), files.aria2c(), files.curl()])
+    own = [project.fetching()]
+    if not place:  # one at a time takes too long if each answer is late
+        own += [replace(project.fetching(), name=UNTHREADED, command=project.command("-n", "0"))]
+    return setting.race([*own, files.aria2c(), files.curl()])

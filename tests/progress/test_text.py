@@ -289,7 +289,7 @@ SHARDS = [f"llama-3.2-1b-instruct/model-{n:05}-of-00010.safetensors" for n in ra
 
 def shown(width: int, *files: Moving, height: int = 24, **changes: object) -> list[str]:
     """Return the lines of a frame."""
-    status = replace(progress(*files), **changes)  # type: ignore[arg-type]
+    status = replace(progress(*files), **changes)
     return [line.plain for line in Layout(width, height).lines(status)]
 
 
