@@ -255,9 +255,8 @@ def check_path(path: str) -> None:
     Raises:
         ValueError: It is not; the message shows the path with every odd character escaped.
     """
-    why = _objection(path)
-    if why:
-        raise ValueError(f"{_shown(path)} is not a safe path: {why}")
+    for objection in unsafe((path,)):
+        raise ValueError(objection)
 
 
 def check_paths(paths: Sequence[str]) -> str:
