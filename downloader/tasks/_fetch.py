@@ -20,10 +20,11 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import msgspec
-from doit.action import PythonAction
+from doit.action import BaseAction, PythonAction
 from doit.cmd_base import DoitCmdBase as Command
 from doit.exceptions import TaskFailed
 from doit.task import DelayedLoader, Task
@@ -327,11 +328,65 @@ class FileAction(PythonAction):  # type: ignore[misc]
 
 
 class FileTask(OurTask):
-    """The task of one file: fetch:MODEL/PATH."""
+    """The task of one file: fetch:MODEL/PATH.
 
-    @staticmethod
-    def check_attr(task: str, attr: str, value: object, valid: object) -> None:
-        """Check nothing: doit's checks are for what users write, and cost time for each file."""
+    doit makes and checks a task for what users write. That was a third of a run with nothing to do,
+    so that it is done once a model, and the others are copies.
+
+    Args:
+        model: The model's name.
+        setup: Tasks that come before any of its files.
+    """
+
+    def __init__(self, model: str, setup: Sequence[str]) -> None:
+        group = task_name(model)
+        super().__init__(
+            group, None, clean=True, setup=list(setup), subtask_of=group, **UNTOUCHED_STREAMS
+        )
+        del self.doc
+        self._lists = [
+            (name, type(value))
+            for name, value in self.__dict__.items()
+            if isinstance(value, (list, set, dict))
+        ]
+
+    def of(
+        self, artifact: Artifact, target: str, why: str | None, first: Sequence[str] = ()
+    ) -> Self:
+        """Return the task of one file.
+
+        Args:
+            artifact: The file.
+            target: Where it goes, as doit shows it.
+            why: Why it is stale; None if it is up to date.
+            first: Tasks that come before it, beside those of all files.
+        """
+        task = type(self).__new__(type(self))
+        own: dict[str, Any] = task.__dict__
+        own.update(self.__dict__)
+        for name, kind in self._lists:  # doit and its commands change them
+            own[name] = kind(own[name])
+        own["artifact"] = artifact
+        own["name"] = f"{self.name}/{artifact.path}"
+        task.targets.append(target)
+        task.setup_tasks.extend(first)
+        task.uptodate.append((True, None, None) if why is None else (Stale(why), [], {}))
+        return task
+
+    @cached_property
+    def doc(self) -> str:
+        """What is known of the file; few commands want it."""
+        return file_doc(self.artifact)
+
+    @property
+    def actions(self) -> list[BaseAction]:
+        """What doit runs."""
+        own: dict[str, Any] = self.__dict__
+        actions: list[BaseAction] | None = own["_action_instances"]
+        if actions is None:
+            actions = [FileAction(fetch_file, list(self.place), task=self)]
+            own["_action_instances"] = actions
+        return actions
 
     @property
     def place(self) -> tuple[str, str]:
@@ -501,23 +556,15 @@ def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
 def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
     group = task_name(model.name)
     folder = shown_path(model.folder)
+    model_file = FileTask(model.name, needs_lock)
     others = [each.path for each, found in targets if each.content is None and not found.is_present]
     for artifact, found in targets:
         is_stale = not found.is_present
         first = _unpack_task_of(model, artifact) if is_stale else []
         if artifact.content is not None:
             first = [f"{group}/{path}" for path in others]
-        yield FileTask(
-            f"{group}/{artifact.path}",
-            [FileAction(fetch_file, [model.name, artifact.path])],
-            targets=[f"{folder}/{artifact.path}"],
-            uptodate=[Stale(found.why) if is_stale else True],
-            setup=[*needs_lock, *first],
-            clean=True,
-            doc=file_doc(artifact),
-            subtask_of=group,
-            **UNTOUCHED_STREAMS,
-        )
+        target = f"{folder}/{artifact.path}"
+        yield model_file.of(artifact, target, found.why if is_stale else None, first)
 
 
 def _unpack_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
