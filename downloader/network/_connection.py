@@ -12,18 +12,21 @@ meanwhile makes a server slow (rows C3, C14).
 """
 
 import contextlib
+import email.parser
 import errno
 import http.client
 import io
 import math
 import os
+import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextvars import ContextVar
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from requests import PreparedRequest
@@ -308,6 +311,65 @@ class DeadlineResponse(http.client.HTTPResponse):
         super().__init__(sock, *rest, **named)
         raw = self.fp.detach()
         self.fp = io.BufferedReader(DeadlineReader(raw, sock, current_request.get()), READ_BYTES)
+
+    def begin(self) -> None:
+        """Read the head as http.client does, with a tenth of the calls if its lines are plain.
+
+        http.client passes every head to the parser of e-mails. That still reads what could mean
+        something else: folded lines, bare line ends, lines that are no fields. `body_of` says how
+        the body is framed, so this notes only what urllib3 asks for.
+
+        Raises:
+            HTTPException: It is no head, or too long a one.
+        """
+        status = HTTPStatus.CONTINUE
+        while status == HTTPStatus.CONTINUE:
+            version, status, reason = self._read_status()  # type: ignore[attr-defined]
+            lines = _read_headers(self.fp)
+        if version not in VERSIONS and not version.startswith("HTTP/1."):
+            raise http.client.UnknownProtocol(version)
+        self.code = self.status = status
+        self.reason, self.version = reason.strip(), VERSIONS.get(version, 11)
+        self.headers = self.msg = fields_of(lines)
+        self.length, self.chunked, self.chunk_left = None, False, None
+        has_end = self.headers.get("Content-Length") or self.headers.get("Transfer-Encoding")
+        self.will_close = self._check_close() or not has_end  # type: ignore[attr-defined]
+
+
+VERSIONS = {"HTTP/1.1": 11, "HTTP/1.0": 10, "HTTP/0.9": 10}
+_read_headers: Callable[[io.BufferedIOBase], list[bytes]] = vars(http.client)["_read_headers"]
+PLAIN_FIELDS = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*\r\n)*\r\n")
+"""Lines of which no parser can make anything else than fields (RFC 9112 §5)."""
+
+
+class PlainFields(http.client.HTTPMessage):
+    """The fields of a head, whose values need none of the care that those of an e-mail do.
+
+    Args:
+        lines: The head's text, as PLAIN_FIELDS describes it.
+    """
+
+    def __init__(self, lines: str) -> None:
+        super().__init__()
+        named = (line.partition(":") for line in lines.split("\r\n")[:-2])
+        self._headers = [(name, value.lstrip(" \t")) for name, _, value in named]
+
+    def items(self) -> list[tuple[str, str]]:
+        """Return names and values in their order."""
+        return self._headers
+
+    def get(self, name: str, failobj: Any = None) -> Any:  # noqa: ANN401 - as the class above
+        """Return the first value of a field."""
+        wanted = name.lower()
+        return next((value for key, value in self._headers if key.lower() == wanted), failobj)
+
+
+def fields_of(lines: Iterable[bytes]) -> http.client.HTTPMessage:
+    """Return the fields that these lines are, the last one empty."""
+    text = b"".join(lines).decode("iso-8859-1")
+    if PLAIN_FIELDS.fullmatch(text):
+        return PlainFields(text)
+    return email.parser.Parser(_class=http.client.HTTPMessage).parsestr(text)
 
 
 MOST_POOLS = 32

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from http import HTTPStatus
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -82,7 +83,7 @@ LENGTH = re.compile(r"[0-9]{1,18}")
 MD5_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Head:
     """The head of one reply; `place` is the URL as it may be shown."""
 
@@ -96,7 +97,7 @@ class Head:
         # Python strips NBSP and NEL too, which UTF-8 that is decoded as Latin-1 may end in.
         return found[0].strip(" \t") if found else ""
 
-    @property
+    @cached_property
     def is_chunked(self) -> bool:
         """Whether the body comes in chunks.
 
@@ -113,7 +114,7 @@ class Head:
             f"{self.place} answered with the transfer coding '{shown(codings, 60, is_reply=True)}'."
         )
 
-    @property
+    @cached_property
     def length(self) -> int | None:
         """The declared length of this body in bytes, None when it is not declared.
 
@@ -131,7 +132,7 @@ class Head:
         # RFC 9112 §6.3: a transfer coding overrides the length.
         return None if self.is_chunked or self._transfer_codings else int(text)
 
-    @property
+    @cached_property
     def _transfer_codings(self) -> str:
         return ",".join(self.values("Transfer-Encoding")).strip().lower()
 
@@ -146,7 +147,7 @@ class Head:
         coding = ",".join(self.values("Content-Encoding")).strip().lower()
         return "" if coding == "identity" else coding
 
-    @property
+    @cached_property
     def etag(self) -> str | None:
         """The validator exactly as received: real Azure leaves out the quotes.
 
@@ -181,8 +182,8 @@ class Head:
         is_range = self.status == HTTPStatus.PARTIAL_CONTENT
         names = ("x-ms-blob-content-md5",) if is_range else ("Content-MD5", "x-ms-blob-content-md5")
         for name in names:
-            digest = _decoded(self.first(name))
-            if len(digest) == MD5_BYTES:
+            text = self.first(name)
+            if text and len(digest := _decoded(text)) == MD5_BYTES:
                 return digest.hex()
         return None
 

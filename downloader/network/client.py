@@ -12,15 +12,19 @@ signed URL.
 Other packages import from here what they need to read a reply.
 """
 
+import functools
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.utils import get_environ_proxies
 
 from downloader import __version__
@@ -319,6 +323,8 @@ class Client:
         self._verify: bool | str = bundle or True
         self._has_bundle = bundle is None or os.path.exists(bundle)  # noqa: PTH110
         self._shortcuts = RedirectCache()
+        seconds = settings.timeout_seconds
+        self._timeout = urllib3.Timeout(connect=seconds, read=seconds)
         self._used_up: dict[tuple[tuple[str, str, int], str], tuple[RateLimit, float]] = {}
         self._scope = CancelScope()
 
@@ -480,7 +486,7 @@ class Client:
                 note_credentials(hop.url, hop.headers, proxies)
                 prepared = _prepared(hop.url, {**IDENTITY, **hop.headers, **conditions})
                 response = self._adapter.sent(
-                    prepared, proxies, timeout=(seconds, seconds), verify=self._verify
+                    prepared, proxies, timeout=self._timeout, verify=self._verify
                 )
         except BaseException as error:
             request.close()
@@ -502,15 +508,42 @@ class Client:
         return dict(self._proxies[place])
 
 
+MOST_PREPARED = 64
+PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._~-]*")
+
+
 def _prepared(url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
     """Return a GET; of what requests would prepare, only what one needs: this is done per file."""
     request = requests.PreparedRequest()
-    request.prepare_method("GET")
-    request.prepare_url(url, None)
-    request.prepare_headers(headers)
+    request.method, request.headers = "GET", _prepared_headers(tuple(headers.items()))
+    place_end = url.find("/", url.find("//") + 2)
+    if place_end > 0 and PLAIN_PATH.fullmatch(url, place_end) and _is_plain(url[: place_end + 1]):
+        request.url = url
+    else:
+        request.prepare_url(url, None)
     if "@" in url:  # a redirect may lead to an URL with its own log-in
+        request.headers = request.headers.copy()
         request.prepare_auth(None, url)
     return request
+
+
+@functools.lru_cache(MOST_PREPARED)
+def _is_plain(place: str) -> bool:
+    """Whether requests leaves the beginning of a URL as it is, up to the path."""
+    request = requests.PreparedRequest()
+    try:
+        request.prepare_url(place, None)
+    except (ValueError, requests.RequestException):  # told when a whole URL is prepared
+        return False
+    return bool(request.url == place)
+
+
+@functools.lru_cache(MOST_PREPARED)
+def _prepared_headers(headers: tuple[tuple[str, str], ...]) -> Any:  # noqa: ANN401 - of requests
+    """Return headers as requests checks them; most requests of a host have the same."""
+    request = requests.PreparedRequest()
+    request.prepare_headers(dict(headers))
+    return dict(request.headers)
 
 
 def is_inside(url: str, peer: str) -> bool:

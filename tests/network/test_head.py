@@ -1,10 +1,15 @@
 """What the head of a reply says, and which numbers in it are not believed."""
 
+import io
+import itertools
+from http.client import HTTPMessage, parse_headers
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from downloader.errors import BadResponse
+from downloader.network._connection import PlainFields, fields_of
 from downloader.network._response import Head, is_strong
 
 NOON = "Thu, 18 Feb 2021 12:00:00 GMT"
@@ -185,3 +190,46 @@ def test_any_retry_after_is_a_wait_or_none(asked: str, date: str) -> None:
 def test_a_date_that_overflows_asks_for_nothing(asked: str) -> None:
     """A date no clock can hold is garbage, not a crash."""
     assert head(503, retry_after=asked, date=NOON).wait_seconds is None
+
+
+HEAD_PARTS = (
+    b"A: b",
+    b"A:b",
+    b"a :c",
+    b": d",
+    b"A:\t\xe9 ",
+    b"no field",
+    b" folded",
+    b"X-Y: z:z",
+    b"",
+)
+HEAD_ENDS = (b"\r\n", b"\n", b"\r", b"\0\r\n", b"\x0b\r\n", b"\x85\r\n")
+
+
+def test_a_head_is_read_as_http_client_reads_it() -> None:
+    """Whatever the lines are, the quick way finds the same fields, and leaves no others out."""
+    lines = [part + end for part in HEAD_PARTS for end in HEAD_ENDS]
+    for first, second in itertools.product(lines, repeat=2):
+        text = first + second + b"\r\n"
+        wanted, found = parse_headers(io.BytesIO(text)), fields_of(text_lines(text))
+        assert found.items() == wanted.items(), text
+        assert found.get("a") == wanted.get("a"), text
+        assert bool(found.defects) == bool(wanted.defects), text
+        assert (found.get_payload() or "") == (wanted.get_payload() or ""), text
+
+
+def text_lines(text: bytes) -> list[bytes]:
+    """Return the lines of a head as http.client reads them off a socket: to the first empty one."""
+    lines = []
+    for line in io.BytesIO(text):
+        lines.append(line)
+        if line in (b"\r\n", b"\n"):
+            break
+    return lines
+
+
+def test_plain_heads_are_read_in_the_quick_way() -> None:
+    """The heads of ordinary servers need no parser of e-mails."""
+    lines = [b"Content-Length: 5\r\n", b'ETag: "a"\r\n', b"X-Amz-Meta: \xc3\xa9\r\n", b"\r\n"]
+    assert type(fields_of(lines)) is PlainFields
+    assert type(fields_of([b"A: b\r\n", b" c\r\n", b"\r\n"])) is HTTPMessage
