@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +24,8 @@ from downloader.fs import scratch
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import APPEND, NEW_FILE, READ, RootedPath
 
+SMALL_BYTES = 64 << 10
+"""A file up to this size arrives whole in memory, and is hashed again in no time."""
 PRIVATE_FOLDER = ".modelmake"
 """Its name; no file of a model may have it (artifact.py)."""
 
@@ -122,6 +125,55 @@ def decoded_lines(text: bytes, decoder: msgspec.json.Decoder[T]) -> Iterable[T]:
         return _readable_lines(text, decoder)
 
 
+MOST_WAITING_LINES = 64
+MOST_WAITING_SECONDS = 0.2
+_waiting: dict[RootedPath, list[bytes]] = {}
+"""Lines of `append_soon` by file; only who holds `_deferring` changes it."""
+_deferring = threading.Lock()
+_waits_since = 0.0
+
+
+def append_soon(file: RootedPath, line: bytes) -> None:
+    """Append a line together with others, a little later: many small files cost one write.
+
+    It is on the disk after MOST_WAITING_SECONDS at the earliest, by whoever comes next, and by
+    `write_waiting` at the end of a run at the latest. A run that is killed before that loses it, so
+    it may hold nothing that is dear to find out again.
+
+    Raises:
+        StoreError: The disk refused this line or one that waited.
+    """
+    global _waits_since  # noqa: PLW0603 - there is one queue in a process
+    with _deferring:
+        if not _waiting:
+            _waits_since = time.monotonic()
+        lines = _waiting.setdefault(file, [])
+        lines.append(line)
+        is_due = len(lines) >= MOST_WAITING_LINES
+        if not is_due and time.monotonic() - _waits_since < MOST_WAITING_SECONDS:
+            return
+    write_waiting()
+
+
+def write_waiting(file: RootedPath | None = None) -> None:
+    """Write the lines that wait, of one file or of all.
+
+    Raises:
+        StoreError: The disk refused some; the others were tried.
+    """
+    with _deferring:
+        files = [file] if file in _waiting else [] if file else list(_waiting)
+        found = [(each, _waiting.pop(each)) for each in files]
+    errors = []
+    for each, lines in found:
+        try:
+            append_line(each, b"".join(lines))
+        except StoreError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
 def append_line(file: RootedPath, line: bytes) -> None:
     """Append a line, and with it those that other threads brought while one was writing.
 
@@ -202,6 +254,16 @@ class KeyedLines(Generic[S]):
         """Read what was appended since the last time, by whichever process."""
         with self._changing:
             self._load()
+
+    def append_soon(self, line: S) -> None:
+        """Append a line as `files.append_soon` does; this process knows it at once.
+
+        Raises:
+            StoreError: The disk refused this line or one that waited.
+        """
+        with self._changing:
+            self._known[self._key(line)] = line
+        append_soon(self._file, msgspec.json.encode(line) + b"\n")
 
     def append(self, lines: Sequence[S]) -> None:
         """Append lines, and rewrite the file if most of what was read of it is out of date.

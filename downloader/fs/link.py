@@ -81,6 +81,8 @@ def link(  # noqa: PLR0913 - two of them seldom differ from their defaults
         SourceUnreadable: The file cannot be read, is gone, or has other bytes.
     """
     for way in ways:
+        if way == "reflink" != ways[-1] and _device(new) in _no_reflinks:
+            continue
         try:
             if way == "hardlink":
                 _hardlink(source, new)
@@ -123,7 +125,7 @@ def _hardlink(source: Path | RootedPath, new: RootedPath) -> None:
 
 
 def _reflink(source: Path | RootedPath, new: RootedPath, told: RootedPath | None = None) -> None:
-    device = _device(new.parent)
+    device = _device(new)
     if device in _no_reflinks:
         error = OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         raise refused(error, "write", told or new)
@@ -156,8 +158,12 @@ def _read(source: OpenFile, buffer: memoryview, offset: int) -> int:
         raise _unreadable(source.path, error.reason) from error
 
 
+def _device(new: RootedPath) -> int:
+    return new.disk or _disk_of(new.parent)
+
+
 @functools.lru_cache(1024)
-def _device(folder: RootedPath) -> int:
+def _disk_of(folder: RootedPath) -> int:
     return stat_of(folder.path).st_dev
 
 

@@ -73,6 +73,10 @@ class LockWait:
             self._notice("waiting for another process that is downloading it")
         return now - self._moved < STILL_SECONDS
 
+    def tell(self, text: str) -> None:
+        """Tell the user a line about a wait."""
+        self._notice(text)
+
     def check(self) -> None:
         """Raise Interrupted if the user stopped the run."""
         self._stop.check()

@@ -83,6 +83,11 @@ class _OpenFolder:
             return False
         return (status.st_ino, status.st_dev) == self._identity
 
+    @property
+    def disk(self) -> int:
+        """The number of the disk that it is on."""
+        return self._identity[1]
+
     def sync(self) -> None:
         """Have the names in it survive a power cut.
 
@@ -308,6 +313,11 @@ class RootedPath:
     def is_held(self) -> bool:
         """Whether its folder is held open."""
         return self._folder is not None
+
+    @property
+    def disk(self) -> int | None:
+        """The number of the disk that its folder is on, if that is held open."""
+        return self._folder.disk if self._folder is not None else None
 
     def leads_to_held(self) -> bool:
         """Whether the path still leads to the folder that is held open."""

@@ -32,9 +32,17 @@ from downloader.artifact import are_digests, is_digest, is_etag
 from downloader.errors import StoreError, shown
 from downloader.fs.commit import set_aside
 from downloader.fs.digests import StopCheck, sha256_of
-from downloader.fs.files import KeyedLines, Private, is_same, look, looks_same, write_file
+from downloader.fs.files import (
+    SMALL_BYTES,
+    KeyedLines,
+    Private,
+    is_same,
+    look,
+    looks_same,
+    write_file,
+)
 from downloader.fs.link import CANNOT, WAYS, How, Made, SourceUnreadable, link
-from downloader.fs.open_file import refused
+from downloader.fs.open_file import OpenFile, refused
 from downloader.fs.rooted_path import RootedPath
 from downloader.settings import user_path
 from downloader.store.claims import GROWING
@@ -114,6 +122,17 @@ class Records:
             StoreError: The disk refused.
         """
         self._lines.append([_record(sha256, status)])
+
+    def note_soon(self, sha256: str, status: os.stat_result) -> None:
+        """Note as `note` does, a little later and with others if the blob is hashed in no time.
+
+        Raises:
+            StoreError: The disk refused this record or one that waited.
+        """
+        if status.st_size > SMALL_BYTES:
+            self.note(sha256, status)
+        else:
+            self._lines.append_soon(_record(sha256, status))
 
     def keep_only(self, digests: set[str]) -> None:
         """Drop the records of all other blobs.
@@ -471,7 +490,7 @@ class Store:
         if now and now.st_ctime_ns != blob.status.st_ctime_ns and looks_same(now, blob.status):
             self._note(blob.path.name, now)
 
-    def keep(
+    def keep(  # noqa: PLR0913 - most callers give three
         self,
         file: RootedPath,
         sha256: str,
@@ -479,6 +498,7 @@ class Store:
         *,
         leaves_mode: bool = False,
         is_hashed: bool = True,
+        opened: OpenFile | None = None,
     ) -> None:
         """Take a verified file's bytes in; the file stays where it is.
 
@@ -491,6 +511,7 @@ class Store:
             how: How the blob comes of it.
             leaves_mode: The file is also somebody else's, whose mode is not to change.
             is_hashed: Whether its bytes were hashed; else whoever uses the blob first does so.
+            opened: The file, if it is still open.
 
         Raises:
             StoreError: The disk refused.
@@ -501,10 +522,14 @@ class Store:
                 return  # the other ways find that out by themselves, or cost nothing
             made = self._linked(file, blob, how)
             try:
+                is_same = made == "hardlink" and opened and opened.is_at(blob)
                 if made and not (leaves_mode and made == "hardlink"):
-                    _protect(blob)
+                    _protect(blob, opened if is_same else None)
                 if made and is_hashed:
-                    self._records.note(sha256, blob.lstat())
+                    if opened and is_same:
+                        self._records.note_soon(sha256, opened.status())
+                    else:
+                        self._records.note(sha256, blob.lstat())
             except StoreError as error:
                 if error.errno != errno.ENOENT:  # it was pruned at once
                     raise
@@ -575,7 +600,13 @@ class Store:
         raise Damaged(told, status)
 
 
-def _protect(blob: RootedPath) -> None:
-    """Make a blob read-only, and with it the targets that are links to it."""
-    if os.name != "nt":  # Windows could neither replace nor remove it then
-        blob.protect(READ_ONLY)
+def _protect(blob: RootedPath, opened: OpenFile | None) -> None:
+    """Make a blob read-only, and with it the targets that are links to it.
+
+    Args:
+        blob: Its path.
+        opened: The blob, if it is open.
+    """
+    if os.name == "nt":  # it could neither be replaced nor removed then
+        return
+    (opened or blob).protect(READ_ONLY)

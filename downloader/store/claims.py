@@ -11,8 +11,7 @@ import contextlib
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from downloader.artifact import is_absolute
@@ -39,11 +38,10 @@ class Claims:
     def __init__(self, folder: RootedPath, stop: Stop) -> None:
         self._folder, self._stop = folder, stop
 
-    @contextmanager
     def claimed(
         self, sha256: str, partial: RootedPath, size: int | None, notice: Callable[[str], None]
-    ) -> Iterator[None]:
-        """Keep everybody else from fetching these bytes, after those who do now.
+    ) -> "Claim":
+        """Return what keeps everybody else from fetching these bytes, after those who do now.
 
         Args:
             sha256: Which bytes.
@@ -53,29 +51,67 @@ class Claims:
 
         Raises:
             StoreError: The disk refused.
+        """
+        note = None
+        if size is None or size >= NOTED_BYTES:
+            note = self._folder / GROWING / sha256
+        return Claim(_claims_of(self._folder), sha256, LockWait(self._stop, notice), note, partial)
+
+
+class Claim:
+    """The claim on some bytes while a block runs; a class, since there is one for each file.
+
+    Args:
+        ours: The claims of this process.
+        sha256: Which bytes.
+        lock_wait: Waits for those who have them.
+        note: Where a note says that they grow; None for no note.
+        partial: Where they grow.
+    """
+
+    __slots__ = ("_lock_wait", "_note", "_ours", "_partial", "_sha256", "_thread", "is_ours")
+
+    def __init__(
+        self,
+        ours: "_Ours",
+        sha256: str,
+        lock_wait: LockWait,
+        note: RootedPath | None,
+        partial: RootedPath,
+    ) -> None:
+        self._ours, self._sha256, self._lock_wait = ours, sha256, lock_wait
+        self._note, self._partial = note, partial
+        self._thread = ours.thread(sha256)
+        self.is_ours = False
+
+    def __enter__(self) -> bool:
+        """Wait for it; False if no other process is kept out: locks are of no use there.
+
+        Raises:
+            StoreError: The disk refused.
             Interrupted: The run was stopped while others had the claim.
         """
-        ours = _claims_of(self._folder)
-        with _taken(ours.thread(sha256), notice), contextlib.ExitStack() as closing:
-            if ours.lock(sha256, LockWait(self._stop, notice)):
-                closing.callback(ours.unlock, sha256)
-                if size is None or size >= NOTED_BYTES:
-                    note = self._folder / GROWING / sha256
-                    closing.callback(_remove, note)
-                    _write(note, partial)
-            yield
+        if not self._thread.acquire(timeout=QUIET_SECONDS):
+            self._lock_wait.tell("waiting for another file of this run with the same bytes")
+            self._thread.acquire()  # a stop ends its transfer, and so this
+        try:
+            self.is_ours = self._ours.lock(self._sha256, self._lock_wait)
+            if self.is_ours and self._note:
+                _write(self._note, self._partial)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self.is_ours
 
-
-@contextmanager
-def _taken(lock: threading.Lock, notice: Callable[[str], None]) -> Iterator[None]:
-    """Take what another thread of this process may have; a stop ends its transfer, and so this."""
-    if not lock.acquire(timeout=QUIET_SECONDS):
-        notice("waiting for another file of this run with the same bytes")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    def __exit__(self, *_: object) -> None:
+        """Give it up."""
+        try:
+            if self.is_ours and self._note:
+                _remove(self._note)
+            if self.is_ours:
+                self._ours.unlock(self._sha256)
+        finally:
+            self._thread.release()
 
 
 class _Ours:

@@ -11,6 +11,7 @@ from downloader.artifact import Artifact
 from downloader.errors import Interrupted, ModelmakeError, Offline, StoreError, TransferError
 from downloader.fs.files import private_folder, write_file
 from downloader.fs.locks import partial_path, remove_unless_held
+from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath
 from downloader.network.api import probe
 from downloader.network.client import Client
@@ -121,8 +122,8 @@ class FileSyncer:
         def source() -> "Blob | FoundFile | None":
             """Return what it may be linked from; nobody else downloads the same bytes meanwhile."""
             if artifact.archive is None:
-                claim = self._sharing.claimed(name, artifact, partial, observer.notice)
-                closing.enter_context(claim)
+                notice = observer.notice
+                target.is_alone = self._sharing.claim(closing, name, artifact, partial, notice)
             blob = self._sharing.blob(artifact, target.path, observer.notice) if not place else None
             if not blob and (known := self._same_upstream(target)):
                 blob = self._sharing.blob(known, target.path, observer.notice)
@@ -236,15 +237,17 @@ class FileSyncer:
             workspace=private_folder(target.folder),
             found=target.again,
             placed=functools.partial(self._placed, target),
+            is_alone=lambda: target.is_alone,
             layer=self._layers.find(target.artifact),
         )
 
-    def _placed(self, target: Target, sha256: str) -> None:
+    def _placed(self, target: Target, sha256: str, opened: OpenFile | None) -> None:
         """Note a file that was put in place just now, and give it to the store; others wait."""
-        target.note(sha256)
+        target.note(sha256, opened)
         if target.is_kept:
             is_hashed = not target.artifact.is_proven_by_root  # others have not our models.lock
-            self._sharing.keep(target.name, target.path, sha256, is_hashed=is_hashed)
+            name, path = target.name, target.path
+            self._sharing.keep(name, path, sha256, is_hashed=is_hashed, opened=opened)
 
     def _pin(self, name: str, artifact: Artifact, done: Fetched) -> None:
         """Note what came, if the lock does not have it, or has a wrong hint in its place."""

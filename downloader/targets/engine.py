@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from downloader.artifact import counted, size_text
 from downloader.errors import Offline, Stop
+from downloader.fs.files import write_waiting
 from downloader.fs.rooted_path import close_idle_folders
 from downloader.network.client import Client
 from downloader.progress.events import Observer
@@ -191,6 +192,7 @@ class Engine:
             with self._idle:
                 self._idle.wait_for(lambda: not self._active, STOP_SECONDS)
         try:
+            write_waiting()
             self._project.write_pins()
             self._sharing.write_origins()
         finally:

@@ -44,6 +44,7 @@ from downloader.targets.state import (
 )
 
 if TYPE_CHECKING:
+    from downloader.fs.open_file import OpenFile
     from downloader.sources.interface import Source
     from downloader.store.blobs import Blob
     from downloader.targets.shared import FoundFile, SharedStore
@@ -379,7 +380,10 @@ class Target:
         source: Returns what it may be linked from. A plan looks for what a run would find; a run
             has a way of its own, which may wait for others.
         is_offline: Whether nothing may be downloaded.
+        is_alone: Whether no other process can download its bytes meanwhile.
     """
+
+    is_alone = False
 
     def __init__(
         self,
@@ -504,8 +508,12 @@ class Target:
             return found.sha256 or self.artifact.sha256
         return None
 
-    def note(self, sha256: str) -> int:
+    def note(self, sha256: str, opened: "OpenFile | None" = None) -> int:
         """Append the receipt of a file that was verified just now; return its size in bytes.
+
+        Args:
+            sha256: What it was verified to be.
+            opened: The file, if it is still open.
 
         Raises:
             StoreError: The disk refused.
@@ -514,7 +522,7 @@ class Target:
             entry, artifact = self._project.named(self.name).digest, self.artifact
             asked = None if artifact.is_pinned else wish_of(artifact, entry)
             receipt = append_receipt(
-                self.folder, artifact.path, sha256, asked=asked, target=self.path
+                self.folder, artifact.path, sha256, asked=asked, target=self.path, opened=opened
             )
             return receipt.size
         return self.path.lstat().st_size

@@ -40,7 +40,7 @@ from downloader.fs.files import (
     write_file,
 )
 from downloader.fs.link import WAYS, How, Made, SourceUnreadable, link
-from downloader.fs.open_file import nearest_folder
+from downloader.fs.open_file import OpenFile, nearest_folder
 from downloader.fs.rooted_path import READ, RootedPath, read_own
 from downloader.progress.streams import tell
 from downloader.project import lockfile
@@ -332,21 +332,34 @@ class SharedStore:
             artifact, size=found.size, etag=found.etag, sha256=found.sha256
         )
 
-    @contextmanager
-    def claimed(
-        self, name: str, artifact: Artifact, partial: RootedPath, notice: Notice
-    ) -> Iterator[None]:
+    def claim(
+        self,
+        closing: contextlib.ExitStack,
+        name: str,
+        artifact: Artifact,
+        partial: RootedPath,
+        notice: Notice,
+    ) -> bool:
         """Keep everybody else who shares the store from fetching the same bytes meanwhile.
+
+        Args:
+            closing: Gives the claim up at its end.
+            name: The model.
+            artifact: The file.
+            partial: Where it will grow.
+            notice: Takes one line for the user, about a long wait.
+
+        Returns:
+            Whether others are kept out.
 
         Raises:
             Interrupted: The run was stopped while others had the claim.
         """
-        with contextlib.ExitStack() as closing:
-            if artifact.sha256 and self._is_written and self.is_near(name):
-                with self._writing():
-                    claim = self._claims.claimed(artifact.sha256, partial, artifact.size, notice)
-                    closing.enter_context(claim)
-            yield
+        if artifact.sha256 and self._is_written and self.is_near(name):
+            with self._writing():
+                claim = self._claims.claimed(artifact.sha256, partial, artifact.size, notice)
+                return closing.enter_context(claim)
+        return False
 
     def blob(
         self, artifact: Artifact, target: RootedPath, notice: Notice | None = None
@@ -419,7 +432,7 @@ class SharedStore:
             self.keep(name, target, found.sha256, leaves_mode=made == "hardlink")
         return made
 
-    def keep(
+    def keep(  # noqa: PLR0913 - as of the store's
         self,
         name: str,
         target: RootedPath,
@@ -427,6 +440,7 @@ class SharedStore:
         *,
         leaves_mode: bool = False,
         is_hashed: bool = True,
+        opened: OpenFile | None = None,
     ) -> None:
         """Take a verified target into the store, when it is on the same file system.
 
@@ -436,11 +450,19 @@ class SharedStore:
             sha256: What it was verified to be.
             leaves_mode: It is a hard link of somebody else's file, whose mode is not to change.
             is_hashed: Whether that was found by hashing it; else the next user does so.
+            opened: The target, if it is still open.
         """
         if self._is_written and self.is_near(name):
             with self._writing():
                 how = self._project.named(name).entry.link
-                self._store.keep(target, sha256, how, leaves_mode=leaves_mode, is_hashed=is_hashed)
+                self._store.keep(
+                    target,
+                    sha256,
+                    how,
+                    leaves_mode=leaves_mode,
+                    is_hashed=is_hashed,
+                    opened=opened,
+                )
 
     def is_near(self, name: str) -> bool:
         """Whether there is a store, on the file system of the model's folder."""

@@ -9,6 +9,7 @@ What these facts mean for a target is decided in plan.py. Files that the lock do
 found and reported; nothing here removes one, since it may be somebody's work.
 """
 
+import contextlib
 import os
 import stat
 import time
@@ -18,16 +19,21 @@ from pathlib import Path
 import msgspec
 
 from downloader.artifact import Artifact, are_digests, are_safe, counted, is_digest, is_safe
+from downloader.errors import StoreError
 from downloader.fs.files import (
     PRIVATE_FOLDER,
+    SMALL_BYTES,
     Private,
     append_line,
+    append_soon,
     appending,
     look,
     private_folder,
     read_lines,
     write_file,
+    write_waiting,
 )
+from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath
 from downloader.project.project import Model, Project
 
@@ -81,6 +87,12 @@ _decoder = msgspec.json.Decoder(Receipt)
 
 def load_receipts(folder: Path) -> dict[str, Receipt]:
     """Return the receipts of a model's folder by path; none when there are none."""
+    with contextlib.suppress(StoreError):  # that costs a hashing
+        write_waiting(private_folder(folder) / FILE_NAME)
+    return _written_receipts(folder)
+
+
+def _written_receipts(folder: Path) -> dict[str, Receipt]:
     found = list(read_lines(private_folder(folder) / FILE_NAME, _decoder))
     are_ours = are_digests([each.sha256 for each in found]) and are_safe(
         [each.path for each in found]
@@ -92,15 +104,19 @@ def _may_be_ours(receipt: Receipt) -> bool:
     return is_digest(receipt.sha256) and is_safe(receipt.path)
 
 
-def append_receipt(
+def append_receipt(  # noqa: PLR0913 - most callers give three
     folder: Path,
     path: str,
     sha256: str,
     *,
     asked: str | None = None,
     target: RootedPath | None = None,
+    opened: OpenFile | None = None,
 ) -> Receipt:
     """Note that the target was verified just now, and return what was noted.
+
+    That of a small pinned file which has just come is written with others, a little later: to hash
+    it again costs less than to write each alone.
 
     Args:
         folder: The model's folder.
@@ -108,11 +124,12 @@ def append_receipt(
         sha256: What it was verified to be.
         asked: As in Receipt.
         target: Where it is, if its folder is held open.
+        opened: The target that has just come, if it is still open.
 
     Raises:
         StoreError: The disk refused.
     """
-    status = (target or RootedPath(folder, path)).lstat()
+    status = opened.status() if opened else (target or RootedPath(folder, path)).lstat()
     receipt = Receipt(
         path=path,
         size=status.st_size,
@@ -121,7 +138,10 @@ def append_receipt(
         verified=int(time.time()),
         asked=asked,
     )
-    append_receipts(folder, [receipt])
+    if opened and asked is None and receipt.size <= SMALL_BYTES:
+        append_soon(private_folder(folder) / FILE_NAME, _lines([receipt]))
+    else:
+        append_receipts(folder, [receipt])
     return receipt
 
 
@@ -143,8 +163,9 @@ def forget_receipts(folder: Path, paths: Iterable[str]) -> None:
     """
     forgotten = frozenset(paths)
     file = private_folder(folder) / FILE_NAME
+    write_waiting(file)
     with appending:
-        known = load_receipts(folder)
+        known = _written_receipts(folder)
         kept = [receipt for path, receipt in known.items() if path not in forgotten]
         if len(kept) < len(known):
             write_file(file, _lines(kept))

@@ -29,7 +29,7 @@ import doit
 from doit.exceptions import TaskError, TaskFailed
 
 from downloader.errors import LockError, ManifestError, ModelmakeError, SettingError, Stop
-from downloader.fs.files import private_folder
+from downloader.fs.files import private_folder, write_waiting
 from downloader.progress import streams
 from downloader.progress.display import Display, show
 from downloader.progress.events import failed_of
@@ -201,6 +201,7 @@ class Runtime:
         """
         self._tell_missing()
         try:
+            write_waiting()
             self.project.write_pins()
         except ModelmakeError as error:
             if not self._is_told(error):

@@ -31,6 +31,7 @@ from downloader.errors import (
 from downloader.fs.commit import Commit
 from downloader.fs.digests import Layer
 from downloader.fs.locks import LockWait, partial_path, wait_until_free
+from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath
 from downloader.fs.space import DiskBudget
 from downloader.network.client import Client
@@ -38,6 +39,7 @@ from downloader.progress.events import Observer
 from downloader.transfer._attempt import Download
 from downloader.transfer._concurrency import Limiters, Throttle
 from downloader.transfer._journal import binding_for
+from downloader.transfer._small import SmallPartial, is_small_and_new
 from downloader.transfer.partial import Partial
 from downloader.urls import Location, redact
 
@@ -55,8 +57,10 @@ class Job:
         found: Called when no other process can be at the file, before anything is asked
             for, if something is at the target: the SHA-256 of a target that one of them
             made right meanwhile, else None.
-        placed: Called with the target's SHA-256 once it is in place, while the others wait.
+        placed: Called with the target's SHA-256 once it is in place, while the others wait; and
+            with the file, if it is still open.
         layer: The file's piece layer, if models.lock has its root and the layer is here.
+        is_alone: Whether no other process can be at these bytes meanwhile.
     """
 
     artifact: Artifact
@@ -64,8 +68,9 @@ class Job:
     target: RootedPath
     workspace: RootedPath
     found: Callable[[], str | None] = lambda: None
-    placed: Callable[[str], object] = lambda _sha256: None
+    placed: Callable[[str, OpenFile | None], object] = lambda _sha256, _opened: None
     layer: Layer | None = None
+    is_alone: Callable[[], bool] = lambda: False
 
     @property
     def partial(self) -> RootedPath:
@@ -153,10 +158,17 @@ class Fetcher:
     ) -> Fetched:
         binding = binding_for(job.artifact, location)
         lock_wait = LockWait(self._transport.stop, observer.notice)
-        with Partial(job.partial.parent, binding, lock_wait, self._budget, job.layer) as partial:
-            if wait_until_free(job.target, lock_wait) and (sha256 := job.found()):
+        is_small = job.is_alone() and is_small_and_new(job.partial, job.artifact)
+        folder = job.partial.parent
+        with (
+            SmallPartial(folder, binding, lock_wait, self._budget)
+            if is_small
+            else Partial(folder, binding, lock_wait, self._budget, job.layer)
+        ) as partial:
+            is_there = not is_small and wait_until_free(job.target, lock_wait)
+            if is_there and (sha256 := job.found()):
                 partial.reset()
-                job.placed(sha256)
+                job.placed(sha256, None)
                 size = job.target.lstat().st_size
                 return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
             partial.claim_room()
@@ -175,7 +187,7 @@ class Fetcher:
                 raise partial.set_aside(job.workspace, error) from None
             partial.commit(place)
             sha256 = partial.verifier.sha256
-            job.placed(sha256)
+            job.placed(sha256, partial.placed_file)
             moved_bytes = download.moved_bytes
             # A pinned file may be resumed across versions: its digest proves the whole.
             is_of_one_version = moved_bytes == partial.have or not job.artifact.is_pinned

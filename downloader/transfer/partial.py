@@ -212,7 +212,7 @@ class Partial:
         self._wanted = self.binding = binding
         self.verifier: Verifier = InlineVerifier(self._file, {})
         self.ranges: list[Range] = []
-        self.is_joined = self._is_placed = self._with_md5 = False
+        self.is_joined = self._is_placed = self._is_renamed = self._with_md5 = False
         self._changing = threading.Lock()
         try:
             self._take_over()
@@ -271,6 +271,11 @@ class Partial:
                 self._checkpoints.noted_bytes = -1  # as many may be there as were noted: others
                 self._checkpoints.add(self.binding, self.ranges)
         return wrong
+
+    @property
+    def placed_file(self) -> OpenFile | None:
+        """The open file under its final name; None if that is a copy of it."""
+        return self._file if self._is_renamed else None
 
     def claim_room(self) -> None:
         """See that what is missing fits on the disk, as far as the length is known.
@@ -352,9 +357,9 @@ class Partial:
             StoreError: The disk refused, or something else than a file is at the target.
         """
         self._checkpoints.sync(self._file.sync)
-        is_renamed = place.take(self._file, self.verifier.sha256, self._lock_wait.check)
+        self._is_renamed = place.take(self._file, self.verifier.sha256, self._lock_wait.check)
         self._is_placed = True
-        if not is_renamed:  # the target is on another file system, and has a copy
+        if not self._is_renamed:  # the target is on another file system, and has a copy
             with contextlib.suppress(StoreError):  # `doit prune` removes it too
                 self._path.remove()
         self._journal.remove()

@@ -55,7 +55,7 @@ def written(noted: list[str]) -> Callable[..., None]:
 
 def test_the_order_survives_a_power_cut(desk: Desk, acts: list[str]) -> None:
     """All bytes, then their fsync, the rename, the folder's fsync, and then the receipt."""
-    job = dataclasses.replace(desk.job(), placed=lambda _sha256: acts.append("receipt"))
+    job = dataclasses.replace(desk.job(), placed=lambda *_: acts.append("receipt"))
     desk.run(job)
     end = acts[acts.index("sync file") :]
     assert acts[0] == "write"

@@ -11,7 +11,7 @@ import pytest
 
 from downloader.errors import StoreError
 from downloader.fs import files
-from downloader.fs.rooted_path import RootedPath
+from downloader.fs.rooted_path import READ, RootedPath
 from downloader.targets import state
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -161,6 +161,59 @@ def test_lines_that_wait_are_written_together(
         wait(running)
     assert state.load_receipts(tmp_path).keys() == set(paths)
     assert len(writes) <= 2
+
+
+def noted_soon(folder: Path, path: str) -> None:
+    """Note a small file that has just come."""
+    put(folder, path)
+    with RootedPath(folder, path).open(READ) as opened:
+        state.append_receipt(folder, path, SHA, opened=opened)
+
+
+def test_the_receipt_of_a_small_file_waits_for_others(tmp_path: Path) -> None:
+    """It is written with the next ones, or at the end; who reads receipts sees it at once."""
+    files.write_waiting()
+    noted_soon(tmp_path, "one")
+    noted_soon(tmp_path, "two")
+    assert not lines(tmp_path).exists()
+    assert state.load_receipts(tmp_path).keys() == {"one", "two"}
+    assert len(lines(tmp_path).read_bytes().splitlines()) == 2
+
+
+def test_no_more_receipts_wait_than_are_soon_hashed_again(tmp_path: Path) -> None:
+    """A kill costs the hashing of so many small files at most."""
+    files.write_waiting()
+    for number in range(2 * files.MOST_WAITING_LINES + 1):
+        noted_soon(tmp_path, f"file-{number}")
+    written = len(lines(tmp_path).read_bytes().splitlines())
+    assert written >= files.MOST_WAITING_LINES
+    files.write_waiting()
+
+
+def test_a_waiting_receipt_is_dropped_with_those_on_the_disk(tmp_path: Path) -> None:
+    """Who forgets a file forgets what waits to be written of it."""
+    files.write_waiting()
+    noted_soon(tmp_path, "one")
+    state.forget_receipts(tmp_path, ["one"])
+    assert state.load_receipts(tmp_path) == {}
+
+
+def test_a_disk_that_refuses_waiting_receipts_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the run says so; the lines are not tried for ever."""
+    files.write_waiting()
+    noted_soon(tmp_path, "one")
+
+    def full(file: RootedPath, *, makes: bool = False) -> RootedPath:
+        raise StoreError(f"Cannot write {file}.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RootedPath, "held", full)
+        with pytest.raises(StoreError):
+            files.write_waiting()
+    files.write_waiting()
+    assert state.load_receipts(tmp_path) == {}
 
 
 def test_a_line_that_could_not_be_written_is_no_receipt(

@@ -68,12 +68,15 @@ class Desk:
         folder: Private to the test.
         settings: For the fetches to come.
         waits: What the fetches waited for, and the way to interrupt them.
+        is_alone: Whether the fetches know that nobody else is at the file: a small one then grows
+            in memory.
     """
 
     server: FaultyServer
     folder: Path
     settings: Settings = field(default=Settings(timeout_seconds=5.0, retries=3))
     waits: Waits = field(default_factory=Waits)
+    is_alone: bool = False
 
     @property
     def target(self) -> Path:
@@ -118,6 +121,7 @@ class Desk:
             locations=locations or (self.location(),),
             target=RootedPath.of(target or self.target),
             workspace=RootedPath.of(self.workspace),
+            is_alone=lambda: self.is_alone,
         )
 
     def run(self, job: Job) -> Fetched:

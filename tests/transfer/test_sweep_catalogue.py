@@ -1,4 +1,4 @@
-"""Every fault of the faulty server, four ways: the law of the target, and nothing left behind.
+"""Every fault of the faulty server, six ways: the law of the target, and nothing left behind.
 
 The catalogue is read from the modules in tests/servers/faults, so that a new fault is swept as soon
 as it is written; one whose arguments have no default needs a line in ARGUMENTS.
@@ -105,19 +105,23 @@ class Way:
         body: What it is.
         have: How much of it an earlier run left.
         connections: How many there may be; more than one, and only the further meet the fault.
+        is_alone: As of Desk.
     """
 
     artifact: Artifact
     body: bytes = BODY
     have: int = 0
     connections: int = 1
+    is_alone: bool = False
 
 
+SMALL = BODY[:60_000]
 WAYS = {
     "pinned": Way(artifact=pinned()),
     "unpinned": Way(artifact=unpinned()),
     "resumed": Way(artifact=unpinned(), have=HAVE),
     "resumed and pinned": Way(artifact=pinned(), have=HAVE),
+    "small and pinned": Way(artifact=pinned(SMALL), body=SMALL, is_alone=True),
     "several connections": Way(artifact=unpinned(), body=MANY, connections=3),
 }
 
@@ -132,7 +136,7 @@ def test_a_fault_costs_no_wrong_byte(tmp_path: Path, name: str, way: Way) -> Non
     """
     before = open_files(tmp_path)
     with FaultyServer() as server:
-        desk = Desk(server, tmp_path, SETTINGS)
+        desk = Desk(server, tmp_path, SETTINGS, is_alone=way.is_alone)
         fails = attempt(desk, CATALOGUE[name], way)
         server.always(PATH, honest)
         desk.settings = dataclasses.replace(SETTINGS, timeout_seconds=10.0)
