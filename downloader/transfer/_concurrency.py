@@ -266,6 +266,9 @@ SHARE_ROUND_TRIPS = 2
 """So long the rest of a segment must still take for another connection to bring a part sooner."""
 
 FEW_STREAMS = 4
+RECEIVE_BYTES = 4 << 20
+"""What each of so few connections reads at once, if it is there: each step takes the interpreter
+lock, wakes the hashing thread and crosses into the system, and costs the same for any length."""
 SHARED_BYTES = 256 << 10
 """What each of more connections than that reads at once."""
 
@@ -360,8 +363,8 @@ class HostLimiter:
     @property
     def read_bytes(self) -> int:
         """How much to read at once: many connections with large buffers would fill the memory."""
-        most = BUFFER_BYTES if self._flow.streams <= FEW_STREAMS else SHARED_BYTES
-        return min(self.throttle.slice_bytes, most)
+        most = RECEIVE_BYTES if self._flow.streams <= FEW_STREAMS else SHARED_BYTES
+        return most if self.throttle.rate is None else min(self.throttle.slice_bytes, most)
 
     def size_segments(self, segments: Segments) -> None:
         """Set how long a file's segments are, from the rate of the connections so far."""

@@ -42,11 +42,12 @@ from downloader.fs.locks import LockWait
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath
 from downloader.network.ranges import Range
+from downloader.transfer._concurrency import RECEIVE_BYTES
 from downloader.transfer._journal import Binding
 
 INLINE_BUFFER_BYTES = 256 << 10
 SMALLEST_BUFFER_BYTES = 1 << 10
-MOST_WAITING = 8
+MOST_WAITING, MOST_WAITING_BYTES = 8, 8 << 20
 """Buffers that wait to be hashed; then the sender waits too, so that memory stays bounded."""
 STRETCH_BYTES = 64 << 20
 """How much is hashed before it is checked whether the run is to end."""
@@ -202,6 +203,7 @@ class ThreadedVerifier(WholeVerifier):
     def __init__(self, file: OpenFile, hashes: Hashes) -> None:
         super().__init__(file, hashes)
         self._tail = self._there = 0  # the tail: where waiting bytes end
+        self._waiting_bytes = 0
         self._waiting: deque[tuple[memoryview, int]] = deque()
         self._spare: list[memoryview] = []
         self._is_closed = False
@@ -223,6 +225,7 @@ class ThreadedVerifier(WholeVerifier):
             if offset != self._tail or self._is_closed:
                 return False
             self._waiting.append((buffer, count))
+            self._waiting_bytes += count
             self._tail += count
             self._there = max(self._there, self._tail)
             self._changed.notify_all()
@@ -284,7 +287,8 @@ class ThreadedVerifier(WholeVerifier):
                     self._changed.notify_all()
 
     def _has_room(self) -> bool:
-        return len(self._waiting) < MOST_WAITING or self._is_closed
+        is_full = len(self._waiting) >= MOST_WAITING or self._waiting_bytes >= MOST_WAITING_BYTES
+        return self._is_closed or not is_full
 
     def _next(self, own: memoryview) -> tuple[memoryview, int] | None:
         """Return the next bytes, read back into `own` when nobody handed them over."""
@@ -295,6 +299,7 @@ class ThreadedVerifier(WholeVerifier):
             if self._is_closed:
                 return None
             if self._waiting:
+                self._waiting_bytes -= self._waiting[0][1]
                 return self._waiting.popleft()
             length = min(self._there - self._hashed, BUFFER_BYTES)
             self._tail = self._hashed + length
@@ -319,11 +324,12 @@ class ThreadedVerifier(WholeVerifier):
 
 def lazy_buffer() -> memoryview:
     """Return a buffer that takes memory as far as it is filled; a bytearray is zeroed at once."""
-    return memoryview(mmap.mmap(-1, BUFFER_BYTES))
+    return memoryview(mmap.mmap(-1, RECEIVE_BYTES))
 
 
 MOST_WAITING_BLOCKS = 8
-"""Buffers that wait for a hashing thread; then the receiving thread hashes its own."""
+"""Buffers that wait for a hashing thread, no more than MOST_WAITING_BYTES of them; then the
+receiving thread hashes its own."""
 OTHER_FILE_PIECES = 4
 """So many wrong pieces, and fewer right ones, show that the server has another file."""
 
@@ -359,6 +365,7 @@ class PieceVerifier:
         self._right, self._wrong, self._old = set[int](), set[int](), set[int]()
         self._fresh_wrong = self._busy = 0
         self._waiting: deque[tuple[int, memoryview, int]] = deque()
+        self._waiting_bytes = 0
         self._spare: list[memoryview] = []
         self._error: Exception | None = None
         self._is_closed = False
@@ -374,8 +381,9 @@ class PieceVerifier:
     def feed_block(self, offset: int, buffer: memoryview, count: int) -> bool:
         """See Verifier; bytes may come in any order."""
         with self._changed:
-            if self._threads and len(self._waiting) < MOST_WAITING_BLOCKS and not self._is_closed:
+            if self._threads and self._has_room() and not self._is_closed:
                 self._waiting.append((offset, buffer, count))
+                self._waiting_bytes += count
                 self._changed.notify()
                 return True
         self._take(offset, buffer, count)
@@ -476,7 +484,14 @@ class PieceVerifier:
             if self._is_closed or not (self._waiting or self._unread):
                 return None
             self._busy += 1
-            return self._waiting.popleft() if self._waiting else (self._unread.popleft(), None, 0)
+            if self._waiting:
+                self._waiting_bytes -= self._waiting[0][2]
+                return self._waiting.popleft()
+            return self._unread.popleft(), None, 0
+
+    def _has_room(self) -> bool:
+        is_full = len(self._waiting) >= MOST_WAITING_BLOCKS
+        return not (is_full or self._waiting_bytes >= MOST_WAITING_BYTES)
 
     def _do(self, place: int, buffer: memoryview | None, count: int) -> None:
         try:

@@ -158,6 +158,27 @@ def hand_over_rest(verifier: ThreadedVerifier) -> None:
         verifier.feed_block(index, memoryview(bytearray(1)), 1)
 
 
+def test_large_buffers_wait_in_smaller_number(
+    descriptor: OpenFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded by bytes too: a queue is full before it has many large buffers."""
+    monkeypatch.setattr("downloader.transfer._verifier.MOST_WAITING_BYTES", 3)
+    slow = Held()
+    verifier = ThreadedVerifier(descriptor, {"sha256": slow})
+    hand_over_many(verifier, 1)
+    assert slow.started.wait(10)
+    sender = threading.Thread(target=hand_over_rest, args=(verifier,))
+    sender.start()
+    with verifier._changed:
+        assert verifier._changed.wait_for(lambda: len(verifier._waiting) == 3, 10)
+    sender.join(0.05)
+    assert len(verifier._waiting) == 3
+    slow.go_on.set()
+    sender.join(10)
+    verifier.finish()
+    assert verifier._hashed == MOST_WAITING + 2
+
+
 def test_closing_lets_a_waiting_sender_go(descriptor: OpenFile) -> None:
     """Who waits for room is told that the buffer was not taken, when all ends."""
     slow = Held()
