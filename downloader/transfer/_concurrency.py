@@ -1,9 +1,11 @@
 """Choose the number of connections: a budget per host, shared by all files of a run.
 
 The rate at which a host's bytes arrive is measured until it is steady. Time is cut into slices,
-each at least a round trip. Two slices in a row with about the same rate are a measurement; a rate
-that still rises (TCP's slow start doubles it every round trip, RFC 5681) or comes in bursts is
-measured longer, and then by its later half.
+each at least half of the time that an answer takes. Two slices in a row with about the same rate
+are a measurement; a rate that still rises (TCP's slow start doubles it every round trip, RFC 5681)
+or comes in bursts is measured longer, and then by its later half. Only the very first step follows
+a single slice, if that looks slow: it asks for 4 connections at most, and what it brings counts for
+less.
 
 The number of connections is ramped up only while each further one brings its share. A step makes
 it fourfold if connections are slow, and twofold if they are fast. If the new ones run as fast as
@@ -100,6 +102,12 @@ class ThroughputMeter:
         """How many replies are open."""
         return self._streams
 
+    @property
+    def glance(self) -> Sample | None:
+        """The last slice, if it brought anything and is no measurement yet."""
+        last = self._slices[-1] if self._slices else None
+        return last if last is not None and last.count else None
+
     def measure(self, now: float, round_trip_seconds: float) -> Sample | None:
         """Return what is measured now; None when it has to go on.
 
@@ -137,9 +145,13 @@ def _are_alike(one: Sample, two: Sample) -> bool:
     return slow > 0 and fast - slow <= STEADY * fast
 
 
-def slice_seconds(round_trip_seconds: float) -> float:
-    """Return how long a slice is if an answer takes so long."""
-    return min(max(round_trip_seconds, SHORTEST_SLICE_SECONDS), LONGEST_SLICE_SECONDS)
+def slice_seconds(answer_seconds: float) -> float:
+    """Return how long a slice is if an answer takes so long.
+
+    On a new connection, an answer takes two round trips or more. If it took one, slow start still
+    gives two slices of half of it rates that are not alike.
+    """
+    return min(max(answer_seconds / 2, SHORTEST_SLICE_SECONDS), LONGEST_SLICE_SECONDS)
 
 
 LEAST_GAIN = 1.15
@@ -154,6 +166,10 @@ VAIN_MEASUREMENTS, VAIN_SECONDS = 3, 0.15
 """How many measurements, and of what time, must show that a step does not pay: a busy moment of
 this machine looks the same, and the further connections do no harm so soon."""
 STEP, LARGE_STEP = 2, 4
+SETTLED_PACE = 1.25
+"""New connections hardly give so much more than the one before: that was not in full flow yet when
+it was looked at. If they give much less, it may have begun with a burst. So a step by a glance is
+kept if it brings anything, and only a pace that is neither counts as proof for a large next one."""
 SLOW_BYTES_PER_SECOND = 100e6
 """A connection that gives less than this is limited by something else than this machine."""
 FAST_BYTES_PER_SECOND = 400e6
@@ -191,6 +207,8 @@ class ConcurrencyController:
     _seen_since: Sample | None = None
     _measurements: int = 0
     _first_step: int = LARGE_STEP
+    _may_glance: bool = True
+    _is_by_glance: bool = False
     _rests_until: float = 0.0
     _next_rest_seconds: float = FIRST_REST_SECONDS
 
@@ -199,6 +217,22 @@ class ConcurrencyController:
         """Whether a step was made and not evaluated yet."""
         return bool(self._before)
 
+    def glanced(self, seen: Sample) -> bool:
+        """Take the first step before anything is measured, if a connection looks slow.
+
+        Args:
+            seen: What arrived in a short time; it may not be settled.
+
+        Returns:
+            Whether it was taken.
+        """
+        if not self._may_glance or self.level > 1 or seen.rate >= SLOW_BYTES_PER_SECOND:
+            return False
+        self._may_glance = False
+        self._step(seen, LARGE_STEP)
+        self._is_by_glance = self.is_evaluating
+        return self.is_evaluating
+
     def measured(self, seen: Sample, now: float) -> None:
         """Take in what the present level gave, and choose the next level.
 
@@ -206,6 +240,7 @@ class ConcurrencyController:
             seen: What arrived.
             now: Seconds on the clock of all calls.
         """
+        self._may_glance = False
         if self._before:
             self._evaluate(seen, now)
         elif now >= self._rests_until:
@@ -224,10 +259,14 @@ class ConcurrencyController:
         gain = self._seen_since.rate / old.rate if old.rate else float(LARGE_STEP)
         grown = min(self._seen_since.streams / max(old.streams, 1.0), self.level / self._before)
         pace = (gain - 1) / (grown - 1) if grown > 1 else 0.0
-        if gain >= LEAST_GAIN and pace >= PAYS:
+        if self._is_by_glance and seen.rate >= SLOW_BYTES_PER_SECOND * seen.streams:
+            self.level, self._before = self._before, 0  # it was not slow: one may do
+        elif gain >= LEAST_GAIN and (pace >= PAYS or self._is_by_glance):
+            is_in_doubt = self._is_by_glance and pace > SETTLED_PACE
             self._next_rest_seconds = FIRST_REST_SECONDS
             self._before = 0
-            self._step(self._seen_since, LARGE_STEP if pace >= KEEPS_PACE else STEP)
+            is_large = pace >= KEEPS_PACE and not is_in_doubt
+            self._step(self._seen_since, LARGE_STEP if is_large else STEP)
         elif self._measurements >= VAIN_MEASUREMENTS and self._seen_since.seconds >= VAIN_SECONDS:
             self._step_back(gain, now)
 
@@ -247,7 +286,7 @@ class ConcurrencyController:
         if rate >= SLOW_BYTES_PER_SECOND:
             factor = STEP
         self._before, self._seen_before = self.level, seen
-        self._seen_since, self._measurements = None, 0
+        self._seen_since, self._measurements, self._is_by_glance = None, 0, False
         self.level = min(factor * self.level, self.highest)
 
 
@@ -438,6 +477,17 @@ class HostLimiter:
             if self._controller.level != before:
                 self._stepped_at = now
             self._begin_measuring()
+        elif self._is_slow_at_a_glance():
+            self._stepped_at = now
+            self._begin_measuring()
+
+    def _is_slow_at_a_glance(self) -> bool:
+        """Step before anything is measured, for a file that is alone; return whether that was."""
+        glance = self._flow.glance if self._firsts == 1 else None
+        if glance is None or not self._controller.glanced(glance):
+            return False
+        self._rate = max(glance.rate, 1.0)
+        return True
 
     def _begin_measuring(self) -> None:
         self._flow.begin(time.monotonic())

@@ -126,6 +126,59 @@ def test_never_more_than_allowed_and_never_none(
     assert controller.highest <= max(highest, 1)
 
 
+def glance(controller: ConcurrencyController, rate: float) -> bool:
+    """Show it what one slice gave, and return whether it took the first step by that."""
+    return controller.glanced(Sample(int(rate * SLICE_SECONDS) + 1, SLICE_SECONDS, 1.0))
+
+
+@given(highest=levels, each=slow_rates, glanced=slow_rates)
+def test_no_more_than_four_begin_by_a_glance(highest: int, each: float, glanced: float) -> None:
+    """One slice opens four, whatever it was like; those are measured, and the others come soon."""
+    server = Server(each=min(each, FASTEST_BYTES_PER_SECOND / 70))
+    controller = ConcurrencyController(highest=highest)
+    assert glance(controller, min(glanced, server.each)) == (highest > 1)
+    assert controller.level == min(4, highest)
+    assert server.measure(controller) <= 16
+    server.measure_often(controller, 3)
+    assert controller.level == highest
+
+
+@given(highest=levels, total=slow_rates)
+def test_a_bounded_sum_ends_on_one_after_a_good_glance(highest: int, total: float) -> None:
+    """A glance that saw the bound is as good as a measurement."""
+    controller = ConcurrencyController(highest=highest)
+    glance(controller, total)
+    levels_seen = Server(total=total).measure_often(controller, 1 + VAIN)
+    assert levels_seen[-1] == 1
+    assert max(levels_seen) <= 4
+
+
+@given(highest=levels, total=slow_rates, part=st.floats(0.001, 0.19))
+def test_slow_start_is_no_proof_for_many(highest: int, total: float, part: float) -> None:
+    """A glance into slow start makes four look good; eight are tried, and no more."""
+    controller = ConcurrencyController(highest=highest)
+    glance(controller, part * total)
+    levels_seen = Server(total=total).measure_often(controller, 2 + VAIN)
+    assert max(levels_seen) <= 8
+    assert levels_seen[-1] <= 4
+
+
+@given(glanced=slow_rates, each=st.floats(SLOW_BYTES_PER_SECOND, 1e10))
+def test_a_fast_server_is_asked_by_one_after_a_bad_glance(glanced: float, each: float) -> None:
+    """A busy moment made one connection look slow; it is measured again, alone."""
+    controller = ConcurrencyController(highest=32)
+    glance(controller, glanced)
+    assert Server(each=each).measure(controller) == 1
+
+
+def test_only_the_first_look_is_a_glance() -> None:
+    """Neither a fast connection nor one that was measured is taken for slow by one slice."""
+    controller = ConcurrencyController(highest=32)
+    assert not glance(controller, SLOW_BYTES_PER_SECOND + 1000)
+    assert Server(each=FAST_BYTES_PER_SECOND).measure(controller) == 1
+    assert not glance(controller, MEGA)
+
+
 def test_a_refusal_does_not_make_it_swing() -> None:
     """Once a server refused, no more than it bore are tried until the limit is lifted."""
     server, controller = Server(each=20 * MEGA, bears=4), ConcurrencyController(highest=32)

@@ -14,6 +14,7 @@ from downloader.transfer._concurrency import (
     SEGMENT_ROUND_TRIPS,
     SEGMENT_SECONDS,
     SHARE_ROUND_TRIPS,
+    SLOW_BYTES_PER_SECOND,
     HostLimiter,
     Limiters,
     Throttle,
@@ -225,11 +226,23 @@ def test_another_refusal_begins_the_quiet_time_anew(host: HostLimiter, clock: Cl
 
 
 def test_a_measured_rate_opens_further_connections(host: HostLimiter, clock: Clock) -> None:
-    """A rate that is known says how many are wanted; nothing is known so soon."""
+    """A glance opens a few; only a rate that is known opens more."""
     enter(host)
     host._begin_measuring()
-    assert look(host, clock) == 1
-    assert look(host, clock) > 1
+    assert look(host, clock) == 4
+    while host.try_acquire():
+        host.began()
+    assert look(host, clock, 4) == 4
+    assert look(host, clock, 4) > 4
+
+
+def test_a_fast_connection_is_measured_before_further_ones(host: HostLimiter, clock: Clock) -> None:
+    """What looks fast at a glance is not met with more before that is known."""
+    enter(host)
+    host._begin_measuring()
+    fast = int(SLOW_BYTES_PER_SECOND * LOOK) + 1000
+    assert look(host, clock, fast) == 1
+    assert look(host, clock, fast) == 2
 
 
 def test_nothing_is_measured_where_nobody_receives(host: HostLimiter, clock: Clock) -> None:
