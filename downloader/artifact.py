@@ -108,7 +108,12 @@ class Artifact(
     """The id that git gives the bytes: 40 lower-case hex digits, as the provider published them.
     It checks the first download, whose SHA-256 is pinned beside it."""
     etag: str | None = None
-    """The server's validator when it was locked; for people, never a digest."""
+    """The server's validator when it was locked; never a digest. An object without a SHA-256 is
+    downloaded only while the store shows the same one."""
+    version: str | None = None
+    """The version or generation of an object in an object store, which is what is requested."""
+    checksum: str | None = None
+    """What an object store knows of the bytes beside SHA-256 and MD5, as `crc32c:BASE64`."""
     url: str | None = None
     """Where the manifest itself names it; never an URL that expires."""
     checkpoint: Checkpoint | None = None
@@ -410,6 +415,8 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
 MOMENT = re.compile(r"[0-9TZ:.+ -]{1,40}")
 """When something was made, as Together writes it."""
+CHECKSUM = re.compile(r"[a-z0-9]{1,20}:[A-Za-z0-9+/]{1,100}={0,2}")
+"""The name of a checksum and its value in base64."""
 ETAG = re.compile(rf"[\x20-\x7e\x80-\xff]{{1,{MOST_TEXT}}}")
 """A validator as a reply has it (RFC 9110, 8.8.3); real servers leave out the quotes."""
 _HEX = b"0123456789abcdef"

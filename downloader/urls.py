@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from urllib.parse import urlsplit
+from typing import Literal
+from urllib.parse import quote, urlsplit
 
 from downloader.errors import shown
 
@@ -190,6 +191,29 @@ def _inner(address: IPv6Address) -> IPv4Address | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """A bucket of an object store, or a container of Azure."""
+
+    kind: Literal["s3", "gs", "az"]
+    """Which protocol it speaks: S3's, Google Cloud Storage's or Azure Blob Storage's."""
+    name: str
+    base: str
+    """The URL to which the key of an object is appended, after a slash."""
+    account: str = ""
+    """Azure's storage account."""
+    region: str = ""
+    """S3's; empty if nobody says which."""
+    is_named: bool = False
+    """Whether models.yaml says where the service is, not the environment or the provider."""
+
+    def location(self, key: str = "", query: str = "") -> "Location":
+        """Return where an object is, or the bucket itself if there is no key."""
+        path = f"/{quote(key, safe='/')}" if key else ""
+        url = f"{self.base}{path}{'?' * bool(query)}{query}"
+        return Location(url=url, named_hosts=frozenset({host(url)}), bucket=self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
     """An URL that serves an artifact now, with the headers it wants there and nowhere else."""
 
@@ -210,6 +234,8 @@ class Location:
     """Whether another link is asked for, once, if a storage server refuses a new one."""
     is_sniffed: bool = True
     """Whether a body is refused that looks like a page instead of the file."""
+    bucket: Bucket | None = None
+    """The bucket it is in: requests are signed with the credentials that the environment has."""
 
     @property
     def place(self) -> str:

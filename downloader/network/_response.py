@@ -16,7 +16,7 @@ import http.client
 import re
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -90,6 +90,12 @@ class Head:
     status: int
     place: str
     values: HeaderValues
+    names: Callable[[], Iterable[str]] = tuple
+
+    @property
+    def all(self) -> dict[str, str]:
+        """The first value of each header, by its name in lower case."""
+        return {name.lower(): self.first(name) for name in self.names()}
 
     def first(self, name: str) -> str:
         """Return the header's first value, or an empty text."""
@@ -361,7 +367,8 @@ def refusal(
         denied = f"{head.place}: access denied ({status})."
         denied += f" It says: '{said}'." if said and not code else ""
         return AccessDenied(denied, hint=hint or None, code=code)
-    return BadResponse(f"{head.place} answered with status {status} instead of the file.")
+    what = f"{head.place} answered with status {status} instead of the file."
+    return BadResponse(what, hint=hint or None)
 
 
 def used_up(
@@ -588,9 +595,14 @@ class Reply:
         self._request, self._is_redirected = request, is_redirected
         self._is_complete = False
         self.head = Head(
-            status=response.status, place=redact(url), values=self._raw.headers.getlist
+            status=response.status,
+            place=redact(url),
+            values=self._raw.headers.getlist,
+            names=self._raw.headers.keys,
         )
         self._body: Body | None = None
+        self.asked: Location | None = None
+        """What was asked, if that is an object store, with what to do about its refusals."""
 
     def readinto(self, buffer: memoryview, *, fills: bool = False) -> int:
         """Read body bytes as they were received, never decoded; 0 at the complete end.
@@ -654,6 +666,11 @@ class Reply:
             location: What was asked; its hint is for a refusal by its own origin.
         """
         start = self._read_start()
+        if self.asked:
+            from downloader.network.object_store import explained  # noqa: PLC0415 - few files are in one
+
+            hint, advice = self.asked.credential_hint, self.asked.advice
+            return explained(refusal(self.head, start, hint, advice), self.head, start)
         if self._is_redirected and is_expired(self.head.status, start):
             return LinkExpired(f"{self.head.place} says that its signed URL has expired.")
         if has_same_origin(self.url, location.url):

@@ -5,7 +5,8 @@ A probe is a GET of one byte: HEAD is refused by signed URLs and lies on some se
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TypeVar
@@ -18,7 +19,7 @@ from downloader.errors import BadResponse
 from downloader.network._response import Head, Reply, check_body_start
 from downloader.network.client import Client
 from downloader.network.ranges import parse_unsatisfied, range_header
-from downloader.sources.interface import Start
+from downloader.sources.interface import Question, Start
 from downloader.urls import Location, redact
 
 FIRST_BYTE = {"Range": range_header(0, 1)}
@@ -71,6 +72,8 @@ REPEAT_SECONDS = 30.0
 """Seconds after which the same wait is reported again."""
 MOST_PAGES = 2000
 """Of 50 entries at least: repositories of the Hub have up to 100,000 files."""
+STARTS_AT_ONCE = 16
+SMALL_BYTES = 64 << 10
 MAGIC_BYTES = 2
 """Enough to tell gzip from zstd, and what Together's own SDKs ask for: `bytes=0-1`."""
 
@@ -132,6 +135,15 @@ class ApiClient:
         """See Provider."""
         return self._asked(location, {"Range": range_header(0, MAGIC_BYTES)}, _start)
 
+    def starts(self, questions: Sequence[Question]) -> list[Start]:
+        """See Provider."""
+        with ThreadPoolExecutor(STARTS_AT_ONCE) as pool:
+            try:
+                return list(pool.map(lambda one: self._asked(one[0], one[1], _start), questions))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
     def wait(self, why: str, delay_seconds: float) -> None:
         """See Provider."""
         now = time.monotonic()
@@ -141,7 +153,10 @@ class ApiClient:
         self._transport.stop.wait(delay_seconds)
 
     def _asked(
-        self, location: Location, conditions: dict[str, str], taken: Callable[[Reply, Location], T]
+        self,
+        location: Location,
+        conditions: Mapping[str, str],
+        taken: Callable[[Reply, Location], T],
     ) -> T:
         retries = self._transport.retries(
             lambda error, delay, *_: self._tell(f"{error} Retrying in {delay:.1f} s")
@@ -181,4 +196,7 @@ def _start(reply: Reply, location: Location) -> Start:
     head = reply.head
     if head.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         raise reply.refusal(location)
-    return Start(size=size_told(head), etag=head.etag, magic=reply.read_some(MAGIC_BYTES))
+    size, magic = size_told(head), reply.read_some(MAGIC_BYTES)
+    if size is not None and size <= SMALL_BYTES:  # then the connection can be used again
+        reply.read_some(size)
+    return Start(size=size, etag=head.etag, magic=magic, headers=head.all)

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
@@ -65,6 +65,7 @@ from downloader.network.failures import (
 )
 from downloader.settings import Settings
 from downloader.urls import (
+    Bucket,
     Location,
     has_same_origin,
     host,
@@ -75,6 +76,9 @@ from downloader.urls import (
     redact,
     request_target,
 )
+
+if TYPE_CHECKING:
+    from downloader.network.object_store import Signer
 
 __all__ = [
     "CancelScope",
@@ -327,6 +331,8 @@ class Client:
         self._timeout = urllib3.Timeout(connect=seconds, read=seconds)
         self._used_up: dict[tuple[tuple[str, str, int], str], tuple[RateLimit, float]] = {}
         self._scope = CancelScope()
+        self._signer: Signer | None = None
+        self._changing = threading.Lock()
 
     def open(
         self,
@@ -351,6 +357,8 @@ class Client:
             Interrupted: The run was stopped.
             TransferError: No reply came, or a redirect leads where it may not.
         """
+        if location.bucket is not None:
+            return self._open_signed(location, location.bucket, conditions, is_pinned, scope)
         start = first_hop(location, is_pinned=is_pinned)
         scopes = (self._scope,) if scope is None else (self._scope, scope)
         known = self._shortcuts.find(start)
@@ -369,6 +377,31 @@ class Client:
             end, reply = self._follow(start, conditions, scopes)
         if reply.head.status in FILE_STATUSES and not is_page(reply.head):
             self._shortcuts.learn(start, end)
+        return reply
+
+    def _open_signed(
+        self,
+        location: Location,
+        bucket: Bucket,
+        conditions: Mapping[str, str],
+        is_pinned: bool,  # noqa: FBT001 - as `open` has it
+        scope: CancelScope | None,
+    ) -> Reply:
+        """Open a location in an object store; a signature that was used before may be worn."""
+        from downloader.network.object_store import Signer  # noqa: PLC0415 - few models are in one
+
+        with self._changing:
+            self._signer = signer = self._signer or Signer()
+        request = signer.sign(location, bucket, conditions)
+        reply = self.open(request.location, request.conditions, is_pinned=is_pinned, scope=scope)
+        if request.is_kept and reply.head.status in WORN:
+            reply.close()
+            signer.forget(request)
+            request = signer.sign(location, bucket, conditions)
+            reply = self.open(
+                request.location, request.conditions, is_pinned=is_pinned, scope=scope
+            )
+        reply.asked = request.location
         return reply
 
     def retries(
@@ -454,8 +487,8 @@ class Client:
         """Return the way's last hop and its reply."""
         while True:
             reply = self._get(hop, conditions, scopes)
-            if reply.head.status not in REDIRECTS:
-                return hop, reply
+            if reply.head.status not in REDIRECTS or reply.head.first("x-amz-bucket-region"):
+                return hop, reply  # S3 names another region by a redirect that leads nowhere
             with reply:
                 target = reply.head.first("Location")
                 cookie = reply.head.first("Set-Cookie").partition("=")[0].strip()

@@ -24,6 +24,7 @@ from typing import TypeVar
 import msgspec
 
 from downloader.artifact import (
+    CHECKSUM,
     MOMENT,
     Artifact,
     Checkpoint,
@@ -80,10 +81,12 @@ def _is_sound(model: "LockedModel") -> bool:
     texts = [each.etag or "" for each in every] + [each.url or "" for each in every]
     digests = [each.sha256 or "" for each in every] + [each.root or "" for each in every]
     digests += [each.md5 or "" for each in every]
+    stored = [e for e in every if e.version is not None or e.checksum is not None]
     of_git = [each for each in every if each.git_sha1]
     digests += [each.git_sha1 or "" for each in of_git]
     is_plain = (
         are_plain([*texts, model.source, model.revision or ""])
+        and not any(any(_of_object(each)) for each in stored)
         and is_hex("".join(digests))
         and {(each.archive, each.into, each.checkpoint) for each in every} <= {(None, None, None)}
         and all(each.size is not None for each in of_git)
@@ -121,10 +124,19 @@ def _of_artifact(each: Artifact) -> Iterator[tuple[str, str]]:
         yield "etag", "cannot be the validator of a reply"
     if each.content is not None and not _is_whole(each):
         yield "content", "is not what its sha256 says"
+    yield from _of_object(each)
     if not is_clean(each.url or ""):
         yield "url", UNCLEAN
     if found := each.checkpoint:
         yield from _of_checkpoint(found)
+
+
+def _of_object(each: Artifact) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with what only an object in an object store has."""
+    if each.checksum is not None and not CHECKSUM.fullmatch(each.checksum):
+        yield "checksum", "is not the name of one and its value in base64"
+    if each.version is not None and not (each.version and is_clean(each.version)):
+        yield "version", UNCLEAN
 
 
 def _is_whole(each: Artifact) -> bool:

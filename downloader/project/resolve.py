@@ -253,13 +253,13 @@ def facts(locked: Artifact, declared: Artifact | None) -> Artifact:
     A probe sees one reply to `bytes=0-0`, perhaps of a captive portal. So its size, MD5 and ETag
     help to plan a run, and do not verify the bytes. What a download showed does: it stands beside
     the SHA-256 of first use, or beside a root, which is computed over the file itself. And so does
-    what a provider lists beside a digest.
+    what a provider lists; of an archive with a checkpoint it lists nothing.
 
     Args:
         locked: As it is locked.
         declared: What follows from the entry alone; None if its provider lists the files.
     """
-    is_listed = declared is None and (locked.is_pinned or locked.git_sha1)
+    is_listed = declared is None and locked.checkpoint is None
     if locked.first_use or locked.root or is_listed:
         return locked
     size, md5 = (declared.size, declared.md5) if declared else (None, None)

@@ -7,7 +7,7 @@ keeps state. msgspec checks types, unknown keys and required keys, and says at w
 
 import hashlib
 import re
-from collections.abc import Container, Hashable, Iterator, Mapping
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -337,11 +337,17 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         size: The file's length in bytes, None if the reply does not tell.
         etag: The validator, as it was received.
         magic: Its first two bytes.
+        headers: All headers of the reply, the first value of each, by its name in lower case.
     """
 
     size: int | None
     etag: str | None
     magic: bytes
+    headers: Mapping[str, str] = {}
+
+
+Question: TypeAlias = tuple[Location, Mapping[str, str]]
+"""A file, and the headers that ask for it or its first bytes."""
 
 
 class Provider(Protocol):
@@ -368,6 +374,13 @@ class Provider(Protocol):
 
     def start(self, location: Location) -> Start:
         """Return what the first bytes of the file at the location tell.
+
+        Raises:
+            ModelmakeError: As `read`.
+        """
+
+    def starts(self, questions: Sequence[Question]) -> list[Start]:
+        """Return what `start` does of many files, in order, asked for several at once.
 
         Raises:
             ModelmakeError: As `read`.

@@ -28,7 +28,7 @@ from downloader.errors import (
     TooManyOpen,
     TransferError,
 )
-from downloader.network.client import CancelScope, Client, Head, Reply, cut_short
+from downloader.network.client import CancelScope, Client, Head, Reply, cut_short, is_strong
 from downloader.network.failures import Retries
 from downloader.network.ranges import Range, first_gap, total
 from downloader.progress.events import Observer
@@ -44,6 +44,7 @@ from downloader.transfer._expected import (
     is_whole_by_416,
     promises_ranges,
     refuse_coding,
+    replaced,
 )
 from downloader.transfer._segments import Segment, Segments
 from downloader.transfer.partial import Partial
@@ -417,6 +418,12 @@ class Download:
         return partial.have == size and self._is_right()
 
     @property
+    def _locked_etag(self) -> str | None:
+        """The validator that the file must have: no SHA-256 says yet which bytes are meant."""
+        etag = self.artifact.etag
+        return None if self.artifact.is_pinned or not is_strong(etag) else etag
+
+    @property
     def _whole(self) -> Range:
         """What asks for the whole file: a range if the server serves large ones by ranges only."""
         has_digest = self.artifact.is_pinned and self.artifact.size
@@ -500,9 +507,12 @@ class Download:
 
     def _open(self, gap: Range) -> Reply:
         began = time.monotonic()
+        wanted = conditions(gap, self.partial.binding, wants_range=self.location.wants_range)
+        if self._locked_etag:
+            wanted.setdefault("If-Match", self._locked_etag)
         reply = self.transport.open(
             self.location,
-            conditions(gap, self.partial.binding, wants_range=self.location.wants_range),
+            wanted,
             is_pinned=self.artifact.is_pinned,
             scope=self._scope,
         )
@@ -528,6 +538,8 @@ class Download:
 
     def _refused(self, reply: Reply, *, is_rest: bool) -> ModelmakeError:
         """Return the error for a reply that is not a file, or no rest of the one that was begun."""
+        if reply.head.status == HTTPStatus.PRECONDITION_FAILED and self._locked_etag:
+            return replaced(reply.head)
         if reply.head.status in OTHER_VERSION and is_rest:
             return changed(reply.head, is_pinned=self.artifact.is_pinned)
         return reply.refusal(self.location)

@@ -15,6 +15,7 @@ from downloader.errors import (
     LockError,
     RemoteChanged,
     SizeMismatch,
+    SourceError,
     shown,
 )
 from downloader.network.client import (
@@ -101,6 +102,14 @@ def changed(head: Head, *, is_pinned: bool) -> RemoteChanged:
     """Return the error for a reply of another version of the file; raised if it comes twice."""
     return RemoteChanged(
         f"{head.place} changed while it was downloaded.", hint="" if is_pinned else SHA256_DECIDES
+    )
+
+
+def replaced(head: Head) -> SourceError:
+    """Return the error for a file that has another validator than models.lock noted."""
+    return SourceError(
+        f"{head.place} is not the file any more that models.lock means.",
+        hint="Run `doit lock --upgrade` to lock the new one.",
     )
 
 
