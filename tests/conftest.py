@@ -31,7 +31,18 @@ from tests.strace import Strace
 CLEARED = {"CI", "NETRC", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "REQUESTS_CA_BUNDLE"}
 CLEARED |= {"CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENAI_GPT2_BASE_URL"}
 CLEARED |= {"TRANSFORMERS_OFFLINE"}
-CLEARED_BEGINNINGS = ("MODELMAKE_", "HF_", "HUGGING", "TOGETHER_", "AWS_", "XDG_", "DOIT_")
+CLEARED_BEGINNINGS = (
+    "MODELMAKE_",
+    "HF_",
+    "HUGGING",
+    "TOGETHER_",
+    "AWS_",
+    "GOOGLE_",
+    "AZURE_",
+    "STORAGE_EMULATOR_",
+    "XDG_",
+    "DOIT_",
+)
 THREAD_SECONDS = 5.0
 REPOSITORY = Path(__file__).parents[1]
 

@@ -54,7 +54,7 @@ def url_faults(entry: Entry) -> Iterator[Fault]:
 def _check(named: NamedUrl) -> None:
     if named.has_variable:
         raise Fault((), VARIABLE_FAULT, VARIABLE_HINT)
-    parts = _split(named.url)
+    parts = _split(named)
     _check_scheme(parts, named)
     if "@" in parts.netloc:
         raise Fault((), "a URL must not contain a user or password", _SECRETS_HINT)
@@ -69,7 +69,8 @@ def _check(named: NamedUrl) -> None:
         raise Fault((), "that is the page, not the file", _page_hint(parts, may_be_model))
 
 
-def _split(url: str) -> SplitResult:
+def _split(named: NamedUrl) -> SplitResult:
+    url = named.url
     if found := re.match(r"(\w+):(?=https?:)", url):
         raise Fault((), f"a space is missing after `{found[0]}`")
     # urlsplit drops tabs and line ends in silence, and clients differ on a backslash.
@@ -87,8 +88,9 @@ def _split(url: str) -> SplitResult:
             (), "only https URLs are supported", f"`doit adopt --from {place}` takes local files."
         )
     if parts.scheme in _STORAGE:
-        what = f"{parts.scheme}:// is not supported"
-        raise Fault((), what, "Use an https URL of the same file.")
+        entry = None if named.is_base else find_reference(url, is_url=True)
+        hint = _entry_hint(entry) if entry else "Use an https URL of the same file."
+        raise Fault((), f"{parts.scheme}:// is not supported here", hint)
     is_of_web = parts.scheme in {"http", "https"}
     if not is_of_web and (entry := find_reference(url, is_url=True)):
         raise Fault((), "not a URL, but a model", _entry_hint(entry))

@@ -110,8 +110,8 @@ def credentials_of(bucket: Bucket) -> Credentials:
     return {"s3": _of_aws, "gs": _of_google, "az": _of_azure}[bucket.kind](bucket)
 
 
-def _is_on(name: str) -> bool:
-    return os.environ.get(name, "").strip().lower() not in FALSE_WORDS
+def _is_on(value: str | None) -> bool:
+    return (value or "").strip().lower() not in FALSE_WORDS
 
 
 def _of_aws(_: Bucket) -> Credentials:
@@ -120,75 +120,71 @@ def _of_aws(_: Bucket) -> Credentials:
     In the order of Amazon's SDKs. A role that only the metadata service of the machine knows is not
     looked for: on any other machine that takes seconds.
     """
-    env = os.environ.get
-    if _is_on("AWS_SKIP_SIGNATURE"):
+    env = os.environ
+    if _is_on(env.get("AWS_SKIP_SIGNATURE")):
         return ANONYMOUS
-    if env("AWS_ACCESS_KEY_ID"):
-        if not env("AWS_SECRET_ACCESS_KEY"):
+    if key := env.get("AWS_ACCESS_KEY_ID"):
+        secret, token = env.get("AWS_SECRET_ACCESS_KEY"), env.get("AWS_SESSION_TOKEN")
+        if not secret:
             raise SettingError(
                 "AWS_ACCESS_KEY_ID is set without AWS_SECRET_ACCESS_KEY.",
                 hint="Set both; or neither, for a public bucket.",
             )
-        keys = {
-            "access_key_id": env("AWS_ACCESS_KEY_ID"),
-            "secret_access_key": env("AWS_SECRET_ACCESS_KEY"),
-            "session_token": env("AWS_SESSION_TOKEN"),
-        }
-        return Credentials(_known(keys), "AWS_ACCESS_KEY_ID")
+        return Credentials(_aws_keys(key, secret, token), "AWS_ACCESS_KEY_ID")
     name, profile = aws_profile()
-    if "aws_access_key_id" in profile:
-        keys = {
-            key.removeprefix("aws_"): profile.get(key)
-            for key in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-        }
-        return Credentials(_known(keys), f"the AWS profile {shown(name, 60)}")
-    if env("AWS_PROFILE"):
+    key, secret = profile.get("aws_access_key_id"), profile.get("aws_secret_access_key")
+    if key and secret:
+        keys = _aws_keys(key, secret, profile.get("aws_session_token"))
+        return Credentials(keys, f"the AWS profile {shown(name, 60)}")
+    if env.get("AWS_PROFILE"):
         raise SettingError(
             f"The AWS profile {shown(name, 60)} has no keys of its own.",
             hint='Run `eval "$(aws configure export-credentials --format env)"` for those of a '
             "role or of a log-in.",
         )
-    for variable in (
-        "AWS_WEB_IDENTITY_TOKEN_FILE",
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    ):
-        if env(variable):
-            return Credentials({}, variable, is_static=False)
-    return ANONYMOUS
+    has_role = (
+        env.get("AWS_WEB_IDENTITY_TOKEN_FILE")
+        or env.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+        or env.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    )
+    return Credentials({}, "the machine's role", is_static=False) if has_role else ANONYMOUS
+
+
+def _aws_keys(key: str, secret: str, token: str | None) -> Config:
+    keys = {"access_key_id": key, "secret_access_key": secret}
+    return {**keys, "session_token": token} if token else keys
 
 
 def _of_google(_: Bucket) -> Credentials:
-    env = os.environ.get
-    if _is_on("GOOGLE_SKIP_SIGNATURE") or env("STORAGE_EMULATOR_HOST"):
+    env = os.environ
+    if _is_on(env.get("GOOGLE_SKIP_SIGNATURE")) or env.get("STORAGE_EMULATOR_HOST"):
         return ANONYMOUS
-    for variable in (
+    path = env.get("GOOGLE_APPLICATION_CREDENTIALS")
+    if not path:
+        return ANONYMOUS
+    kind = _kind_of_key(path)
+    return Credentials(
+        {"application_credentials": path},
         "GOOGLE_APPLICATION_CREDENTIALS",
-        "GOOGLE_SERVICE_ACCOUNT",
-        "GOOGLE_SERVICE_ACCOUNT_PATH",
-        "GOOGLE_SERVICE_ACCOUNT_KEY",
-    ):
-        if value := env(variable):
-            kind = _kind_of_key(value)
-            is_key = kind in {"service_account", ""}
-            return Credentials({}, variable, is_static=kind == "service_account", has_key=is_key)
-    return ANONYMOUS
+        is_static=kind == "service_account",
+        has_key=kind in {"service_account", ""},
+    )
 
 
-def _kind_of_key(value: str) -> str:
-    """Return what a file of Google's credentials, or its text, says that it is; empty if unknown.
+def _kind_of_key(path: str) -> str:
+    """Return what a file of Google's credentials says that it is; empty if unknown.
 
     A log-in of `gcloud auth application-default login` is an `authorized_user`, and has no key.
     """
     try:
-        text = value if value.startswith("{") else Path(value).read_text(encoding="utf-8")
-        return str(json.loads(text).get("type", ""))
+        return str(json.loads(Path(path).read_text(encoding="utf-8")).get("type", ""))
     except (OSError, ValueError, AttributeError):
         return ""
 
 
 def _of_azure(bucket: Bucket) -> Credentials:
-    if _is_on("AZURE_SKIP_SIGNATURE"):
+    env = os.environ
+    if _is_on(env.get("AZURE_SKIP_SIGNATURE")):
         return ANONYMOUS
     if bucket.is_named and not host(bucket.base).endswith(AZURE_HOSTS):
         # A signature of Azure is good at any address of the account, so only the environment may
@@ -199,7 +195,7 @@ def _of_azure(bucket: Bucket) -> Credentials:
         return Credentials({"sas_key": token}, found["who"], query=token)
     if key := found.get("AccountKey"):
         return Credentials({"account_key": key}, found["who"])
-    if os.environ.get("AZURE_CLIENT_ID") and os.environ.get("AZURE_TENANT_ID"):
+    if env.get("AZURE_CLIENT_ID") and env.get("AZURE_TENANT_ID"):
         return Credentials({}, "AZURE_CLIENT_ID", is_static=False)
     return ANONYMOUS
 
@@ -209,10 +205,6 @@ AZURE_HOSTS = (
     ".blob.core.chinacloudapi.cn",
     ".blob.core.usgovcloudapi.net",
 )
-
-
-def _known(values: Mapping[str, str | None]) -> Config:
-    return {key: value for key, value in values.items() if value}
 
 
 def has_extra() -> bool:
@@ -355,7 +347,8 @@ def open_store(bucket: Bucket, found: Credentials, options: Config | None = None
     config: Config = {"skip_signature": True} if found.config is None else {**found.config}
     if options is None:
         options = {"allow_http": True}
-        if bundle := os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"):
+        env = os.environ
+        if bundle := env.get("REQUESTS_CA_BUNDLE") or env.get("CURL_CA_BUNDLE"):
             options["root_certificate"] = Path(bundle).read_bytes()
     if bucket.kind == "s3":
         config |= {"endpoint": bucket.base, "virtual_hosted_style_request": True}

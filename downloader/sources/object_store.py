@@ -144,7 +144,7 @@ def bucket_of(url: str, *, endpoint: str = "", region: str = "") -> Bucket:
 
     Args:
         url: The address.
-        endpoint: Where models.yaml says that the service is; it comes first.
+        endpoint: Where models.yaml says that the service is, if the environment does not.
         region: The same of an S3 bucket's region.
 
     Raises:
@@ -158,7 +158,9 @@ def bucket_of(url: str, *, endpoint: str = "", region: str = "") -> Bucket:
     kind, name, account, _ = split(url)
     find = {"s3": _s3_base, "gs": _gs_base, "az": _az_base}[kind]
     if kind == "s3":
-        region = region or aws("AWS_REGION", "region") or os.environ.get("AWS_DEFAULT_REGION", "")
+        env, profile = os.environ, aws_profile()[1]
+        named = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
+        region = region or named or profile.get("region", "")
     base = find(endpoint.rstrip("/"), name, account or region)
     if not may_have_credential(base.partition("$")[0], allows_plain=True):
         raise SettingError(
@@ -171,14 +173,14 @@ def bucket_of(url: str, *, endpoint: str = "", region: str = "") -> Bucket:
         base=base,
         account=account,
         region=region,
-        is_named=bool(endpoint),
+        is_named=bool(endpoint) and base.startswith(f"{endpoint.rstrip('/')}/"),
     )
 
 
 def _s3_base(endpoint: str, name: str, region: str) -> str:
-    env = os.environ.get
-    found = endpoint or env("AWS_ENDPOINT_URL_S3") or aws("AWS_ENDPOINT_URL", "endpoint_url")
-    if found:
+    env = os.environ
+    named = env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
+    if found := named or endpoint or aws_profile()[1].get("endpoint_url"):
         return f"{found.rstrip('/')}/{name}"
     where = f"s3.{region}.amazonaws.com" if region else "s3.amazonaws.com"
     # A certificate for *.s3.amazonaws.com is not for a name with a dot in it.
@@ -186,14 +188,14 @@ def _s3_base(endpoint: str, name: str, region: str) -> str:
 
 
 def _gs_base(endpoint: str, name: str, _: str) -> str:
-    found = endpoint or os.environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/")
+    found = os.environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/") or endpoint
     if found and "://" not in found:
         found = f"http://{found}"
     return f"{found or 'https://storage.googleapis.com'}/{name}"
 
 
 def _az_base(endpoint: str, name: str, account: str) -> str:
-    found = endpoint or azure_settings(account).get("BlobEndpoint", "").rstrip("/")
+    found = azure_settings(account).get("BlobEndpoint", "").rstrip("/") or endpoint
     return f"{found or f'https://{account}.blob.core.windows.net'}/{name}"
 
 
@@ -483,32 +485,29 @@ def _decoded(text: str) -> bytes:
         return b""
 
 
-def aws(variable: str, key: str) -> str:
-    """Return a setting of Amazon's SDKs: the environment's, or else the profile's."""
-    return os.environ.get(variable) or aws_profile()[1].get(key, "")
-
-
 def aws_profile() -> tuple[str, dict[str, str]]:
     """Return the name of the profile that the environment chooses, and what the files say of it.
 
     `~/.aws/credentials` comes before `~/.aws/config`, whose sections have another form of name.
     """
-    env = os.environ.get
-    name = env("AWS_PROFILE") or env("AWS_DEFAULT_PROFILE") or "default"
+    env = os.environ
+    name = env.get("AWS_PROFILE") or env.get("AWS_DEFAULT_PROFILE") or "default"
     found: dict[str, str] = {}
-    for variable, place, section in (
-        ("AWS_CONFIG_FILE", "~/.aws/config", name if name == "default" else f"profile {name}"),
-        ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", name),
+    in_config = name if name == "default" else f"profile {name}"
+    for place, section in (
+        (env.get("AWS_CONFIG_FILE") or "~/.aws/config", in_config),
+        (env.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials", name),
     ):
         parser = configparser.RawConfigParser(strict=False)
         with contextlib.suppress(OSError, configparser.Error, UnicodeDecodeError, RuntimeError):
-            parser.read(Path(env(variable) or place).expanduser(), encoding="utf-8")
+            parser.read(Path(place).expanduser(), encoding="utf-8")
             found |= dict(parser[section]) if parser.has_section(section) else {}
     return name, found
 
 
 AZURITE = "devstoreaccount1"
 """The account of Microsoft's emulator; its key is published."""
+AZURITE_URL = f"http://127.0.0.1:10000/{AZURITE}"
 AZURITE_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
@@ -519,29 +518,20 @@ def azure_settings(account: str) -> dict[str, str]:
 
     That of another account is not for this one. `who` is the variable that said it.
     """
-    env = os.environ.get
-    found: dict[str, str] = {}
-    if text := env("AZURE_STORAGE_CONNECTION_STRING"):
+    env = os.environ
+    if text := env.get("AZURE_STORAGE_CONNECTION_STRING"):
         pairs = (part.partition("=")[::2] for part in text.split(";"))
-        found = {name.strip(): value for name, value in pairs} | {
-            "who": "AZURE_STORAGE_CONNECTION_STRING"
-        }
+        found = {name.strip(): value for name, value in pairs}
         if found.get("UseDevelopmentStorage", "").lower() == "true":
-            found |= {
-                "AccountName": AZURITE,
-                "AccountKey": AZURITE_KEY,
-                "BlobEndpoint": f"http://127.0.0.1:10000/{AZURITE}",
-            }
-        is_other = found.get("AccountName", account) != account
-        return {} if is_other else found
-    if (env("AZURE_STORAGE_ACCOUNT") or env("AZURE_STORAGE_ACCOUNT_NAME") or account) != account:
+            found = {"AccountName": AZURITE, "AccountKey": AZURITE_KEY, "BlobEndpoint": AZURITE_URL}
+        is_ours = found.get("AccountName", account) == account
+        return {**found, "who": "AZURE_STORAGE_CONNECTION_STRING"} if is_ours else {}
+    named = env.get("AZURE_STORAGE_ACCOUNT") or env.get("AZURE_STORAGE_ACCOUNT_NAME") or account
+    if named != account:
         return {}
-    for variable, name in (
-        ("AZURE_STORAGE_SAS_TOKEN", "SharedAccessSignature"),
-        ("AZURE_STORAGE_KEY", "AccountKey"),
-        ("AZURE_STORAGE_ACCOUNT_KEY", "AccountKey"),
-        ("AZURE_STORAGE_ENDPOINT", "BlobEndpoint"),
-    ):
-        if value := env(variable):
-            found = {"who": variable} | found | {name: value}
+    found = {"BlobEndpoint": env.get("AZURE_STORAGE_ENDPOINT", "")}
+    if token := env.get("AZURE_STORAGE_SAS_TOKEN"):
+        found |= {"SharedAccessSignature": token, "who": "AZURE_STORAGE_SAS_TOKEN"}
+    elif key := env.get("AZURE_STORAGE_KEY") or env.get("AZURE_STORAGE_ACCOUNT_KEY"):
+        found |= {"AccountKey": key, "who": "AZURE_STORAGE_KEY"}
     return found

@@ -10,6 +10,7 @@ from downloader.sources.interface import AskingSource, Entry, Reference
 SOURCES = {
     "http": "http.HttpEntry",
     "huggingface": "huggingface.HuggingFaceEntry",
+    "object-store": "object_store.ObjectStoreEntry",
     "openai-gpt2": "openai_gpt2.OpenAIGPT2Entry",
     "together": "together.TogetherEntry",
 }

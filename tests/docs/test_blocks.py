@@ -88,6 +88,13 @@ RUN_BY = {
     ("sources/huggingface.md", "python"): [
         "docs/test_sources_page.py::test_the_snippet_loads_from_the_cache_of_its_example",
     ],
+    ("sources/object-store.md", "yaml"): [
+        SMALLEST,
+        "docs/test_sources_page.py::test_the_examples_of_object_stores_load",
+    ],
+    ("sources/object-store.md", "json"): [
+        "docs/test_sources_page.py::test_the_examples_of_object_stores_load",
+    ],
     ("sources/openai-gpt2.md", "yaml"): [SMALLEST],
     ("sources/together.md", "yaml"): [
         SMALLEST,

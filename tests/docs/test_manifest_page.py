@@ -21,6 +21,7 @@ REQUIRED = {
     "http": "files: [{url: https://example.org/a}]",
     "together": "job: ft-0123abcd-0123\n    extract: true",
     "huggingface": "repo: gpt2",
+    "object-store": "url: s3://my-bucket/m/",
 }
 """What an entry has beside the key that a row shows."""
 OF_ONE_FILE = ("`url`", "`sha256`", "`path`")

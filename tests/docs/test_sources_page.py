@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from downloader.artifact import CHECKSUM, Artifact
 from downloader.manifest import manifest
 from downloader.operations.sync import sync_models
 from downloader.sources.registry import SOURCES
@@ -23,6 +24,7 @@ PAGE = page("sources.md")
 PAGES = {
     "http": page("sources/http.md"),
     "huggingface": page("sources/huggingface.md"),
+    "object-store": page("sources/object-store.md"),
     "openai-gpt2": page("sources/openai-gpt2.md"),
     "together": page("sources/together.md"),
 }
@@ -39,6 +41,7 @@ MODULES = {
     "openai-gpt2": "sources/openai_gpt2.py",
     "http": "sources/_netrc.py",
     "huggingface": "sources/huggingface.py",
+    "object-store": "sources/object_store.py",
     "together": "sources/together.py",
 }
 
@@ -81,6 +84,19 @@ def test_every_variable_that_a_source_asks_for_is_told(name: str) -> None:
     assert found
     for variable in found:
         assert f"`{variable}`" in PAGES[name], variable
+
+
+def test_the_examples_of_object_stores_load() -> None:
+    """Each entry, and the line of models.lock with all its fields."""
+    text = PAGES["object-store"]
+    for example in blocks(text, "yaml"):
+        manifest.load(example.encode())
+    (line,) = blocks(text, "json")
+    found = msgspec.json.decode(line, type=Artifact)
+    assert found.version
+    assert CHECKSUM.fullmatch(found.checksum or "")
+    locked = {each for each in msgspec.json.decode(line) if getattr(found, each)}
+    assert locked == set(msgspec.json.decode(line))
 
 
 HUB_FILES = {

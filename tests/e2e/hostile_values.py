@@ -16,7 +16,7 @@ NUMBERS = {"-1": -1, "2**63": 2**63, "1.5": 1.5} | NO_TYPE
 """No sizes."""
 SAFE = {"dodo.py here": "dodo.py", "through a symlink": "link/victim.txt", "a new name": "new.bin"}
 """Paths that no look at the text can refuse; what they do, they may do in the model's folder."""
-LATER = {"etag", "left_out", "created", "first_use", "is_final", "step"}
+LATER = {"etag", "version", "left_out", "created", "first_use", "is_final", "step"}
 """Fields that lead to no path and no place: they may be anything that their type allows."""
 UNLED = {"url", "archive", "into", "checkpoint"}
 """Fields of an artifact that only some entries lead to."""
@@ -123,6 +123,8 @@ ARTIFACT: dict[str, Callable[[World], Values]] = {
     "git_sha1": lambda _: digests(40) | {"a right one": "0" * 40},
     "content": lambda world: strings(world) | {"a text": "hostile"},
     "etag": strings,
+    "version": lambda world: strings(world) | {"a query": "1&x=2#y", "up": "../../victim.txt"},
+    "checksum": lambda world: strings(world) | {"no value": "crc32c:", "one": "crc32c:AAAAAA=="},
     "url": lambda world: strings(world) | {"a file": "file:///etc/passwd", "a host": "http://x/y"},
     "checkpoint": lambda _: {"one": {"request": "hostile"}, "empty": {}, "text": "merged"},
     "into": some_paths,

@@ -72,7 +72,7 @@ TAKEN = {
 
 KNOWN = "Known keys: base_url, exclude, files, include, link, mirrors, optional, path, sha256,"
 SIZES = "124M, 355M, 774M, 1558M, 117M, 345M, 762M, 1542M"
-SOURCES = "http, huggingface, openai-gpt2, together"
+SOURCES = "http, huggingface, object-store, openai-gpt2, together"
 PAGE = "that is the page, not the file"
 NO_VARIABLES = "variables are not expanded here"
 NOT_PLAIN = "plain http needs a `sha256` for the file"
@@ -283,12 +283,12 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     "s3://": (
         http("s3://bucket/x.bin"),
-        "5: models.a.files[0].url: s3:// is not supported",
-        "Use an https URL of the same file.",
+        "5: models.a.files[0].url: s3:// is not supported here",
+        "Write the model as {source: object-store, url: s3://bucket/x.bin}",
     ),
-    "gs://": (
-        http("gs://bucket/x.bin"),
-        "5: models.a.files[0].url: gs:// is not supported",
+    "gcs://": (
+        http("gcs://bucket/x.bin"),
+        "5: models.a.files[0].url: gcs:// is not supported here",
         "Use an https URL of the same file.",
     ),
     "hf://": (

@@ -108,7 +108,7 @@ def test_a_reference_is_read(text: str, entry: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "BAAI/bge-small", "ftp://e.org/a", "./a.bin", "s3://b/a", "x:y"]
+    "text", ["", "BAAI/bge-small", "ftp://e.org/a", "./a.bin", "s3:b/a", "x:y"]
 )
 def test_what_nobody_knows_is_none(text: str) -> None:
     """A repository's bare name may be a path, or another host's."""
