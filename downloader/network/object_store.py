@@ -561,6 +561,8 @@ def explained(error: ModelmakeError, head: Head, body_start: bytes) -> Modelmake
         head: Of the reply.
         body_start: The first bytes of its body.
     """
+    if isinstance(error, NotFound) and error.hint == NotFound.advice:
+        return NotFound(str(error), hint=GONE, code=error.code)
     text = body_start.decode("latin-1")
     region = REGION.search(f"{text} bucket-region: {head.first('x-amz-bucket-region')}.")
     if region and (head.status == HTTPStatus.MOVED_PERMANENTLY or "<Region>" in text):
@@ -580,6 +582,9 @@ def explained(error: ModelmakeError, head: Head, body_start: bytes) -> Modelmake
     )
 
 
+GONE = (
+    "Check `url` in models.yaml. If the object was replaced or deleted, run `doit lock --upgrade`."
+)
 MAY_BE_CLOCK = frozenset({400, 401, 403})
 
 

@@ -96,6 +96,11 @@ class Azurite:
         """Return the URL of `/gpt-2/...`; the account comes first in it (path style)."""
         return f"http://127.0.0.1:{self.port}/{ACCOUNT}{quote(path, safe='/%?&=+:~')}"
 
+    def create(self, container: str, access: str = "") -> None:
+        """Create a container; `container` lets anybody list and read it, `blob` only read it."""
+        public = {"x-ms-blob-public-access": access} if access else {}
+        self._put(f"/{container}?restype=container", b"", public)
+
     def upload(self, path: str, content: bytes, *, blocks: bool = False) -> None:
         """Put a blob at `/gpt-2/...`.
 

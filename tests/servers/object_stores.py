@@ -43,8 +43,13 @@ import boto3, botocore.config
 endpoint, key, secret, calls = json.load(sys.stdin)
 client = boto3.client("s3", endpoint_url=endpoint, aws_access_key_id=key, region_name="us-east-1",
                       aws_secret_access_key=secret,
-                      config=botocore.config.Config(retries={"max_attempts": 1}))
+                      config=botocore.config.Config(retries={"max_attempts": 1},
+                                                    signature_version="s3v4"))
 for name, arguments in calls:
+    if name == "presign":
+        url = client.generate_presigned_url("get_object", arguments, ExpiresIn=600)
+        print(json.dumps(url))
+        continue
     if "Body" in arguments:
         arguments["Body"] = base64.b64decode(arguments["Body"])
     try:
@@ -91,7 +96,7 @@ class _Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._program.end()
+        self._program.kill()
         shutil.rmtree(self._folder)
 
     @property
@@ -195,8 +200,8 @@ def boto3_python() -> str:
 
 def boto(
     url: str, *calls: tuple[str, dict[str, Any]], key: str = KEY, secret: str = SECRET
-) -> list[dict[str, Any]]:
-    """Call boto3, Amazon's own client, against an endpoint."""
+) -> list[Any]:
+    """Call boto3, Amazon's own client, against an endpoint; `presign` signs a GET."""
     ended = subprocess.run(
         [boto3_python(), "-c", PYTHON],
         input=json.dumps([url, key, secret, calls]),
