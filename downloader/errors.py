@@ -60,18 +60,22 @@ class _Secrets:
 
     def __init__(self, least: int) -> None:
         self._least = least
-        self._by_start: dict[str, list[str]] = {}
+        self._by_start: dict[str, dict[str, None]] = {}
+        self._sorted: dict[str, tuple[str, ...]] = {}
         self._changing = threading.Lock()
 
     def note(self, secret: str) -> None:
-        """Take this text out of others from now on, in each form of it that is long enough."""
+        """Take this text out of others from now on, in each form of it that is long enough.
+
+        Signed URLs have one beginning, and a run may have thousands: they are sorted when a text
+        is looked at that may hold one.
+        """
         forms = {form.translate(_FOLDED) for form in _forms(secret) if len(form) >= self._least}
         with self._changing:
             for form in forms:
-                same_start = self._by_start.get(form[: self._least], [])
-                if form not in same_start:  # a new list, since others may be reading this one
-                    longest_first = sorted([*same_start, form], key=len, reverse=True)
-                    self._by_start[form[: self._least]] = longest_first
+                start = form[: self._least]
+                self._by_start.setdefault(start, {})[form] = None
+                self._sorted.pop(start, None)
 
     def taken_out(self, text: str) -> str:
         """Return a text with `***` for each secret in it, the longest first."""
@@ -79,7 +83,7 @@ class _Secrets:
             return text
         folded, kept, done, at = text.translate(_FOLDED), list[str](), 0, 0
         while at <= len(folded) - self._least:
-            for secret in self._by_start.get(folded[at : at + self._least], ()):
+            for secret in self._starting(folded[at : at + self._least]):
                 if folded.startswith(secret, at):
                     kept += [text[done:at], "***"]
                     at = done = at + len(secret)
@@ -87,6 +91,16 @@ class _Secrets:
             else:
                 at += 1
         return "".join(kept) + text[done:]
+
+    def _starting(self, start: str) -> tuple[str, ...]:
+        """Return the secrets that begin so, longest first."""
+        if start not in self._by_start:
+            return ()
+        with self._changing:
+            if start not in self._sorted:
+                found = sorted(self._by_start[start], key=len, reverse=True)
+                self._sorted[start] = tuple(found)
+            return self._sorted[start]
 
 
 def _forms(secret: str) -> set[str]:

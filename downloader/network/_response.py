@@ -667,7 +667,7 @@ class Reply:
         """
         start = self._read_start()
         if self.asked:
-            from downloader.network.object_store import explained  # noqa: PLC0415 - few files are in one
+            from downloader.network._signing import explained  # noqa: PLC0415 - few files are in one
 
             hint, advice = self.asked.credential_hint, self.asked.advice
             return explained(refusal(self.head, start, hint, advice), self.head, start)

@@ -78,7 +78,7 @@ from downloader.urls import (
 )
 
 if TYPE_CHECKING:
-    from downloader.network.object_store import Signer
+    from downloader.network._signing import Signer
 
 __all__ = [
     "CancelScope",
@@ -388,7 +388,7 @@ class Client:
         scope: CancelScope | None,
     ) -> Reply:
         """Open a location in an object store; a signature that was used before may be worn."""
-        from downloader.network.object_store import Signer  # noqa: PLC0415 - few models are in one
+        from downloader.network._signing import Signer  # noqa: PLC0415 - few models are in one
 
         with self._changing:
             self._signer = signer = self._signer or Signer()

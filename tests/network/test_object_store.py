@@ -24,9 +24,10 @@ from downloader.errors import (
     Stop,
     StoreError,
 )
-from downloader.network import object_store
+from downloader.network import _signing, object_store
+from downloader.network._signing import ANONYMOUS, credentials_of
 from downloader.network.client import Client
-from downloader.network.object_store import ANONYMOUS, ObjectStore, credentials_of
+from downloader.network.object_store import ObjectStore
 from downloader.settings import Settings
 from downloader.sources.object_store import bucket_of
 from downloader.urls import Bucket, Location
@@ -93,7 +94,7 @@ def test_a_signature_is_used_again_until_it_is_refused(s3: S3Server, client: Cli
     s3.worn |= s3.signatures
     # A signature of the same second is the same: as if time had passed.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(object_store, "LIFETIME", timedelta(minutes=30))
+        patch.setattr(_signing, "LIFETIME", timedelta(minutes=30))
         assert read(client, in_bucket()) == b"weights"
     assert len(s3.signatures) == 2
     assert [each.status for each in s3.requests] == [200, 200, 200, 403, 200]
@@ -103,9 +104,9 @@ def test_an_old_signature_is_not_sent(
     s3: S3Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that begins late may end after it."""
-    monkeypatch.setattr(object_store, "FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(_signing, "FRESH_SECONDS", -1.0)
     read(client, in_bucket())
-    monkeypatch.setattr(object_store, "LIFETIME", timedelta(minutes=30))
+    monkeypatch.setattr(_signing, "LIFETIME", timedelta(minutes=30))
     read(client, in_bucket())
     assert len(s3.signatures) == 2
 
@@ -156,13 +157,14 @@ def test_without_the_extra_a_public_bucket_works_and_a_private_one_says_what_to_
     s3: S3Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Credentials alone need nothing to be installed."""
-    monkeypatch.setattr(object_store, "has_extra", lambda: False)
+    monkeypatch.setattr(_signing, "has_extra", lambda: False)
     with pytest.raises(AccessDenied, match="access denied") as error:
         read(client, in_bucket())
     assert error.value.hint == (
         "The credentials of AWS_ACCESS_KEY_ID were not used: that needs "
         "`pip install 'modelmake[object-store]'`."
     )
+    monkeypatch.setattr(object_store, "has_extra", lambda: False)
     with pytest.raises(ModelmakeError, match="needs the extra `object-store`"):
         ObjectStore(URL, Settings())
     s3.is_public = True
@@ -176,7 +178,7 @@ def test_plain_http_elsewhere_carries_no_signature(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio.example:9000")
     found = in_bucket()
     assert found.bucket is not None
-    request = object_store.Signer().sign(found, found.bucket, {})
+    request = _signing.Signer().sign(found, found.bucket, {})
     assert request.location.url == found.url
 
 
@@ -277,7 +279,7 @@ def test_a_place_that_is_not_there_cannot_be_reached(
 ) -> None:
     """Obstore's own words hold the whole URL; ours do not."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setitem(object_store.RETRY, "max_retries", 0)
+    monkeypatch.setitem(_signing.RETRY, "max_retries", 0)
     store = ObjectStore(URL, Settings())
     with pytest.raises(ConnectionLost, match=f"^{URL}a: the store could not be reached"):
         store.head("a")
