@@ -6,7 +6,7 @@ A location is a URL where an artifact can be downloaded now, with the headers fo
 import functools
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Literal
@@ -211,6 +211,34 @@ class Bucket:
         path = f"/{quote(key, safe='/')}" if key else ""
         url = f"{self.base}{path}{'?' * bool(query)}{query}"
         return Location(url=url, named_hosts=frozenset({host(url)}), bucket=self)
+class LogIn:
+    """What a user is known by at one server."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        """Show neither."""
+        return "LogIn(…)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """How to answer a server that asks who wants its bytes: 401 with WWW-Authenticate.
+
+    It asks for a user's password (Basic, RFC 7617), or names a service that gives tokens (Bearer:
+    the token authentication of the OCI and Docker registries). Nothing is looked up before it asks.
+    """
+
+    server: str
+    """What log-ins are kept under."""
+    scope: str
+    """What the token is for, unless the server says it."""
+    token_hosts: frozenset[str]
+    """Hosts of token services beside the server's own, and those of its own domain."""
+    log_in: Callable[[str], LogIn | None]
+    """Returns the user's log-in for `server`; it may ask another program, and raise SettingError.
+    Not a method: two locations of one file are equal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +264,8 @@ class Location:
     """Whether a body is refused that looks like a page instead of the file."""
     bucket: Bucket | None = None
     """The bucket it is in: requests are signed with the credentials that the environment has."""
+    challenge: Challenge | None = None
+    """How to answer if its own origin asks for a log-in or a token; if None, nothing is sent."""
 
     @property
     def place(self) -> str:

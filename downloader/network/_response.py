@@ -264,6 +264,10 @@ EXPIRED = re.compile(
 )
 """Replies of S3, R2, Google's and Azure's storage to an expired signed URL."""
 ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,60})</Code>")
+REGISTRY_CODE = re.compile(
+    rb'\s*\{\s*"errors"\s*:\s*\[\s*\{[^{}]*?"code"\s*:\s*"([A-Z0-9_]{1,60})"'
+)
+"""The first code in a registry's error (OCI distribution-spec 1.1, error codes)."""
 
 MARKUP_SUFFIXES = (".html", ".htm", ".xhtml", ".xml", ".svg")
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst", ".csv", ".tsv", ".tab", ".log")
@@ -357,7 +361,7 @@ def refusal(
         if limit and (reset := limit.wait_seconds) is not None:
             asked = head.wait_seconds
             return used_up(head.place, limit, reset if asked is None else asked, advice)
-        return ServerBusy(_busy(head, status), wait_seconds=head.wait_seconds)
+        return ServerBusy(_busy(head, status), hint=hint or None, wait_seconds=head.wait_seconds)
     if head.status in GONE:
         return NotFound(f"{head.place}: not found ({status}).", hint=hint or None, code=code)
     if head.status in DENIED or code == "PublicAccessNotPermitted":
@@ -394,8 +398,8 @@ def _busy(head: Head, said: str) -> str:
 
 
 def error_code(body_start: bytes) -> str:
-    """Return the <Code> of an object store's XML error, or an empty text."""
-    match = ERROR_CODE.search(body_start)
+    """Return the <Code> of an object store's XML error, or a registry's code; else ''."""
+    match = ERROR_CODE.search(body_start) or REGISTRY_CODE.match(body_start)
     return match[1].decode("ascii") if match else ""
 
 

@@ -37,6 +37,7 @@ from downloader.errors import (
     TransferError,
     shown,
 )
+from downloader.network._auth import Tokens
 from downloader.network._connection import (
     CancellableAdapter,
     CancelScope,
@@ -329,6 +330,7 @@ class Client:
         self._shortcuts = RedirectCache()
         seconds = settings.timeout_seconds
         self._timeout = urllib3.Timeout(connect=seconds, read=seconds)
+        self._tokens = Tokens()
         self._used_up: dict[tuple[tuple[str, str, int], str], tuple[RateLimit, float]] = {}
         self._scope = CancelScope()
         self._signer: Signer | None = None
@@ -359,6 +361,8 @@ class Client:
         """
         if location.bucket is not None:
             return self._open_signed(location, location.bucket, conditions, is_pinned, scope)
+        if location.challenge is not None:
+            location = replace(location, headers=self._tokens.headers(location))
         start = first_hop(location, is_pinned=is_pinned)
         scopes = (self._scope,) if scope is None else (self._scope, scope)
         known = self._shortcuts.find(start)
@@ -369,6 +373,8 @@ class Client:
         if location.rate_limit:
             self._check_rate_limit(location)
         end, reply = self._follow(start, conditions, scopes)
+        if location.challenge is not None and reply.head.status == HTTPStatus.UNAUTHORIZED:
+            start, end, reply = self._answered(location, start, (end, reply), conditions, scopes)
         is_denied = reply.head.status == HTTPStatus.FORBIDDEN and end.number > 0
         if location.is_link_doubted and is_denied and not has_same_origin(start.url, end.url):
             # An edge that has not heard of a link yet refuses it; a new one may lead to another.
@@ -494,6 +500,44 @@ class Client:
                 cookie = reply.head.first("Set-Cookie").partition("=")[0].strip()
                 inside = is_inside(reply.url, reply.peer)
                 hop = next_hop(hop, target, cookie=cookie, is_inside=inside)
+
+    def _answered(
+        self,
+        location: Location,
+        start: Hop,
+        refused: tuple[Hop, Reply],
+        conditions: Mapping[str, str],
+        scopes: tuple[CancelScope, ...],
+    ) -> tuple[Hop, Hop, Reply]:
+        """Ask again with what the server asks for: the way's start, its end and the reply.
+
+        The refusal itself stays if it is another server's, or there is no other answer.
+        """
+        end, reply = refused
+        if not has_same_origin(end.url, start.url):
+            return start, end, reply
+
+        def ask(url: str, headers: Mapping[str, str]) -> Reply:
+            is_free = is_inside(reply.url, reply.peer)
+            hop = Hop(
+                url=url,
+                headers=headers,
+                is_pinned=False,
+                named_hosts=frozenset({host(url)}),
+                outside="" if is_free else reply.head.place,
+            )
+            return self._follow(hop, {}, scopes)[1]
+
+        try:
+            headers = self._tokens.answer(location, reply.head, ask)
+        except BaseException:
+            reply.close()
+            raise
+        if headers is None:
+            return start, end, reply
+        reply.close()
+        start = replace(start, headers=headers)
+        return start, *self._follow(start, conditions, scopes)
 
     def _check_environment(self, url: str) -> None:
         """Refuse to connect if the environment says so, or is wrong."""

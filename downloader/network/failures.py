@@ -44,6 +44,8 @@ from downloader.urls import redact
 
 SECRET_NAME = re.compile(r"(?i)sig|token|key|secret|credential|passw|auth|policy")
 """Parameters of a query that are credentials by their names."""
+PLAIN_HEADERS = frozenset({"Accept"})
+"""Headers of a location that hold no secret, and words that messages need."""
 
 
 def note_credentials(url: str, headers: Mapping[str, str], proxies: Mapping[str, str]) -> None:
@@ -56,8 +58,9 @@ def note_credentials(url: str, headers: Mapping[str, str], proxies: Mapping[str,
     """
     if "@" in url or "?" in url:
         _note_url(url)
-    for value in headers.values():
-        _note_header(value)
+    for name, value in headers.items():
+        if name not in PLAIN_HEADERS:
+            _note_header(value)
     for proxy in proxies.values():
         if "@" in proxy:
             _note_log_in((proxy.partition("://")[2] or proxy).rpartition("@")[0])
