@@ -211,6 +211,8 @@ class Bucket:
         path = f"/{quote(key, safe='/')}" if key else ""
         url = f"{self.base}{path}{'?' * bool(query)}{query}"
         return Location(url=url, named_hosts=frozenset({host(url)}), bucket=self)
+
+
 class LogIn:
     """What a user is known by at one server."""
 

@@ -40,7 +40,10 @@ WIDE_FACES = {
     "project": (20, "the manifest, the lock and the differences between two locks"),
     "sources": (20, "what a source and its provider answer, a reference, an object store's place"),
     "targets": (30, "state, plan and engine, which every operation asks"),
-    "urls": (12, "the location, and what six rooms ask of a URL: origin, host, what may be shown"),
+    "urls": (
+        13,
+        "the location, and what six rooms ask of a URL: origin, host, what may be shown",
+    ),
 }
 """Rooms whose face has more than MOST_NAMES names: how many at most, and why."""
 ONE_THING_A_FILE = {"fs", "operations", "sources"}

@@ -110,7 +110,9 @@ class _Trial(Project):
 
 def _unknown(reference: str) -> ModelmakeError:
     """Return the error for a reference that no source knows, with the short forms it may be."""
-    prefixes = {form.partition(":")[0] for form in reference_forms() if "://" not in form}
+    colons = reference.count(":") + 1  # with the prefix that is missing
+    short = [form.partition("[")[0] for form in reference_forms() if "://" not in form]
+    prefixes = {form.partition(":")[0] for form in short if form.count(":") <= colons}
     meant = [each for prefix in sorted(prefixes) if _is_entry(each := f"{prefix}:{reference}")]
     forms = ", ".join(f"`{form}`" for form in reference_forms())
     hint = f"Did you mean `{'` or `'.join(meant)}`?" if meant else f"Known forms: {forms}."

@@ -11,6 +11,7 @@ SOURCES = {
     "http": "http.HttpEntry",
     "huggingface": "huggingface.HuggingFaceEntry",
     "object-store": "object_store.ObjectStoreEntry",
+    "oci": "oci.OciEntry",
     "openai-gpt2": "openai_gpt2.OpenAIGPT2Entry",
     "together": "together.TogetherEntry",
 }

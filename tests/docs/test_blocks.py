@@ -95,6 +95,10 @@ RUN_BY = {
     ("sources/object-store.md", "json"): [
         "docs/test_sources_page.py::test_the_examples_of_object_stores_load",
     ],
+    ("sources/oci.md", "yaml"): [
+        SMALLEST,
+        "docs/test_sources_page.py::test_a_manifest_of_registries_is_fetched",
+    ],
     ("sources/openai-gpt2.md", "yaml"): [SMALLEST],
     ("sources/together.md", "yaml"): [
         SMALLEST,

@@ -22,6 +22,7 @@ REQUIRED = {
     "together": "job: ft-0123abcd-0123\n    extract: true",
     "huggingface": "repo: gpt2",
     "object-store": "url: s3://my-bucket/m/",
+    "oci": "image: ghcr.io/team/model",
 }
 """What an entry has beside the key that a row shows."""
 OF_ONE_FILE = ("`url`", "`sha256`", "`path`")

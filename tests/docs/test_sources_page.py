@@ -17,6 +17,7 @@ from tests.docs.documents import blocks, page
 from tests.docs.test_commands_page import CONSTANT, LOOKED_UP
 from tests.e2e.project import REPOSITORY
 from tests.e2e.together.projects import ADAPTER, JOB, files, usual_checkpoints
+from tests.servers.fake_registry import FakeRegistry, digest_of, layer, manifest_of
 from tests.servers.hub.server import HubServer
 from tests.servers.together.server import TogetherServer
 
@@ -25,6 +26,7 @@ PAGES = {
     "http": page("sources/http.md"),
     "huggingface": page("sources/huggingface.md"),
     "object-store": page("sources/object-store.md"),
+    "oci": page("sources/oci.md"),
     "openai-gpt2": page("sources/openai-gpt2.md"),
     "together": page("sources/together.md"),
 }
@@ -42,6 +44,7 @@ MODULES = {
     "http": "sources/_netrc.py",
     "huggingface": "sources/huggingface.py",
     "object-store": "sources/object_store.py",
+    "oci": "sources/_docker_config.py",
     "together": "sources/together.py",
 }
 
@@ -176,6 +179,29 @@ def test_the_snippet_loads_from_the_cache_of_its_example(
     folder = cache / f"models--{name.replace('/', '--')}"
     commit = (folder / "refs/main").read_text()
     assert (folder / "snapshots" / commit / "1_Pooling/config.json").is_file()
+
+
+@pytest.mark.parametrize("text", blocks(PAGES["oci"], "yaml")[1:])
+def test_a_manifest_of_registries_is_fetched(tmp_path: Path, text: str) -> None:
+    """The example of the page, asked of a registry of ours: a digest, and a model of Ollama."""
+    with FakeRegistry() as registry:
+        pinned = registry.push("team/model", "v1", {"a.bin": b"a"})
+        text = re.sub("sha256:[0-9a-f]{64}", pinned, text)
+        text = text.replace("optional: true", f"base_url: http://{registry.name}")
+        kinds = {"model": b"weights", "template": b"{{ .Prompt }}"}
+        registry.blobs |= {digest_of(content): content for content in kinds.values()}
+        layers = [
+            {**layer(content), "mediaType": f"application/vnd.ollama.image.{kind}"}
+            for kind, content in kinds.items()
+        ]
+        registry.put("library/llama3.2", "1b", manifest_of(layers))
+        (tmp_path / "models.yaml").write_text(text, encoding="utf-8")
+        sync_models(["pinned", "llama"], tmp_path)
+
+    assert {name: files(tmp_path, name) for name in ("pinned", "llama")} == {
+        "pinned": {"a.bin"},
+        "llama": {"model.gguf"},
+    }
 
 
 @pytest.mark.parametrize("text", blocks(PAGES["together"], "yaml")[1:])

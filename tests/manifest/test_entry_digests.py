@@ -86,6 +86,14 @@ RECORDED: list[tuple[dict[str, Any], str]] = [
         {**COMMON, "source": "huggingface", "repo": "owner/name", "revision": "v1"},
         "07626af0b6f971b7fcc247374ac7cbfba1bfcae38e379d964537c80de06b18cc",
     ),
+    (
+        {"source": "oci", "image": "ghcr.io/team/model:v1"},
+        "c012da62dcf8804683e8764d2ec7a2e4f56326c81692d894bcab31a0a90c271b",
+    ),
+    (
+        {**COMMON, "source": "oci", "image": "ollama:llama3.2:1b"},
+        "e528e0700907d48c83f499c8f7e0af9f034e2c12168c02fbdbda3e4dd19382cd",
+    ),
 ]
 
 

@@ -72,7 +72,7 @@ TAKEN = {
 
 KNOWN = "Known keys: base_url, exclude, files, include, link, mirrors, optional, path, sha256,"
 SIZES = "124M, 355M, 774M, 1558M, 117M, 345M, 762M, 1542M"
-SOURCES = "http, huggingface, object-store, openai-gpt2, together"
+SOURCES = "http, huggingface, object-store, oci, openai-gpt2, together"
 PAGE = "that is the page, not the file"
 NO_VARIABLES = "variables are not expanded here"
 NOT_PLAIN = "plain http needs a `sha256` for the file"

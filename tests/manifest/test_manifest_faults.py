@@ -32,7 +32,7 @@ IN_A_MODEL = [
     ("size: 124M", "3: models.m: `source` is missing"),
     (
         "source: htp",
-        "4: models.m.source: unknown source; known are http, huggingface, object-store",
+        "4: models.m.source: unknown source; known are http, huggingface, object-store, oci",
     ),
     ("source: 5", "4: models.m.source: expected one of http, huggingface"),
     ("source: http", "3: models.m: `files` is missing"),

@@ -5,6 +5,7 @@ import pytest
 from downloader.sources.registry import entry_types, find_reference, reference_forms
 
 HF: dict[str, object] = {"source": "huggingface", "repo": "BAAI/bge-small"}
+OLLAMA: dict[str, object] = {"source": "oci", "image": "ollama:llama3.2:1b"}
 SITE = "https://huggingface.co"
 PAGE = f"{SITE}/BAAI/bge-small"
 
@@ -92,6 +93,19 @@ READ: dict[str, dict[str, object]] = {
     },
     "gpt2:124M": {"source": "openai-gpt2", "size": "124M"},
     "together:ft-0123": {"source": "together", "job": "ft-0123"},
+    "oci://ghcr.io/team/model:v1": {"source": "oci", "image": "ghcr.io/team/model:v1"},
+    "OCI://localhost:5000/m": {"source": "oci", "image": "localhost:5000/m"},
+    "ollama:llama3.2:1b": OLLAMA,
+    "ollama:llama3.2": {"source": "oci", "image": "ollama:llama3.2"},
+    "https://ollama.com/library/llama3.2:1b": OLLAMA,
+    "ollama.com/library/llama3.2:1b": OLLAMA,
+    "https://ollama.com/someone/model": {"source": "oci", "image": "ollama:someone/model"},
+    "https://ollama.com/blog/new": {"source": "http", "url": "https://ollama.com/blog/new"},
+    "https://ollama.com/search": {"source": "http", "url": "https://ollama.com/search"},
+    "https://ollama.com/library/llama3.2:1b/blobs/74701a8c35f6": {
+        "source": "http",
+        "url": "https://ollama.com/library/llama3.2:1b/blobs/74701a8c35f6",
+    },
     "together:ft-0123:100": {"source": "together", "job": "ft-0123:100"},
     "https://example.org/a.bin?b=c": {"source": "http", "url": "https://example.org/a.bin?b=c"},
     "http://127.0.0.1:1/a.bin": {"source": "http", "url": "http://127.0.0.1:1/a.bin"},
@@ -118,6 +132,9 @@ def test_what_nobody_knows_is_none(text: str) -> None:
 NAMES = {
     "hf:BAAI/bge-small@v1": ("bge-small", "BAAI-bge-small"),
     "gpt2:124M": ("gpt2-124M",),
+    "oci://ghcr.io/team/model:v1": ("model-v1", "model", "team-model"),
+    "oci://ghcr.io/team/model": ("model", "team-model"),
+    "ollama:llama3.2:1b": ("llama3.2-1b", "llama3.2", "library-llama3.2"),
     "together:ft-0123:100": ("ft-0123:100",),
     "https://example.org/whisper/ggml-base.en.bin?x=y": ("ggml-base.en", "example.org"),
     "https://example.org/a.tar.gz": ("a", "example.org"),
