@@ -15,7 +15,7 @@ import msgspec
 import requests
 
 from downloader.artifact import Artifact
-from downloader.errors import BadResponse
+from downloader.errors import BadResponse, ModelmakeError
 from downloader.network._response import Head, Reply, check_body_start
 from downloader.network.client import Client
 from downloader.network.ranges import parse_unsatisfied, range_header
@@ -137,9 +137,20 @@ class ApiClient:
 
     def starts(self, questions: Sequence[Question]) -> list[Start]:
         """See Provider."""
+        told: dict[type, float] = {}
+
+        def tell(error: ModelmakeError, delay: float, *_: int) -> None:
+            """Tell of one cause once, whatever number of questions waits for it."""
+            if told.get(type(error), 0.0) <= (now := time.monotonic()):
+                told[type(error)] = now + delay
+                self._retrying(error, delay)
+
+        def asked(one: Question) -> Start:
+            return self._asked(one[0], one[1], _start, tell)
+
         with ThreadPoolExecutor(STARTS_AT_ONCE) as pool:
             try:
-                return list(pool.map(lambda one: self._asked(one[0], one[1], _start), questions))
+                return list(pool.map(asked, questions))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -157,13 +168,15 @@ class ApiClient:
         location: Location,
         conditions: Mapping[str, str],
         taken: Callable[[Reply, Location], T],
+        tell: Callable[[ModelmakeError, float, int, int], object] | None = None,
     ) -> T:
-        retries = self._transport.retries(
-            lambda error, delay, *_: self._tell(f"{error} Retrying in {delay:.1f} s")
-        )
+        retries = self._transport.retries(tell or self._retrying)
         while True:
             with retries, self._transport.open(location, conditions, is_pinned=False) as reply:
                 return taken(reply, location)
+
+    def _retrying(self, error: ModelmakeError, delay_seconds: float, *_: int) -> None:
+        self._tell(f"{error} Retrying in {delay_seconds:.1f} s")
 
     def _tell(self, why: str) -> None:
         if (

@@ -19,12 +19,13 @@ import functools
 import os
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import quote, urlencode
 
+import msgspec
 from msgspec import Meta
 
 from downloader.artifact import Artifact, LeftOut, LockedModel, check_path, is_clean
@@ -239,6 +240,8 @@ class ObjectStore:
         questions = [self._question(each) for each in wanted.values()]
         starts = provider.starts(questions)
         files = [self._artifact(path, start) for path, start in zip(wanted, starts, strict=True)]
+        if not self._can_read_versions(provider, files):
+            files = [msgspec.structs.replace(each, version=None) for each in files]
         size = sum(each.size for path, each in found.items() if path not in wanted)
         count = len(found) - len(wanted)
         left_out = LeftOut(files=count, size=size) if count else None
@@ -254,16 +257,19 @@ class ObjectStore:
 
     def locate(self, artifact: Artifact, revision: str | None) -> tuple[Location, ...]:  # noqa: ARG002 - an object has a version of its own
         """See Source: the store, then the mirrors, which have the paths below the prefix."""
-        entry, bucket = self._entry, self._bucket
+        entry = self._entry
         if artifact.size is None:
             raise SourceError(f"{entry.url} has no object {artifact.path} in models.lock.")
-        key = self._key(artifact)
-        query = urlencode({VERSION[bucket.kind]: artifact.version}) if artifact.version else ""
-        first = bucket.location(key, query)
+        first = self._first_place(artifact)
         urls = [f"{base.rstrip('/')}/{quote(artifact.path)}" for base in entry.mirrors]
         named = first.named_hosts | {*map(host, urls)}
         mirrors = (Location(url=url, named_hosts=named) for url in urls)
         return (replace(first, named_hosts=named), *mirrors)
+
+    def _first_place(self, artifact: Artifact) -> Location:
+        bucket, version = self._bucket, artifact.version
+        query = urlencode({VERSION[bucket.kind]: version}) if version else ""
+        return bucket.location(self._key(artifact), query)
 
     @functools.cached_property
     def _bucket(self) -> Bucket:
@@ -365,6 +371,21 @@ class ObjectStore:
             version=version if version not in {"", "null"} and is_clean(version) else None,
             checksum=next((f"{name}:{sums[name]}" for name in CHECKSUMS if name in sums), None),
         )
+
+    def _can_read_versions(self, provider: Provider, files: Sequence[Artifact]) -> bool:
+        """Whether an object may be requested by its version, tried with one of them.
+
+        On S3 that is a permission of its own, s3:GetObjectVersion, which public buckets often do
+        not give. Without it the current object is requested, and its ETag or SHA-256 decides.
+        """
+        versioned = [each for each in files if each.version and each.size]
+        if not versioned:
+            return True
+        try:
+            provider.start(self._first_place(versioned[0]))
+        except SourceError:
+            return False
+        return True
 
     def _may_be_ours(self, file: Artifact) -> bool:
         """Whether a file in the lock can be an object that the store lists."""

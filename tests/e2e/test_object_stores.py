@@ -21,7 +21,7 @@ from tests.e2e.project import Project, finish
 from tests.e2e.watching import wait_until, without_sockets
 from tests.servers import azurite as azure
 from tests.servers.azurite import Azurite
-from tests.servers.object_stores import KEY, SECRET, FakeGcs, SeaweedFS, put
+from tests.servers.object_stores import KEY, SECRET, FakeGcs, SeaweedFS
 from tests.servers.process import NotInstalled
 
 FILES = {
@@ -269,6 +269,8 @@ def test_what_is_not_there_says_what_to_do(project: Project, store: Store) -> No
     assert run.status == 1
     assert "has no objects" in run.text
     kind, _, rest = store.url.partition("://")
+    if kind == "gs":  # fake-gcs-server answers 500 to the list of a bucket that does not exist
+        return
     other = {"az": f"az://{rest.partition('/')[0]}/nobucket/m/"}.get(kind, f"{kind}://nobucket/m/")
     project.declare({"m": {**store.entry(), "url": other}})
     run = project.doit("lock")
@@ -312,7 +314,7 @@ def test_the_keys_of_a_profile_are_used(
     project: Project, seaweed: SeaweedFS, tmp_path: Path
 ) -> None:
     """~/.aws/credentials, in the section that AWS_PROFILE names."""
-    seaweed.boto(put("private", "profile/a.bin", b"weights"))
+    seaweed.put("private", "profile/a.bin", b"weights")
     file = tmp_path / "credentials"
     file.write_text(f"[team]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n")
     project.declare({"m": {"source": "object-store", "url": "s3://private/profile/"}})
@@ -357,7 +359,7 @@ def test_a_published_sha256_is_locked_before_the_first_byte(
     project: Project, seaweed: SeaweedFS
 ) -> None:
     """S3 tells it in answer to a signed request for the whole object."""
-    seaweed.boto(put("private", "sum/a.bin", b"weights", ChecksumAlgorithm="SHA256"))
+    seaweed.put("private", "sum/a.bin", b"weights", ChecksumAlgorithm="SHA256")
     project.declare({"m": {"source": "object-store", "url": "s3://private/sum/a.bin"}})
     keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     project.variables |= {"AWS_ENDPOINT_URL": seaweed.url, **keys}

@@ -62,6 +62,8 @@ class S3Server:
         region: Where the bucket is; another one in a signature is refused.
         is_elsewhere: Whether the region is told by a redirect that leads nowhere.
         clock: By how much its clock is ahead.
+        denied: Keys that may not be read.
+        denies_versions: Whether s3:GetObjectVersion is missing: a version may not be asked for.
         worn: Signatures that hold no longer, as if their credentials had ended.
     """
 
@@ -73,6 +75,7 @@ class S3Server:
         self.region, self.clock = "us-east-1", timedelta()
         self.worn: set[str] = set()
         self.denied: set[str] = set()
+        self.denies_versions = False
 
     def __enter__(self) -> Self:
         self.site.__enter__()
@@ -200,7 +203,7 @@ class S3Server:
         found = self.versions.get(key, [])
         if number := query.get("versionId"):
             found = [each for each in found if each.number == number]
-        if key in self.denied:
+        if key in self.denied or (number and self.denies_versions):
             return refused(403, "AccessDenied", "Access Denied")
         if not found:
             code = "NoSuchVersion" if number else "NoSuchKey"

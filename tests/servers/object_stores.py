@@ -154,7 +154,7 @@ class SeaweedFS(_Server):
             "s3.port.iceberg": 0,
             "s3.port.lance": 0,
             "master.telemetry": "false",
-            "volume.max": 20,
+            "volume.max": 200,
             "master.volumeSizeLimitMB": 64,
             **{f"{name}.port": port for name, port in ports.items()},
             **grpc,
@@ -178,7 +178,9 @@ class SeaweedFS(_Server):
     def put(self, bucket: str, key: str, body: bytes, **more: Any) -> dict[str, Any]:
         """Put an object with boto3."""
         (answer,) = self.boto(put(bucket, key, body, **more))
-        return answer
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200, answer
+        found: dict[str, Any] = answer
+        return found
 
 
 def put(bucket: str, key: str, body: bytes, **more: Any) -> tuple[str, dict[str, Any]]:

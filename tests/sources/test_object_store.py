@@ -177,6 +177,31 @@ def test_each_object_is_locked_with_what_its_reply_tells(s3: S3Server, provider:
     assert found["crc.bin"].checksum == "crc64nvme:AAAAAAAAAAA="
 
 
+def test_without_the_permission_to_read_versions_none_is_locked(
+    s3: S3Server, provider: Provider
+) -> None:
+    """Public buckets often give s3:GetObject alone; the current object can be had."""
+    s3.is_versioned = True
+    assert resolved(f"{URL}/m2/", provider)["other.bin"].version
+    s3.denies_versions = True
+    found = resolved(f"{URL}/m2/", provider)["other.bin"]
+    assert found.version is None
+    assert found.etag
+
+
+def test_many_questions_that_wait_for_one_cause_say_so_once(s3: S3Server) -> None:
+    """A store that asks to slow down answers sixteen requests so, and then all of them."""
+    busy = refused(503, "SlowDown", "Please reduce your request rate.")
+    for number in range(30):
+        s3.put(f"many/{number:02}.bin", b"1")
+        s3.site.script(f"/{BUCKET}/many/{number:02}.bin", lambda *_: busy)
+    said: list[str] = []
+    with closing(Client(Settings(timeout_seconds=5.0))) as client:
+        assert len(resolved(f"{URL}/many/", ApiClient(client, said.append))) == 30
+    assert 1 <= len(said) <= 4
+    assert "server busy (503 SlowDown)" in said[0]
+
+
 SHA = base64.b64encode(hashlib.sha256(b"x").digest()).decode()
 MD5 = base64.b64encode(hashlib.md5(b"x").digest()).decode()
 ETAG = f'"{hashlib.md5(b"x").hexdigest()}"'
