@@ -493,8 +493,11 @@ class Client:
         """Return the way's last hop and its reply."""
         while True:
             reply = self._get(hop, conditions, scopes)
-            if reply.head.status not in REDIRECTS or reply.head.first("x-amz-bucket-region"):
-                return hop, reply  # S3 names another region by a redirect that leads nowhere
+            head = reply.head
+            # S3 names another region by a redirect that leads nowhere.
+            leads_nowhere = head.first("x-amz-bucket-region") and not head.first("Location")
+            if head.status not in REDIRECTS or leads_nowhere:
+                return hop, reply
             with reply:
                 target = reply.head.first("Location")
                 cookie = reply.head.first("Set-Cookie").partition("=")[0].strip()

@@ -32,7 +32,7 @@ from downloader.settings import Settings
 from downloader.sources.object_store import bucket_of
 from downloader.urls import Bucket, Location
 from tests.conftest import missing
-from tests.servers.buckets import BUCKET, KEY, SECRET, S3Server
+from tests.servers.buckets import BUCKET, KEY, SECRET, S3Server, refused
 from tests.servers.object_stores import boto
 from tests.servers.process import NotInstalled
 
@@ -128,6 +128,19 @@ def test_another_region_is_named(s3: S3Server, client: Client) -> None:
             read(client, in_bucket())
         assert "`region: eu-west-1`" in error.value.hint
         assert "AWS_REGION" in error.value.hint
+
+
+def test_a_new_bucket_in_another_region_is_followed(s3: S3Server, client: Client) -> None:
+    """For a day S3 answers for it with a redirect that has the region too, and leads there."""
+    there = f"{s3.url}/{BUCKET}/m/there.bin"
+    redirect = refused(307, "TemporaryRedirect", "Please re-send this request there.")
+    redirect = redirect.with_header("x-amz-bucket-region", "eu-west-1").with_header(
+        "Location", there
+    )
+    s3.put("m/there.bin", b"there")
+    s3.is_public = True
+    s3.site.script(f"/{BUCKET}/m/a.bin", lambda *_: redirect)
+    assert read(client, in_bucket()) == b"there"
 
 
 def test_the_region_of_the_environment_is_signed_for(
