@@ -213,6 +213,7 @@ class Bucket:
         return Location(url=url, named_hosts=frozenset({host(url)}), bucket=self)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogIn:
     """What a user is known by at one server."""
 

@@ -41,7 +41,7 @@ WIDE_FACES = {
     "sources": (20, "what a source and its provider answer, a reference, an object store's place"),
     "targets": (30, "state, plan and engine, which every operation asks"),
     "urls": (
-        13,
+        14,
         "the location, and what six rooms ask of a URL: origin, host, what may be shown",
     ),
 }
