@@ -66,7 +66,7 @@ class DiskBudget:
             @functools.cache  # many files have one folder
             def disks(parent: str) -> tuple[int, Path, bool]:
                 disk, folder = disk_of(Path(parent))
-                return disk, folder, folder == Path(parent)
+                return disk, folder, folder == Path(parent) and _has_entries(parent)
 
             folders = {}
             for path, size in files:
@@ -168,6 +168,15 @@ def disk_of(folder: Path) -> tuple[int, Path]:
         return nearest.stat().st_dev, nearest
     except OSError:
         return 0, nearest
+
+
+def _has_entries(folder: str) -> bool:
+    """Whether anything is in a folder: then partials may be, and each is looked at."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entries)
+    except OSError:
+        return True
 
 
 def held_bytes(partial: str | os.PathLike[str]) -> int:

@@ -504,7 +504,7 @@ class _Making:
             budget = DiskBudget(is_watched=settings.is_preflight and not settings.is_offline)
             budget.plan(
                 (partial_path(folder, artifact.path).path, artifact.size)
-                for folder, artifact in self._planner.downloads(self._stale)
+                for folder, artifact in self._planner.downloads(self._stale, {})
                 if artifact.size is not None
             )
         except ModelmakeError as error:

@@ -237,7 +237,7 @@ class FileSyncer:
             workspace=private_folder(target.folder),
             found=target.again,
             placed=functools.partial(self._placed, target),
-            is_alone=lambda: target.is_alone,
+            is_small_and_alone=target.is_alone and target.is_small,
             layer=self._layers.find(target.artifact),
         )
 

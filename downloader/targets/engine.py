@@ -4,7 +4,7 @@ What a run without network could not fetch is reported once, all together, when 
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import NamedTuple
@@ -19,9 +19,9 @@ from downloader.progress.streams import tell
 from downloader.project.project import Project
 from downloader.targets._archives import ArchiveSyncer
 from downloader.targets._files import FileSyncer, Means, Outcome
-from downloader.targets.plan import Planner
+from downloader.targets.plan import Decision, Planner
 from downloader.targets.shared import FoundFile, SharedStore
-from downloader.targets.state import archive_place
+from downloader.targets.state import FileKey, archive_place
 from downloader.transfer.fetch import Fetcher
 
 __all__ = ["Engine", "Outcome", "missing_offline"]
@@ -96,16 +96,19 @@ class Engine:
         self._files = FileSyncer(self._planner, self._fetcher, self.transport)
         self._archives = ArchiveSyncer(self._planner, self._files, self.stop)
 
-    def plan(self, files: Iterable[tuple[str, str]]) -> None:
+    def plan(
+        self, files: Iterable[FileKey], looked: Mapping[FileKey, Decision] | None = None
+    ) -> None:
         """Claim room on the disk for what is going to be fetched, as far as sizes are known.
 
         Args:
             files: Model and path of each; what is right already, or may be, is left out.
+            looked: What `target_decisions` found a moment ago, for the store of this project.
 
         Raises:
             StoreError: It does not all fit.
         """
-        self._fetcher.plan(self._planner.downloads(files))
+        self._fetcher.plan(self._planner.downloads(files, looked or {}))
 
     def sync(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Bring one target up to date: hash it when it is there, fetch it when it is not right.

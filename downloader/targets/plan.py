@@ -20,7 +20,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -29,7 +29,7 @@ import msgspec
 
 from downloader.artifact import Artifact, task_name
 from downloader.errors import Interrupted, LockError, ModelmakeError, SettingError, StoreError
-from downloader.fs.files import look, looks_same, private_folder
+from downloader.fs.files import SMALL_BYTES, look, looks_same, private_folder
 from downloader.fs.rooted_path import RootedPath
 from downloader.project.project import Model, Project
 from downloader.targets.state import (
@@ -328,11 +328,17 @@ class Planner:
     def _needs_archive(self, name: str, member: Artifact) -> bool:
         return self.glance(name, member).needs_bytes and not self.sharing.has(name, member)
 
-    def downloads(self, files: Iterable[FileKey]) -> Iterator[tuple[RootedPath, Artifact]]:
+    def downloads(
+        self, files: Iterable[FileKey], looked: Mapping[FileKey, Decision]
+    ) -> Iterator[tuple[RootedPath, Artifact]]:
         """Yield what has to be downloaded for these targets, each with its model's workspace.
 
         An archive stands for its files. The same bytes are downloaded once, and linked to the other
         targets, if they go through a store; an archive that is not kept does not.
+
+        Args:
+            files: Model and path of each.
+            looked: What `target_decisions` found of some a moment ago: no second stat is made.
         """
         seen: set[FileKey | str] = set()
         for name, path in files:
@@ -345,8 +351,13 @@ class Planner:
             if self.project.lockfile.models[name].has_archive(artifact.path):
                 place = archive_place(self.project, name, artifact)
             is_near = place is None and self.sharing.is_near(name)
-            is_stored = is_near and self.sharing.has(name, artifact)
-            if is_stored or not self.glance(name, artifact, place).needs_bytes:
+            found = looked.get((name, path)) if place is None and artifact.path == path else None
+            if found is None:
+                is_stored = is_near and self.sharing.has(name, artifact)
+                found = PRESENT if is_stored else self.glance(name, artifact, place)
+            elif found.action == "link" and is_near:
+                continue
+            if not found.needs_bytes:
                 continue
             key = artifact.sha256 if is_near and artifact.sha256 else (name, artifact.path)
             if key not in seen:
@@ -404,6 +415,11 @@ class Target:
         self._receipt = known.get(artifact.path)
         self.source: Callable[[], Blob | FoundFile | None] = self._found
         self.is_offline = is_local or self._project.settings.is_offline
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is expected to fit into memory, by what models.lock says."""
+        return 0 < (self.artifact.size or 0) <= SMALL_BYTES
 
     def decide(self) -> Decision:
         """Return what is to be done about it."""

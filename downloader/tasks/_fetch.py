@@ -17,10 +17,12 @@ import contextlib
 import functools
 import gc
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import msgspec
@@ -154,10 +156,17 @@ def _values(outcome: "Outcome", name: str, path: str) -> Values:
     if outcome.is_repeat:
         return {}
     project = current().project
-    target = shown_path(project.folder(name) / path)
+    folder = _shown_folder(project.folder(name))
+    target = path if folder == os.curdir else f"{folder}/{path}"
     return msgspec.structs.asdict(
         outcome.done(name, path, target, project.artifact(name, path).sha256)
     )
+
+
+@functools.cache
+def _shown_folder(folder: Path) -> str:
+    """Return `shown_path` of a model's folder, worked out once for all its files."""
+    return shown_path(folder)
 
 
 @failing
@@ -558,8 +567,11 @@ def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterat
     folder = shown_path(model.folder)
     model_file = FileTask(model.name, needs_lock)
     others = [each.path for each, found in targets if each.content is None and not found.is_present]
+    looked = current().looked
     for artifact, found in targets:
         is_stale = not found.is_present
+        if is_stale:
+            looked[model.name, artifact.path] = found
         first = _unpack_task_of(model, artifact) if is_stale else []
         if artifact.content is not None:
             first = [f"{group}/{path}" for path in others]

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from downloader.artifact import Artifact
     from downloader.progress.tracker import FileProgress
     from downloader.targets.engine import Engine
+    from downloader.targets.plan import Decision
     from downloader.urls import Location
 
 
@@ -60,6 +61,8 @@ class Runtime:
         is_interrupted: Whether a signal ended the run.
         is_acting: Whether this is a worker process, and has a task.
         stop: Set when everything is to end.
+        looked: What one stat decided about the stale files, by model and path, when the tasks were
+            made. It is for the preflight, which comes right after.
         selected: Gives model and path of each file the run is about, if the reporter is ours.
         stale: As `selected`, without those that are up to date.
         run: How far the run is; `shown_run` for what people are to see at once.
@@ -73,6 +76,7 @@ class Runtime:
         self.stop = Stop()
         self._making, self._planning = threading.Lock(), threading.Lock()
         self._syncer: Engine | None = None
+        self.looked: dict[tuple[str, str], Decision] = {}
         self.selected: Callable[[], Iterable[tuple[str, str]]] = tuple
         self.stale: Callable[[], Iterable[tuple[str, str]]] = tuple
         self._has_room = True
@@ -109,7 +113,8 @@ class Runtime:
             locked = {name: each.entry for name, each in self.project.lockfile.models.items()}
             if self._has_room and locked != self._planned:
                 self._planned, self._has_room = locked, False
-                syncer.plan(self._known(self.selected()))
+                syncer.plan(self._known(self.selected()), self.looked)
+                self.looked = {}
                 self._has_room = True
             return self._has_room
 

@@ -5,10 +5,8 @@ becomes an ordinary partial, which does resume.
 """
 
 import contextlib
-import os
 import threading
 
-from downloader.artifact import Artifact
 from downloader.errors import IntegrityError, ModelmakeError, StoreError
 from downloader.fs import scratch
 from downloader.fs.commit import Commit, set_aside
@@ -24,9 +22,8 @@ from downloader.transfer._verifier import InlineVerifier, hashes_for
 from downloader.transfer.partial import Partial
 
 
-def is_small_and_new(partial: RootedPath, artifact: Artifact) -> bool:
-    """Whether a file fits into memory, and nothing is there of it that could be resumed."""
-    return 0 < (artifact.size or 0) <= SMALL_BYTES and not os.path.lexists(partial)
+class TooLarge(Exception):  # noqa: N818 - no failure: an ordinary partial takes it
+    """A file that was expected to be small is not."""
 
 
 class SmallPartial(Partial):
@@ -54,8 +51,13 @@ class SmallPartial(Partial):
         self._restart_verifier(0)
 
     def put(self, offset: int, buffer: memoryview, count: int) -> memoryview:
-        """Take bytes, and hash them in their turn; arguments as of Partial."""
+        """Take bytes, and hash them in their turn; arguments as of Partial.
+
+        Raises:
+            TooLarge: They are more than the file was expected to have.
+        """
         stop = offset + count
+        self._check_size(stop)
         self._content[offset:stop] = buffer[:count]
         self.ranges = merge([*self.ranges, Range(offset, stop)])
         self.verifier.feed_block(offset, buffer, count)
@@ -65,6 +67,20 @@ class SmallPartial(Partial):
     def placed_file(self) -> OpenFile | None:
         """See Partial."""
         return self._placed_file
+
+    def bind(self, validator: str | None, size: int | None, *, with_md5: bool = False) -> None:
+        """See Partial.
+
+        Raises:
+            TooLarge: The server announces more bytes than the file was expected to have.
+        """
+        self._check_size(size or 0)
+        super().bind(validator, size, with_md5=with_md5)
+
+    def _check_size(self, size: int) -> None:
+        if size > SMALL_BYTES:
+            self.ranges = []
+            raise TooLarge
 
     def drop_bad_pieces(self) -> list[Range]:
         """See Partial; it has no pieces."""

@@ -16,6 +16,7 @@ transient failure go on from there; then verify, and commit. One state machine:
 What there is stays on disk until a new start brings the whole file.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ from downloader.progress.events import Observer
 from downloader.transfer._attempt import Download
 from downloader.transfer._concurrency import Limiters, Throttle
 from downloader.transfer._journal import binding_for
-from downloader.transfer._small import SmallPartial, is_small_and_new
+from downloader.transfer._small import SmallPartial, TooLarge
 from downloader.transfer.partial import Partial
 from downloader.urls import Location, redact
 
@@ -60,7 +61,8 @@ class Job:
         placed: Called with the target's SHA-256 once it is in place, while the others wait; and
             with the file, if it is still open.
         layer: The file's piece layer, if models.lock has its root and the layer is here.
-        is_alone: Whether no other process can be at these bytes meanwhile.
+        is_small_and_alone: Whether it is expected to fit into memory, and no other process can be
+            at these bytes meanwhile.
     """
 
     artifact: Artifact
@@ -70,7 +72,7 @@ class Job:
     found: Callable[[], str | None] = lambda: None
     placed: Callable[[str, OpenFile | None], object] = lambda _sha256, _opened: None
     layer: Layer | None = None
-    is_alone: Callable[[], bool] = lambda: False
+    is_small_and_alone: bool = False
 
     @property
     def partial(self) -> RootedPath:
@@ -141,7 +143,13 @@ class Fetcher:
             with Commit(job.target) as place:
                 for location in job.locations:
                     try:
-                        return self._fetch_from(job, place, location, observer or Observer())
+                        return self._fetch_from(
+                            job,
+                            place,
+                            location,
+                            observer or Observer(),
+                            is_small=job.is_small_and_alone,
+                        )
                     except (Interrupted, StoreError):
                         raise
                     except ModelmakeError as error:
@@ -154,52 +162,54 @@ class Fetcher:
             del failures  # it holds the error, whose traceback holds this frame: a cycle
 
     def _fetch_from(
-        self, job: Job, place: Commit, location: Location, observer: Observer
+        self, job: Job, place: Commit, location: Location, observer: Observer, *, is_small: bool
     ) -> Fetched:
-        binding = binding_for(job.artifact, location)
         lock_wait = LockWait(self._transport.stop, observer.notice)
-        is_small = job.is_alone() and is_small_and_new(job.partial, job.artifact)
-        folder = job.partial.parent
-        with (
-            SmallPartial(folder, binding, lock_wait, self._budget)
-            if is_small
-            else Partial(folder, binding, lock_wait, self._budget, job.layer)
-        ) as partial:
-            is_there = not is_small and wait_until_free(job.target, lock_wait)
-            if is_there and (sha256 := job.found()):
-                partial.reset()
-                job.placed(sha256, None)
-                size = job.target.lstat().st_size
-                return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
-            partial.claim_room()
-            partial.seed(job.target)
-            download = Download(
-                transport=self._transport,
-                limiter=self._limiters.of(location.url),
-                artifact=job.artifact,
-                location=location,
-                observer=observer,
-                partial=partial,
-            )
-            try:
-                download.run()
-            except IntegrityError as error:
-                raise partial.set_aside(job.workspace, error) from None
-            partial.commit(place)
-            sha256 = partial.verifier.sha256
-            job.placed(sha256, partial.placed_file)
-            moved_bytes = download.moved_bytes
-            # A pinned file may be resumed across versions: its digest proves the whole.
-            is_of_one_version = moved_bytes == partial.have or not job.artifact.is_pinned
-            return Fetched(
-                size=partial.have,
-                sha256=sha256,
-                moved_bytes=moved_bytes,
-                place=binding.place if is_of_one_version and not location.headers else "",
-                validator=partial.binding.validator,
-                etag=download.etag if location is job.locations[0] else None,
-                md5=download.md5,
-            )
+        folder, binding = job.partial.parent, binding_for(job.artifact, location)
+        is_small = is_small and not os.path.lexists(job.partial)
+        try:
+            with (
+                SmallPartial(folder, binding, lock_wait, self._budget)
+                if is_small
+                else Partial(folder, binding, lock_wait, self._budget, job.layer)
+            ) as partial:
+                is_there = not is_small and wait_until_free(job.target, lock_wait)
+                if is_there and (sha256 := job.found()):
+                    partial.reset()
+                    job.placed(sha256, None)
+                    size = job.target.lstat().st_size
+                    return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
+                partial.claim_room()
+                partial.seed(job.target)
+                download = Download(
+                    transport=self._transport,
+                    limiter=self._limiters.of(location.url),
+                    artifact=job.artifact,
+                    location=location,
+                    observer=observer,
+                    partial=partial,
+                )
+                try:
+                    download.run()
+                except IntegrityError as error:
+                    raise partial.set_aside(job.workspace, error) from None
+                partial.commit(place)
+                sha256 = partial.verifier.sha256
+                job.placed(sha256, partial.placed_file)
+                moved_bytes = download.moved_bytes
+                # A pinned file may be resumed across versions: its digest proves the whole.
+                is_of_one_version = moved_bytes == partial.have or not job.artifact.is_pinned
+                return Fetched(
+                    size=partial.have,
+                    sha256=sha256,
+                    moved_bytes=moved_bytes,
+                    place=location.place if is_of_one_version and not location.headers else "",
+                    validator=partial.binding.validator,
+                    etag=download.etag if location is job.locations[0] else None,
+                    md5=download.md5,
+                )
+        except TooLarge:
+            return self._fetch_from(job, place, location, observer, is_small=False)
 
 
 def _combined(

@@ -121,7 +121,7 @@ class Desk:
             locations=locations or (self.location(),),
             target=RootedPath.of(target or self.target),
             workspace=RootedPath.of(self.workspace),
-            is_alone=lambda: self.is_alone,
+            is_small_and_alone=self.is_alone,
         )
 
     def run(self, job: Job) -> Fetched:

@@ -8,9 +8,8 @@ import pytest
 from downloader.artifact import Artifact
 from downloader.errors import ConnectionLost, DigestMismatch, StoreError
 from downloader.fs.files import SMALL_BYTES
-from downloader.fs.locks import FileLock
 from downloader.fs.open_file import OpenFile
-from tests.servers.faults import honest, timing
+from tests.servers.faults import chunks, honest, timing
 from tests.transfer.desk import BODY, PATH, Desk, pinned, sha256
 
 SMALL = BODY[:20_000]
@@ -47,22 +46,18 @@ def test_it_is_written_once_and_nothing_is_left(
     assert (alone.target.read_bytes(), alone.partials) == (SMALL, [])
 
 
-@pytest.mark.parametrize("size", [SMALL_BYTES, SMALL_BYTES + 1])
-def test_what_is_small_is_a_matter_of_bytes(
-    alone: Desk, monkeypatch: pytest.MonkeyPatch, size: int
+@pytest.mark.parametrize("is_announced", [True, False])
+@pytest.mark.parametrize("size", [SMALL_BYTES, SMALL_BYTES + 1, len(BODY)])
+def test_a_file_that_is_larger_than_expected_goes_to_the_disk(
+    alone: Desk, size: int, *, is_announced: bool
 ) -> None:
-    """Up to the bound no lock is taken and no journal looked for; one byte more, and both are."""
-    seen = list[int]()
-    take = FileLock.take
-
-    def noting(lock: FileLock) -> bool | None:
-        seen.append(1)
-        return take(lock)
-
-    monkeypatch.setattr(FileLock, "take", noting)
+    """Memory is bounded whatever a server sends; such a file is asked for once more."""
     alone.server.put(PATH, BODY[:size])
-    alone.fetch(pinned(BODY[:size]))
-    assert bool(seen) == (size > SMALL_BYTES)
+    if not is_announced:
+        alone.server.always(PATH, chunks.chunked())
+    alone.fetch(pinned(BODY[:size], sized=False))
+    assert (alone.target.read_bytes(), alone.partials) == (BODY[:size], [])
+    assert len(alone.seen) == 1 + (size > SMALL_BYTES)
 
 
 def test_a_broken_off_file_is_gone_on_with_in_the_same_run(alone: Desk) -> None:
