@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import io
 import os
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -213,6 +214,7 @@ than 4 MiB to fetch again for one wrong bit."""
 MOST_PIECE_BYTES = 16 << 20
 """Of the layers we take; BEP 52 knows no bound. Files up to that length get no root."""
 _NO_LEAF = bytes(HASH_BYTES)
+_PAIRS = struct.Struct(f"{2 * HASH_BYTES}s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,8 +290,8 @@ def _top(nodes: bytes, padding: bytes) -> bytes:
 def _parents(nodes: bytes, padding: bytes) -> bytes:
     if len(nodes) % (2 * HASH_BYTES):
         nodes += padding
-    sha256, pairs = hashlib.sha256, range(0, len(nodes), 2 * HASH_BYTES)
-    return b"".join([sha256(nodes[at : at + 2 * HASH_BYTES]).digest() for at in pairs])
+    sha256 = hashlib.sha256
+    return b"".join([sha256(pair).digest() for (pair,) in _PAIRS.iter_unpack(nodes)])
 
 
 @cache
@@ -298,28 +300,37 @@ def _padding(count: int) -> bytes:
     return merkle_node(b"", count)
 
 
-def new_buffer() -> memoryview:
-    """Return a buffer to read pieces with: whole blocks, and small enough for a core's cache."""
-    return memoryview(bytearray(WHOLE_FILE_BUFFER_BYTES))
+class BlockBuffer:
+    """Reads leaves: a buffer of whole blocks, small enough for a core's cache.
 
-
-def leaves_at(file: OpenFile, start: int, stop: int, buffer: memoryview) -> bytes:
-    """Return the leaves of a range of an open file; fewer if the file is shorter.
-
-    Args:
-        file: The file.
-        start: Where it begins, at a block.
-        stop: Where it ends.
-        buffer: To read with.
-
-    Raises:
-        StoreError: It cannot be read.
+    hashlib releases the interpreter lock for each block, and who wants it back while another thread
+    has it goes to sleep. So little is done between two blocks: a full buffer is cut only once.
     """
-    found = []
-    for at in range(start, stop, len(buffer)):
-        wanted = buffer[: stop - at]
-        found.append(merkle_leaves(wanted[: file.read_full(wanted, at)]))
-    return b"".join(found)
+
+    def __init__(self) -> None:
+        self._whole = memoryview(bytearray(WHOLE_FILE_BUFFER_BYTES))
+        starts = range(0, len(self._whole), BLOCK_BYTES)
+        self._blocks = [self._whole[at : at + BLOCK_BYTES] for at in starts]
+
+    def leaves_at(self, file: OpenFile, start: int, stop: int) -> bytes:
+        """Return the leaves of a range of an open file; fewer if the file is shorter.
+
+        Args:
+            file: The file.
+            start: Where it begins, at a block.
+            stop: Where it ends.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        found, sha256 = [], hashlib.sha256
+        for at in range(start, stop, len(self._whole)):
+            count = file.read_full(self._whole[: stop - at], at)
+            if count == len(self._whole):
+                found += [sha256(block).digest() for block in self._blocks]
+            else:
+                found.append(merkle_leaves(self._whole[:count]))
+        return b"".join(found)
 
 
 def wrong_pieces(
@@ -336,11 +347,11 @@ def wrong_pieces(
     Raises:
         StoreError: It cannot be read.
     """
-    wrong, buffer = [], new_buffer()
+    wrong, buffer = [], BlockBuffer()
     with open_to_read(path) as file:
         for index in indexes:
             start, stop = layer.span(index)
-            if not layer.is_right(index, leaves_at(file, start, stop, buffer)):
+            if not layer.is_right(index, buffer.leaves_at(file, start, stop)):
                 wrong.append(index)
             seen(stop - start)
     return wrong

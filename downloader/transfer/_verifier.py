@@ -27,13 +27,12 @@ from downloader.fs.digests import (
     BLOCK_BYTES,
     BUFFER_BYTES,
     HASH_BYTES,
+    BlockBuffer,
     Hash,
     Layer,
     cores,
     feed,
-    leaves_at,
     merkle_leaves,
-    new_buffer,
     new_git_sha1,
     new_md5,
     new_sha256,
@@ -367,6 +366,7 @@ class PieceVerifier:
         self._waiting: deque[tuple[int, memoryview, int]] = deque()
         self._waiting_bytes = 0
         self._spare: list[memoryview] = []
+        self._block_buffers: list[BlockBuffer] = []
         self._error: Exception | None = None
         self._is_closed = False
         self._changed = threading.Condition()
@@ -550,12 +550,23 @@ class PieceVerifier:
     def _all_leaves(self, index: int, runs: list[LeafRun]) -> bytes:
         """Return a piece's leaves, those that nobody handed over as a whole read back."""
         position, stop = self._layer.span(index)
-        buffer, found = new_buffer(), []
+        found = []
         for block, leaves in [*sorted(runs), (-(-stop // BLOCK_BYTES), b"")]:
             gap_stop = min(block * BLOCK_BYTES, stop)
-            found += [leaves_at(self._file, position, gap_stop, buffer), leaves]
+            if position < gap_stop:
+                found.append(self._leaves_on_disk(position, gap_stop))
+            found.append(leaves)
             position = gap_stop + len(leaves) // HASH_BYTES * BLOCK_BYTES
         return b"".join(found)
+
+    def _leaves_on_disk(self, start: int, stop: int) -> bytes:
+        try:
+            buffer = self._block_buffers.pop()
+        except IndexError:  # each thread that reads has one
+            buffer = BlockBuffer()
+        leaves = buffer.leaves_at(self._file, start, stop)
+        self._block_buffers.append(buffer)
+        return leaves
 
     def _hash_whole(self) -> str:
         """Return the SHA-256 of the file; it was just written, so it is in memory still."""
