@@ -23,6 +23,9 @@ PROGRESS_WORDS = ("auto", "json", "quiet")
 
 MANIFEST = "MODELMAKE_MANIFEST"
 
+MIRROR = "MODELMAKE_MIRROR"
+MIRROR_ONLY = "MODELMAKE_MIRROR_ONLY"
+
 FALSE_WORDS = frozenset({"", "0", "false", "no", "off"})
 
 
@@ -33,6 +36,8 @@ VARIABLES = (
     "MODELMAKE_LOCKED",
     MANIFEST,
     "MODELMAKE_MAX_WAIT",
+    MIRROR,
+    MIRROR_ONLY,
     "MODELMAKE_OFFLINE",
     PREFLIGHT,
     PROGRESS,
@@ -86,6 +91,10 @@ class Settings:
     """MODELMAKE_PREFLIGHT: refuse at once what does not fit on the disk."""
     store: str = ""
     """MODELMAKE_STORE: folder of the shared store, `off` for none; empty: in the user's cache."""
+    mirrors: tuple[str, ...] = ()
+    """MODELMAKE_MIRROR: published copies that are asked first, as URLs."""
+    is_mirror_only: bool = False
+    """MODELMAKE_MIRROR_ONLY: no file is downloaded from its provider."""
     progress: str = "auto"
     """MODELMAKE_PROGRESS: how a run is shown, one of PROGRESS_WORDS."""
     is_debug: bool = False
@@ -116,6 +125,8 @@ class Settings:
             is_offline=_is_true(env, "MODELMAKE_OFFLINE"),
             is_preflight=_is_true(env, PREFLIGHT) or not env.get(PREFLIGHT),
             store=_expanded(env.get("MODELMAKE_STORE", ""), "MODELMAKE_STORE"),
+            mirrors=tuple(_published(each) for each in _listed(env, MIRROR)),
+            is_mirror_only=_is_true(env, MIRROR_ONLY),
             progress=_word(env, PROGRESS, PROGRESS_WORDS),
             is_debug=_is_true(env, "MODELMAKE_DEBUG"),
         )
@@ -159,6 +170,23 @@ def _expanded(text: str, what: str) -> str:
         raise SettingError(
             f"{what} is {text!r}, and nobody knows the home folder: HOME is not set.",
             hint="Set HOME, or write the whole path.",
+        ) from None
+
+
+def _listed(env: Mapping[str, str], name: str) -> list[str]:
+    """Return what a variable lists, divided by commas."""
+    return [each.strip() for each in env.get(name, "").split(",") if each.strip()]
+
+
+def _published(text: str) -> str:
+    from downloader.urls import published_url, redact  # noqa: PLC0415 - most runs have no mirror
+
+    try:
+        return published_url(_expanded(text, MIRROR))
+    except ValueError as error:
+        raise SettingError(
+            f"{MIRROR} has {shown(repr(redact(text) if '://' in text else text))}: {error}.",
+            hint="Write a folder, s3://bucket/prefix/ or https://host/folder/ (docs/mirrors.md).",
         ) from None
 
 

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from downloader.errors import shown
 
@@ -20,6 +21,12 @@ LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
 NAT64 = IPv6Network("64:ff9b::/96")
 """IPv4 by way of a translator (RFC 6052)."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
+PUBLISHED = r"^((s3|gs|az|oci|blobs\+https?)://[^/?#]|file:///[^/?#])"
+"""Start of the URL of a published copy (docs/mirrors.md), for Python and for ECMA 262.
+
+`blobs+https:` is a folder that a plain web server serves: its `https:` URL alone would mean a
+server with the provider's own layout.
+"""
 
 _PARTS = re.compile(r"(?:([^:/?#]+:))?(//[^/?#]*)?([^?#]*)(\?[^#]*)?", re.DOTALL)
 """Scheme, authority, path and query, each with its mark, if any (RFC 3986, appendix B)."""
@@ -161,6 +168,46 @@ def is_loopback(name: str) -> bool:
         return False
 
 
+def is_published(url: str) -> bool:
+    """Whether a URL means a published copy, which has blobs by their SHA-256."""
+    return re.match(PUBLISHED, url) is not None
+
+
+def published_url(text: str) -> str:
+    """Return the URL of a published copy for what a user typed: such a URL, or a folder.
+
+    In an environment variable, `https:` can only mean a folder that a web server serves.
+
+    Raises:
+        ValueError: It is none, with the reason as a clause.
+    """
+    if "://" not in text:
+        return Path(text).absolute().as_uri()
+    if not text.isascii() or not text.isprintable() or set(text) & set(" \\$"):
+        raise ValueError("it has a space, a backslash, a `$` or an odd character")
+    url = f"blobs+{text}" if text.startswith(("https://", "http://")) else text
+    if not is_published(url):
+        raise ValueError("it is neither a folder nor the URL of a published copy")
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port != 0
+    except ValueError:
+        has_port = False
+    if not has_port:
+        raise ValueError("its host or port is not valid")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("it has a user, a query or a fragment")
+    if {".", ".."} & {*unquote(parts.path).split("/")}:
+        raise ValueError("it has `.` or `..` in its path")
+    return url
+
+
+def local_path(url: str) -> Path:
+    """Return the path that a `file:` URL means, of this system."""
+    path = unquote(urlsplit(url).path)
+    return Path(re.sub(r"^/(?=[A-Za-z]:)", "", path))  # file:///C:/models
+
+
 def is_address(name: str) -> bool:
     """Whether a host is written as an IP address, so that no name has to be looked up."""
     try:
@@ -269,6 +316,10 @@ class Location:
     """The bucket it is in: requests are signed with the credentials that the environment has."""
     challenge: Challenge | None = None
     """How to answer if its own origin asks for a log-in or a token; if None, nothing is sent."""
+    mirror: str = ""
+    """The published copy that it belongs to; empty if it is the provider's, or has its layout."""
+    retries: int | None = None
+    """Attempts in a row without progress; None for as many as the environment says."""
 
     @property
     def place(self) -> str:

@@ -38,6 +38,14 @@ MEANINGS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"CI": "true", "MODELMAKE_LOCKED": "yes"}, {"is_locked": True}),
     ({"MODELMAKE_OFFLINE": "1"}, {"is_offline": True}),
     ({"MODELMAKE_DEBUG": "1"}, {"is_debug": True}),
+    ({"MODELMAKE_MIRROR": ""}, {}),
+    ({"MODELMAKE_MIRROR": "s3://b/p/"}, {"mirrors": ("s3://b/p/",)}),
+    ({"MODELMAKE_MIRROR": "https://e.org/m"}, {"mirrors": ("blobs+https://e.org/m",)}),
+    (
+        {"MODELMAKE_MIRROR": " /srv/my models, gs://b ,"},
+        {"mirrors": ("file:///srv/my%20models", "gs://b")},
+    ),
+    ({"MODELMAKE_MIRROR_ONLY": "1"}, {"is_mirror_only": True}),
     ({"SOMETHING_ELSE": "1"}, {}),
 ]
 
@@ -52,7 +60,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     """30 s of patience, 5 attempts, 120 s of waiting (300 s for a window), nothing forbidden."""
     assert dataclasses.astuple(Settings()) == (
         *(30.0, 5, 120.0, 301.0, 32, None),
-        *(False, False, False, True, "", "auto", False),
+        *(False, False, False, True, "", (), False, "auto", False),
     )
 
 
@@ -60,6 +68,7 @@ SWITCHES = {
     "MODELMAKE_LOCKED": "is_locked",
     "MODELMAKE_OFFLINE": "is_offline",
     "MODELMAKE_DEBUG": "is_debug",
+    "MODELMAKE_MIRROR_ONLY": "is_mirror_only",
     "CI": "is_ci",
 }
 
@@ -86,6 +95,28 @@ def test_a_bad_number_names_its_variable(variable: str, value: str) -> None:
     assert repr(value) in str(caught.value)
     assert caught.value.hint.startswith(f"Unset {variable} for the default, ")
     assert len(caught.value.report().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "ftp://e.org/m",
+        "s3://",
+        "s3://user:secret@b/p",
+        "https://e.org/m?token=secret",
+        "https://e.org/m#secret",
+        "s3://b/../c",
+        "s3://$BUCKET/p",
+        "oci://h:0/r",
+        "file:///",
+        "https://e.org/a b",
+    ],
+)
+def test_a_place_that_no_mirror_can_be_is_refused(place: str) -> None:
+    """The error names the variable, and shows neither a password nor a query."""
+    with pytest.raises(SettingError, match="MODELMAKE_MIRROR") as caught:
+        Settings.from_environment({"MODELMAKE_MIRROR": f"s3://good, {place}"})
+    assert "secret" not in caught.value.report()
 
 
 def test_half_an_attempt_is_refused() -> None:

@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from downloader.manifest.edit import flow_text
-from downloader.sources.interface import Entry, Fault, NamedUrl, Reference
+from downloader.sources.interface import VARIABLE, Entry, Fault, NamedUrl, Reference
 from downloader.sources.registry import find_reference
-from downloader.urls import is_loopback, redact
+from downloader.urls import is_loopback, is_published, published_url, redact
 
 _SECRET_PARAMETERS = frozenset(
     {
@@ -49,6 +49,20 @@ def url_faults(entry: Entry) -> Iterator[Fault]:
             _check(named)
         except Fault as fault:
             yield Fault(named.keys, f"{_shown(named.url)}{fault.what}", fault.hint)
+    for index, url in enumerate(entry.mirrors):
+        if is_published(url) and (why := _published_fault(url)):
+            yield Fault(("mirrors", index), *why)
+
+
+def _published_fault(url: str) -> tuple[str, str] | None:
+    """Return what is wrong with the URL of a published copy, and what to write; None if nothing."""
+    if re.search(VARIABLE, url):
+        return VARIABLE_FAULT, VARIABLE_HINT
+    try:
+        published_url(url)
+    except ValueError as error:
+        return f"not a published copy: {error}", "It is written like s3://bucket/prefix/."
+    return None
 
 
 def _check(named: NamedUrl) -> None:

@@ -46,6 +46,7 @@ from downloader.network._connection import (
     current_request,
     least_bytes,
 )
+from downloader.network._file import FileReply
 from downloader.network._response import (
     Head,
     RateLimit,
@@ -359,6 +360,9 @@ class Client:
             Interrupted: The run was stopped.
             TransferError: No reply came, or a redirect leads where it may not.
         """
+        if location.mirror.startswith("file:"):
+            self.stop.check()
+            return FileReply(location, conditions)
         if location.bucket is not None:
             return self._open_signed(location, location.bucket, conditions, is_pinned, scope)
         if location.challenge is not None:
@@ -414,10 +418,15 @@ class Client:
         self,
         waiting: Callable[[ModelmakeError, float, int, int], object],
         present: int = 0,
+        most: int | None = None,
     ) -> Retries:
-        """Return what tries again as patiently as the environment says; arguments as of Retries."""
+        """Return what tries again as patiently as the environment says; arguments as of Retries.
+
+        `most` is the highest number of attempts without progress, if another place can be asked.
+        """
+        retries = self.settings.retries
         policy = RetryPolicy(
-            self.settings.retries,
+            retries if most is None else min(most, retries),
             self.settings.max_wait_seconds,
             self.settings.max_window_seconds,
         )

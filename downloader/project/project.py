@@ -506,6 +506,14 @@ class Project:
             known = self._folders[name] = self.root / self.named(name).folder
         return known
 
+    def copies(self, name: str) -> tuple[str, ...]:
+        """Return the URLs of the published copies that are asked for the model's files, in order.
+
+        Raises:
+            ModelmakeError: As `named`.
+        """
+        return tuple(dict.fromkeys((*self.settings.mirrors, *self.named(name).entry.copies)))
+
     @cached_property
     def _by_name(self) -> dict[str, Declaration]:
         return {each.name: each for each in self.declared}

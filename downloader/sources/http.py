@@ -237,7 +237,7 @@ class Http:
 
     def locate(self, artifact: Artifact, revision: str | None) -> tuple[Location, ...]:  # noqa: ARG002 - an entry of this source names it
         """See Source."""
-        from downloader.sources._netrc import authorization  # noqa: PLC0415 - a run with nothing to do needs no log-in
+        from downloader.sources.netrc import authorization  # noqa: PLC0415 - a run with nothing to do needs no log-in
 
         file = self._files.get(artifact.path)
         if file is None:
@@ -256,4 +256,4 @@ class Http:
 
     def _mirrored(self, path: str) -> tuple[str, ...]:
         """Return the file's place below the entry's base URLs of mirrors."""
-        return tuple(f"{base.rstrip('/')}/{path}" for base in self._entry.mirrors)
+        return tuple(f"{base.rstrip('/')}/{path}" for base in self._entry.bases)

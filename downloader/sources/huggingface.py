@@ -307,9 +307,9 @@ class HuggingFace:
         entry, name = self._entry, quote(self._entry.path_in_repo(artifact.path))
         path = f"{FOLDERS[entry.repo_type]}{entry.repo}/resolve/{revision}/{name}"
         first = self._location(path, "resolvers", wants_range=not artifact.git_sha1)
-        named = first.named_hosts | {host(base) for base in entry.mirrors}
+        named = first.named_hosts | {host(base) for base in entry.bases}
         mirrors = (
-            Location(url=f"{base.rstrip('/')}/{path}", named_hosts=named) for base in entry.mirrors
+            Location(url=f"{base.rstrip('/')}/{path}", named_hosts=named) for base in entry.bases
         )
         return (first, *mirrors)
 

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from downloader.artifact import Artifact, LeftOut, LockedModel
-from downloader.urls import Location
+from downloader.urls import PUBLISHED, Location, is_published
 
 Keys: TypeAlias = tuple[str | int, ...]
 
@@ -97,6 +97,14 @@ BaseUrl = Annotated[
     ),
 ]
 """A URL to which paths are appended. manifest/ checks it with words of its own."""
+MirrorUrl = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        extra_json_schema={"pattern": f"{WEB}|{PUBLISHED}", "not": {"pattern": VARIABLE}},
+    ),
+]
+"""A base URL with the provider's layout, or a published copy. manifest/ checks it."""
 Url = Annotated[
     str,
     Meta(
@@ -148,7 +156,7 @@ class Entry(
     """
 
     not_about_bytes: ClassVar[frozenset[str]] = frozenset(
-        {"to", "optional", "link", "mirrors", "sniff"}
+        {"to", "optional", "link", "mirror", "mirrors", "sniff"}
     )
     """Keys that do not change which bytes an entry means: they never make a lock stale."""
     collision_hint: ClassVar[str] = "Give one of the models another `to`."
@@ -175,9 +183,19 @@ class Entry(
     ] = ()
     optional: Annotated[bool, Meta(description="Only fetched when asked for by name.")] = False
     mirrors: Annotated[
-        tuple[BaseUrl, ...],
-        Meta(description="Base URLs with the provider's layout, tried in order after it."),
+        tuple[MirrorUrl, ...],
+        Meta(
+            description="Published copies (s3://, gs://, az://, oci://, file:///, blobs+https://), "
+            "asked in order before the provider; and base URLs with the provider's layout, tried "
+            "in order after it."
+        ),
     ] = ()
+    mirror: Annotated[
+        Literal["first", "only"],
+        Meta(
+            description="Whether a file that no published copy has is downloaded from the provider."
+        ),
+    ] = "first"
     base_url: Annotated[
         BaseUrl | None, Meta(description="The provider's endpoint, when it is not the public one.")
     ] = None
@@ -254,7 +272,18 @@ class Entry(
         if self.base_url is not None:
             yield NamedUrl(("base_url",), self.base_url, self.is_published, is_base=True)
         for index, url in enumerate(self.mirrors):
-            yield NamedUrl(("mirrors", index), url, self.is_published, is_base=True)
+            if not is_published(url):
+                yield NamedUrl(("mirrors", index), url, self.is_published, is_base=True)
+
+    @property
+    def copies(self) -> tuple[str, ...]:
+        """Those of `mirrors` that are published copies."""
+        return tuple(url for url in self.mirrors if is_published(url))
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Those of `mirrors` that have the provider's layout."""
+        return tuple(url for url in self.mirrors if not is_published(url))
 
     def targets(self) -> Iterator[tuple[Keys, str]]:
         """Yield the files that follow from the entry: the key path of each, and its path."""

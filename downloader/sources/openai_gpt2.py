@@ -133,7 +133,7 @@ class OpenAIGPT2:
         """See Source."""
         if artifact.path not in FILES:
             raise SourceError(f"OpenAI's GPT-2 has no file {artifact.path}.")
-        bases = (self._base_url(), *self._entry.mirrors)
+        bases = (self._base_url(), *self._entry.bases)
         named = frozenset(map(host, bases))
         return tuple(
             Location(url=f"{base.rstrip('/')}/{self._size}/{artifact.path}", named_hosts=named)

@@ -273,7 +273,8 @@ class ArchiveSyncer:
             self._put(name, archive, member, staged, target)
             return moved_bytes
 
-        return self._files.sync(name, member, observer, means=Means(unpack=unpack))
+        means = Means(unpack=unpack, asks_mirrors=True)
+        return self._files.sync(name, member, observer, means=means)
 
     def stage(self, name: str, archive: Artifact, observer: Observer) -> Outcome:
         """Have an archive unpacked aside for `sync_member`, once a run, if a file is missing.
@@ -283,6 +284,8 @@ class ArchiveSyncer:
         """
         if not self._planner.must_unpack(name, archive):
             return NOTHING  # a file that is wrong in spite of its size asks for itself
+        if self._project.copies(name) and self._project.lockfile.models[name].out_of(archive.path):
+            return NOTHING  # a mirror may have the files themselves, and each of them asks
         with self._alone(name, archive.path) as this:
             began = time.monotonic()
             self._unpack(this, name, archive, observer)

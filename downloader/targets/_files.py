@@ -21,6 +21,7 @@ from downloader.targets.plan import Decision, Planner, Target, decisions
 from downloader.targets.shared import FoundFile, KnownLayers
 from downloader.targets.state import private_archives
 from downloader.transfer.fetch import Fetched, Fetcher, Job
+from downloader.transfer.mirrors import Mirrors
 
 if TYPE_CHECKING:
     from downloader.store.blobs import Blob
@@ -75,11 +76,13 @@ class Means:
         unpack: Puts the file of an archive in place, and returns how many bytes came for that.
         found: A file that has its bytes.
         is_local: Whether nothing may be downloaded, and no archive unpacked.
+        asks_mirrors: Whether published copies are asked for it before it is unpacked.
     """
 
     unpack: Callable[[Target], int] | None = None
     found: FoundFile | None = None
     is_local: bool = False
+    asks_mirrors: bool = False
 
 
 DOWNLOAD = Means()
@@ -91,7 +94,7 @@ class FileSyncer:
     def __init__(self, planner: Planner, fetcher: Fetcher, client: Client) -> None:
         self._planner, self._fetcher, self._client = planner, fetcher, client
         self._project, self._sharing = planner.project, planner.sharing
-        self._layers = KnownLayers(planner.project)
+        self._layers, self._mirrors = KnownLayers(planner.project), Mirrors(client)
         self._pins_written = time.monotonic()
 
     def sync(
@@ -134,7 +137,12 @@ class FileSyncer:
             target = Target(self._planner, name, artifact, place, means.is_local)
             closing.callback(target.path.let_go)
             target.source = source
-            done, verb, note = self._carry_out(target.decide(), target, means, observer)
+            found = target.decide()
+            asks_mirrors = found.action == "unpack" and means.asks_mirrors
+            if asks_mirrors and (came := self._from_mirror(target, observer)):
+                done, verb, note = came, "fetched", ""
+            else:
+                done, verb, note = self._carry_out(found, target, means, observer)
         self._pin(name, artifact, done)
         return Outcome(
             verb=verb,
@@ -181,6 +189,23 @@ class FileSyncer:
         elif found.needs_bytes:
             raise _not_here(target)
         return self._there(target, sha256, moved_bytes), verb, note
+
+    def _from_mirror(self, target: Target, observer: Observer) -> Fetched | None:
+        """Download a file of an archive from a published copy, which may have it without that.
+
+        Returns:
+            What came; None if none has it, so that the archive is needed.
+        """
+        if target.is_offline or not target.is_mirrored:
+            return None
+        wish = replace(target.wish, provider=tuple)
+        job = replace(self._job(target), locations=self._mirrors.candidates(wish))
+        try:
+            return self._fetcher.fetch(job, observer)
+        except (Interrupted, StoreError):
+            raise
+        except ModelmakeError:  # the mirrors tell; the archive may be had
+            return None
 
     def _written(self, target: Target, content: str) -> Fetched:
         """Write a target that models.lock itself holds, when the other files are in place."""
@@ -232,7 +257,9 @@ class FileSyncer:
     def _job(self, target: Target) -> Job:
         return Job(
             artifact=target.facts,
-            locations=target.locations(),
+            locations=self._mirrors.candidates(target.wish),
+            failed=self._mirrors.failed,
+            anywhere=target.is_mirrored,
             target=target.path,
             workspace=private_folder(target.folder),
             found=target.again,

@@ -32,6 +32,7 @@ from downloader.errors import Interrupted, LockError, ModelmakeError, SettingErr
 from downloader.fs.files import SMALL_BYTES, look, looks_same, private_folder
 from downloader.fs.rooted_path import RootedPath
 from downloader.project.project import Model, Project
+from downloader.settings import MIRROR_ONLY
 from downloader.targets.state import (
     FileKey,
     Receipt,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from downloader.sources.interface import Source
     from downloader.store.blobs import Blob
     from downloader.targets.shared import FoundFile, SharedStore
+    from downloader.transfer.mirrors import Wish
     from downloader.urls import Location
 
 Action = Literal["present", "verify", "adopt", "link", "fetch", "unpack", "missing", "refuse"]
@@ -483,10 +485,35 @@ class Target:
         Raises:
             ModelmakeError: Nothing says from where it is downloaded, or the journal is unreadable.
         """
+        from downloader.transfer.mirrors import refused  # noqa: PLC0415 - as above
         from downloader.transfer.partial import resumable  # noqa: PLC0415 - as above
 
-        size, have = resumable(private_folder(self.folder), self.facts, self.locations)
+        wish = self.wish
+        if wish.provider is None and not self.is_mirrored:
+            raise refused(wish)
+        locations = None if self.is_mirrored else self.locations
+        size, have = resumable(private_folder(self.folder), self.facts, locations)
         return self.artifact.size if size is None else size, have
+
+    @property
+    def wish(self) -> "Wish":
+        """Who may be asked for it: published copies, which come first, and its provider."""
+        from downloader.transfer.mirrors import Wish  # noqa: PLC0415 - as above
+
+        settings, entry = self._project.settings, self._project.named(self.name).entry
+        is_entry_only = entry.mirror == "only"
+        return Wish(
+            artifact=self.artifact,
+            name=f"{self.name}/{self.artifact.path}",
+            copies=self._project.copies(self.name),
+            provider=None if is_entry_only or settings.is_mirror_only else self.locations,
+            who_forbids="`mirror: only`" if is_entry_only else MIRROR_ONLY,
+        )
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether a published copy is asked for it."""
+        return self.artifact.is_pinned and bool(self._project.copies(self.name))
 
     @property
     def facts(self) -> Artifact:
@@ -581,6 +608,8 @@ class Target:
         """
         artifact = self.artifact
         if artifact.is_pinned or artifact.archive or self.is_offline or not self.is_kept:
+            return None
+        if self.wish.provider is None:
             return None
         locations = self.locations()
         return self._planner.sharing.of_url(artifact, locations[0]) if locations else None

@@ -166,7 +166,8 @@ class Runtime:
                 continue
             with contextlib.suppress(ModelmakeError):  # the fetch itself tells it
                 artifact = self.project.artifact(name, path)
-                locate = functools.partial(self._locate, name, artifact)
+                is_mirrored = artifact.is_pinned and self.project.copies(name)
+                locate = None if is_mirrored else functools.partial(self._locate, name, artifact)
                 _, have = resumable(folders[name], artifact, locate)
                 found[name, path] = min(size, have)
         return found

@@ -343,6 +343,7 @@ class Download:
         return self.transport.retries(
             lambda error, *next_one: self.observer.waiting(str(error), *next_one),
             self._present_bytes,
+            self.location.retries,
         )
 
     @property

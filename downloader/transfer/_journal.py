@@ -44,7 +44,8 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
         Args:
             found: What the journal says.
-            anywhere: They may have come from another place too: each piece is checked.
+            anywhere: They may have come from another place too: each piece is checked, or the
+                places are copies of one file by its SHA-256.
         """
         sizes = {found.size, self.size} - {None}
         same_file = found.identity == self.identity
@@ -67,11 +68,14 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     binding: Binding
 
 
-def binding_for(artifact: Artifact, location: Location) -> Binding:
-    """Return what a partial's bytes belong to when they come from this location."""
+def binding_for(artifact: Artifact, location: Location | None) -> Binding:
+    """Return what a partial's bytes belong to when they come from this location.
+
+    It is None if they may come from anywhere.
+    """
     return Binding(
         path=artifact.path,
-        place=location.place,
+        place=location.place if location else "",
         size=artifact.size,
         sha256=artifact.sha256,
         validator=None,

@@ -17,14 +17,15 @@ What there is stays on disk until a new start brings the whole file.
 """
 
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from downloader.artifact import Artifact
 from downloader.errors import (
     IntegrityError,
     Interrupted,
     ModelmakeError,
+    NotFound,
     SourceError,
     StoreError,
     TransferError,
@@ -51,7 +52,8 @@ class Job:
 
     Attributes:
         artifact: What is wanted.
-        locations: Where it may be had, best first.
+        locations: Where it may be had, best first. The next one is asked for when it is needed,
+            and asking may fail.
         target: The final name.
         workspace: Private folder, on the target's file system as a rule, for partials and what is
             set aside.
@@ -63,16 +65,20 @@ class Job:
         layer: The file's piece layer, if models.lock has its root and the layer is here.
         is_small_and_alone: Whether it is expected to fit into memory, and no other process can be
             at these bytes meanwhile.
+        failed: Told about a place that could not give it, before the next one is asked.
+        anywhere: Whether a partial is completed from whichever place: its SHA-256 decides.
     """
 
     artifact: Artifact
-    locations: tuple[Location, ...]
+    locations: Iterable[Location]
     target: RootedPath
     workspace: RootedPath
     found: Callable[[], str | None] = lambda: None
     placed: Callable[[str, OpenFile | None], object] = lambda _sha256, _opened: None
     layer: Layer | None = None
     is_small_and_alone: bool = False
+    failed: Callable[[Location, ModelmakeError], None] = lambda _location, _error: None
+    anywhere: bool = False
 
     @property
     def partial(self) -> RootedPath:
@@ -141,9 +147,9 @@ class Fetcher:
         failures: list[tuple[Location, ModelmakeError]] = []
         try:
             with Commit(job.target) as place:
-                for location in job.locations:
+                for location in _each(job.locations, failures):
                     try:
-                        return self._fetch_from(
+                        done = self._fetch_from(
                             job,
                             place,
                             location,
@@ -154,6 +160,10 @@ class Fetcher:
                         raise
                     except ModelmakeError as error:
                         failures.append((location, error))
+                        job.failed(location, error)
+                    else:
+                        is_first = not failures and not location.mirror
+                        return done if is_first else replace(done, etag=None)
         finally:
             self.release(job.workspace, job.artifact)
         try:
@@ -171,7 +181,9 @@ class Fetcher:
             with (
                 SmallPartial(folder, binding, lock_wait, self._budget)
                 if is_small
-                else Partial(folder, binding, lock_wait, self._budget, job.layer)
+                else Partial(
+                    folder, binding, lock_wait, self._budget, job.layer, anywhere=job.anywhere
+                )
             ) as partial:
                 is_there = not is_small and wait_until_free(job.target, lock_wait)
                 if is_there and (sha256 := job.found()):
@@ -199,17 +211,40 @@ class Fetcher:
                 moved_bytes = download.moved_bytes
                 # A pinned file may be resumed across versions: its digest proves the whole.
                 is_of_one_version = moved_bytes == partial.have or not job.artifact.is_pinned
+                is_public = is_of_one_version and not (location.headers or location.mirror)
                 return Fetched(
                     size=partial.have,
                     sha256=sha256,
                     moved_bytes=moved_bytes,
-                    place=location.place if is_of_one_version and not location.headers else "",
+                    place=binding.place if is_public else "",
                     validator=partial.binding.validator,
-                    etag=download.etag if location is job.locations[0] else None,
+                    etag=download.etag,
                     md5=download.md5,
                 )
         except TooLarge:
             return self._fetch_from(job, place, location, observer, is_small=False)
+
+
+def _each(
+    locations: Iterable[Location], failures: list[tuple[Location, ModelmakeError]]
+) -> Iterator[Location]:
+    """Yield the locations; an error about the next one says what went wrong before it.
+
+    Raises:
+        ModelmakeError: From `locations`.
+    """
+    try:
+        yield from locations
+    except ModelmakeError as error:
+        told = [each for each in failures if not isinstance(each[1], NotFound)]
+        if not failures or (isinstance(error, NotFound) and not told):
+            raise
+        before = f"Asked before: {_asked(told)}." if told else "No mirror has the file."
+        raise type(error)(f"{error} {before}", hint=error.hint) from None
+
+
+def _asked(failures: list[tuple[Location, ModelmakeError]]) -> str:
+    return "; ".join(_placed(redact(location.url), str(error)) for location, error in failures)
 
 
 def _combined(
@@ -221,8 +256,7 @@ def _combined(
     if len(failures) == 1:
         return failures[0][1]
     last = failures[-1][1]
-    places = "; ".join(_placed(redact(location.url), str(error)) for location, error in failures)
-    what = f"None of {len(failures)} places gave {artifact.path}: {places}"
+    what = f"None of {len(failures)} places gave {artifact.path}: {_asked(failures)}"
     kind = TransferError if isinstance(last, TransferError) else SourceError
     hints = dict.fromkeys(error.hint for _, error in failures if error.hint)
     return kind(f"{what}.", hint=" ".join(hints))

@@ -51,14 +51,15 @@ def has_partials(workspace: RootedPath) -> bool:
 
 
 def resumable(
-    workspace: RootedPath, artifact: Artifact, locations: Callable[[], tuple[Location, ...]]
+    workspace: RootedPath, artifact: Artifact, locations: Callable[[], tuple[Location, ...]] | None
 ) -> tuple[int | None, int]:
     """Return a file's length, as far as is known, and how many of its bytes the next run keeps.
 
     Args:
         workspace: The model's private folder.
         artifact: The file.
-        locations: Returns its locations; called only if there is a partial.
+        locations: Returns its locations; called only if there is a partial. None if the next run
+            goes on from wherever it came.
 
     Raises:
         ModelmakeError: The journal cannot be read; or from `locations`.
@@ -69,7 +70,8 @@ def resumable(
     except OSError:
         return artifact.size, 0
     found = _journal(partial).read()
-    ranges = vouched(found, binding_for(artifact, locations()[0]), length)
+    wanted = binding_for(artifact, locations()[0] if locations else None)
+    ranges = vouched(found, wanted, length, anywhere=locations is None)
     size = found[0].size if found and ranges and artifact.size is None else artifact.size
     return size, total(ranges)
 
@@ -182,6 +184,7 @@ class Partial:
         lock_wait: Waits while another process has the partial.
         budget: Notes how much is still to be written.
         layer: The file's piece layer, if models.lock has its root.
+        anywhere: Whether bytes from another place are taken over even without one.
 
     Attributes:
         ranges: What is written, merged.
@@ -190,14 +193,17 @@ class Partial:
         verifier: Hashes them, and knows what they prove.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two are always given
         self,
         folder: RootedPath,
         binding: Binding,
         lock_wait: LockWait | None = None,
         budget: DiskBudget | None = None,
         layer: Layer | None = None,
+        *,
+        anywhere: bool = False,
     ) -> None:
+        self._is_anywhere = anywhere or layer is not None
         self._name = folder / partial_name(binding.path)
         self._budget, self._lock_wait, self._layer = (
             budget or DiskBudget(),
@@ -396,7 +402,7 @@ class Partial:
     def _take_over(self) -> None:
         """Go on from what an earlier run left, as far as its journal confirms it."""
         length = self._file.status().st_size
-        taken = self._journal.take_over(self._wanted, length, anywhere=self._layer is not None)
+        taken = self._journal.take_over(self._wanted, length, anywhere=self._is_anywhere)
         if taken is None and not length and not self._journal.is_there:
             self._restart_verifier(0)
             return

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from downloader.artifact import Artifact, LockedModel
 from downloader.errors import SourceError
-from downloader.sources._netrc import authorization
+from downloader.sources.netrc import authorization
 from downloader.sources.interface import Entry, Provider, Resolution, Text
 from downloader.urls import Location, host
 
@@ -63,7 +63,7 @@ class Index:
 
     def _places(self, path: str) -> tuple[Location, ...]:
         """Return where a file can be had, best first."""
-        bases = (self._entry.base_url, *self._entry.mirrors)
+        bases = (self._entry.base_url, *self._entry.bases)
         urls = [f"{base.rstrip('/')}/{quote(path)}" for base in bases]
         named = frozenset(map(host, urls))
         return tuple(

@@ -172,7 +172,10 @@ def test_a_fault_in_a_file_names_line_and_index(lines: tuple[str, ...], message:
     ("text", "hint"),
     [
         (model(f"{GPT2}\nincldue: []"), "Did you mean `include`?"),
-        (model(f"{GPT2}\nzzzzzz: 1"), "Known keys: base_url, exclude, include, link, mirrors"),
+        (
+            model(f"{GPT2}\nzzzzzz: 1"),
+            "Known keys: base_url, exclude, include, link, mirror, mirrors",
+        ),
         (model(f"{GPT2}\napi_key: abc"), "set them in the environment"),
         (files(U, "sha265: x"), "Did you mean `sha256`?"),
         (files(U, f"sha256: {'1' * 64}"), "in quotes"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from downloader.sources import _netrc
+from downloader.sources.netrc import _hosts, authorization
 
 TEXT = "machine data.example.org login ada password s3cret:x\n"
 HEADER = {"Authorization": "Basic " + base64.b64encode(b"ada:s3cret:x").decode()}
@@ -14,7 +14,7 @@ HEADER = {"Authorization": "Basic " + base64.b64encode(b"ada:s3cret:x").decode()
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> None:
     """Read the file anew in each test."""
-    _netrc._hosts.cache_clear()
+    _hosts.cache_clear()
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_the_named_host_gets_its_password(netrc: Path, url: str) -> None:
     """The host counts, in any case, whatever the scheme and port (netrc knows neither)."""
-    assert _netrc.authorization(url) == HEADER
+    assert authorization(url) == HEADER
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_the_named_host_gets_its_password(netrc: Path, url: str) -> None:
 )
 def test_no_other_host_gets_it(netrc: Path, url: str) -> None:
     """A longer, a shorter or a similar name is another host (requests CVE-2024-47081)."""
-    assert _netrc.authorization(url) == {}
+    assert authorization(url) == {}
 
 
 def test_a_default_entry_is_for_nobody(netrc: Path) -> None:
     """`default` would send one password to every server of the world (curl CVE-2025-0167)."""
     netrc.write_text(TEXT + "default login anonymous password me@example.org\n")
-    assert _netrc.authorization("https://evil.example/") == {}
-    assert _netrc.authorization("https://data.example.org/") == HEADER
+    assert authorization("https://evil.example/") == {}
+    assert authorization("https://data.example.org/") == HEADER
 
 
 def test_without_the_variable_the_one_at_home_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_without_the_variable_the_one_at_home_counts(monkeypatch: pytest.MonkeyP
     file = Path.home() / ".netrc"
     file.write_text(TEXT)
     file.chmod(0o600)
-    assert _netrc.authorization("https://data.example.org/") == HEADER
+    assert authorization("https://data.example.org/") == HEADER
 
 
 def test_the_variable_goes_before_the_one_at_home(netrc: Path) -> None:
@@ -78,20 +78,20 @@ def test_the_variable_goes_before_the_one_at_home(netrc: Path) -> None:
     file = Path.home() / ".netrc"
     file.write_text("machine other.example.org login a password b\n")
     file.chmod(0o600)
-    assert _netrc.authorization("https://other.example.org/") == {}
+    assert authorization("https://other.example.org/") == {}
 
 
 @pytest.mark.parametrize("content", [b"machine", b"what is this", b"\xff\xfe\x00", b""])
 def test_a_broken_file_gives_nothing(netrc: Path, content: bytes) -> None:
     """A file that cannot be understood is as good as none: no error, no credentials."""
     netrc.write_bytes(content)
-    assert _netrc.authorization("https://data.example.org/") == {}
+    assert authorization("https://data.example.org/") == {}
 
 
 def test_no_file_and_a_folder_give_nothing(netrc: Path) -> None:
     """Nothing at the place, or a folder, is no error either."""
     netrc.unlink()
-    assert _netrc.authorization("https://data.example.org/") == {}
+    assert authorization("https://data.example.org/") == {}
     netrc.mkdir()
-    _netrc._hosts.cache_clear()
-    assert _netrc.authorization("https://data.example.org/") == {}
+    _hosts.cache_clear()
+    assert authorization("https://data.example.org/") == {}

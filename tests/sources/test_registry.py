@@ -41,7 +41,7 @@ def test_every_file_of_a_provider_has_a_line() -> None:
     """A source without a line could never be asked for."""
     files = {found.name for found in pkgutil.iter_modules(package.__path__)}
     assert {line.partition(".")[0] for line in SOURCES.values()} == {
-        name for name in files - {"interface", "registry"} if not name.startswith("_")
+        name for name in files - {"interface", "netrc", "registry"} if not name.startswith("_")
     }
 
 

@@ -20,7 +20,7 @@ def command(job: Job, connections: int = 1) -> list[str]:
         connections: More than one of them would go around a server that stalls.
     """
     arguments = {
-        "url": job.locations[0].url,
+        "url": next(iter(job.locations)).url,
         "sha256": job.artifact.sha256 or "",
         "target": str(job.target),
         "workspace": str(job.workspace),
