@@ -10,6 +10,7 @@ from downloader.tasks import (
     task_outdated,
     task_plan,
     task_prune,
+    task_publish,
     task_verify,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "task_outdated",
     "task_plan",
     "task_prune",
+    "task_publish",
     "task_verify",
 ]

@@ -35,14 +35,15 @@ WIDE_FACES = {
     "errors": (30, "a class for each kind of failure, what may be shown, and Stop"),
     "fs": (84, "seven tools, each with a face of its own: no room uses all of them"),
     "network": (23, "the client, and its arithmetic of ranges, which the transfer does too"),
-    "operations": (21, "thirteen verbs of one to three names each"),
+    "operations": (24, "fourteen verbs of one to three names each"),
     "progress": (21, "the events, what subscribes to them, and the ways to both streams"),
     "project": (20, "the manifest, the lock and the differences between two locks"),
-    "sources": (20, "what a source and its provider answer, a reference, an object store's place"),
+    "sources": (22, "what a source and its provider answer, a reference, an object store's place"),
     "targets": (30, "state, plan and engine, which every operation asks"),
+    "transfer": (13, "one download, the mirrors that are asked first, and what fills them"),
     "urls": (
-        14,
-        "the location, and what six rooms ask of a URL: origin, host, what may be shown",
+        17,
+        "the location, and what seven rooms ask of a URL: origin, host, what may be shown",
     ),
 }
 """Rooms whose face has more than MOST_NAMES names: how many at most, and why."""

@@ -161,7 +161,8 @@ class Done(Value, frozen=True, kw_only=True):
         model: The model's name.
         path: The artifact's path.
         target: Where it is, as it is shown to people.
-        verb: "fetched", "linked", "unpacked", or "verified" when it was there already.
+        verb: "fetched", "linked", "unpacked", "verified" when it was there already, or "published"
+            when `doit publish` uploaded it.
         bytes: Its length.
         moved_bytes: How many bytes were downloaded for it.
         seconds: How long it took.

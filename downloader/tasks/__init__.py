@@ -31,6 +31,7 @@ from downloader.tasks._commands import (  # noqa: E402
     task_outdated,
     task_plan,
     task_prune,
+    task_publish,
     task_verify,
 )
 from downloader.tasks._fetch import task_fetch  # noqa: E402
@@ -49,6 +50,7 @@ __all__ = [
     "task_outdated",
     "task_plan",
     "task_prune",
+    "task_publish",
     "task_verify",
 ]
 

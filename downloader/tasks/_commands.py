@@ -1,7 +1,7 @@
 """The commands beside `fetch`: for each its doit task, its flags, and what it prints.
 
-`adopt`, `bundle`, `ci-key`, `lock`, `outdated`, `plan`, `prune`, `verify`. Each imports its
-operation when it runs, so that a run with nothing to do loads none of them.
+`adopt`, `bundle`, `ci-key`, `lock`, `outdated`, `plan`, `prune`, `publish`, `verify`. Each imports
+its operation when it runs, so that a run with nothing to do loads none of them.
 """
 
 import os
@@ -172,6 +172,56 @@ def bundle(names: list[str], out: str) -> None:
     before = f", {there:,} there already" * bool(there)
     files = f"{counted(len(models), 'model')}, {counted(what.files, 'file')}"
     say(f"bundled {files} ({bytes_text(what.size)}{before}) in {place}")
+
+
+def task_publish() -> CommandTask:
+    """Make the task that fills a mirror."""
+    return command(
+        publish,
+        "copy models to a mirror for your team: --to PLACE",
+        option("to", "a folder, s3://bucket/prefix, gs://…, az://… or oci://registry/repository"),
+        option("dry-run", "say what would be uploaded, and upload nothing", bool),
+        takes_names=True,
+    )
+
+
+@failing
+def publish(names: list[str], to: str, *, dry_run: bool = False) -> None:
+    """Upload what the place does not have of the named models, or of all that are here."""
+    from downloader.operations import publish as publishing  # noqa: PLC0415
+    from downloader.transfer.places import open_place  # noqa: PLC0415 - imports requests
+
+    project, url = current().project, _place_url(to)
+    what = publishing.contents(project, wanted_models(names))
+    if project.settings.is_offline and not url.startswith("file:"):
+        raise TransferError("MODELMAKE_OFFLINE is set, so nothing is uploaded.")
+    place, stop = open_place(url, current().syncer.transport), current().stop
+    todo = publishing.missing(place, what, stop)
+    if dry_run:
+        for blob in todo:
+            say(f"would publish {blob.name} ({bytes_text(blob.size)})")
+    else:
+        publishing.upload(place, todo, current().shown_run(), stop)
+        place.write(what.edition)
+    did, count = "would publish" if dry_run else "published", len(todo)
+    there = len(what.blobs) - count
+    before = f", {there:,} there already" * bool(there)
+    size = bytes_text(sum(blob.size for blob in todo))
+    say(f"{did} {counted(count, 'file')} ({size}{before}) to {to}")
+
+
+def _place_url(to: str) -> str:
+    """Return the URL of the place that an option names."""
+    from downloader.urls import published_url, redact  # noqa: PLC0415 - the no-op run has no use for it
+
+    if not to:
+        raise ModelmakeError("--to is required.", hint="Write `doit publish --to PLACE`.")
+    try:
+        return published_url(to if "://" in to else str(typed_path(to)))
+    except ValueError as error:
+        hint = "Name a folder, s3://bucket/prefix, gs://…, az://… or oci://registry/repository."
+        told = redact(to) if "://" in to else shown(to)
+        raise ModelmakeError(f"--to {told}: {error}.", hint=hint) from None
 
 
 def task_lock() -> CommandTask:

@@ -36,6 +36,7 @@ OURS = (
     "outdated",
     "plan",
     "prune",
+    "publish",
     "verify",
     "_lock",
     "_ask",

@@ -21,6 +21,7 @@ import contextlib
 import getopt
 import os
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -235,7 +236,9 @@ class List(DoitList):  # type: ignore[misc]
         rows = [*sorted(models), *sorted(own)]
         width = max((len(each.name) for each in rows), default=0)
         lines = [f"{each.name:<{width}}   {each.doc}".rstrip() for each in rows]
-        lines += [f"commands: {' '.join(commands)}; `{streams.program()} help`"] * bool(commands)
+        if commands:
+            told = f"commands: {' '.join(commands)}; `{streams.program()} help`"
+            lines += textwrap.wrap(told, 80, subsequent_indent="  ", break_on_hyphens=False)
         self.outstream.write("\n".join(lines) + "\n")
         return 0
 

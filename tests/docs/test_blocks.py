@@ -21,6 +21,8 @@ ADDED = "docs/test_adding_page.py::test_the_commands_of_the_page_work"
 PYTHON = "e2e/test_python_page.py::test_a_snippet_of_the_page_does_what_it_says"
 STEPS = "ci/test_docs_ci.py::test_the_steps_of_the_page_are_those_of_the_workflow"
 CI_COMMANDS = "ci/test_docs_ci.py::test_each_command_does_what_it_says"
+MIRRORS = "docs/test_mirrors_page.py::test_the_commands_fill_and_use_a_mirror"
+MANIFESTS = "docs/test_mirrors_page.py::test_the_manifests_load"
 OFFLINE = "docs/test_offline_page.py::test_every_command_of_the_page_is_run_here"
 OUTDATED = "e2e/test_docs_outdated.py::test_a_command_of_the_page_runs"
 SAID = "e2e/test_docs_outdated.py::test_what_the_page_shows_is_said"
@@ -54,6 +56,8 @@ RUN_BY = {
         "e2e/test_docs_lock.py::test_a_job_refuses_what_the_table_says",
     ],
     ("manifest.md", "yaml"): ["docs/test_manifest_page.py::test_a_manifest_of_the_page_loads"],
+    ("mirrors.md", "sh"): [MIRRORS, MIRRORS],
+    ("mirrors.md", "yaml"): [MANIFESTS, MANIFESTS],
     ("offline.md", "sh"): [OFFLINE, OFFLINE, OFFLINE, OFFLINE],
     ("offline.md", "yaml"): ["docs/test_offline_page.py::test_the_manifest_of_the_page_loads"],
     ("outdated.md", "sh"): [OUTDATED],

@@ -41,7 +41,7 @@ SAID = [
 ]
 MODULES = {
     "openai-gpt2": "sources/openai_gpt2.py",
-    "http": "sources/_netrc.py",
+    "http": "sources/netrc.py",
     "huggingface": "sources/huggingface.py",
     "object-store": "sources/object_store.py",
     "oci": "sources/_docker_config.py",

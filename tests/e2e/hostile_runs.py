@@ -56,6 +56,7 @@ FURTHER = (
     Command(("adopt", "--from", "ATTIC")),
     Command(("prune", "--older-than=0")),
     Command(("bundle", "--out", "OUT")),
+    Command(("publish", "--to", "OUT")),
     Command(("list",)),
     Command(("clean",)),
     Command(("verify",)),

@@ -71,13 +71,18 @@ def test_commands_that_write_nothing_write_nothing(project: Project, server: Fau
     assert project.doit("fetch:p").status == 0
     before = project.lock.read_bytes()
     (row,) = (line for line in PAGE.splitlines() if line.endswith("| nothing |"))
-    more = {"info": ["fetch:m"], "bundle": ["--out", "b", "p"], "prune": ["--dry-run"]}
+    more = {
+        "info": ["fetch:m"],
+        "bundle": ["--out", "b", "p"],
+        "publish": ["--to", "b", "p"],
+        "prune": ["--dry-run"],
+    }
     commands = [each.removeprefix("doit ") for each in re.findall(r"`([^`]+)`", row)]
     for words in map(str.split, commands):
         run = project.doit(*words, *more.get(words[0], []))
         assert run.status in (0, 1), run.text
         assert project.lock.read_bytes() == before, words
-    assert len(commands) == 9
+    assert len(commands) == 10
 
 
 def git(project: Project, *words: str) -> Run:

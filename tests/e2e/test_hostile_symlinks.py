@@ -55,6 +55,7 @@ FURTHER = (
     Command(("prune", "--older-than=0")),
     Command(("adopt", "--from", "ATTIC")),
     Command(("bundle", "--out", "OUT", "other", "tiny")),
+    Command(("publish", "--to", "OUT", "other", "tiny")),
     Command(("forget", "fetch:MODEL")),
     Command(("lock", "--upgrade")),
     Command(("clean",)),

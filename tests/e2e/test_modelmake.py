@@ -196,16 +196,17 @@ def test_help_of_a_task(project: Project, server: FaultyServer, word: str) -> No
 
 
 def test_list_is_one_screen(project: Project, server: FaultyServer) -> None:
-    """Models stand first, in at most 80 columns, then the user's tasks, then one line."""
+    """Models stand first, in at most 80 columns, then the user's tasks, then the commands."""
     names = [f"llama-3.2-{number}b-instruct" for number in range(1, 11)]
     project.declare({name: toy(server, [f"{name}.bin"], optional=True) for name in names})
     with (project.folder / "dodo.py").open("a") as dodo:
         dodo.write("\ndef task_build():\n    'Build it.'\n    return {'actions': ['true']}\n")
-    *rows, own, last = project.doit("list").stdout.splitlines()
+    *rows, own, first, last = project.doit("list").stdout.splitlines()
     assert [row.split()[0] for row in rows] == sorted(f"fetch:{name}" for name in names)
     assert own.split(maxsplit=1) == ["build", "Build it."]
-    assert last.startswith("commands: adopt bundle ")
-    assert max(map(len, (*rows, own, last))) <= 80
+    assert first.startswith("commands: adopt bundle ")
+    assert f"{first} {last.strip()}".endswith("; `doit help`")
+    assert max(map(len, (*rows, own, first, last))) <= 80
     assert all(" " in row for row in rows)
     assert "commands" not in project.doit("list", "-q").stdout
 

@@ -27,6 +27,7 @@ COMMANDS = [
     "bundle --out out",
     "prune",
     "prune --dry-run",
+    "publish --to out",
     "ci-key",
     "ci-key --json",
 ]
