@@ -8,12 +8,12 @@ from http import HTTPStatus
 from typing import NoReturn
 
 import pytest
-from downloader.sources.oci import challenge_for, endpoint
 
 from downloader.errors import AccessDenied, BadResponse, ModelmakeError, ServerBusy
 from downloader.network._auth import Tokens, challenges
 from downloader.network.client import Client, Head
 from downloader.settings import Settings
+from downloader.sources.oci import challenge_for, endpoint
 from downloader.urls import Location, LogIn
 from tests.servers.fake_registry import FakeRegistry, digest_of
 from tests.servers.faults import statuses
