@@ -326,6 +326,11 @@ class Location:
         """What stands for the URL on the disk, its SHA-256: a query must not be written down."""
         return hashlib.sha256(self.url.encode()).hexdigest()
 
+    def told(self, error: Exception) -> str:
+        """Return an error about it with the mirror for the URL, if it belongs to one."""
+        text = str(error)
+        return text.replace(redact(self.url), redact(self.mirror)) if self.mirror else text
+
     def __repr__(self) -> str:
         """Show no header and no query: they may be credentials."""
         return f"Location({redact(self.url)!r})"

@@ -27,8 +27,6 @@ from downloader.project.project import Model, Project
 from downloader.targets.shared import KnownLayers
 from downloader.transfer.places import Edition, Place, Upload
 
-AT_ONCE = 8
-"""Files that are uploaded at once; an object store gets several parts of each."""
 ASKED_AT_ONCE = 32
 NAMED = 10
 """So many files of a group are named."""
@@ -178,7 +176,7 @@ def upload(place: Place, blobs: Sequence[Blob], run: Run, stop: Stop) -> None:
             failures.append(error)
         return None
 
-    with ThreadPoolExecutor(min(AT_ONCE, max(len(blobs), 1))) as pool:
+    with ThreadPoolExecutor(place.at_once) as pool:
         damaged = [blob.name for blob in pool.map(put, blobs) if blob]
     for error in sorted(failures, key=lambda error: not isinstance(error, Interrupted)):
         raise error

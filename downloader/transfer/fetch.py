@@ -240,11 +240,17 @@ def _each(
         if not failures or (isinstance(error, NotFound) and not told):
             raise
         before = f"Asked before: {_asked(told)}." if told else "No mirror has the file."
-        raise type(error)(f"{error} {before}", hint=error.hint) from None
+        hints = dict.fromkeys(each.hint for _, each in told if each.hint)
+        hint = " ".join(hints) or error.hint
+        raise type(error)(f"{error} {before}", hint=hint) from None
 
 
 def _asked(failures: list[tuple[Location, ModelmakeError]]) -> str:
-    return "; ".join(_placed(redact(location.url), str(error)) for location, error in failures)
+    """Return where it was asked for, each with the reason; a mirror by its own name."""
+    return "; ".join(
+        _placed(redact(location.mirror or location.url), location.told(error))
+        for location, error in failures
+    )
 
 
 def _combined(

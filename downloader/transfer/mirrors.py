@@ -72,7 +72,7 @@ class Mirrors:
                 location = self._place(url).location(str(wish.artifact.sha256))
             except ModelmakeError as error:
                 if wish.provider:
-                    self._pass_over(url, error)
+                    self._pass_over(url, str(error), error.hint)
                 reasons.append(str(error))
                 continue
             yield replace(location, retries=RETRIES if wish.provider else None)
@@ -97,9 +97,10 @@ class Mirrors:
                 is_news = location.mirror not in self._denied
                 self._denied.add(location.mirror)
             if is_news:
-                tell(f"The mirror {mirror} refuses a file, or does not have it: {error}")
+                what = "The mirror refuses a file, or does not have it"
+                tell(_line(f"{what}: {location.told(error)}", error.hint))
         elif location.retries is not None:
-            self._pass_over(location.mirror, error)
+            self._pass_over(location.mirror, location.told(error), error.hint)
 
     def _place(self, url: str) -> Place:
         with self._changing:
@@ -107,13 +108,17 @@ class Mirrors:
                 self._places[url] = open_place(url, self._client)
             return self._places[url]
 
-    def _pass_over(self, url: str, error: ModelmakeError) -> None:
+    def _pass_over(self, url: str, why: str, hint: str) -> None:
         """Ask a copy no more in this run, and say so once."""
         with self._changing:
             is_news = url not in self._unusable
             self._unusable.add(url)
         if is_news:
-            tell(f"The mirror {redact(url)} is not used in this run: {error.report()}")
+            tell(_line(f"The mirror {redact(url)} is not used in this run: {why}", hint))
+
+
+def _line(text: str, hint: str) -> str:
+    return f"{text}\n  {hint}" if hint else text
 
 
 def refused(wish: Wish, reasons: Iterable[str] = ()) -> ModelmakeError:

@@ -127,7 +127,12 @@ class Place(Protocol):
 
     Each method raises ModelmakeError if the place cannot be used: one sentence that names it, and
     what to do.
+
+    Attributes:
+        at_once: How many files are uploaded at once.
     """
+
+    at_once: int
 
     def location(self, sha256: str) -> Location:
         """Return where a blob can be read now; opens no connection to the place itself."""
@@ -152,12 +157,15 @@ def open_place(url: str, client: Client) -> Place:
     Raises:
         ModelmakeError: This version, or this installation, cannot use such a place.
     """
-    del client  # a web server is read by whoever gets the location
     scheme = urlsplit(url).scheme
     if scheme == "file":
         return Folder(url)
     if scheme.startswith("blobs+"):
         return WebFolder(url)
+    if scheme in ("s3", "gs", "az"):
+        from downloader.transfer._object_place import BucketPlace  # noqa: PLC0415 - loads XML
+
+        return BucketPlace(url, client)
     raise ModelmakeError(
         f"{redact(url)}: this version of modelmake cannot use {scheme}:// as a published copy.",
         hint="Name a folder, or an https URL of one that is served.",
@@ -170,6 +178,8 @@ class Folder:
     Args:
         url: Its `file:` URL.
     """
+
+    at_once = 8
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
@@ -219,6 +229,8 @@ class WebFolder:
     Args:
         url: Its URL, with `blobs+` before it.
     """
+
+    at_once = 1
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -17,9 +17,11 @@ from tests.servers.faulty import FaultyServer
 
 MIRRORS = page("mirrors.md")
 PLACE = "/srv/models"
+COLUMNS = 4
 CELLS = [
     re.findall("`([^`]+)`", cell)
     for row in re.findall(r"^\| (?:a|an|Amazon|Google|Azure) .*\|$", MIRRORS, re.MULTILINE)
+    if row.count("|") == COLUMNS + 1
     for cell in row.strip("| ").split("|")[2:]
 ]
 

@@ -1,0 +1,285 @@
+"""`doit publish` to object stores that nobody here wrote: SeaweedFS and Azurite.
+
+fake-gcs-server has no XML API to write with, so of Google's store only the reading is tried here.
+"""
+
+import base64
+import os
+import random
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from downloader.transfer.places import blob_path
+from tests.conftest import missing
+from tests.e2e.content import bytes_of, sha256
+from tests.e2e.project import Project
+from tests.e2e.run import Run
+from tests.e2e.watching import injected
+from tests.servers import azurite as azure
+from tests.servers.azurite import Azurite
+from tests.servers.faulty import FaultyServer
+from tests.servers.object_stores import KEY, SECRET, FakeGcs, SeaweedFS
+from tests.servers.process import NotInstalled
+
+S = TypeVar("S", SeaweedFS, FakeGcs, Azurite)
+CONTENTS = {
+    "empty": b"",
+    "a.bin": bytes_of("a", 3000),
+    "deep/b.bin": bytes_of("b", 1_000_000),
+    "large.bin": bytes_of("large", (33 << 20) + 1),
+}
+"""The last one is uploaded in three parts."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A place to publish to, and what gives access to it."""
+
+    url: str
+    variables: dict[str, str]
+    s3: SeaweedFS | None = None
+
+    @property
+    def prefix(self) -> str:
+        """What stands before its keys."""
+        return f"{self.url.rstrip('/').rpartition('/')[2]}/"
+
+
+def begun(running: ExitStack, kind: type[S]) -> S:
+    """Start a server, or skip: in CI all of them are there."""
+    if find_spec("obstore") is None:
+        missing(NotInstalled("obstore is not installed (pip install 'modelmake[object-store]')"))
+    try:
+        return running.enter_context(kind())
+    except NotInstalled as reason:
+        missing(reason)
+
+
+@pytest.fixture(scope="module")
+def seaweed() -> Iterator[SeaweedFS]:
+    """Give a SeaweedFS for all tests of this worker; each has a prefix of its own."""
+    with ExitStack() as running:
+        yield begun(running, SeaweedFS)
+
+
+@pytest.fixture
+def s3(seaweed: SeaweedFS, tmp_path: Path) -> Bucket:
+    """Give an empty prefix of a bucket that nobody may read without a key."""
+    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    place = re.sub(r"[^a-z0-9]", "-", tmp_path.name.lower())
+    return Bucket(f"s3://private/{place}", {"AWS_ENDPOINT_URL": seaweed.url, **keys}, seaweed)
+
+
+@pytest.fixture(params=["s3", "az"])
+def bucket(request: pytest.FixtureRequest) -> Iterator[Bucket]:
+    """Give such a place of each kind that can be written here."""
+    if request.param == "s3":
+        yield request.getfixturevalue("s3")
+        return
+    with ExitStack() as running:
+        server = begun(running, Azurite)
+        parts = {
+            "AccountName": azure.ACCOUNT,
+            "AccountKey": base64.b64encode(azure.KEY).decode(),
+            "BlobEndpoint": f"http://127.0.0.1:{server.port}/{azure.ACCOUNT}",
+        }
+        text = ";".join(f"{name}={value}" for name, value in parts.items())
+        place = f"az://{azure.ACCOUNT}/{azure.CONTAINER.strip('/')}/team/"
+        yield Bucket(place, {"AZURE_STORAGE_CONNECTION_STRING": text})
+
+
+@pytest.fixture
+def full(project: Project, server: FaultyServer) -> Project:
+    """Give a project whose files are here."""
+    for name, content in CONTENTS.items():
+        server.put(f"/{name}", content)
+    files = [
+        {"url": server.url(f"/{name}"), "path": name, "sha256": sha256(content)}
+        for name, content in CONTENTS.items()
+    ]
+    project.declare({"m": {"source": "http", "files": files}})
+    run = project.doit()
+    assert run.status == 0, run.text
+    return project
+
+
+def reader(project: Project, folder: Path, bucket: Bucket, *, only: bool = False) -> Project:
+    """Return the project on a machine that uses the bucket."""
+    is_only = {"MODELMAKE_MIRROR_ONLY": "1"} if only else {}
+    other = Project(folder, MODELMAKE_MIRROR=bucket.url, **bucket.variables, **is_only)
+    shutil.copy(project.manifest, other.manifest)
+    shutil.copy(project.lock, other.lock)
+    return other
+
+
+def is_whole(project: Project) -> bool:
+    """Whether every file is there, with its bytes."""
+    return all(project.target("m", path).read_bytes() == CONTENTS[path] for path in CONTENTS)
+
+
+def test_a_bucket_is_filled_and_used(
+    full: Project, bucket: Bucket, server: FaultyServer, tmp_path: Path
+) -> None:
+    """Each blob is uploaded once; a reader's provider gets no request; no key is shown."""
+    first = full.doit("publish", "--to", bucket.url, **bucket.variables)
+    second = full.doit("publish", "--to", bucket.url, **bucket.variables)
+    before = len(server.requests)
+    other = reader(full, tmp_path / "other", bucket)
+    run = other.doit()
+
+    assert first.status == 0, first.text
+    assert first.stdout == f"published 4 files (35.6 MB) to {bucket.url}\n"
+    assert second.stdout == f"published 0 files (0 B, 4 there already) to {bucket.url}\n"
+    assert run.status == 0, run.text
+    assert is_whole(other)
+    assert len(server.requests) == before
+    for said in (first, second, run):
+        assert SECRET not in said.text
+        assert base64.b64encode(azure.KEY).decode() not in said.text
+
+
+def test_a_changed_file_becomes_no_object(full: Project, bucket: Bucket, tmp_path: Path) -> None:
+    """Its last bytes are wrong, and it is large: neither it nor parts of it are there after."""
+    target = full.target("m", "large.bin")
+    status = target.stat()
+    target.chmod(0o644)
+    with target.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"!")
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    run = full.doit("publish", "--to", bucket.url, **bucket.variables)
+
+    assert run.status == 1
+    assert "so not published: m/large.bin" in run.stderr
+    other = reader(full, tmp_path / "other", bucket, only=True)
+    read = other.doit()
+    assert "3 fetched" in read.stdout
+    assert "No mirror has m/large.bin" in read.stderr
+    if bucket.s3:
+        keys, parts = bucket.s3.boto(
+            ("list_objects_v2", {"Bucket": "private", "Prefix": bucket.prefix}),
+            ("list_multipart_uploads", {"Bucket": "private", "Prefix": bucket.prefix}),
+        )
+        assert not [each for each in keys["Contents"] if "/locks/" in each["Key"]]
+        assert not parts.get("Uploads")
+
+
+def test_a_wrong_key_is_one_error(full: Project, s3: Bucket) -> None:
+    """It names the variable, not the key."""
+    run = full.doit(
+        "publish", "--to", s3.url, **{**s3.variables, "AWS_SECRET_ACCESS_KEY": "not this one"}
+    )
+    assert run.status == 1
+    assert "AWS_ACCESS_KEY_ID" in run.stderr
+    assert "not this one" not in run.text
+    assert len(run.error_lines) == 2
+
+
+def test_a_reader_without_a_key_asks_the_provider(
+    full: Project, s3: Bucket, tmp_path: Path
+) -> None:
+    """It is told once which variables would let it use the mirror."""
+    full.doit("publish", "--to", s3.url, **s3.variables)
+    other = reader(full, tmp_path / "other", s3)
+    run = other.doit(AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+    assert run.status == 0, run.text
+    assert is_whole(other)
+    assert run.stderr.count("The mirror refuses a file") == 1
+    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in run.stderr
+
+
+def test_a_reader_of_googles_store(full: Project, server: FaultyServer, tmp_path: Path) -> None:
+    """Blobs that are there under the names of the formats page are downloaded, without a key."""
+    with ExitStack() as running:
+        gcs = begun(running, FakeGcs)
+        for content in CONTENTS.values():
+            gcs.put(f"team/{blob_path(sha256(content))}", content)
+        variables = {"STORAGE_EMULATOR_HOST": gcs.url.removeprefix("http://")}
+        before = len(server.requests)
+        other = reader(full, tmp_path / "other", Bucket("gs://public/team/", variables))
+        run = other.doit()
+    assert run.status == 0, run.text
+    assert is_whole(other)
+    assert len(server.requests) == before
+
+
+SITE = """
+import itertools, os, signal
+from downloader.network.object_store import ObjectStore
+from downloader.transfer._object_place import _Parts
+
+count, log = itertools.count(1), os.open({log!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+def step():
+    os.write(log, b".")
+    if next(count) == {kill_at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def counted(owner, name):
+    act = getattr(owner, name)
+    def counting(self, *arguments, **keys):
+        step()
+        result = act(self, *arguments, **keys)
+        step()
+        return result
+    setattr(owner, name, counting)
+
+counted(ObjectStore, "put")
+counted(ObjectStore, "head")
+counted(_Parts, "read")
+"""
+
+
+@pytest.mark.sampled(keep=1)
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_anywhere(full: Project, s3: Bucket, tmp_path: Path, seed: int) -> None:
+    """No wrong object; the next run uploads only what is missing."""
+    log, chance, kills = tmp_path / "log", random.Random(seed), 0
+
+    def publish(place: str, kill_at: int) -> Run:
+        code = SITE.format(log=str(log), kill_at=kill_at)
+        site = injected(tmp_path / f"site {kill_at} {kills}", code)
+        return full.doit("publish", "--to", place, **site, **s3.variables)
+
+    assert publish(f"{s3.url}-undisturbed", 0).status == 0
+    steps = log.stat().st_size
+    for turn in range(2):
+        there = published(s3)
+        run = publish(s3.url, chance.randint(5, steps - 4 * len(there)))
+        kills += run.status == -signal.SIGKILL
+        now = published(s3)
+        assert now.items() >= there.items(), "what was there is as it was"
+        other = reader(full, tmp_path / f"reader {turn}", s3, only=True)
+        other.doit()
+        for name, content in CONTENTS.items():
+            target = other.target("m", name)
+            assert (target.read_bytes() if target.exists() else None) == (
+                content if sha256(content) in now else None
+            )
+    left = len(CONTENTS) - len(published(s3))
+
+    run = full.doit("publish", "--to", s3.url, **s3.variables)
+
+    assert run.stdout.startswith(f"published {left} file"), run.text
+    assert published(s3).keys() == {sha256(content) for content in CONTENTS.values()}
+    assert kills, f"seed {seed}"
+
+
+def published(bucket: Bucket) -> dict[str, str]:
+    """Return when each blob below the place was written, by its digest."""
+    assert bucket.s3
+    place = {"Bucket": "private", "Prefix": f"{bucket.prefix}sha256/"}
+    (found,) = bucket.s3.boto(("list_objects_v2", place))
+    return {
+        each["Key"].rpartition("/")[2]: each["LastModified"] for each in found.get("Contents", ())
+    }
