@@ -261,7 +261,7 @@ class ObjectStore:
         if artifact.size is None:
             raise SourceError(f"{entry.url} has no object {artifact.path} in models.lock.")
         first = self._first_place(artifact)
-        urls = [f"{base.rstrip('/')}/{quote(artifact.path)}" for base in entry.mirrors]
+        urls = [f"{base.rstrip('/')}/{quote(artifact.path)}" for base in entry.bases]
         named = first.named_hosts | {*map(host, urls)}
         mirrors = (Location(url=url, named_hosts=named) for url in urls)
         return (replace(first, named_hosts=named), *mirrors)

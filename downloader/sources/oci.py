@@ -255,7 +255,7 @@ class Oci:
         if revision is None or artifact.sha256 is None:
             raise SourceError(f"{self._image} has no file {artifact.path} in models.lock.")
         path = f"blobs/sha256:{artifact.sha256}"
-        bases = (self._base, *(each.rstrip("/") for each in self._entry.mirrors))
+        bases = (self._base, *(each.rstrip("/") for each in self._entry.bases))
         named = frozenset(map(host, bases))
         return tuple(self._location(base, path, named) for base in bases)
 

@@ -2,6 +2,8 @@
 
 import importlib
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +57,14 @@ def test_every_source_keeps_the_contract() -> None:
     """A source in the table without one of the two suites is a source without tests."""
     tried = {type(entry) for suite in suites() for entry in suite.entries}
     assert tried == set(entry_types().values())
+
+
+def test_a_published_copy_is_no_base_url() -> None:
+    """A source appends paths to `bases` of its entry, and not to all of its `mirrors`."""
+    folder = Path(str(package.__file__)).parent
+    wrong = [
+        path.name
+        for path in sorted(folder.glob("*.py"))
+        if re.search(r"entry\.mirrors", path.read_text(encoding="utf-8"))
+    ]
+    assert wrong == []
