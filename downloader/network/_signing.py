@@ -267,7 +267,8 @@ class Signer:
     def _found(self, bucket: Bucket) -> Credentials:
         if bucket not in self._credentials:
             found = self._credentials[bucket] = credentials_of(bucket)
-            for secret in (*(found.config or {}).values(), found.query):
+            config = found.config or {}
+            for secret in (*(config[name] for name in SECRETS if name in config), found.query):
                 note_secret(secret)
         return self._credentials[bucket]
 
@@ -298,6 +299,8 @@ class Signer:
             return str(obstore.sign(open_store(whole, found, options), "GET", "x", LIFETIME))
 
 
+SECRETS = ("access_key_id", "secret_access_key", "session_token", "account_key", "sas_key")
+"""What of obstore's configuration no message shows."""
 SIGNED_HEADERS = frozenset({"x-amz-checksum-mode"})
 NEVER_USED = {"allow_http": True, "allow_invalid_certificates": True}
 """Options of a store that only computes: to read the system's certificates takes milliseconds."""

@@ -49,7 +49,9 @@ class ObjectStore:
         if not has_extra():
             raise ModelmakeError(f"{self.url} needs the extra `object-store`.", hint=f"{EXTRA}")
         found = credentials_of(self.bucket)
-        self._who, self._store = found.who, open_store(self.bucket, found)
+        self._who = found.who
+        with translated(self.url, found.who):
+            self._store = open_store(self.bucket, found)
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
         """Yield the objects whose keys are in a folder below the address.

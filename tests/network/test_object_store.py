@@ -23,6 +23,7 @@ from downloader.errors import (
     SettingError,
     Stop,
     StoreError,
+    one_line,
 )
 from downloader.network import _signing, object_store
 from downloader.network._signing import ANONYMOUS, credentials_of
@@ -278,6 +279,31 @@ def test_a_key_that_is_no_base64_is_a_setting_error(
     with pytest.raises(SettingError, match="AZURE_STORAGE_KEY is not base64") as error:
         read(client, bucket_of("az://acc/con/").location("a"))
     assert "no base64!" not in error.value.report()
+
+
+def test_an_identity_of_azure_cannot_list(
+    client: Client, monkeypatch: pytest.MonkeyPatch, needs_obstore: None
+) -> None:
+    """Obstore signs single blobs with it: what to set instead is said."""
+    monkeypatch.setenv("AZURE_CLIENT_ID", "identity")
+    monkeypatch.setenv("AZURE_TENANT_ID", "directory")
+    with pytest.raises(AccessDenied, match="cannot be listed with AZURE_CLIENT_ID") as error:
+        read(client, bucket_of("az://acc/con/").location(query="restype=container&comp=list"))
+    assert "AZURE_STORAGE_SAS_TOKEN" in error.value.hint
+
+
+def test_the_path_of_a_key_file_is_no_secret(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, needs_obstore: None
+) -> None:
+    """A message may name it."""
+    file = str(tmp_path / "key.json")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
+    found = bucket_of("gs://bbb/m/")
+    with pytest.raises(AccessDenied, match="GOOGLE_APPLICATION_CREDENTIALS cannot be used"):
+        ObjectStore("gs://bbb/m/", Settings())
+    with pytest.raises(AccessDenied, match="GOOGLE_APPLICATION_CREDENTIALS cannot be used"):
+        _signing.Signer().sign(found.location("a"), found, {})
+    assert file in one_line(f"no {file}")
 
 
 def test_nothing_is_asked_offline(s3: S3Server) -> None:
