@@ -13,16 +13,14 @@ Nothing here knows a credential: network/object_store.py signs the URLs, if the 
 
 import base64
 import binascii
-import configparser
 import contextlib
 import functools
 import os
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -41,6 +39,9 @@ from downloader.sources.interface import (
     Start,
 )
 from downloader.urls import Bucket, Location, host, may_have_credential
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 ADDRESS = r"^(s3|gs)://[^/?#]+(/[^?#]*)?\Z|^az://[^/?#]+/[^/?#]+(/[^?#]*)?\Z"
 NAME = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,220}")
@@ -326,7 +327,7 @@ class ObjectStore:
             text = provider.read(bucket.location(query=urlencode(query, quote_via=quote)))
             try:
                 objects, following = (_azure_page if is_azure else _page)(text)
-            except (ValueError, ET.ParseError, RecursionError):
+            except (ValueError, RecursionError):
                 raise self._unusable() from None
             yield from objects
             if not following:
@@ -448,16 +449,21 @@ def _object(key: str, size: str) -> _Object:
     return _Object(key, int(size), is_empty and key.endswith(("/", "_$folder$")))
 
 
-def _parsed(text: bytes, name: str) -> ET.Element:
+def _parsed(text: bytes, name: str) -> "Element":
+    from xml.etree.ElementTree import ParseError, fromstring  # noqa: PLC0415 - only to lock
+
     if b"<!DOCTYPE" in text[:1000] or b"<!ENTITY" in text:  # no store sends one
         raise ValueError(name)
-    root = ET.fromstring(text)  # noqa: S314 - without entities, and of a bounded size
+    try:
+        root = fromstring(text)  # noqa: S314 - without entities, and of a bounded size
+    except ParseError:
+        raise ValueError(name) from None
     if root.tag.rpartition("}")[2] != name:
         raise ValueError(root.tag)
     return root
 
 
-def _text(element: ET.Element, name: str) -> str:
+def _text(element: "Element", name: str) -> str:
     return element.findtext(f"{{*}}{name}") or ""
 
 
@@ -511,6 +517,8 @@ def aws_profile() -> tuple[str, dict[str, str]]:
 
     `~/.aws/credentials` comes before `~/.aws/config`, whose sections have another form of name.
     """
+    import configparser  # noqa: PLC0415 - a run with nothing to do asks for no endpoint
+
     env = os.environ
     name = env.get("AWS_PROFILE") or env.get("AWS_DEFAULT_PROFILE") or "default"
     found: dict[str, str] = {}

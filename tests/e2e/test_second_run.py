@@ -16,6 +16,7 @@ from tests.e2e.watching import (
     without_dialling,
     without_sockets,
 )
+from tests.servers.buckets import S3Server
 from tests.servers.faulty import FaultyServer
 
 NO_NETWORK = ("unshare", "--map-root-user", "--net")
@@ -208,3 +209,21 @@ def test_gpt2_of_a_base_url_in_the_manifest_is_done_too(
     project.declare({"g": gpt2("355M", server.url("/m"))})
     assert project.doit(OPENAI_GPT2_BASE_URL="").status == 0
     assert_nothing_done(project.doit(**without_sockets(tmp_path / "watch")))
+
+
+def test_a_model_in_an_object_store_is_done_without_what_asks_one(
+    project: Project, tmp_path: Path
+) -> None:
+    """Nothing that lists, signs or reads profiles is imported, whatever keys there are."""
+    with S3Server(is_public=True) as s3:
+        s3.put("m/a.bin", b"weights")
+        project.declare({"m": {"source": "object-store", "url": "s3://bucket/m/"}})
+        project.variables |= s3.environment
+        run = project.doit()
+        assert run.status == 0, run.text
+        variables, listed = listing_modules(tmp_path / "listing")
+        assert project.doit(**variables).stdout == "Nothing to do.\n"
+    loaded = set(listed.read_text().splitlines())
+    assert "downloader" in loaded
+    slow = {"requests", "obstore", "xml.etree.ElementTree", "downloader.network.client"}
+    assert not slow & loaded
