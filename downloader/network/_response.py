@@ -592,12 +592,18 @@ class Reply:
     """
 
     def __init__(
-        self, url: str, response: HTTPResponse, request: Request, *, is_redirected: bool
+        self,
+        url: str,
+        response: HTTPResponse,
+        request: Request,
+        *,
+        is_redirected: bool,
+        is_bodiless: bool = False,
     ) -> None:
         self.url = url
         self._raw = response
         self._request, self._is_redirected = request, is_redirected
-        self._is_complete = False
+        self._is_complete = is_bodiless
         self.head = Head(
             status=response.status,
             place=redact(url),
@@ -637,7 +643,11 @@ class Reply:
         return count
 
     def _begin_body(self) -> Body:
-        self._body = body_of(self.head, self._stream())
+        stream = self._stream()
+        is_bodiless = self._is_complete  # before anything was read: a HEAD
+        self._body = (
+            SizedBody(self.head.place, stream, 0) if is_bodiless else body_of(self.head, stream)
+        )
         return self._body
 
     def _has_more_now(self) -> bool:

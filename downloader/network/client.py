@@ -17,10 +17,10 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -310,6 +310,7 @@ def _key(start: Hop) -> Key:
 USER_AGENT = f"modelmake/{__version__}"
 POOL_SIZE = 32
 FILE_STATUSES = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
+NO_HEADERS: Mapping[str, str] = {}
 IDENTITY = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
 
 
@@ -378,7 +379,11 @@ class Client:
             self._check_rate_limit(location)
         end, reply = self._follow(start, conditions, scopes)
         if location.challenge is not None and reply.head.status == HTTPStatus.UNAUTHORIZED:
-            start, end, reply = self._answered(location, start, (end, reply), conditions, scopes)
+
+            def follow(hop: Hop) -> tuple[Hop, Reply]:
+                return self._follow(hop, conditions, scopes)
+
+            start, end, reply = self._authorized(location, start, (end, reply), follow, scopes)
         is_denied = reply.head.status == HTTPStatus.FORBIDDEN and end.number > 0
         if location.is_link_doubted and is_denied and not has_same_origin(start.url, end.url):
             # An edge that has not heard of a link yet refuses it; a new one may lead to another.
@@ -501,7 +506,7 @@ class Client:
     ) -> tuple[Hop, Reply]:
         """Return the way's last hop and its reply."""
         while True:
-            reply = self._get(hop, conditions, scopes)
+            reply = self._send("GET", hop, conditions, scopes)
             head = reply.head
             # S3 names another region by a redirect that leads nowhere.
             leads_nowhere = head.first("x-amz-bucket-region") and not head.first("Location")
@@ -513,15 +518,54 @@ class Client:
                 inside = is_inside(reply.url, reply.peer)
                 hop = next_hop(hop, target, cookie=cookie, is_inside=inside)
 
-    def _answered(
+    def send(
+        self,
+        method: str,
+        location: Location,
+        *,
+        body: Callable[[], Iterable[bytes]] | bytes = b"",
+        length: int | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Reply:
+        """Send a request that may have a body, and return its reply, which may be a redirect.
+
+        Args:
+            method: Such as PUT.
+            location: Where to.
+            body: What to send; called again if the server asks for a log-in first.
+            length: Of the body in bytes, if it is to be called for.
+            headers: Further headers.
+
+        Raises:
+            Interrupted: The run was stopped.
+            TransferError: No reply came.
+            ModelmakeError: From `body`.
+        """
+        if location.challenge is not None:
+            location = replace(location, headers=self._tokens.headers(location))
+        scopes = (self._scope,)
+        if isinstance(body, bytes):
+            length = len(body)
+        own = {**headers, "Content-Length": str(length)} if method != "HEAD" else headers
+
+        def once(hop: Hop) -> tuple[Hop, Reply]:
+            sent = body if isinstance(body, bytes) else body()
+            return hop, self._send(method, hop, own, scopes, sent)
+
+        start, reply = once(first_hop(location, is_pinned=False))
+        if location.challenge is not None and reply.head.status == HTTPStatus.UNAUTHORIZED:
+            _, _, reply = self._authorized(location, start, (start, reply), once, scopes)
+        return reply
+
+    def _authorized(
         self,
         location: Location,
         start: Hop,
         refused: tuple[Hop, Reply],
-        conditions: Mapping[str, str],
+        follow: Callable[[Hop], tuple[Hop, Reply]],
         scopes: tuple[CancelScope, ...],
     ) -> tuple[Hop, Hop, Reply]:
-        """Ask again with what the server asks for: the way's start, its end and the reply.
+        """Follow a way once more, with what its start asks for: its start, its end and the reply.
 
         The refusal itself stays if it is another server's, or there is no other answer.
         """
@@ -549,7 +593,7 @@ class Client:
             return start, end, reply
         reply.close()
         start = replace(start, headers=headers)
-        return start, *self._follow(start, conditions, scopes)
+        return start, *follow(start)
 
     def _check_environment(self, url: str) -> None:
         """Refuse to connect if the environment says so, or is wrong."""
@@ -561,8 +605,13 @@ class Client:
                 hint="Correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, or unset it.",
             )
 
-    def _get(
-        self, hop: Hop, conditions: Mapping[str, str], scopes: tuple[CancelScope, ...]
+    def _send(
+        self,
+        method: str,
+        hop: Hop,
+        conditions: Mapping[str, str],
+        scopes: tuple[CancelScope, ...],
+        body: Iterable[bytes] | bytes | None = None,
     ) -> Reply:
         self._check_environment(hop.url)
         seconds = self.settings.timeout_seconds
@@ -573,7 +622,9 @@ class Client:
             with translated(hop.url, seconds):
                 proxies = self._proxies_for(hop.url)
                 note_credentials(hop.url, hop.headers, proxies)
-                prepared = _prepared(hop.url, {**IDENTITY, **hop.headers, **conditions})
+                prepared = _prepared(method, hop.url, {**IDENTITY, **hop.headers, **conditions})
+                if body is not None:
+                    prepared.body = cast("bytes", body)  # or an iterable of them
                 response = self._adapter.sent(
                     prepared, proxies, timeout=self._timeout, verify=self._verify
                 )
@@ -585,7 +636,13 @@ class Client:
         finally:
             current_request.reset(before)
         deadline.begin_step(is_body=True)
-        reply = Reply(hop.url, response, request, is_redirected=hop.number > 0)
+        reply = Reply(
+            hop.url,
+            response,
+            request,
+            is_redirected=hop.number > 0,
+            is_bodiless=method == "HEAD",
+        )
         if reply.head.first("RateLimit"):
             self._note_rate_limit(hop.url, reply.head)
         return reply
@@ -601,10 +658,10 @@ MOST_PREPARED = 64
 PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._~-]*")
 
 
-def _prepared(url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
-    """Return a GET; of what requests would prepare, only what one needs: this is done per file."""
+def _prepared(method: str, url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
+    """Return a request; of what requests would prepare, only what it needs: it is one per file."""
     request = requests.PreparedRequest()
-    request.method, request.headers = "GET", _prepared_headers(tuple(headers.items()))
+    request.method, request.headers = method, _prepared_headers(tuple(headers.items()))
     place_end = url.find("/", url.find("//") + 2)
     if place_end > 0 and PLAIN_PATH.fullmatch(url, place_end) and _is_plain(url[: place_end + 1]):
         request.url = url
