@@ -26,6 +26,7 @@ from tests.servers.azurite import Azurite
 from tests.servers.faulty import FaultyServer
 from tests.servers.nginx import Nginx
 from tests.servers.process import NotInstalled
+from tests.servers.registry import DockerRegistry
 from tests.strace import Strace
 
 CLEARED = {"CI", "NETRC", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "REQUESTS_CA_BUNDLE"}
@@ -191,6 +192,20 @@ def nginx() -> Iterator[Callable[..., Nginx]]:
         def start(root: Path, extra: str = "", *, http: str = "", main: str = "") -> Nginx:
             try:
                 return running.enter_context(Nginx(root, extra, http=http, main=main))
+            except NotInstalled as reason:
+                missing(reason)
+
+        yield start
+
+
+@pytest.fixture
+def docker_registry() -> Iterator[Callable[..., DockerRegistry]]:
+    """Give a function that starts docker-registry with the arguments of `DockerRegistry`."""
+    with ExitStack() as running:
+
+        def start(*arguments: Any, **named: Any) -> DockerRegistry:
+            try:
+                return running.enter_context(DockerRegistry(*arguments, **named))
             except NotInstalled as reason:
                 missing(reason)
 

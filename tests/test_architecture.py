@@ -38,7 +38,7 @@ WIDE_FACES = {
     "operations": (24, "fourteen verbs of one to three names each"),
     "progress": (21, "the events, what subscribes to them, and the ways to both streams"),
     "project": (20, "the manifest, the lock and the differences between two locks"),
-    "sources": (24, "what a source and its provider answer, a reference, an object store's place"),
+    "sources": (25, "what a source and its provider answer, a reference, an object store's place"),
     "targets": (30, "state, plan and engine, which every operation asks"),
     "transfer": (13, "one download, the mirrors that are asked first, and what fills them"),
     "urls": (

@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
@@ -320,15 +321,8 @@ class Oci:
         # A mirror has log-ins of its own.
         is_own = self._entry.base_url is None and base == self._base
         server = image.registry if is_own else urlsplit(base).netloc.lower()
-        advice = _advice(server)
-        return Location(
-            url=f"{base}/v2/{image.repository}/{path}",
-            headers={"Accept": ACCEPT} if path.startswith("manifests/") else {},
-            named_hosts=named,
-            credential_hint=advice["DENIED"],
-            advice=advice,
-            challenge=challenge_for(server, image.repository),
-        )
+        found = location_in(server, image.repository, path, base=base)
+        return replace(found, named_hosts=named)
 
     def _explained(self, error: SourceError) -> SourceError:
         """Return the error in words about the image, if the registry says what is missing."""
@@ -348,9 +342,38 @@ class Oci:
         return error
 
 
-def _advice(server: str) -> dict[str, str]:
-    """Return what to do, by the error codes of the distribution specification."""
-    log_in = f"Run `docker login {server}` with an account that may read it."
+def location_in(
+    registry: str, repository: str, path: str, *, base: str = "", writes: bool = False
+) -> Location:
+    """Return where a registry's API answers about a repository.
+
+    Args:
+        registry: What its log-in is kept under.
+        repository: Its name there.
+        path: Below the repository, such as `blobs/sha256:…`.
+        base: The registry's URL, if it does not follow from its name.
+        writes: Whether the repository is to be changed.
+    """
+    base = base or endpoint(registry)
+    advice = _advice(registry, "write to" if writes else "read")
+    return Location(
+        url=f"{base}/v2/{repository}/{path}",
+        headers={"Accept": ACCEPT} if path.startswith("manifests/") and not writes else {},
+        named_hosts=frozenset({host(base)}),
+        credential_hint=advice["DENIED"],
+        advice=advice,
+        challenge=challenge_for(registry, repository, "pull,push" if writes else "pull"),
+    )
+
+
+def _advice(server: str, act: str) -> dict[str, str]:
+    """Return what to do, by the error codes of the distribution specification.
+
+    Args:
+        server: The registry.
+        act: What the user's account must be allowed to do with the repository.
+    """
+    log_in = f"Run `docker login {server}` with an account that may {act} it."
     if server == OLLAMA:
         log_in = "Only public models can be downloaded from Ollama's registry."
     return {

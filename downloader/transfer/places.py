@@ -166,6 +166,10 @@ def open_place(url: str, client: Client) -> Place:
         from downloader.transfer._object_place import BucketPlace  # noqa: PLC0415 - loads XML
 
         return BucketPlace(url, client)
+    if scheme == "oci":
+        from downloader.transfer._registry import Registry  # noqa: PLC0415 - it imports this module
+
+        return Registry(url, client)
     raise ModelmakeError(
         f"{redact(url)}: this version of modelmake cannot use {scheme}:// as a published copy.",
         hint="Name a folder, or an https URL of one that is served.",

@@ -7,7 +7,6 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,20 +39,6 @@ HTPASSWD = f"{USER}:$2y$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e
 """The one form that docker-registry reads: bcrypt."""
 
 StartRegistry = Callable[..., DockerRegistry]
-
-
-@pytest.fixture
-def docker_registry() -> Iterator[StartRegistry]:
-    """Give a function that starts docker-registry with the arguments of `DockerRegistry`."""
-    with ExitStack() as running:
-
-        def start(*arguments: Any, **named: Any) -> DockerRegistry:
-            try:
-                return running.enter_context(DockerRegistry(*arguments, **named))
-            except NotInstalled as reason:
-                missing(reason)
-
-        yield start
 
 
 @pytest.fixture
