@@ -11,6 +11,7 @@ from downloader.tasks import (
     task_plan,
     task_prune,
     task_publish,
+    task_serve,
     task_verify,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "task_plan",
     "task_prune",
     "task_publish",
+    "task_serve",
     "task_verify",
 ]

@@ -173,6 +173,7 @@ class LockedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         archives: What the files are extracted from, if they are; sorted by path.
         files: Sorted by path.
         left_out: What else the repository has, for people; None if it is not known, or nothing.
+        gated: Whether the provider does not give them to everybody.
     """
 
     entry: Sha256Digest
@@ -181,6 +182,7 @@ class LockedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     archives: tuple[Artifact, ...] = ()
     files: tuple[Artifact, ...]
     left_out: LeftOut | None = None
+    gated: bool = False
 
     def has_archive(self, path: str) -> bool:
         """Whether files are to be unpacked from the file at this path."""

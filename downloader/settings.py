@@ -11,6 +11,9 @@ from downloader.errors import SettingError, shown
 
 N = TypeVar("N", int, float)
 
+Address = tuple[str, int]
+"""A host, by name or number, and a port."""
+
 FILES_AT_ONCE = 48
 """How many files are on their way at once; how many connections each has is measured. More than the
 connections to one host, so that they are busy while other files are hashed, synced and noted."""
@@ -25,6 +28,9 @@ MANIFEST = "MODELMAKE_MANIFEST"
 
 MIRROR = "MODELMAKE_MIRROR"
 MIRROR_ONLY = "MODELMAKE_MIRROR_ONLY"
+LISTEN = "MODELMAKE_LISTEN"
+PEERS = "MODELMAKE_PEERS"
+UPLOAD_RATE = "MODELMAKE_UPLOAD_RATE"
 
 FALSE_WORDS = frozenset({"", "0", "false", "no", "off"})
 
@@ -33,17 +39,20 @@ VARIABLES = (
     "MODELMAKE_CONNECTIONS",
     "MODELMAKE_DEBUG",
     "MODELMAKE_LIMIT_RATE",
+    LISTEN,
     "MODELMAKE_LOCKED",
     MANIFEST,
     "MODELMAKE_MAX_WAIT",
     MIRROR,
     MIRROR_ONLY,
     "MODELMAKE_OFFLINE",
+    PEERS,
     PREFLIGHT,
     PROGRESS,
     "MODELMAKE_RETRIES",
     "MODELMAKE_STORE",
     "MODELMAKE_TIMEOUT",
+    UPLOAD_RATE,
 )
 """Every variable of this program."""
 
@@ -99,6 +108,13 @@ class Settings:
     """MODELMAKE_PROGRESS: how a run is shown, one of PROGRESS_WORDS."""
     is_debug: bool = False
     """MODELMAKE_DEBUG: show tracebacks."""
+    peers: str = ""
+    """MODELMAKE_PEERS: HOST:PORT,… of the nodes with which pieces are exchanged, or a file of them;
+    looked up by `transfer/swarm.py`."""
+    listen: Address | None = None
+    """MODELMAKE_LISTEN: the ADDRESS:PORT at which those nodes reach this one; None: nowhere."""
+    upload_rate: int | None = None
+    """MODELMAKE_UPLOAD_RATE: bytes per second to all peers together, such as 100M."""
 
     @property
     def who_forbids(self) -> str:
@@ -129,7 +145,35 @@ class Settings:
             is_mirror_only=_is_true(env, MIRROR_ONLY),
             progress=_word(env, PROGRESS, PROGRESS_WORDS),
             is_debug=_is_true(env, "MODELMAKE_DEBUG"),
+            peers=_expanded(env.get(PEERS, "").strip(), PEERS),
+            listen=next(iter(addresses_in(env.get(LISTEN, ""), LISTEN)), None),
+            upload_rate=_number(env, UPLOAD_RATE, _bytes, 0) or None,
         )
+
+
+def addresses_in(text: str, what: str) -> list[Address]:
+    """Return the addresses in a list, HOST:PORT,…; that of an IPv6 address stands in brackets.
+
+    Args:
+        text: The list; it may be empty.
+        what: What messages call it.
+
+    Raises:
+        SettingError: It is no such list.
+    """
+    found = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        host, _, port = part.rpartition(":")
+        is_ipv6 = host.startswith("[") and host.endswith("]")
+        host = host[1:-1] if is_ipv6 else host
+        is_usable = host and is_ipv6 == (":" in host) and port.isascii() and port.isdigit()
+        if not (is_usable and 0 < int(port[:6]) < 1 << 16):
+            raise SettingError(
+                f"{what} has {shown(repr(part))}, which is not HOST:PORT.",
+                hint="Write it like 10.0.0.1:7000, node1:7000 or [fd00::1]:7000.",
+            )
+        found.append((host, int(port)))
+    return found
 
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:

@@ -61,6 +61,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert dataclasses.astuple(Settings()) == (
         *(30.0, 5, 120.0, 301.0, 32, None),
         *(False, False, False, True, "", (), False, "auto", False),
+        *("", None, None),
     )
 
 

@@ -259,6 +259,8 @@ def _dump_model(model: LockedModel) -> str:
         head["revision"] = model.revision
     if model.left_out is not None:
         head["left_out"] = model.left_out
+    if model.gated:
+        head["gated"] = True
     fields = ", ".join(f"{_encode(key)}: {_encode(value)}" for key, value in head.items())
     archives = f', "archives": [\n{_dump_files(model.archives)}\n]' * bool(model.archives)
     return f'{{{fields}{archives}, "files": [\n{_dump_files(model.files)}\n]}}'

@@ -56,6 +56,7 @@ def _as_locked(name: str, entry: Entry, resolution: Resolution) -> LockedModel:
         archives=resolution.archives,
         files=files,
         left_out=resolution.left_out,
+        gated=resolution.gated,
     )
 
 

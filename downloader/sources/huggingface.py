@@ -246,6 +246,8 @@ class _Revision(msgspec.Struct, frozen=True):
     """What is read of `GET /api/models/{repo}/revision/{revision}`."""
 
     sha: Annotated[str, Meta(pattern=r"\A[0-9a-f]{40}\Z")]
+    private: bool = False
+    gated: bool | str = False
 
 
 class HuggingFace:
@@ -262,9 +264,9 @@ class HuggingFace:
         entry = self._entry
         commit = entry.revision
         try:
-            if not COMMIT.fullmatch(commit):
-                asked = self._api(f"revision/{quote(commit, safe='')}")
-                commit = self._decoded(provider.read(asked), _Revision).sha
+            asked = self._api(f"revision/{quote(commit, safe='')}")
+            found = self._decoded(provider.read(asked), _Revision)
+            commit = found.sha
             pages = provider.pages(self._api(f"tree/{commit}?recursive=true&expand=false"))
             files = tuple(itertools.islice(self._listed(pages), MOST_FILES + 1))
         except (AccessDenied, NotFound) as error:
@@ -283,7 +285,10 @@ class HuggingFace:
         if path := entry.ref_path:
             digest = hashlib.sha256(commit.encode()).hexdigest()
             placed.append(Artifact(path=path, size=len(commit), sha256=digest, content=commit))
-        return Resolution(revision=commit, artifacts=tuple(placed), left_out=left_out)
+        is_gated = found.private or bool(found.gated)
+        return Resolution(
+            revision=commit, artifacts=tuple(placed), left_out=left_out, gated=is_gated
+        )
 
     def check(self, locked: LockedModel) -> str:
         """See AskingSource."""

@@ -156,7 +156,7 @@ class Entry(
     """
 
     not_about_bytes: ClassVar[frozenset[str]] = frozenset(
-        {"to", "optional", "link", "mirror", "mirrors", "sniff"}
+        {"to", "optional", "link", "mirror", "mirrors", "share", "sniff"}
     )
     """Keys that do not change which bytes an entry means: they never make a lock stale."""
     collision_hint: ClassVar[str] = "Give one of the models another `to`."
@@ -203,11 +203,20 @@ class Entry(
         Literal["auto", "reflink", "hardlink", "copy"],
         Meta(description="How a blob of the store is shown at the target."),
     ] = "auto"
+    share: Annotated[
+        bool,
+        Meta(
+            description="Whether peers may get its files from this machine even if the model is "
+            "gated, private or of an account."
+        ),
+    ] = False
     sniff: Annotated[
         bool,
         Meta(description="Whether a file without a SHA-256 is refused if it begins like a page."),
     ] = True
 
+    is_of_account: ClassVar[bool] = False
+    """Whether the source's models belong to somebody's account."""
     schema: ClassVar[dict[str, object]] = {}
     """What the JSON Schema says of its keys together."""
 
@@ -325,12 +334,14 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
         left_out: What else the provider has and the entry does not want, for people.
         archives: What the files are to be unpacked from. Which files that gives is known when an
             archive came; until then there are none of it in `artifacts`.
+        gated: Whether not everybody may have them.
     """
 
     revision: str | None = None
     artifacts: tuple[Artifact, ...] = ()
     archives: tuple[Artifact, ...] = ()
     left_out: LeftOut | None = None
+    gated: bool = False
 
 
 class Source(Protocol):

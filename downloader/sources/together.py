@@ -69,6 +69,7 @@ class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
     """A fine-tuned model of Together AI, or its checkpoints."""
 
     not_about_bytes = Entry.not_about_bytes | {"keep_archive", "unpack_limits", "wait"}
+    is_of_account = True
     collision_hint = "Give one of the two another `to`, or an `archive` name of its own."
     reference_forms = {  # noqa: RUF012
         "together:ft-0123abcd-0123[:STEP]": "a fine-tuning job of Together AI, or a checkpoint"

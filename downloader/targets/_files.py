@@ -17,6 +17,7 @@ from downloader.network.api import probe
 from downloader.network.client import Client
 from downloader.progress.events import Done, Observer
 from downloader.project import resolve
+from downloader.targets._peers import PeerSharing
 from downloader.targets.plan import Decision, Planner, Target, decisions
 from downloader.targets.shared import FoundFile, KnownLayers
 from downloader.targets.state import private_archives
@@ -89,12 +90,17 @@ DOWNLOAD = Means()
 
 
 class FileSyncer:
-    """Brings single files of one project up to date; safe to share between threads."""
+    """Brings single files of one project up to date; safe to share between threads.
+
+    Attributes:
+        peers: Says which files peers may have.
+    """
 
     def __init__(self, planner: Planner, fetcher: Fetcher, client: Client) -> None:
         self._planner, self._fetcher, self._client = planner, fetcher, client
         self._project, self._sharing = planner.project, planner.sharing
         self._layers, self._mirrors = KnownLayers(planner.project), Mirrors(client)
+        self.peers = PeerSharing(planner.project, planner.sharing, self._layers)
         self._pins_written = time.monotonic()
 
     def sync(
@@ -255,6 +261,7 @@ class FileSyncer:
         return Fetched(size=size, sha256=sha256, moved_bytes=moved_bytes, is_new=False)
 
     def _job(self, target: Target) -> Job:
+        layer = self._layers.find(target.artifact)
         return Job(
             artifact=target.facts,
             locations=self._mirrors.candidates(target.wish),
@@ -265,7 +272,8 @@ class FileSyncer:
             found=target.again,
             placed=functools.partial(self._placed, target),
             is_small_and_alone=target.is_alone and target.is_small,
-            layer=self._layers.find(target.artifact),
+            layer=layer,
+            why_alone=self.peers.why_alone(target.name, target.artifact, layer),
         )
 
     def _placed(self, target: Target, sha256: str, opened: OpenFile | None) -> None:

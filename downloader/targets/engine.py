@@ -3,11 +3,12 @@
 What a run without network could not fetch is reported once, all together, when it is over.
 """
 
+import collections
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from downloader.artifact import counted, size_text
 from downloader.errors import Offline, Stop
@@ -19,12 +20,16 @@ from downloader.progress.streams import tell
 from downloader.project.project import Project
 from downloader.targets._archives import ArchiveSyncer
 from downloader.targets._files import FileSyncer, Means, Outcome
+from downloader.targets._peers import PeerSharing
 from downloader.targets.plan import Decision, Planner
 from downloader.targets.shared import FoundFile, SharedStore
 from downloader.targets.state import FileKey, archive_place
 from downloader.transfer.fetch import Fetcher
 
-__all__ = ["Engine", "Outcome", "missing_offline"]
+if TYPE_CHECKING:
+    from downloader.transfer.swarm import Swarm
+
+__all__ = ["Engine", "Outcome", "PeerSharing", "missing_offline"]
 
 
 MOST_LINES = 20
@@ -68,6 +73,8 @@ class _Telling(Observer):
 
 
 STOP_SECONDS = 1.5
+LINGER_SECONDS = 60.0
+"""How long a run that is done goes on sharing what its peers still need of it."""
 
 
 class Engine:
@@ -86,12 +93,13 @@ class Engine:
         self._project = project
         self.stop = stop or Stop()
         self.missing: list[Missing] = []
-        self._idle = threading.Condition()
+        self._idle, self._meeting = threading.Condition(), threading.Lock()
         self._active = 0
         self.transport = Client(project.settings, self.stop)
         self._fetcher = Fetcher(self.transport)
         sharing = SharedStore(project, self.stop)
         self._sharing, self._is_remembered = sharing, False
+        self._swarm: Swarm | None = None
         self._planner = Planner(project, sharing)
         self._files = FileSyncer(self._planner, self._fetcher, self.transport)
         self._archives = ArchiveSyncer(self._planner, self._files, self.stop)
@@ -123,6 +131,7 @@ class Engine:
         """
         artifact, observer = self._project.artifact(name, path), observer or Observer()
         with self._busy():
+            self._meet_peers()
             try:
                 if artifact.archive is not None:
                     return self._archives.sync_member(name, artifact, observer)
@@ -142,6 +151,7 @@ class Engine:
             ModelmakeError: As `sync`.
         """
         with self._busy():
+            self._meet_peers()
             archive = self._project.artifact(name, path)
             try:
                 return self._archives.stage(name, archive, observer or Observer())
@@ -194,14 +204,40 @@ class Engine:
         if self.stop.is_set():
             with self._idle:
                 self._idle.wait_for(lambda: not self._active, STOP_SECONDS)
+        elif self._swarm:
+            self._swarm.linger(LINGER_SECONDS)
         try:
             write_waiting()
             self._project.write_pins()
             self._sharing.write_origins()
         finally:
             self._archives.close()
+            if self._swarm:
+                self._swarm.close()
             self.transport.close()
             close_idle_folders()
+
+    @property
+    def peers(self) -> PeerSharing:
+        """What says which files peers may have, and shares them."""
+        return self._files.peers
+
+    def _meet_peers(self) -> None:
+        """Share what is here with the peers that the environment names, and ask them for more.
+
+        Raises:
+            SettingError: libtorrent is missing, or an address cannot be used.
+        """
+        settings = self._project.settings
+        if not (settings.peers or settings.listen):
+            return
+        with self._meeting:
+            if self._swarm is None:
+                from downloader.transfer.swarm import open_swarm  # noqa: PLC0415 - an extra
+
+                self._swarm = self._fetcher.swarm = open_swarm(settings, self.stop)
+                if self._swarm and settings.listen:
+                    collections.deque(self._files.peers.share(self._swarm, []), maxlen=0)
 
     @contextmanager
     def _busy(self) -> Iterator[None]:

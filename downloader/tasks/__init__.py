@@ -32,6 +32,7 @@ from downloader.tasks._commands import (  # noqa: E402
     task_plan,
     task_prune,
     task_publish,
+    task_serve,
     task_verify,
 )
 from downloader.tasks._fetch import task_fetch  # noqa: E402
@@ -51,6 +52,7 @@ __all__ = [
     "task_plan",
     "task_prune",
     "task_publish",
+    "task_serve",
     "task_verify",
 ]
 

@@ -1,7 +1,7 @@
 """The commands beside `fetch`: for each its doit task, its flags, and what it prints.
 
-`adopt`, `bundle`, `ci-key`, `lock`, `outdated`, `plan`, `prune`, `publish`, `verify`. Each imports
-its operation when it runs, so that a run with nothing to do loads none of them.
+`adopt`, `bundle`, `ci-key`, `lock`, `outdated`, `plan`, `prune`, `publish`, `serve`, `verify`. Each
+imports its operation when it runs, so that a run with nothing to do loads none of them.
 """
 
 import os
@@ -547,6 +547,25 @@ def _check_adopted(report: "AdoptReport", unlocked: Sequence[Model], *, must: bo
         raise StoreError(f"{counted(report.failed, 'file')} could not be put in place.", hint=HINT)
     if must and report.missing:
         raise LockError(f"{counted(len(report.missing), 'file')} not found.", hint=HINT)
+
+
+def task_serve() -> CommandTask:
+    """Make the task that shares files with peers."""
+    return command(
+        serve,
+        "share verified files with named peers: --listen ADDRESS:PORT",
+        option("listen", "where this machine listens, ADDRESS:PORT"),
+        option("peers", "who may connect: HOST:PORT,… or a file of them"),
+    )
+
+
+@failing
+def serve(*, listen: str = "", peers: str = "") -> None:
+    """Share what the project and the store have until the run is stopped."""
+    from downloader.operations.serve import Server  # noqa: PLC0415 - needs an extra
+
+    runtime = current()
+    Server(runtime.project, runtime.syncer.peers, listen, peers, runtime.stop).serve(say, tell)
 
 
 def task_verify() -> CommandTask:

@@ -37,6 +37,7 @@ OURS = (
     "plan",
     "prune",
     "publish",
+    "serve",
     "verify",
     "_lock",
     "_ask",

@@ -8,11 +8,12 @@ pay off, and end when the file is complete.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from downloader.artifact import Artifact, bytes_text
 from downloader.errors import (
@@ -49,6 +50,9 @@ from downloader.transfer._expected import (
 from downloader.transfer._segments import Segment, Segments
 from downloader.transfer.partial import Partial
 from downloader.urls import Location
+
+if TYPE_CHECKING:
+    from downloader.transfer._exchange import Exchange
 
 ENDLESS = 1 << 62
 """End of a file of unknown length, for the arithmetic."""
@@ -253,6 +257,7 @@ class Download:
         location: Where it comes from.
         observer: Told how it goes.
         partial: Where the bytes go.
+        exchange: With peers that may have pieces of the file, until it ends; None without any.
         moved_bytes: Bytes of the file that were downloaded so far.
     """
 
@@ -262,6 +267,7 @@ class Download:
     location: Location
     observer: Observer
     partial: Partial
+    exchange: "Exchange | None" = None
     moved_bytes: int = 0
     _expectation: Expectation = field(init=False)
     _connections: Connections = field(init=False)
@@ -329,6 +335,7 @@ class Download:
 
     def _start_over(self, why: str) -> None:
         """Ask for the whole file next, on one connection; what there is goes once that comes."""
+        self._leave_peers()
         self._tell_lost(why)
         self._is_from_start, self._may_share, self._is_doubted = True, False, False
 
@@ -360,12 +367,24 @@ class Download:
         partial = self.partial
         if partial.ranges and not partial.binding.can_resume:
             partial.reset()  # nothing could tell whether more bytes are of the same version
+        while self.exchange and (gap := self.exchange.next_gap(self._stop.check)):
+            with self._at_host():
+                self._is_complete_after_one_reply(gap)
+        if self.exchange:
+            self.exchange.settle(self._stop.check)
         if partial.is_complete and not self._is_from_start and self._is_right():
             return
+        self._leave_peers()  # what proved wrong comes from here
+        with self._at_host():
+            while not self._is_complete_after_one_reply(None):
+                pass  # a 206 may be shorter than was asked for (RFC 9110 §15.3.7)
+
+    @contextmanager
+    def _at_host(self) -> Iterator[None]:
+        """Take this file's place among those that ask the host."""
         self.limiter.acquire(self._stop)
         try:
-            while not self._is_complete_after_one_reply():
-                pass  # a 206 may be shorter than was asked for (RFC 9110 §15.3.7)
+            yield
         except TransferError as error:
             self._stop.check()
             if isinstance(error, ServerBusy):
@@ -373,9 +392,20 @@ class Download:
             raise
         finally:
             self.limiter.release()
+            if self.exchange:
+                self.exchange.recount()
 
-    def _is_complete_after_one_reply(self) -> bool:
+    def _leave_peers(self) -> None:
+        """Get what is missing from here alone from now on."""
+        if self.exchange:
+            self.exchange.leave()
+            self.exchange = None
+
+    def _is_complete_after_one_reply(self, claimed: Range | None) -> bool:
         """Ask for the first gap, and receive it and all that further connections bring meanwhile.
+
+        Args:
+            claimed: The gap, if peers may have others; then the file is not looked at as a whole.
 
         Raises:
             ModelmakeError: The reply is not a part of the file, or a connection failed.
@@ -384,9 +414,11 @@ class Download:
         self._scope = CancelScope()
         is_rest = bool(partial.ranges) and not self._is_from_start
         gap = first_gap(partial.ranges, partial.binding.size or 0) if is_rest else self._whole
+        gap = claimed if self.exchange and claimed else gap
         with self._ask(gap) as reply:
             start = b""
             if reply.head.status == HTTPStatus.OK:
+                self._leave_peers()  # the server knows no ranges
                 refuse_coding(reply.head, is_pinned=self.artifact.is_pinned)
                 most = min(self.limiter.throttle.slice_bytes, MOST_START_BYTES)
                 start = reply.read_some(START_BYTES, most)
@@ -394,8 +426,11 @@ class Download:
                 return True
             size = partial.binding.size
             can_resume = partial.binding.can_resume and promises_ranges(reply.head)
-            self.observer.started(partial.present, size, is_resumable=can_resume)
-            segments = Segments(ENDLESS if size is None else size, partial.ranges)
+            if self.exchange:
+                segments = self.exchange.segments(gap)
+            else:
+                self.observer.started(partial.present, size, is_resumable=can_resume)
+                segments = Segments(ENDLESS if size is None else size, partial.ranges)
             first = segments.take_rest()
             is_open = can_resume and self._may_share and size is not None
             self._connections = connections = Connections(
@@ -416,7 +451,7 @@ class Download:
                     self._may_share &= not connections.is_refused
         if size is None:
             return reply.head.status == HTTPStatus.OK
-        return partial.have == size and self._is_right()
+        return not self.exchange and partial.have == size and self._is_right()
 
     @property
     def _locked_etag(self) -> str | None:

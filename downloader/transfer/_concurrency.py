@@ -576,11 +576,14 @@ class Throttle:
 
     def pay(self, count: int, stop: Stop) -> None:
         """Wait until the bytes that just came were allowed to come, or the run is stopped."""
+        if (delay := self.charge(count)) > 0:
+            stop.wait(delay)
+
+    def charge(self, count: int) -> float:
+        """Note bytes that came, and return how many seconds too early."""
         if self.rate is None:
-            return
+            return 0.0
         with self._paying:
             now = time.monotonic()
             self._paid_until = max(self._paid_until, now - CREDIT_SECONDS) + count / self.rate
-            delay = self._paid_until - now
-        if delay > 0:
-            stop.wait(delay)
+            return self._paid_until - now

@@ -59,6 +59,8 @@ class Registry:
         SettingError: It names no repository.
     """
 
+    at_once = 4
+
     def __init__(self, url: str, client: Client) -> None:
         self._url, self._client = url.rstrip("/"), client
         parts = urlsplit(self._url)

@@ -17,7 +17,7 @@ import contextlib
 import mmap
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -345,6 +345,9 @@ class PieceVerifier:
         present: What an earlier run left of it, merged.
         lock_wait: Says when the run is to end.
         sha256: What right pieces prove; if empty, the whole is hashed once all pieces are right.
+
+    Attributes:
+        on_right: Called with the number of each piece that proves right, from any thread.
     """
 
     has_pieces = True
@@ -358,6 +361,7 @@ class PieceVerifier:
         sha256: str = "",
     ) -> None:
         self._file, self._layer, self._lock_wait = file, layer, lock_wait
+        self.on_right: Callable[[int], object] = lambda _index: None
         self._sha256, self._last_wrong = sha256, list[Range]()
         self._missing = [stop - start for start, stop in map(layer.span, range(layer.count))]
         self._runs: dict[int, list[LeafRun]] = {}
@@ -389,11 +393,37 @@ class PieceVerifier:
         self._take(offset, buffer, count)
         return False
 
+    def take_stored(self, spans: Iterable[Range]) -> None:
+        """Take whole pieces that somebody else wrote to the file; they are read back."""
+        with self._changed:
+            for span in spans:
+                arrived = self._arrived(span.start, span.stop)
+                self._old.update(arrived)
+                self._unread.extend(arrived)
+            self._changed.notify_all()
+
+    def recheck(self, spans: Iterable[Range]) -> None:
+        """Read whole pieces again, and those that proved wrong."""
+        with self._changed:
+            length = self._layer.piece_bytes
+            again = {span.start // length for span in spans} & self._right | self._wrong
+            self._right -= again
+            self._wrong -= again
+            self._old |= again
+            self._unread.extend(sorted(again))
+            self._changed.notify_all()
+
     def advance(self, prefix: int) -> None:
         """See Verifier; needless, since every range is handed over."""
 
     def finish(self) -> None:
         """See Verifier; the caller takes part in the work."""
+        self.drain()
+        if self.is_right and not self._sha256:
+            self._sha256 = self._hash_whole()
+
+    def drain(self) -> None:
+        """Wait until every piece that is on disk is checked; raises as `finish`."""
         while True:
             self._lock_wait.check()
             if not (work := self._next(waits=False)):
@@ -407,8 +437,6 @@ class PieceVerifier:
                 raise error
         finally:
             del error  # its traceback holds this frame: a cycle
-        if self.is_right and not self._sha256:
-            self._sha256 = self._hash_whole()
 
     def close(self) -> None:
         """See Verifier."""
@@ -546,6 +574,8 @@ class PieceVerifier:
         with self._changed:
             (self._right if is_right else self._wrong).add(index)
             self._fresh_wrong += not is_right and index not in self._old
+        if is_right:
+            self.on_right(index)
 
     def _all_leaves(self, index: int, runs: list[LeafRun]) -> bytes:
         """Return a piece's leaves, those that nobody handed over as a whole read back."""

@@ -16,9 +16,11 @@ transient failure go on from there; then verify, and commit. One state machine:
 What there is stays on disk until a new start brings the whole file.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from downloader.artifact import Artifact
 from downloader.errors import (
@@ -45,6 +47,10 @@ from downloader.transfer._small import SmallPartial, TooLarge
 from downloader.transfer.partial import Partial
 from downloader.urls import Location, redact
 
+if TYPE_CHECKING:
+    from downloader.transfer._exchange import Exchange
+    from downloader.transfer.swarm import Swarm
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -67,6 +73,8 @@ class Job:
             at these bytes meanwhile.
         failed: Told about a place that could not give it, before the next one is asked.
         anywhere: Whether a partial is completed from whichever place: its SHA-256 decides.
+        why_alone: Why its pieces are not exchanged with peers, for people; empty if they are, or
+            if that goes without saying.
     """
 
     artifact: Artifact
@@ -79,6 +87,7 @@ class Job:
     is_small_and_alone: bool = False
     failed: Callable[[Location, ModelmakeError], None] = lambda _location, _error: None
     anywhere: bool = False
+    why_alone: str = ""
 
     @property
     def partial(self) -> RootedPath:
@@ -111,13 +120,18 @@ class Fetcher:
 
     Args:
         transport: Opens the connections. Its stop ends every transfer; what arrived is kept.
+
+    Attributes:
+        swarm: The peers with which pieces are exchanged, once there are any.
     """
 
     def __init__(self, transport: Client) -> None:
         settings = transport.settings
         self._transport = transport
+        self.swarm: Swarm | None = None
         self._budget = DiskBudget(is_watched=settings.is_preflight and not settings.is_offline)
-        self._limiters = Limiters(settings.connections, Throttle(settings.limit_rate))
+        self._throttle = Throttle(settings.limit_rate)
+        self._limiters = Limiters(settings.connections, self._throttle)
 
     def plan(self, files: Iterable[tuple[RootedPath, Artifact]]) -> None:
         """Claim room for the files of a run, as far as their sizes are known.
@@ -179,12 +193,15 @@ class Fetcher:
         is_small = is_small and not os.path.lexists(job.partial)
         try:
             with (
-                SmallPartial(folder, binding, lock_wait, self._budget)
-                if is_small
-                else Partial(
-                    folder, binding, lock_wait, self._budget, job.layer, anywhere=job.anywhere
-                )
-            ) as partial:
+                (
+                    SmallPartial(folder, binding, lock_wait, self._budget)
+                    if is_small
+                    else Partial(
+                        folder, binding, lock_wait, self._budget, job.layer, anywhere=job.anywhere
+                    )
+                ) as partial,
+                contextlib.ExitStack() as closing,
+            ):
                 is_there = not is_small and wait_until_free(job.target, lock_wait)
                 if is_there and (sha256 := job.found()):
                     partial.reset()
@@ -193,6 +210,7 @@ class Fetcher:
                     return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
                 partial.claim_room()
                 partial.seed(job.target)
+                exchange = self._joined(job, partial, observer, closing)
                 download = Download(
                     transport=self._transport,
                     limiter=self._limiters.of(location.url),
@@ -200,6 +218,7 @@ class Fetcher:
                     location=location,
                     observer=observer,
                     partial=partial,
+                    exchange=exchange,
                 )
                 try:
                     download.run()
@@ -207,6 +226,8 @@ class Fetcher:
                     raise partial.set_aside(job.workspace, error) from None
                 partial.commit(place)
                 sha256 = partial.verifier.sha256
+                if self.swarm and exchange:
+                    self.swarm.moved(exchange, job.target)
                 job.placed(sha256, partial.placed_file)
                 moved_bytes = download.moved_bytes
                 # A pinned file may be resumed across versions: its digest proves the whole.
@@ -215,7 +236,7 @@ class Fetcher:
                 return Fetched(
                     size=partial.have,
                     sha256=sha256,
-                    moved_bytes=moved_bytes,
+                    moved_bytes=moved_bytes + (exchange.came_bytes if exchange else 0),
                     place=binding.place if is_public else "",
                     validator=partial.binding.validator,
                     etag=download.etag,
@@ -223,6 +244,21 @@ class Fetcher:
                 )
         except TooLarge:
             return self._fetch_from(job, place, location, observer, is_small=False)
+
+    def _joined(
+        self, job: Job, partial: Partial, observer: Observer, closing: contextlib.ExitStack
+    ) -> "Exchange | None":
+        """Begin to exchange a file's pieces with peers, as long as `closing` is open."""
+        if self.swarm is None:
+            return None
+        if job.why_alone:
+            observer.notice(f"not shared with peers: {job.why_alone}")
+        if job.why_alone or not job.layer or not partial.verifier.has_pieces:
+            return None
+        exchange = self.swarm.join(partial, job.layer, observer, self._throttle)
+        if exchange:
+            closing.callback(self.swarm.left, exchange)
+        return exchange
 
 
 def _each(

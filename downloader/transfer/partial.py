@@ -9,7 +9,7 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
 import msgspec
@@ -33,6 +33,7 @@ from downloader.transfer._journal import Binding, Journal, binding_for, vouched
 from downloader.transfer._verifier import (
     STRETCH_BYTES,
     InlineVerifier,
+    PieceVerifier,
     Verifier,
     hashes_for,
     piece_verifier,
@@ -191,6 +192,7 @@ class Partial:
         is_joined: Whether they came in more replies than one: versions could be mixed.
         binding: What they belong to.
         verifier: Hashes them, and knows what they prove.
+        on_right: Called with the number of each piece that proves right, from any thread.
     """
 
     def __init__(  # noqa: PLR0913 - two are always given
@@ -216,6 +218,7 @@ class Partial:
         self._journal = Journal(self._path.with_suffix(".journal"))
         self._checkpoints = Checkpoints(self._file, self._journal)
         self._wanted = self.binding = binding
+        self.on_right: Callable[[int], object] = lambda _index: None
         self.verifier: Verifier = InlineVerifier(self._file, {})
         self.ranges: list[Range] = []
         self.is_joined = self._is_placed = self._is_renamed = self._with_md5 = False
@@ -269,6 +272,44 @@ class Partial:
             self._checkpoints.add(self.binding, self.ranges)
         return self.verifier.buffer() if is_taken else buffer
 
+    @property
+    def path(self) -> RootedPath:
+        """Where it is, which may be a name of this process's own."""
+        return self._path
+
+    def read(self, span: Range) -> bytes:
+        """Return what is in the file there. Raises StoreError as `put`."""
+        buffer = bytearray(span.length)
+        self._file.read_full(memoryview(buffer), span.start)
+        return bytes(buffer)
+
+    def note_stored(self, spans: Sequence[Range]) -> None:
+        """Take whole pieces that somebody else wrote to the file. Raises StoreError as `put`."""
+        with self._changing:
+            self.ranges = merge([*self.ranges, *spans])
+            self._pieces.take_stored(spans)
+        if self._checkpoints.is_due(self.present, self.binding.size):
+            self._checkpoints.add(self.binding, self.ranges)
+
+    def recheck(self, spans: Iterable[Range]) -> None:
+        """Have whole pieces read and hashed again, and those that proved wrong.
+
+        Raises:
+            StoreError: It cannot be read back.
+            Interrupted: The user stopped the run.
+        """
+        self._pieces.drain()
+        self._pieces.recheck(spans)
+
+    def restart_pieces(self) -> None:
+        """Have all that is here hashed again, by its pieces."""
+        self._restart_verifier(self.have)
+
+    @property
+    def _pieces(self) -> PieceVerifier:
+        assert isinstance(self.verifier, PieceVerifier)
+        return self.verifier
+
     def drop_bad_pieces(self) -> list[Range]:
         """Forget pieces that proved wrong; return where. Raises StoreError as `put`."""
         if wrong := self.verifier.pop_bad_pieces():
@@ -313,8 +354,9 @@ class Partial:
         self._with_md5 = with_md5
         self.binding = msgspec.structs.replace(self._wanted, validator=validator, size=size)
         self.claim_room()
-        if not self.ranges:
-            self._restart_verifier(0)
+        with self._changing:  # a peer's first piece may come at the same moment
+            if not self.ranges:
+                self._restart_verifier(0)
 
     def drop_validator(self) -> None:
         """Ask for any version from now on: its server has others for the same bytes."""
@@ -333,6 +375,8 @@ class Partial:
         """Restart the digests, over the first `have` bytes and what will follow them."""
         self.verifier.close()
         pieces = piece_verifier(self._file, self.binding, self._layer, self.ranges, self._lock_wait)
+        if pieces:
+            pieces.on_right = self.on_right
         hashes = hashes_for(self.binding, with_md5=self._with_md5)
         self.verifier = pieces or whole_verifier(self._file, hashes, self.binding.size)
         self.verifier.advance(have)

@@ -30,6 +30,7 @@ LOCKED = "e2e/test_docs_lock.py::test_the_example_and_the_diff_are_of_real_runs"
 START = "test_main.py::test_the_commands_of_the_page_begin_a_project"
 SMALLEST = "docs/test_sources_page.py::test_each_source_has_its_smallest_entry"
 
+FLEET = "e2e/test_fleet.py::test_the_page_names_options_and_variables_that_exist"
 RELEASE = "ci/test_release.py::test_the_page_names_what_the_workflow_does"
 
 RUN_BY = {
@@ -47,6 +48,12 @@ RUN_BY = {
     ("commands.md", "sh"): [
         "docs/test_commands_page.py::test_the_commands_run_one_after_the_other",
     ],
+    ("fleet.md", "sh"): [
+        "e2e/test_fleet.py::test_the_first_commands_of_the_page_work",
+        "e2e/test_fleet.py::test_the_loop_of_the_page_fills_all_machines",
+    ],
+    ("fleet.md", "text"): [FLEET, FLEET],
+    ("fleet.md", "yaml"): [FLEET],
     ("formats.md", "json"): ["docs/test_pages.py::test_the_example_of_a_receipt_is_one_line"],
     ("formats.md", "text"): ["docs/test_pages.py::test_the_example_of_a_journal_is_one"],
     ("lock.md", "json"): [LOCKED],

@@ -1,0 +1,91 @@
+"""Share the store's and the project's verified files with named peers until the run is stopped."""
+
+import collections
+from collections.abc import Callable
+from dataclasses import replace
+
+from downloader.artifact import Artifact, bytes_text, counted
+from downloader.errors import LockError, SettingError, Stop
+from downloader.project.project import Project
+from downloader.settings import LISTEN, PEERS, addresses_in
+from downloader.targets.engine import PeerSharing
+from downloader.transfer.swarm import Swarm, open_swarm
+
+LOOK_SECONDS = 5.0
+"""How often what came or went meanwhile is looked at."""
+MOST_LINES = 20
+
+
+class Server:
+    """Shares what one project has.
+
+    Args:
+        project: Whose files.
+        sharing: Says which they are.
+        listen: The ADDRESS:PORT to listen on; that of MODELMAKE_LISTEN if empty.
+        peers: Who may connect, HOST:PORT,… or a file; those of MODELMAKE_PEERS if empty.
+        stop: Ends it.
+
+    Raises:
+        SettingError: An address is missing or cannot be used, or libtorrent is not installed.
+    """
+
+    def __init__(
+        self, project: Project, sharing: PeerSharing, listen: str, peers: str, stop: Stop
+    ) -> None:
+        settings = project.settings
+        own = next(iter(addresses_in(listen, "--listen")), settings.listen)
+        if own is None:
+            raise SettingError(
+                "--listen is required: nothing listens without being told where.",
+                hint=f"Write `doit serve --listen ADDRESS:PORT`, or set {LISTEN}.",
+            )
+        if not (peers or settings.peers):
+            raise SettingError(
+                "--peers is required: only peers that are named may connect.",
+                hint=f"Write `--peers HOST:PORT,…` or the name of a file, or set {PEERS}.",
+            )
+        settings = replace(settings, listen=own, peers=peers or settings.peers, is_offline=False)
+        self._sharing, self._stop = sharing, stop
+        swarm = open_swarm(settings, stop)
+        assert swarm
+        self._swarm: Swarm = swarm
+        self._shared: list[tuple[str, Artifact]] = []
+
+    def serve(self, say: Callable[[str], None], tell: Callable[[str], None]) -> None:
+        """Share until the run is stopped.
+
+        Args:
+            say: Takes the lines about what is shared; the first says that peers may connect.
+            tell: Takes a line about each file that is not shared.
+
+        Raises:
+            LockError: There is nothing to share.
+            Interrupted: The user stopped the run.
+        """
+        try:
+            unshared = list(self._sharing.share(self._swarm, self._shared))
+            if not self._shared:
+                for each in unshared[:MOST_LINES]:
+                    tell(f"not shared: {each.model}/{each.path}: {each.why}")
+                raise LockError(
+                    "There is nothing to share: no file over 16 MiB is here, verified and with "
+                    "its pieces.",
+                    hint="Run `doit`, then `doit lock --pieces`, then the same command again.",
+                )
+            size = bytes_text(sum(artifact.size or 0 for _, artifact in self._shared))
+            say(f"ready: sharing {counted(len(self._shared), 'file')} ({size}) at {self._swarm.me}")
+            for name, count in sorted(
+                collections.Counter(name for name, _ in self._shared).items()
+            ):
+                say(f"  {name}: {counted(count, 'file')}")
+            for each in unshared[:MOST_LINES]:
+                tell(f"not shared: {each.model}/{each.path}: {each.why}")
+            while True:
+                self._stop.wait(LOOK_SECONDS)
+                before = len(self._shared)
+                collections.deque(self._sharing.share(self._swarm, self._shared), maxlen=0)
+                if len(self._shared) > before:
+                    say(f"now sharing {counted(len(self._shared), 'file')}")
+        finally:
+            self._swarm.close()
