@@ -41,7 +41,7 @@ WIDE_FACES = {
     "settings": (13, "every variable, read once, and how an address is written"),
     "sources": (25, "what a source and its provider answer, a reference, an object store's place"),
     "targets": (30, "state, plan and engine, which every operation asks"),
-    "transfer": (13, "one download, the mirrors that are asked first, and what fills them"),
+    "transfer": (15, "one download, the mirrors that are asked first, and what fills them"),
     "urls": (
         18,
         "the location, and what seven rooms ask of a URL: origin, host, what may be shown",
