@@ -47,7 +47,7 @@ from downloader.transfer._expected import (
     refuse_coding,
     replaced,
 )
-from downloader.transfer._segments import Segment, Segments
+from downloader.transfer._segments import SMALLEST_SHARE_BYTES, Segment, Segments
 from downloader.transfer.partial import Partial
 from downloader.urls import Location
 
@@ -621,8 +621,10 @@ class Download:
                 left = min(segment.stop, end) - segment.position
                 if left <= 0:
                     break
+                # A cut leaves half of it or more: what is read at once never crosses the cut.
+                most = min(left, limiter.read_bytes, max(left // 4, SMALLEST_SHARE_BYTES))
                 began = time.monotonic()
-                count = reply.readinto(buffer[: min(left, limiter.read_bytes)], fills=True)
+                count = reply.readinto(buffer[:most], fills=True)
                 limiter.moved(count, time.monotonic() - began)
                 if not count or is_over.is_set():  # what came after an abort is not believed
                     break
@@ -655,7 +657,13 @@ class Download:
         with self._counting:
             self.moved_bytes += count
         # What a cut gave to another connection is left to that one: each byte is written once.
-        spare = self.partial.put(position, buffer, wanted) if wanted else buffer
+        spare = buffer
+        if wanted:
+            self.limiter.worked(1)
+            try:
+                spare = self.partial.put(position, buffer, wanted)
+            finally:
+                self.limiter.worked(-1)
         if self.partial.verifier.is_other_file:
             raise self._expectation.wrong_pieces([])
         self.observer.moved(wanted)

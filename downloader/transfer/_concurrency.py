@@ -76,8 +76,7 @@ class ThroughputMeter:
     """Measures again from `begin` on."""
 
     def __init__(self, now: float) -> None:
-        self._streams = 0
-        self._streamed_seconds, self._waited_seconds = 0.0, 0.0
+        self._streams = self._busy = 0
         self._noted_at = now
         self.begin(now)
 
@@ -93,8 +92,20 @@ class ThroughputMeter:
 
     def opened(self, change: int, now: float) -> None:
         """Note that so many replies more are open, or fewer."""
-        self._streamed_seconds += self._streams * (now - self._noted_at)
+        self._pass(now)
         self._streams += change
+
+    def worked(self, change: int, now: float) -> None:
+        """Note that so many more are not read because what came is written and synced, or fewer.
+
+        A sync may outlast many slices. They are silent, and it is not the server's silence.
+        """
+        self._pass(now)
+        self._busy += change
+
+    def _pass(self, now: float) -> None:
+        self._streamed_seconds += self._streams * (now - self._noted_at)
+        self._busy_seconds += self._busy * (now - self._noted_at)
         self._noted_at = now
 
     @property
@@ -121,6 +132,8 @@ class ThroughputMeter:
             return None
         streamed = self._streamed_seconds
         waits = min(self._waited_seconds / streamed, 1.0) if streamed and self._count else 1.0
+        if streamed:
+            waits = max(min(waits, 1.0 - self._busy_seconds / streamed), 0.0)
         seen = Sample(self._count, elapsed, streamed / elapsed, waits)
         self._begin_slice(now)
         self._slices.append(seen)
@@ -136,7 +149,8 @@ class ThroughputMeter:
 
     def _begin_slice(self, now: float) -> None:
         self._slice_began = self._noted_at = now
-        self._count, self._streamed_seconds, self._waited_seconds = 0, 0.0, 0.0
+        self._count, self._waited_seconds = 0, 0.0
+        self._streamed_seconds = self._busy_seconds = 0.0
 
 
 def _are_alike(one: Sample, two: Sample) -> bool:
@@ -259,7 +273,8 @@ class ConcurrencyController:
         gain = self._seen_since.rate / old.rate if old.rate else float(LARGE_STEP)
         grown = min(self._seen_since.streams / max(old.streams, 1.0), self.level / self._before)
         pace = (gain - 1) / (grown - 1) if grown > 1 else 0.0
-        if self._is_by_glance and seen.rate >= SLOW_BYTES_PER_SECOND * seen.streams:
+        is_unknown = self._is_by_glance or not old.rate
+        if is_unknown and seen.rate >= SLOW_BYTES_PER_SECOND * seen.streams:
             self.level, self._before = self._before, 0  # it was not slow: one may do
         elif gain >= LEAST_GAIN and (pace >= PAYS or self._is_by_glance):
             is_in_doubt = self._is_by_glance and pace > SETTLED_PACE
@@ -441,6 +456,11 @@ class HostLimiter:
     def moved(self, count: int, waited_seconds: float) -> None:
         """Note bytes that arrived on one connection, and how long they were waited for."""
         self._flow.moved(count, waited_seconds)
+
+    def worked(self, change: int) -> None:
+        """Note that one more connection waits for this machine, not for bytes, or one fewer."""
+        with self._changed:
+            self._flow.worked(change, time.monotonic())
 
     def _is_watching(self) -> bool:
         self._begin_measuring()

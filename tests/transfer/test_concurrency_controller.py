@@ -171,6 +171,15 @@ def test_a_fast_server_is_asked_by_one_after_a_bad_glance(glanced: float, each: 
     assert Server(each=each).measure(controller) == 1
 
 
+@given(each=st.floats(SLOW_BYTES_PER_SECOND, FASTEST_BYTES_PER_SECOND / 4))
+def test_a_fast_server_is_asked_by_one_after_it_stalled(each: float) -> None:
+    """What others bring after a silence tells nothing of what one brings, and a fast one may do."""
+    server, controller = Server(each=0), ConcurrencyController(highest=32)
+    assert server.measure(controller) == 4
+    server.each = each
+    assert server.measure(controller) == 1
+
+
 def test_only_the_first_look_is_a_glance() -> None:
     """Neither a fast connection nor one that was measured is taken for slow by one slice."""
     controller = ConcurrencyController(highest=32)

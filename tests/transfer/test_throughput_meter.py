@@ -3,6 +3,7 @@
 import pytest
 
 from downloader.transfer._concurrency import (
+    LEAST_WAITS,
     LONGEST_SLICE_SECONDS,
     MOST_SLICES,
     SHORTEST_SLICE_SECONDS,
@@ -118,3 +119,16 @@ def test_a_look_before_the_piece_is_over_tells_nothing() -> None:
 def test_a_piece_is_half_an_answer_within_bounds(answer: float, expected: float) -> None:
     """Far servers are looked at more slowly; a new connection's answer takes two round trips."""
     assert slice_seconds(answer) == expected
+
+
+def test_a_long_sync_is_not_the_servers_silence() -> None:
+    """Slices that pass while what came is synced show no waiting, however long the sync takes."""
+    wire = Wire()
+    wire.slice(1000, PIECE)
+    wire.flow.worked(1, wire.now)
+    for _ in range(MOST_SLICES - 2):
+        assert wire.slice(0, 0) is None
+    wire.flow.worked(-1, wire.now)
+    seen = wire.slice(1000)
+    assert seen is not None
+    assert seen.waits < LEAST_WAITS
