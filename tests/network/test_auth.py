@@ -188,16 +188,32 @@ def test_a_location_without_a_challenge_answers_none(
     assert registry.service.requests == []
 
 
-def test_storage_that_asks_for_a_token_gets_none(registry: FakeRegistry, client: Client) -> None:
+def test_storage_that_asks_for_a_token_gets_none(client: Client) -> None:
     """Only the location's own origin may ask: another would choose who is asked."""
-    registry.redirects = True
-    asked = {"WWW-Authenticate": f'Bearer realm="{registry.realm}",service="{registry.name}"'}
-    refused = statuses.status(401, b"", asked)
-    path = f"/xet-bridge-us/{digest_of(CONTENT).removeprefix('sha256:')}"
-    registry.storage.always(path, refused)
-    with pytest.raises(AccessDenied):
-        read(client, blob(registry))
-    assert len(registry.service.requests) == 1
+    with FakeRegistry() as open_to_all:
+        open_to_all.push("team/model", "v1", {"model.gguf": CONTENT})
+        open_to_all.redirects = True
+        asked = f'Bearer realm="{open_to_all.realm}",service="{open_to_all.name}"'
+        path = f"/xet-bridge-us/{digest_of(CONTENT).removeprefix('sha256:')}"
+        refused = statuses.status(401, b"", {"WWW-Authenticate": asked})
+        open_to_all.storage.always(path, refused)
+        with pytest.raises(AccessDenied):
+            read(client, blob(open_to_all, ada))
+        assert open_to_all.service.requests == []
+
+
+@pytest.mark.parametrize("scheme", ["Basic", 'Bearer realm="https://mirror.example/token",x'])
+def test_nothing_is_sent_in_plain_text(scheme: str) -> None:
+    """A mirror may be plain http, since digests prove its bytes; a log-in never goes there."""
+    url = "http://mirror.example/v2/a/blobs/b"
+    challenge = replace(challenge_for("mirror.example", "a"), log_in=ada)
+    head = Head(status=401, place=url, values=lambda _: [f'{scheme} realm="x"'])
+    location = Location(url=url, challenge=challenge)
+    assert Tokens().answer(location, head, asked_by_nobody) is None
+
+
+def asked_by_nobody(url: str, _: object) -> NoReturn:
+    raise AssertionError(f"{url} was asked")
 
 
 ANSWERS = {

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -323,25 +323,30 @@ def test_a_place_that_nobody_may_send_to_is_refused(
         open_place(f"oci://127.0.0.1:{odd.port}/a", client).upload(upload(tmp_path, b"x"))
 
 
+@pytest.mark.parametrize("asks", [False, True])
 def test_another_server_gets_the_bytes_without_the_token(
-    odd: Odd, server: FaultyServer, client: Client, tmp_path: Path
+    odd: Odd, server: FaultyServer, client: Client, tmp_path: Path, *, asks: bool
 ) -> None:
-    """The registry may have them sent to its storage; its token is for itself."""
+    """The registry may have them sent to its storage; its token is for itself, whoever asks."""
     with FakeRegistry() as fake:
         token = f"Bearer {'t' * 20}"
         fake.service.always("/token", lambda *_: Reply(status=200).with_body(token_of(token)))
+        asked = f'Bearer realm="{fake.realm}",service="s"'
+        refused = Reply(status=401).with_body(b"").with_header("WWW-Authenticate", asked)
 
         def begin(exchange: Exchange) -> Reply:
             if exchange.request.headers.get("Authorization") != token:
-                asked = f'Bearer realm="{fake.realm}",service="s"'
-                return Reply(status=401).with_body(b"").with_header("WWW-Authenticate", asked)
+                return refused
             return begun(server.url("/storage?signed=1"))
 
         odd.answers["POST"] = begin
-        server.always("/storage", lambda *_: Reply(status=201).with_body(b""))
-        open_place(f"oci://127.0.0.1:{odd.port}/a", client).upload(upload(tmp_path, b"weights"))
-        (asked,) = fake.service.requests
-        assert dict(asked.query)["scope"] == "repository:a:pull,push"
+        done = refused if asks else Reply(status=201).with_body(b"")
+        server.always("/storage", lambda *_: done)
+        place = open_place(f"oci://127.0.0.1:{odd.port}/a", client)
+        with pytest.raises(AccessDenied) if asks else nullcontext():
+            place.upload(upload(tmp_path, b"weights"))
+        (request,) = fake.service.requests
+        assert dict(request.query)["scope"] == "repository:a:pull,push"
     (sent,) = server.requests
     assert sent.body == b"weights"
     assert "Authorization" not in sent.headers
