@@ -59,7 +59,7 @@ class Registry:
         SettingError: It names no repository.
     """
 
-    at_once = 4
+    at_once = 8
 
     def __init__(self, url: str, client: Client) -> None:
         self._url, self._client = url.rstrip("/"), client

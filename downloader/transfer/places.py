@@ -155,7 +155,7 @@ def open_place(url: str, client: Client) -> Place:
         client: Opens connections to it.
 
     Raises:
-        ModelmakeError: This version, or this installation, cannot use such a place.
+        ModelmakeError: This installation cannot use such a place, or it names none.
     """
     scheme = urlsplit(url).scheme
     if scheme == "file":
@@ -166,14 +166,9 @@ def open_place(url: str, client: Client) -> Place:
         from downloader.transfer._object_place import BucketPlace  # noqa: PLC0415 - loads XML
 
         return BucketPlace(url, client)
-    if scheme == "oci":
-        from downloader.transfer._registry import Registry  # noqa: PLC0415 - it imports this module
+    from downloader.transfer._registry import Registry  # noqa: PLC0415 - it imports this module
 
-        return Registry(url, client)
-    raise ModelmakeError(
-        f"{redact(url)}: this version of modelmake cannot use {scheme}:// as a published copy.",
-        hint="Name a folder, or an https URL of one that is served.",
-    )
+    return Registry(url, client)
 
 
 class Folder:
