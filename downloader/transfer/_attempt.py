@@ -455,9 +455,13 @@ class Download:
 
     @property
     def _locked_etag(self) -> str | None:
-        """The validator that the file must have: no SHA-256 says yet which bytes are meant."""
-        etag = self.artifact.etag
-        return None if self.artifact.is_pinned or not is_strong(etag) else etag
+        """The validator that an object must have: no SHA-256 says yet which bytes are meant.
+
+        A mirror has others for the same bytes.
+        """
+        etag, is_meant = self.artifact.etag, self.location.bucket is not None
+        is_needed = is_meant and not self.artifact.is_pinned and is_strong(etag)
+        return etag if is_needed else None
 
     @property
     def _whole(self) -> Range:
@@ -553,6 +557,9 @@ class Download:
             scope=self._scope,
         )
         if reply.head.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            if self._locked_etag and reply.head.etag not in (None, self._locked_etag):
+                reply.close()  # some stores do not heed If-Match
+                raise replaced(reply.head)
             self.limiter.answered(time.monotonic() - began)
         return reply
 

@@ -21,6 +21,8 @@ from tests.e2e.project import Project, finish
 from tests.e2e.watching import wait_until, without_sockets
 from tests.servers import azurite as azure
 from tests.servers.azurite import Azurite
+from tests.servers.buckets import S3Server
+from tests.servers.faulty import FaultyServer
 from tests.servers.object_stores import KEY, SECRET, FakeGcs, SeaweedFS
 from tests.servers.process import NotInstalled
 
@@ -367,3 +369,41 @@ def test_a_published_sha256_is_locked_before_the_first_byte(
     assert project.locked("m")["a.bin"]["sha256"] == hashlib.sha256(b"weights").hexdigest()
     assert project.doit(MODELMAKE_LOCKED="1").status == 0
     assert "first_use" not in project.lock.read_text()
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_a_changed_object_without_any_digest_is_refused_by_its_etag(
+    project: Project, ignores: bool
+) -> None:
+    """Also by a store that does not heed If-Match; here the ETag is no MD5, as with a KMS key."""
+    kms = {"x_amz_server_side_encryption": "aws:kms"}
+    with S3Server(is_public=True) as s3:
+        s3.ignores_conditions = ignores
+        s3.put("m/a.bin", b"old bytes", **kms)
+        project.declare({"m": {"source": "object-store", "url": "s3://bucket/m/"}})
+        project.variables["AWS_ENDPOINT_URL"] = s3.url
+        assert project.doit("lock").status == 0
+        assert "md5" not in project.locked("m")["a.bin"]
+        s3.put("m/a.bin", b"new bytes", **kms)
+        run = project.doit()
+    assert run.status == 1
+    assert "is not the file any more that models.lock means" in run.text
+    assert "doit lock --upgrade" in run.text
+    assert not project.target("m", "a.bin").exists()
+
+
+def test_a_mirror_serves_what_the_store_lost(project: Project, server: FaultyServer) -> None:
+    """It has validators of its own: the store's is not asked of it, and the MD5 decides."""
+    with S3Server(is_public=True) as s3:
+        for path, body in FILES.items():
+            s3.put(f"m/{path}", body)
+            server.put(f"/mirror/{path}", body)
+        mirrors = {"mirrors": [server.url("/mirror/")]}
+        entry = {"source": "object-store", "url": "s3://bucket/m/", **mirrors}
+        project.declare({"m": entry})
+        project.variables["AWS_ENDPOINT_URL"] = s3.url
+        assert project.doit("lock").status == 0
+        s3.versions.clear()
+        run = project.doit()
+        assert run.status == 0, run.text
+        assert files_below(project.target("m", "")) == FILES

@@ -64,6 +64,7 @@ class S3Server:
         clock: By how much its clock is ahead.
         denied: Keys that may not be read.
         denies_versions: Whether s3:GetObjectVersion is missing: a version may not be asked for.
+        ignores_conditions: Whether If-Match is not heeded, as by some that speak like S3.
         worn: Signatures that hold no longer, as if their credentials had ended.
     """
 
@@ -75,7 +76,7 @@ class S3Server:
         self.region, self.clock = "us-east-1", timedelta()
         self.worn: set[str] = set()
         self.denied: set[str] = set()
-        self.denies_versions = False
+        self.denies_versions = self.ignores_conditions = False
 
     def __enter__(self) -> Self:
         self.site.__enter__()
@@ -218,7 +219,7 @@ class S3Server:
             own["x-amz-version-id"] = version.number
         resource = Resource(body=as_body(version.body), etag=version.etag, headers=own)
         exchange = replace(exchange, resource=resource)
-        refusal = honest.precondition(exchange, resource)
+        refusal = None if self.ignores_conditions else honest.precondition(exchange, resource)
         if refusal and refusal.status == 412:
             return refused(412, "PreconditionFailed", "At least one did not hold")
         return refusal or honest.selected(exchange, resource)
