@@ -17,6 +17,7 @@ import errno
 import http.client
 import io
 import math
+import operator
 import os
 import re
 import socket
@@ -342,6 +343,9 @@ PLAIN_FIELDS = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*\r\n)*\r\n"
 """Lines of which no parser can make anything else than fields (RFC 9112 §5)."""
 
 
+_PARTED = operator.methodcaller("partition", ":")
+
+
 class PlainFields(http.client.HTTPMessage):
     """The fields of a head, whose values need none of the care that those of an e-mail do.
 
@@ -351,7 +355,7 @@ class PlainFields(http.client.HTTPMessage):
 
     def __init__(self, lines: str) -> None:
         super().__init__()
-        named = (line.partition(":") for line in lines.split("\r\n")[:-2])
+        named = map(_PARTED, lines.split("\r\n")[:-2])
         self._headers = [(name, value.lstrip(" \t")) for name, _, value in named]
 
     def items(self) -> list[tuple[str, str]]:

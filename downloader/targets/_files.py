@@ -138,17 +138,18 @@ class FileSyncer:
                 blob = self._sharing.blob(known, target.path, observer.notice)
             return blob or means.found or target.aside()
 
-        with contextlib.ExitStack() as closing:
-            closing.callback(self._fetcher.release, workspace, artifact)
+        try:
             target = Target(self._planner, name, artifact, place, means.is_local)
-            closing.callback(target.path.let_go)
             target.source = source
-            found = target.decide()
-            asks_mirrors = found.action == "unpack" and means.asks_mirrors
-            if asks_mirrors and (came := self._from_mirror(target, observer)):
-                done, verb, note = came, "fetched", ""
-            else:
-                done, verb, note = self._carry_out(found, target, means, observer)
+            with target.path, contextlib.ExitStack() as closing:
+                found = target.decide()
+                asks_mirrors = found.action == "unpack" and means.asks_mirrors
+                if asks_mirrors and (came := self._from_mirror(target, observer)):
+                    done, verb, note = came, "fetched", ""
+                else:
+                    done, verb, note = self._carry_out(found, target, means, observer)
+        finally:
+            self._fetcher.release(workspace, artifact)
         self._pin(name, artifact, done)
         return Outcome(
             verb=verb,

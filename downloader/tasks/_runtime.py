@@ -138,9 +138,11 @@ class Runtime:
     def _known(self, files: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, str]]":
         """Yield the files that models.lock has, at this moment of the run."""
         for name, path in files:
-            with contextlib.suppress(LockError):
+            try:
                 self.project.artifact(name, path)
-                yield name, path
+            except LockError:
+                continue
+            yield name, path
 
     def _sized(self, files: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, str, int | None]]":
         """Yield the files with their sizes; an archive stands for the bytes of its files."""

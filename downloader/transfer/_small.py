@@ -106,7 +106,8 @@ class SmallPartial(Partial):
 
     def commit(self, place: Commit) -> None:
         """See Partial."""
-        name = scratch.own_name(self._name.stem, self._name.suffix)
+        stem, dot, suffix = self._name.name.rpartition(".")
+        name = scratch.own_name(stem, dot + suffix)
         new = self._name.with_name(name).held(makes=True)
         file = new.open(NEW_FILE, told=self._name)
         file.needed_bytes = self._missing_bytes
