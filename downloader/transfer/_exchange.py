@@ -48,6 +48,8 @@ MOST_HANDED = 16
 """Pieces handed to libtorrent at once: it copies them."""
 CLOSED, OPEN = 0, 4
 """Priorities of a piece in libtorrent."""
+AGAIN_SECONDS = 3.0
+"""How long peers have to come back when a file that grew is shared from its place."""
 WAIT_SECONDS = 0.1
 COST_SHARE = 20
 """So many times as long as it took to ask what peers have, that is believed."""
@@ -67,6 +69,7 @@ class Torrent:
 
     def __init__(self, handle: Any, swarm: "Swarm", layer: Layer) -> None:  # noqa: ANN401
         self.handle, self._swarm, self._layer = handle, swarm, layer
+        self._awaited, self._awaited_until = set[str](), 0.0
         self._peers: tuple[float, dict[str, Bits]] = (0.0, {})  # until when they are believed
 
     def peers(self) -> dict[str, Bits]:
@@ -98,13 +101,24 @@ class Torrent:
         """Return how many bytes of the file came from peers, right or wrong."""
         return int(self.handle.status().total_payload_download)
 
+    def await_again(self, nodes: Iterable[str]) -> None:
+        """Note who was connected to this file's last torrent, and is to come back."""
+        self._awaited, self._awaited_until = set(nodes), time.monotonic() + AGAIN_SECONDS
+
     def needing_peers(self) -> int:
-        """Return how many peers are connected, if there are pieces that they all lack."""
-        held, everything = self.peers(), bits([1] * self._layer.count)
+        """Return how many peers lack pieces, if they cannot have them from each other.
+
+        Those that have all may be about to leave, as this node is.
+        """
+        everything = bits([1] * self._layer.count)
+        self._awaited -= self.connected()
+        if self._awaited and time.monotonic() < self._awaited_until:
+            return len(self._awaited)
+        lacking = [each for each in self.peers().values() if each != everything]
         together = 0
-        for each in held.values():
+        for each in lacking:
             together |= each
-        return len(held) if together != everything else 0
+        return len(lacking) if together != everything else 0
 
 
 class Exchange:
@@ -204,6 +218,12 @@ class Exchange:
             for node in self._schedule.nodes:
                 if node != self._swarm.me:
                     self._held.setdefault(node, (0, now))
+
+    def lacking(self) -> set[str]:
+        """Return the names of the connected nodes that do not have all pieces."""
+        everything = bits([1] * self.layer.count)
+        held = self.torrent.peers() if self.torrent else {}
+        return {node for node, pieces in held.items() if pieces != everything}
 
     def next_gap(self, check: Any) -> Range | None:  # noqa: ANN401
         """Wait for something to ask the provider for, and claim it; None if all bytes are here.

@@ -214,11 +214,14 @@ class Swarm:
 
     def moved(self, exchange: Exchange, target: RootedPath) -> None:
         """Go on sharing a file that was put in place."""
+        lacking = exchange.lacking()
         exchange.leave()
         with self._changing:
             self._exchanges.pop(exchange.root, None)
         if self.share(target, exchange.layer):
-            self._dial(self._shared[exchange.root])
+            torrent = self._shared[exchange.root]
+            torrent.await_again(lacking)
+            self._dial(torrent)
 
     def left(self, exchange: Exchange) -> None:
         """Take no further part in the exchange of a file."""
@@ -398,12 +401,16 @@ class Swarm:
             exchange.failed(str(alert.message()))
 
     def _blame(self, alert: Any, exchange: Exchange | None) -> None:  # noqa: ANN401
-        """Name a peer that sent wrong bytes, and have nothing more to do with it."""
+        """Name a peer that sent wrong bytes, and have nothing more to do with it.
+
+        If several peers sent blocks of a wrong piece, libtorrent cannot always tell whose was
+        wrong: an honest one that takes part too often is left too.
+        """
         name = self._by_id.get(alert.pid.to_bytes()) or node_name(alert.endpoint)
         path = exchange.path if exchange else "a file"
         if name not in self._blamed:
             self._blamed.add(name)
-            tell(f"The peer {name} sent wrong bytes of {path}; nothing more is taken from it.")
+            tell(f"{path}: left the peer {name}, because pieces that it took part in were wrong")
         if exchange:
             exchange.lost(name)
 

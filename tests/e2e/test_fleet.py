@@ -188,10 +188,9 @@ def test_a_peer_with_wrong_bytes_is_named_and_left(tmp_path: Path, server: Fault
         liar.communicate()
     assert run.status == 0, run.text
     assert fleet.target(0).read_bytes() == CONTENT
-    told = [each for each in run.stderr.splitlines() if "sent wrong bytes" in each]
-    assert told == [
-        f"The peer {fleet.addresses[1]} sent wrong bytes of big.bin; nothing more is taken from it."
-    ]
+    told = [each for each in run.stderr.splitlines() if "left the peer" in each]
+    why = "because pieces that it took part in were wrong"
+    assert told == [f"big.bin: left the peer {fleet.addresses[1]}, {why}"]
 
 
 @needs_libtorrent
