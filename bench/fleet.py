@@ -336,6 +336,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=16)
     parser.add_argument("--folder", type=Path, default=None)
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="fleet-") as name:
         folder = Path(name)
         file = File.make(folder / NAME, args.mib << 20)

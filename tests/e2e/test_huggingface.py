@@ -500,6 +500,23 @@ REFUSALS: dict[str, tuple[Change, dict[str, str], str, str]] = {
     "a wrong token": (lambda _: None, WRONG, "access denied (401)", NOT_VALID),
     "no file": (remove_file, {}, "not found (404 EntryNotFound)", NO_FILE),
 }
+
+
+@pytest.mark.parametrize("protect", [gate, hide, None])
+@pytest.mark.parametrize("is_commit", [False, True])
+def test_the_lock_marks_what_not_everybody_may_have(
+    project: Project, hub: HubServer, protect: Change | None, *, is_commit: bool
+) -> None:
+    """Whether models.yaml names a branch or the commit itself: peers do not get such a model."""
+    if protect:
+        protect(hub)
+    revision = {"revision": commit_of(hub)} if is_commit else {}
+    project.declare({"bge": entry(**revision)})
+    succeeded(project.doit("lock", **KNOWN))
+    locked = json.loads(project.lock.read_text())["models"]["bge"]
+    assert locked.get("gated") == (True if protect else None)
+
+
 OF_THE_FILE = ("gated", "not accepted", "no file")
 """Of these the list of files says nothing."""
 
