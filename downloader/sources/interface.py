@@ -161,6 +161,8 @@ class Entry(
     """Keys that do not change which bytes an entry means: they never make a lock stale."""
     collision_hint: ClassVar[str] = "Give one of the models another `to`."
     """Hint if two models would write one file."""
+    is_private: ClassVar[bool] = False
+    """Whether the provider gives its files to one account alone, as a fine-tuned model."""
     reference_forms: ClassVar[Mapping[str, str]] = {}
     """What `read_reference` takes, with what it means; shown to people."""
 

@@ -71,6 +71,7 @@ class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
     not_about_bytes = Entry.not_about_bytes | {"keep_archive", "unpack_limits", "wait"}
     is_of_account = True
     collision_hint = "Give one of the two another `to`, or an `archive` name of its own."
+    is_private = True
     reference_forms = {  # noqa: RUF012
         "together:ft-0123abcd-0123[:STEP]": "a fine-tuning job of Together AI, or a checkpoint"
     }

@@ -192,7 +192,8 @@ def publish(names: list[str], to: str, *, dry_run: bool = False) -> None:
     from downloader.transfer.places import open_place  # noqa: PLC0415 - imports requests
 
     project, url = current().project, _place_url(to)
-    what = publishing.contents(project, wanted_models(names))
+    models = wanted_models(names)
+    what = publishing.contents(project, models)
     if project.settings.is_offline and not url.startswith("file:"):
         raise TransferError("MODELMAKE_OFFLINE is set, so nothing is uploaded.")
     place, stop = open_place(url, current().syncer.transport), current().stop
@@ -208,6 +209,8 @@ def publish(names: list[str], to: str, *, dry_run: bool = False) -> None:
     before = f", {there:,} there already" * bool(there)
     size = bytes_text(sum(blob.size for blob in todo))
     say(f"{did} {counted(count, 'file')} ({size}{before}) to {to}")
+    if private := [model.name for model in models if model.declared.entry.is_private]:
+        say(f"whoever can read {to} can read your private models: {', '.join(private)}")
 
 
 def _place_url(to: str) -> str:

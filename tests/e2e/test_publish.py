@@ -387,6 +387,8 @@ def test_a_fine_tune_needs_no_key(
     assert project.doit().status == 0
     published = project.doit("publish", "--to", str(place))
     assert published.status == 0, published.text
+    warning = f"whoever can read {place} can read your private models: bot\n"
+    assert published.stdout.endswith(warning)
     reader = elsewhere(project, tmp_path / "reader", MODELMAKE_MIRROR=str(place))
     reader.variables["TOGETHER_BASE_URL"] = together.url
     before = len(together.requests)
