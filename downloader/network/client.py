@@ -550,7 +550,8 @@ class Client:
 
         def once(hop: Hop) -> tuple[Hop, Reply]:
             sent = body if isinstance(body, bytes) else body()
-            return hop, self._send(method, hop, own, scopes, sent)
+            # Even an empty body would make requests send HEAD with Transfer-Encoding: chunked.
+            return hop, self._send(method, hop, own, scopes, None if method == "HEAD" else sent)
 
         start, reply = once(first_hop(location, is_pinned=False))
         if location.challenge is not None and reply.head.status == HTTPStatus.UNAUTHORIZED:

@@ -302,6 +302,7 @@ def test_a_blob_whose_reply_was_lost_is_not_sent_again(
     odd.answers["PUT"] = lose
     open_place(f"oci://127.0.0.1:{odd.port}/a", client).upload(upload(tmp_path, b"weights"))
     assert [each.method for each in odd.requests] == ["POST", "PUT", "HEAD"]
+    assert "Transfer-Encoding" not in odd.requests[-1].headers
 
 
 @pytest.mark.parametrize(
