@@ -291,10 +291,7 @@ class Exchange:
                 self._asked_seconds += self._idle_since - self._asked_since
             for index in self._whole_pieces(left):
                 self._free[index] = 1
-                self._provided.discard(index)
-                self._set_priority(index, OPEN)
-                if self.torrent and self.torrent.handle.have_piece(index):
-                    self.finished(index)
+                self._open(index)
             first = self.layer.piece_bytes * -(-left.start // self.layer.piece_bytes)
             if left.start < min(first, left.stop):
                 self._rests.append(Range(left.start, min(first, left.stop)))
@@ -310,8 +307,7 @@ class Exchange:
             self._count()
             for index in range(self.layer.count):
                 if self._free[index] > before[index]:
-                    self._provided.discard(index)
-                    self._set_priority(index, OPEN)
+                    self._open(index)
 
     def finished(self, index: int) -> None:
         """Note that libtorrent has a piece; ours that came by the provider are no news."""
@@ -393,6 +389,15 @@ class Exchange:
         if torrent is None or not torrent.came_bytes():
             return
         until = time.monotonic() + FLUSH_SECONDS
+        is_whole_until = time.monotonic() + AGAIN_SECONDS
+        while not torrent.handle.status().is_seeding:
+            check()
+            if time.monotonic() > is_whole_until:  # wrong blocks may wait to be written
+                self.leave()
+                self._partial.recheck([Range(*self.layer.span(at)) for at in self._provided])
+                return
+            with self._changed:
+                self._changed.wait(WAIT_SECONDS)
         with self._changed:
             self._is_flushed = False
             torrent.handle.flush_cache()
@@ -459,6 +464,13 @@ class Exchange:
     def _set_priority(self, index: int, priority: int) -> None:
         if self.torrent:
             self.torrent.handle.piece_priority(index, priority)
+
+    def _open(self, index: int) -> None:
+        """Let peers send a piece that the provider did not; libtorrent may have it already."""
+        self._provided.discard(index)
+        self._set_priority(index, OPEN)
+        if self.torrent and self.torrent.handle.have_piece(index):
+            self.finished(index)
 
     def _count(self) -> None:
         """Say which pieces are free, and which are here in part."""
