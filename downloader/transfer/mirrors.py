@@ -13,13 +13,16 @@ asked, each is asked for each file, as patiently as a provider.
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from downloader.artifact import Artifact
 from downloader.errors import AccessDenied, IntegrityError, ModelmakeError, NotFound
-from downloader.network.client import Client
 from downloader.progress.streams import tell
 from downloader.transfer.places import Place, open_place
 from downloader.urls import Location, redact
+
+if TYPE_CHECKING:  # a plan needs no network code
+    from downloader.network.client import Client
 
 RETRIES = 2
 """Attempts without progress before the provider is asked instead."""
@@ -51,7 +54,7 @@ class Mirrors:
         client: Opens connections to them.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: "Client") -> None:
         self._client = client
         self._changing = threading.Lock()
         self._places: dict[str, Place] = {}

@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from downloader.errors import DigestMismatch, ModelmakeError, Stop, StoreError
@@ -24,9 +24,11 @@ from downloader.fs import scratch
 from downloader.fs.files import write_file
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import NEW_FILE, READ, RootedPath
-from downloader.network.client import Client
 from downloader.sources.netrc import authorization
 from downloader.urls import Location, local_path, redact
+
+if TYPE_CHECKING:  # a plan needs no network code
+    from downloader.network.client import Client
 
 PART_BYTES = 1 << 20
 """What is read and hashed in one step."""
@@ -147,7 +149,7 @@ class Place(Protocol):
         """Put a lock there, and what belongs to it, after its blobs; the same again is no error."""
 
 
-def open_place(url: str, client: Client) -> Place:
+def open_place(url: str, client: "Client") -> Place:
     """Return the place that a URL of a published copy means.
 
     Args:
