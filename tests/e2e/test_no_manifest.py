@@ -30,6 +30,7 @@ COMMANDS = [
     "publish --to out",
     "ci-key",
     "ci-key --json",
+    "serve --listen 127.0.0.1:9",
 ]
 BROKEN = "version: 1\nmodels:\n  one:\n    source: nowhere\n"
 MISSING_TEXT = "There is no models.yaml in "
