@@ -52,6 +52,8 @@ Region = Annotated[
 ]
 MOST_OBJECTS = 200_000
 MOST_BYTES = 2**56
+LONGEST_KEY = 4096
+"""All three services take no key over 1,024 characters."""
 PAGE = 1000
 """Objects in a page of a list: all three services have no more."""
 
@@ -443,8 +445,9 @@ def _azure_page(text: bytes) -> tuple[list[_Object], str]:
 
 
 def _object(key: str, size: str) -> _Object:
-    if not key or not (size.isascii() and size.isdecimal()) or int(size) > MOST_BYTES:
-        raise ValueError(key)
+    is_number = size.isascii() and size.isdecimal()
+    if not 0 < len(key) <= LONGEST_KEY or not is_number or int(size) > MOST_BYTES:
+        raise ValueError(key[:LONGEST_KEY])
     is_empty = int(size) == 0
     return _Object(key, int(size), is_empty and key.endswith(("/", "_$folder$")))
 
@@ -452,7 +455,8 @@ def _object(key: str, size: str) -> _Object:
 def _parsed(text: bytes, name: str) -> "Element":
     from xml.etree.ElementTree import ParseError, fromstring  # noqa: PLC0415 - only to lock
 
-    if b"<!DOCTYPE" in text[:1000] or b"<!ENTITY" in text:  # no store sends one
+    # No store sends one, nor UTF-16, in which it could not be seen here.
+    if b"\0" in text or b"<!DOCTYPE" in text[:1000] or b"<!ENTITY" in text:
         raise ValueError(name)
     try:
         root = fromstring(text)  # noqa: S314 - without entities, and of a bounded size

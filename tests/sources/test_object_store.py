@@ -271,6 +271,10 @@ ENDLESS = (
     "<ListBucketResult><IsTruncated>true</IsTruncated>"
     "<NextContinuationToken>again</NextContinuationToken></ListBucketResult>"
 )
+LONG_KEY = (
+    f"<ListBucketResult><Contents><Key>m/{'a' * 5000}</Key><Size>1</Size></Contents>"
+    "</ListBucketResult>"
+)
 
 
 @pytest.mark.parametrize(
@@ -285,12 +289,25 @@ ENDLESS = (
         '<!DOCTYPE a [<!ENTITY b "c">]><ListBucketResult>&b;</ListBucketResult>',
         "<ListBucketResult>" + "<a>" * 5000,
         ENDLESS,
+        LONG_KEY,
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_what_is_no_list_is_refused(s3: S3Server, provider: Provider, text: str) -> None:
     """A proxy's page, sizes that are none, entities, a list that does not end."""
     s3.site.always(f"/{BUCKET}", lambda *_: as_xml(200, text))
+    with pytest.raises(BadResponse, match="not about the objects of s3://bucket/m/"):
+        resolved(f"{URL}/m/", provider)
+
+
+def test_entities_are_seen_in_utf_16_too(s3: S3Server, provider: Provider) -> None:
+    """A list of some kilobytes could else become one of gigabytes."""
+    text = (
+        '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE a [<!ENTITY b "cc">]><ListBucketResult>'
+        "<Contents><Key>m/&b;</Key><Size>1</Size></Contents></ListBucketResult>"
+    )
+    reply = as_xml(200, "").with_body(text.encode("utf-16"))
+    s3.site.always(f"/{BUCKET}", lambda *_: reply)
     with pytest.raises(BadResponse, match="not about the objects of s3://bucket/m/"):
         resolved(f"{URL}/m/", provider)
 
