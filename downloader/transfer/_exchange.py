@@ -43,6 +43,8 @@ as long, as long as they are."""
 LEAST_SLOW_SECONDS = 0.2
 MUCH_FASTER = 8.0
 """How much faster the provider must have been to be asked for what peers have."""
+LEAST_BYTES_A_SECOND = 1 << 18
+"""Peers that bring less are slow as long as the provider's rate is not known: it is asked once."""
 FLUSH_SECONDS = 30.0
 MOST_HANDED = 16
 """Pieces handed to libtorrent at once: it copies them."""
@@ -435,7 +437,8 @@ class Exchange:
             return False
         came = (self._sent_by_peers - self._sent_before) / seconds
         asked = self._asked_bytes / self._asked_seconds if self._asked_seconds else 0.0
-        if are_slow := not came or came * MUCH_FASTER <= asked:
+        least = asked / MUCH_FASTER if asked else LEAST_BYTES_A_SECOND
+        if are_slow := came <= least:
             self._slow_seconds = max(self._slow_seconds / 2, LEAST_SLOW_SECONDS)
         else:
             self._slow_seconds = SLOW_SECONDS

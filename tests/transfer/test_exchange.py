@@ -1,0 +1,105 @@
+"""When a node asks the provider although peers have what it lacks: on a clock of its own."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from downloader.fs.digests import Layer
+from downloader.transfer import _exchange
+from downloader.transfer._exchange import SLOW_SECONDS, Exchange
+from downloader.transfer._schedule import Bits, bits
+
+PIECE_BYTES, COUNT = 1 << 20, 64
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        """As the one of the module `time`."""
+        return self.now
+
+
+class Peer:
+    """A torrent with one connected peer that says it has all pieces."""
+
+    def __init__(self) -> None:
+        self.came = 0
+        self.handle: Any = SimpleNamespace(
+            prioritize_pieces=lambda _: None,
+            piece_priority=lambda *_: None,
+            have_piece=lambda _: False,
+            flush_cache=lambda: None,
+        )
+
+    def peers(self) -> dict[str, Bits]:
+        """All pieces."""
+        return {"peer:1": bits([1] * COUNT)}
+
+    def came_bytes(self) -> int:
+        """What it sent."""
+        return self.came
+
+
+class Lacking:
+    """A partial that has nothing yet, or some bytes, and notes what is read again."""
+
+    def __init__(self) -> None:
+        self.ranges: list[Any] = []
+        self.present = 0
+        self.binding = SimpleNamespace(path="a.bin")
+        self.rechecked: list[Any] = []
+
+    def recheck(self, spans: list[Any]) -> None:
+        """Note it."""
+        self.rechecked += spans
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Give the clock that the exchange looks at."""
+    clock = Clock()
+    monkeypatch.setattr(_exchange, "time", clock)
+    return clock
+
+
+def exchange_of(partial: Any, removed: list[Any]) -> Exchange:
+    """Return the exchange of a node that has no arc of its own."""
+    size = COUNT * PIECE_BYTES
+    layer = Layer(root="00" * 32, size=size, piece_bytes=PIECE_BYTES, nodes=bytes(32 * COUNT))
+    swarm: Any = SimpleNamespace(me="guest", overwriting=0, remove=removed.append)
+    observer: Any = SimpleNamespace(started=lambda *_, **__: None, moved=lambda _: None)
+    throttle: Any = SimpleNamespace(charge=lambda _: None)
+    return Exchange(partial, layer, observer, throttle, swarm)
+
+
+@pytest.mark.parametrize("rate", [0, 1000, 100_000])
+def test_peers_that_drip_do_not_keep_a_node_from_the_provider(clock: Clock, rate: int) -> None:
+    """They have all, so nothing else would ever lead to the provider, nor tell its rate."""
+    exchange, peer = exchange_of(Lacking(), []), Peer()
+    exchange.recount()
+    exchange.begin(peer, ["peer:1"])  # type: ignore[arg-type]
+    began, gap = clock.now, None
+    while gap is None and clock.now < began + 10 * SLOW_SECONDS:
+        clock.now += 0.1
+        peer.came += rate // 10
+        exchange.tick()
+        gap = exchange.claim()
+    assert gap
+    assert gap.length == PIECE_BYTES
+
+
+def test_peers_that_are_fast_keep_a_node_from_the_provider(clock: Clock) -> None:
+    """It is asked for nothing that they bring."""
+    exchange, peer = exchange_of(Lacking(), []), Peer()
+    exchange.recount()
+    exchange.begin(peer, ["peer:1"])  # type: ignore[arg-type]
+    for _ in range(200):
+        clock.now += 0.1
+        peer.came += PIECE_BYTES
+        exchange.tick()
+        assert exchange.claim() is None
