@@ -299,6 +299,9 @@ class Location:
     headers: Mapping[str, str] = field(default_factory=dict)
     named_hosts: frozenset[str] = frozenset()
     """Hosts models.yaml names: a redirect may lead to them even if they are private."""
+    outside: str = ""
+    """The public server that named the URL, as it may be shown; empty if it may lead to a private
+    address."""
     credential_hint: str = ""
     """What to do when this URL's own origin answers 401 or 403; the usual advice when empty."""
     advice: Mapping[str, str] = field(default_factory=dict)

@@ -90,6 +90,7 @@ __all__ = [
     "check_body_start",
     "cut_short",
     "excerpt",
+    "is_inside",
     "is_strong",
     "page_in_place_of",
 ]
@@ -153,6 +154,7 @@ def first_hop(location: Location, *, is_pinned: bool) -> Hop:
         headers=location.headers,
         is_pinned=is_pinned,
         named_hosts=location.named_hosts | {host(location.url)},
+        outside=location.outside,
     )
     _check_scheme(hop)
     if location.headers and urlsplit(hop.url).scheme == "http" and not is_loopback(host(hop.url)):

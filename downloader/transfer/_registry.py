@@ -21,7 +21,7 @@ from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from downloader.errors import BadResponse, ModelmakeError, SettingError
-from downloader.network.client import Client, Reply
+from downloader.network.client import Client, Reply, is_inside
 from downloader.sources.oci import location_in
 from downloader.transfer.places import Edition, Upload
 from downloader.urls import Location, has_same_origin, host, join, may_have_credential, redact
@@ -143,7 +143,7 @@ class Registry:
     def next_place(self, reply: Reply, location: Location) -> Location:
         """Return where the registry wants the next request of an upload.
 
-        Only the registry itself gets the token.
+        Only the registry itself gets the token, and only one in a private network may lead there.
 
         Raises:
             BadResponse: It says nothing usable.
@@ -158,7 +158,9 @@ class Registry:
         own = self._location("blobs/uploads/")
         if has_same_origin(url, own.url):
             return replace(own, url=url)
-        return Location(url=url, named_hosts=frozenset({host(url)}))
+        is_free = is_inside(reply.url, reply.peer)
+        outside = "" if is_free else reply.head.place
+        return Location(url=url, named_hosts=frozenset({host(url)}), outside=outside)
 
     def end(self, place: Location, sha256: str, length: int = 0, body: Body = b"") -> None:
         """End an upload, with its last bytes; it is refused unless it has this SHA-256.

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,10 +21,11 @@ from downloader.errors import (
     Stop,
 )
 from downloader.fs.rooted_path import RootedPath
-from downloader.network.client import Client
+from downloader.network.client import Client, Head
 from downloader.settings import Settings
 from downloader.transfer import _registry
 from downloader.transfer.places import PART_BYTES, Edition, Place, Upload, open_place
+from downloader.urls import Location
 from tests.servers.exchange import Exchange
 from tests.servers.fake_registry import FakeRegistry
 from tests.servers.faulty import FaultyServer
@@ -322,6 +325,27 @@ def test_a_place_that_nobody_may_send_to_is_refused(
     odd.answers["POST"] = lambda _: begun(location)
     with pytest.raises(BadResponse, match="does not say where"):
         open_place(f"oci://127.0.0.1:{odd.port}/a", client).upload(upload(tmp_path, b"x"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "is_refused"), [("8.8.8.8", True), ("", True), ("10.1.2.3", False)]
+)
+def test_a_public_registry_may_not_send_a_model_into_the_private_network(
+    server: FaultyServer, client: Client, peer: str, *, is_refused: bool
+) -> None:
+    """No server of this machine is to be written to because a stranger says so."""
+    server.always("/upload", lambda *_: Reply(status=201).with_body(b""))
+    registry = open_place("oci://registry.example/a", client)
+    assert isinstance(registry, _registry.Registry)
+    url = "https://registry.example/v2/a/blobs/uploads/"
+    fields = {"Location": [f"http://127.0.0.1:{server.port}/upload"]}
+    head = Head(status=202, place=url, values=lambda name: fields.get(name, []))
+    reply: Any = SimpleNamespace(url=url, peer=peer, head=head)
+    place = registry.next_place(reply, Location(url=url))
+    refuses = pytest.raises(BadResponse, match="a private address") if is_refused else nullcontext()
+    with refuses:
+        registry.end(place, sha256(b"x"), 1, b"x")
+    assert bool(server.requests) is not is_refused
 
 
 @pytest.mark.parametrize("asks", [False, True])
