@@ -163,7 +163,7 @@ class Exchange:
         self._sent_by_peers = self._sent_before = 0
         self._idle_since, self._slow_seconds = time.monotonic(), SLOW_SECONDS
         self._claims = 0
-        self._is_flushed = self._is_paused = False
+        self._is_flushed = self._is_paused = self._has_failed = False
         self._met = set[str]()
         self._meets_until = 0.0
 
@@ -356,7 +356,7 @@ class Exchange:
             if self.torrent:
                 tell(f"{self.path}: the exchange with peers ends: {why}")
                 self._swarm.remove(self.torrent)
-                self.torrent = None
+                self.torrent, self._has_failed = None, True
                 self._held.clear()
                 self.recount()
                 self._changed.notify_all()
@@ -388,6 +388,8 @@ class Exchange:
             check: Raises Interrupted when the run is to stop.
         """
         torrent = self.torrent
+        if self._has_failed:  # wrong blocks may have been written
+            self._partial.recheck([Range(*self.layer.span(at)) for at in self._provided])
         if torrent is None or not torrent.came_bytes():
             return
         until = time.monotonic() + FLUSH_SECONDS

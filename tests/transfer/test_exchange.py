@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from downloader.fs.digests import Layer
+from downloader.network.ranges import Range
 from downloader.transfer import _exchange
 from downloader.transfer._exchange import SLOW_SECONDS, Exchange
 from downloader.transfer._schedule import Bits, bits
@@ -103,3 +104,24 @@ def test_peers_that_are_fast_keep_a_node_from_the_provider(clock: Clock) -> None
         peer.came += PIECE_BYTES
         exchange.tick()
         assert exchange.claim() is None
+
+
+def test_what_the_provider_sent_is_read_again_after_a_failed_exchange(clock: Clock) -> None:
+    """Blocks of a peer may have been written over it before its disk failed."""
+    removed: list[Any] = []
+    partial, peer = Lacking(), Peer()
+    exchange = exchange_of(partial, removed)
+    exchange.recount()
+    exchange.begin(peer, ["guest"])  # type: ignore[arg-type]
+    exchange.met("guest")
+    while (gap := exchange.claim()) is None:
+        clock.now += 1.0
+    exchange.give_back(gap, Range(gap.stop, gap.stop))
+    partial.ranges, partial.present = [gap], gap.length
+    peer.came = PIECE_BYTES
+    exchange.failed("the disk is full")
+    exchange.settle(lambda: None)
+    assert removed
+    assert partial.rechecked == [
+        Range(at, at + PIECE_BYTES) for at in range(gap.start, gap.stop, PIECE_BYTES)
+    ]
