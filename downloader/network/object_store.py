@@ -6,11 +6,11 @@ obstore (the extra `object-store`) is imported with the first of them.
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from downloader.errors import ModelmakeError, NotFound, Offline, Stop
+from downloader.errors import ModelmakeError, NotFound, Offline, SettingError, Stop
 from downloader.network._signing import EXTRA, credentials_of, has_extra, open_store, translated
 from downloader.settings import Settings
 from downloader.sources.object_store import bucket_of
-from downloader.urls import Location
+from downloader.urls import Location, may_have_credential, redact
 
 PART_BYTES = 16 << 20
 """Of a multipart upload; larger in one of more than 160 GB, for S3 takes 10,000 parts."""
@@ -50,6 +50,12 @@ class ObjectStore:
             raise ModelmakeError(f"{self.url} needs the extra `object-store`.", hint=f"{EXTRA}")
         found = credentials_of(self.bucket)
         self._who = found.who
+        if found.config is not None and not may_have_credential(self.bucket.base):
+            raise SettingError(
+                f"{self.url} is at {redact(self.bucket.base)}, without https, so that {found.who} "
+                "would be sent in plain text.",
+                hint="Set the endpoint in the environment to an https URL.",
+            )
         with translated(self.url, found.who):
             self._store = open_store(self.bucket, found)
 

@@ -377,3 +377,30 @@ def test_the_fake_takes_the_signatures_of_boto3(s3: S3Server, client: Client) ->
     assert read(client, Location(url=str(url))) == b"weights"
     with pytest.raises(AccessDenied, match="SignatureDoesNotMatch"):
         read(client, Location(url=str(url).replace("Expires=600", "Expires=601")))
+
+
+@pytest.mark.usefixtures("needs_obstore")
+@pytest.mark.parametrize(
+    ("url", "variables"),
+    [
+        ("s3://bucket/m/", {"AWS_ENDPOINT_URL": "http://minio.example:9000"}),
+        (
+            "az://account/bucket/m/",
+            {
+                "AZURE_STORAGE_ENDPOINT": "http://azure.example",
+                "AZURE_STORAGE_SAS_TOKEN": "sv=1&sig=canary",
+            },
+        ),
+    ],
+)
+def test_no_credential_is_sent_in_plain_text(
+    monkeypatch: pytest.MonkeyPatch, url: str, variables: dict[str, str]
+) -> None:
+    """Our own client leaves them out there; obstore would send them."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError, match="without https") as caught:
+        ObjectStore(url, Settings())
+    assert "canary" not in one_line(caught.value)
