@@ -229,8 +229,9 @@ def _published(text: str) -> str:
         return published_url(_expanded(text, MIRROR))
     except ValueError as error:
         raise SettingError(
-            f"{MIRROR} has {shown(repr(redact(text) if '://' in text else text))}: {error}.",
-            hint="Write a folder, s3://bucket/prefix/ or https://host/folder/ (docs/mirrors.md).",
+            f"{MIRROR} has {redact(text)!r}: {error}.",
+            hint="Write a folder, s3://bucket/prefix/, oci://registry/repository or "
+            "https://host/folder/ (docs/mirrors.md).",
         ) from None
 
 

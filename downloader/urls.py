@@ -28,6 +28,8 @@ PUBLISHED = r"^((s3|gs|az|oci|blobs\+https?)://[^/?#]|file:///[^/?#])"
 server with the provider's own layout.
 """
 
+_ONE_SLASH = re.compile(r"(s3|gs|az|oci|file|(?:blobs\+)?https?):(?!//)")
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
 _PARTS = re.compile(r"(?:([^:/?#]+:))?(//[^/?#]*)?([^?#]*)(\?[^#]*)?", re.DOTALL)
 """Scheme, authority, path and query, each with its mark, if any (RFC 3986, appendix B)."""
 _DOTS = re.compile(r"/\.{1,2}(?=/|$)")
@@ -147,6 +149,8 @@ def may_have_credential(url: str, *, allows_plain: bool = False) -> bool:
 @functools.lru_cache(KEPT)
 def redact(url: str) -> str:
     """Return the URL as it may be shown: short, without user, password, query and fragment."""
+    if slip := _ONE_SLASH.match(url):  # its user and password are where the path should be
+        return f"{slip[0]}…"
     try:
         parts = urlsplit(url)
         name, number = parts.hostname or "", parts.port
@@ -173,16 +177,22 @@ def is_published(url: str) -> bool:
     return re.match(PUBLISHED, url) is not None
 
 
-def published_url(text: str) -> str:
+def published_url(text: str, path_of: Callable[[str], Path] = Path) -> str:
     """Return the URL of a published copy for what a user typed: such a URL, or a folder.
 
     In an environment variable, `https:` can only mean a folder that a web server serves.
 
+    Args:
+        text: What was typed.
+        path_of: Reads it if it is a folder.
+
     Raises:
         ValueError: It is none, with the reason as a clause.
     """
+    if slip := _ONE_SLASH.match(text):  # not a folder `s3:`, to which gigabytes would go
+        raise ValueError(f"a URL begins with `{slip[1]}://`")
     if "://" not in text:
-        return Path(text).absolute().as_uri()
+        return path_of(text).absolute().as_uri()
     if not text.isascii() or not text.isprintable() or set(text) & set(" \\$"):
         raise ValueError("it has a space, a backslash, a `$` or an odd character")
     url = f"blobs+{text}" if text.startswith(("https://", "http://")) else text
@@ -199,6 +209,8 @@ def published_url(text: str) -> str:
         raise ValueError("it has a user, a query or a fragment")
     if {".", ".."} & {*unquote(parts.path).split("/")}:
         raise ValueError("it has `.` or `..` in its path")
+    if parts.scheme == "oci" and not _REPOSITORY.fullmatch(parts.path.strip("/")):
+        raise ValueError("it names no repository, in small letters and without a tag")
     return url
 
 

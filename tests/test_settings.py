@@ -111,6 +111,11 @@ def test_a_bad_number_names_its_variable(variable: str, value: str) -> None:
         "oci://h:0/r",
         "file:///",
         "https://e.org/a b",
+        "s3:/user:secret@b/p",
+        "oci:e.org/r",
+        "oci://e.org",
+        "oci://e.org/Team/models",
+        "oci://e.org/team/models:v1",
     ],
 )
 def test_a_place_that_no_mirror_can_be_is_refused(place: str) -> None:

@@ -215,16 +215,15 @@ def publish(names: list[str], to: str, *, dry_run: bool = False) -> None:
 
 def _place_url(to: str) -> str:
     """Return the URL of the place that an option names."""
-    from downloader.urls import published_url, redact  # noqa: PLC0415 - the no-op run has no use for it
+    from downloader.urls import published_url, redact  # noqa: PLC0415 - rarely
 
     if not to:
         raise ModelmakeError("--to is required.", hint="Write `doit publish --to PLACE`.")
     try:
-        return published_url(to if "://" in to else str(typed_path(to)))
+        return published_url(to, typed_path)
     except ValueError as error:
         hint = "Name a folder, s3://bucket/prefix, gs://…, az://… or oci://registry/repository."
-        told = redact(to) if "://" in to else shown(to)
-        raise ModelmakeError(f"--to {told}: {error}.", hint=hint) from None
+        raise ModelmakeError(f"--to {redact(to)}: {error}.", hint=hint) from None
 
 
 def task_lock() -> CommandTask:

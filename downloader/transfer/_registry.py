@@ -24,7 +24,7 @@ from downloader.errors import BadResponse, ModelmakeError, SettingError
 from downloader.network.client import Client, Reply, is_inside
 from downloader.sources.oci import location_in
 from downloader.transfer.places import Edition, Upload
-from downloader.urls import Location, has_same_origin, host, join, may_have_credential, redact
+from downloader.urls import Location, has_same_origin, host, join, may_have_credential
 
 T = TypeVar("T")
 Body: TypeAlias = bytes | Callable[[], Iterable[bytes]]
@@ -44,7 +44,6 @@ MOST_MANIFEST_BYTES = 4 << 20
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 NO_PARTS = frozenset({400, 404, 405, 411, 413, 415, 416, 501})
 """What registries answer to a PATCH that they do not know, or to a part of this size."""
-REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
 STOPPED = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 
 
@@ -54,9 +53,6 @@ class Registry:
     Args:
         url: As `oci://registry/repository`.
         client: Opens the connections.
-
-    Raises:
-        SettingError: It names no repository.
     """
 
     at_once = 8
@@ -65,11 +61,6 @@ class Registry:
         self._url, self._client = url.rstrip("/"), client
         parts = urlsplit(self._url)
         registry, repository = parts.netloc.lower(), parts.path.strip("/")
-        if not REPOSITORY.fullmatch(repository):
-            raise SettingError(
-                f"{redact(url)} names no repository of a registry.",
-                hint="Write oci://registry/name, in small letters and without a tag.",
-            )
         self._name = f"{registry}/{repository}"
         self._registry, self._repository = registry, repository
         self._takes_parts = True

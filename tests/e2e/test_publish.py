@@ -143,6 +143,8 @@ def test_events_tell_of_each_file(full: Project, place: Path) -> None:
 REFUSED: dict[str, tuple[list[str], str, str]] = {
     "no place": (["publish"], "--to is required", "doit publish --to PLACE"),
     "no such place": (["publish", "--to", "ftp://e.org/m"], "neither a folder nor", "s3://"),
+    "one slash": (["publish", "--to", "s3:/b/p"], "a URL begins with `s3://`", "gs://"),
+    "no repository": (["publish", "--to", "oci://e.org/m:v1"], "names no repository", "oci://"),
     "a password": (["publish", "--to", "s3://u:canary@b"], "has a user", "s3://"),
     "a web server": (["publish", "--to", "https://e.org/m"], "takes no files", "--to /path"),
     "not here": (

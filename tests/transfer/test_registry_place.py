@@ -200,15 +200,6 @@ def test_too_many_files_are_an_error_about_that(place: Place) -> None:
     assert "fewer models" in told.value.hint
 
 
-@pytest.mark.parametrize(
-    "url", ["oci://ghcr.io", "oci://ghcr.io/", "oci://ghcr.io/Team/x", "oci://ghcr.io/a:tag"]
-)
-def test_a_url_without_a_repository_is_refused(client: Client, url: str) -> None:
-    """A tag is not for the user to choose: several locks share a place."""
-    with pytest.raises(SettingError, match="names no repository"):
-        open_place(url, client)
-
-
 Answer = Callable[[Exchange], Reply | None]
 
 
