@@ -157,7 +157,7 @@ def _fitting(kind: object, text: str) -> object:
 def _free_name(text: bytes, file: str, found: Reference) -> str:
     """Return the first suggested name that no model has."""
     taken = {collision_key(each) for each in names(text, file)}
-    valid = [_valid(each) for each in found.names]
+    valid = [_valid(each) for each in found.names or ("",)]
     numbered = (f"{valid[0]}-{number}" for number in range(2, len(taken) + 3))
     return next(each for each in (*valid, *numbered) if collision_key(each) not in taken)
 

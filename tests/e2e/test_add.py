@@ -176,6 +176,8 @@ REFUSED = {
     "a password": (f"https://u:{SECRET}@e.org/a.bin", 2, "user or password", "netrc"),
     "a password of no source": (f"ftp://u:{SECRET}@e.org/a.bin", 1, "no URL", "Known forms: "),
     "half a reference": ("hf:", 2, "repo: expected owner/name", ""),
+    "a registry alone": ("oci://e.org/", 2, "image: expected registry/name:tag", ""),
+    "no registry": ("oci://", 2, "image: expected registry/name:tag", ""),
     "a size that is none": ("gpt2:12M", 2, "size: expected one of: 124M", ""),
     "a page of another site": ("https://github.com/o/r", 2, "the page", "Write https://raw."),
     "a secret": (f"https://e.org/a?token={SECRET}", 2, "signature or token", "environment"),
