@@ -555,7 +555,7 @@ def task_serve() -> CommandTask:
     """Make the task that shares files with peers."""
     return command(
         serve,
-        "share verified files with named peers: --listen ADDRESS:PORT",
+        "share files with named peers: --listen HOST:PORT",
         option("listen", "where this machine listens, ADDRESS:PORT"),
         option("peers", "who may connect: HOST:PORT,… or a file of them"),
     )
