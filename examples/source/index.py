@@ -8,8 +8,8 @@ from msgspec import Meta
 
 from downloader.artifact import Artifact, LockedModel
 from downloader.errors import SourceError
-from downloader.sources.netrc import authorization
 from downloader.sources.interface import Entry, Provider, Resolution, Text
+from downloader.sources.netrc import authorization
 from downloader.urls import Location, host
 
 LINE = re.compile(r"([0-9a-f]{64}) [ *](?:\./)?(.+)")
