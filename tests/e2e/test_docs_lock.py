@@ -49,7 +49,7 @@ def test_every_field_is_told() -> None:
     """Each is in a table's first column."""
     cells = " ".join(first_cells(PAGE))
     fields = {f"files[].{each}" for each in Artifact.__struct_encode_fields__}
-    model = {"entry", "source", "revision", "archives[].path", "version", "left_out"}
+    model = {"entry", "source", "revision", "archives[].path", "version", "gated", "left_out"}
     for field in fields | model | set(Checkpoint.__struct_encode_fields__):
         assert f"`{field}`" in cells, field
     assert set(artifact.LockedModel.__struct_encode_fields__) == {
