@@ -204,12 +204,12 @@ class Engine:
         if self.stop.is_set():
             with self._idle:
                 self._idle.wait_for(lambda: not self._active, STOP_SECONDS)
-        elif self._swarm:
-            self._swarm.linger(LINGER_SECONDS)
         try:
-            write_waiting()
             self._project.write_pins()
             self._sharing.write_origins()
+            write_waiting()  # last: what it writes is found out again in no time
+            if self._swarm and not self.stop.is_set():
+                self._swarm.linger(LINGER_SECONDS)
         finally:
             self._archives.close()
             if self._swarm:

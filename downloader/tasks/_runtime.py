@@ -209,8 +209,8 @@ class Runtime:
         """
         self._tell_missing()
         try:
-            write_waiting()
             self.project.write_pins()
+            write_waiting()
         except ModelmakeError as error:
             if not self._is_told(error):
                 tell(error.report())

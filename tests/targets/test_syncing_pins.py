@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 
-from downloader.errors import DigestMismatch, LockError, ModelmakeError, SizeMismatch
+from downloader.errors import (
+    DigestMismatch,
+    Interrupted,
+    LockError,
+    ModelmakeError,
+    SizeMismatch,
+    StoreError,
+)
 from downloader.project.project import Project
-from downloader.targets import _files, state
+from downloader.targets import _files, engine, state
 from downloader.targets.engine import Engine
 from tests.projects import (
     edit_lock,
@@ -269,3 +276,41 @@ def test_receipts_of_pinned_files_say_nothing_of_what_was_asked(tmp_path: Path, 
     lock_pinned(tmp_path, url)
     sync_one(tmp_path)
     assert state.load_receipts(target(tmp_path).parent)["a.bin"].asked is None
+
+
+def test_pins_are_written_although_a_receipt_cannot_be(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lost receipt costs a hashing; a lost pin is a file that nobody can verify."""
+
+    def refuse() -> None:
+        raise StoreError("No space left on device.")
+
+    lock(tmp_path, {"m": http(url)})
+    monkeypatch.setattr(engine, "write_waiting", refuse)
+    syncer = Engine(project(tmp_path))
+    syncer.sync("m", target(tmp_path).name)
+    with pytest.raises(StoreError, match="No space"):
+        syncer.close()
+    assert locked(tmp_path).files[0].sha256 == sha256(BYTES)
+
+
+def test_pins_are_written_before_a_run_shares_on(tmp_path: Path, url: str) -> None:
+    """Whoever waits for peers no longer, and presses Ctrl-C, has all; and the sharing ends."""
+    said = list[str]()
+
+    class Lingering:
+        def linger(self, _: float) -> None:
+            said.append("pinned" if locked(tmp_path).files[0].is_pinned else "not pinned")
+            raise Interrupted("Interrupted.")
+
+        def close(self) -> None:
+            said.append("closed")
+
+    lock(tmp_path, {"m": http(url)})
+    syncer = Engine(project(tmp_path))
+    syncer.sync("m", target(tmp_path).name)
+    syncer._swarm = Lingering()  # type: ignore[assignment]
+    with pytest.raises(Interrupted):
+        syncer.close()
+    assert said == ["pinned", "closed"]
