@@ -223,7 +223,7 @@ class Fetcher:
                 try:
                     download.run()
                 except IntegrityError as error:
-                    raise partial.set_aside(job.workspace, error) from None
+                    raise partial.set_aside(job.workspace, _advised(error, location)) from None
                 partial.commit(place)
                 sha256 = partial.verifier.sha256
                 if self.swarm and exchange:
@@ -287,6 +287,15 @@ def _asked(failures: list[tuple[Location, ModelmakeError]]) -> str:
         _placed(redact(location.mirror or location.url), location.told(error))
         for location, error in failures
     )
+
+
+def _advised(error: IntegrityError, location: Location) -> IntegrityError:
+    """Return an error about wrong bytes; the lock must never follow those of a mirror."""
+    if not location.mirror:
+        return error
+    where = "where you have the right one"
+    hint = f"Remove the damaged file from the mirror, then run `doit publish` {where}."
+    return type(error)(str(error), hint=hint)
 
 
 def _combined(

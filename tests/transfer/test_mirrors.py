@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from downloader.artifact import Artifact
@@ -123,6 +124,24 @@ def test_a_damaged_file_is_named_and_not_taken(
     assert "has a damaged file, which is not used" in line
     assert sha256(WRONG) in line
     assert [path.read_bytes() for path in desk.quarantined] == [WRONG]
+
+
+@pytest.mark.parametrize("body", [WRONG, BODY[:-1]], ids=["other bytes", "another length"])
+@pytest.mark.parametrize("first_use", [True, False])
+def test_a_damaged_copy_is_no_reason_to_change_the_lock(
+    desk: Desk, elsewhere: FaultyServer, client: Client, body: bytes, *, first_use: bool
+) -> None:
+    """What to do is to mend the copy, whoever vouches for the SHA-256."""
+    elsewhere.put(BLOB, body)
+
+    with pytest.raises(NotFound) as caught:
+        Run(desk, client, web(elsewhere), only=True).fetch(
+            msgspec.structs.replace(pinned(), first_use=first_use)
+        )
+
+    assert "Remove the damaged file from the mirror, then run `doit publish`" in caught.value.hint
+    assert "models.lock" not in caught.value.hint
+    assert "--upgrade" not in caught.value.hint
 
 
 DEAD = {
