@@ -61,8 +61,13 @@ def _published_fault(url: str) -> tuple[str, str] | None:
     try:
         published_url(url)
     except ValueError as error:
-        return f"not a published copy: {error}", "It is written like s3://bucket/prefix/."
+        return f"not a published copy: {error}", _place_hint(url)
     return None
+
+
+def _place_hint(url: str) -> str:
+    what = "oci://registry/repository" if url.startswith("oci:") else "s3://bucket/prefix/"
+    return f"It is written like {what}."
 
 
 def _check(named: NamedUrl) -> None:
@@ -95,15 +100,18 @@ def _split(named: NamedUrl) -> SplitResult:
         has_host = bool(parts.hostname) and parts.port != 0
     except ValueError:
         raise Fault((), "not a valid URL: look at its host and port") from None
+    is_mirror = named.is_base and "mirrors" in named.keys  # not that of one file
     if parts.scheme == "file" or url.startswith(("/", "./", "../", "~/")):
-        folder = PurePosixPath(unquote(parts.path)).parent
-        place = _escaped(str(folder))
-        raise Fault(
-            (), "only https URLs are supported", f"`doit adopt --from {place}` takes local files."
-        )
+        path = PurePosixPath(unquote(parts.path))
+        hint = f"`doit adopt --from {_escaped(str(path.parent))}` takes local files."
+        if is_mirror and path.is_absolute():
+            folder = _escaped(path.as_uri())
+            hint = f"Write {folder} for a folder that `doit publish` filled."
+        raise Fault((), "only https URLs are supported", hint)
     if parts.scheme in _STORAGE:
         entry = None if named.is_base else find_reference(url, is_url=True)
         hint = _entry_hint(entry) if entry else "Use an https URL of the same file."
+        hint = _place_hint(url) if is_mirror else hint
         raise Fault((), f"{parts.scheme}:// is not supported here", hint)
     is_of_web = parts.scheme in {"http", "https"}
     if not is_of_web and (entry := find_reference(url, is_url=True)):

@@ -281,6 +281,24 @@ REFUSED: dict[str, tuple[str, ...]] = {
         "5: models.a.files[0].url: only https URLs are supported",
         "`doit adopt --from /data/models` takes local files.",
     ),
+    "a path as a mirror": (
+        model(f"{GPT2}\nmirrors: [/srv/models]"),
+        "5: models.a.mirrors[0]: only https URLs are supported",
+        "Write file:///srv/models for a folder that `doit publish` filled.",
+    ),
+    "half a bucket as a mirror": (
+        model(f"{GPT2}\nmirrors: ['s3://']"),
+        "5: models.a.mirrors[0]: s3:// is not supported here",
+        "It is written like s3://bucket/prefix/.",
+    ),
+    "half a repository as a mirror": (
+        model(f"{GPT2}\nmirrors: ['oci://e.org']"),
+        (
+            "5: models.a.mirrors[0]: not a published copy: "
+            "it names no repository, in small letters and without a tag"
+        ),
+        "It is written like oci://registry/repository.",
+    ),
     "s3://": (
         http("s3://bucket/x.bin"),
         "5: models.a.files[0].url: s3:// is not supported here",
@@ -457,8 +475,8 @@ NOT_IN_THE_SCHEMA = re.compile(
     "safe path|cannot exist beside|plain http|signature or token|\\.to: variables"
 )
 """What no type can see: paths, secrets, and what two values mean together."""
-NOT_IN_JSON = frozenset({"version: 1.0"})
-"""In JSON it is the number 1."""
+NOT_IN_JSON = frozenset({"version: 1.0", "half a repository as a mirror"})
+"""In JSON the one is the number 1; the pattern of a mirror ends at the host."""
 VALIDATOR = Draft7Validator(schema.schema())
 
 
