@@ -448,6 +448,11 @@ def peer_addresses(text: str) -> list[Address]:
         if path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines()
             text = ",".join(line.partition("#")[0] for line in lines)
+        elif text.strip(" ,") and ":" not in text:
+            raise SettingError(
+                f"{PEERS} has {shown(repr(text))}, which is neither a file nor HOST:PORT.",
+                hint="Name a file that exists, or write addresses like 10.0.0.1:7000,node1:7000.",
+            )
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"Cannot read the peers in {shown(text)}: {error}.") from None
     return [found for host, port in addresses_in(text, PEERS) for found in _looked_up(host, port)]
