@@ -209,7 +209,7 @@ class Entry(
         bool,
         Meta(
             description="Whether peers may get its files from this machine even if the model is "
-            "gated, private or of an account."
+            "gated or private, or may be."
         ),
     ] = False
     sniff: Annotated[
@@ -217,8 +217,8 @@ class Entry(
         Meta(description="Whether a file without a SHA-256 is refused if it begins like a page."),
     ] = True
 
-    is_of_account: ClassVar[bool] = False
-    """Whether the source's models belong to somebody's account."""
+    may_be_private: ClassVar[bool] = False
+    """Whether a log-in may be what gives its models, and models.lock does not say so."""
     schema: ClassVar[dict[str, object]] = {}
     """What the JSON Schema says of its keys together."""
 

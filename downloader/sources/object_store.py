@@ -61,6 +61,8 @@ PAGE = 1000
 class ObjectStoreEntry(Entry, frozen=True, kw_only=True, tag="object-store"):
     """Objects of S3, Google Cloud Storage, Azure Blob Storage, or a store that speaks like one."""
 
+    may_be_private = True
+
     reference_forms = {  # noqa: RUF012
         "s3://BUCKET/PREFIX/": "the objects below a prefix in S3",
         "gs://BUCKET/PREFIX/": "the same in Google Cloud Storage",

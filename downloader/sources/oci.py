@@ -130,6 +130,8 @@ def challenge_for(registry: str, repository: str, actions: str = "pull") -> Chal
 class OciEntry(Entry, frozen=True, kw_only=True, tag="oci"):
     """A model in an OCI registry."""
 
+    may_be_private = True
+
     reference_forms = {  # noqa: RUF012
         "oci://REGISTRY/NAME:TAG": "a model in an OCI registry",
         "ollama:NAME:TAG": "a model of Ollama's library",

@@ -69,7 +69,7 @@ class TogetherEntry(Entry, frozen=True, kw_only=True, tag="together"):
     """A fine-tuned model of Together AI, or its checkpoints."""
 
     not_about_bytes = Entry.not_about_bytes | {"keep_archive", "unpack_limits", "wait"}
-    is_of_account = True
+    may_be_private = True
     collision_hint = "Give one of the two another `to`, or an `archive` name of its own."
     is_private = True
     reference_forms = {  # noqa: RUF012

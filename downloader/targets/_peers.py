@@ -2,7 +2,7 @@
 
 A file can be shared if models.lock has its root and its piece layer is here. Models that are not
 everybody's are shared only if models.yaml says so: gated and private repositories, which the lock
-marks, and the sources whose models belong to an account.
+marks, and sources where a log-in may be what gives a model.
 """
 
 from collections.abc import Iterator
@@ -89,8 +89,8 @@ class PeerSharing:
         locked = self._project.lockfile.models.get(name)
         if locked and locked.gated:
             kind = "gated or private"
-        elif entry.is_of_account:
-            kind = "of an account"
+        elif entry.may_be_private:
+            kind = "from a source of private models too"
         else:
             return ""
         return f"{name} is {kind}; `share: true` in models.yaml allows it"

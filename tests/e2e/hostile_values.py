@@ -16,7 +16,17 @@ NUMBERS = {"-1": -1, "2**63": 2**63, "1.5": 1.5} | NO_TYPE
 """No sizes."""
 SAFE = {"dodo.py here": "dodo.py", "through a symlink": "link/victim.txt", "a new name": "new.bin"}
 """Paths that no look at the text can refuse; what they do, they may do in the model's folder."""
-LATER = {"etag", "gated", "version", "left_out", "created", "first_use", "is_final", "step"}
+LATER = {
+    "checksum",
+    "etag",
+    "gated",
+    "version",
+    "left_out",
+    "created",
+    "first_use",
+    "is_final",
+    "step",
+}
 """Fields that lead to no path and no place: they may be anything that their type allows."""
 UNLED = {"url", "archive", "into", "checkpoint"}
 """Fields of an artifact that only some entries lead to."""

@@ -68,3 +68,9 @@ def test_a_published_copy_is_no_base_url() -> None:
         if re.search(r"entry\.mirrors", path.read_text(encoding="utf-8"))
     ]
     assert wrong == []
+
+
+def test_what_a_log_in_may_have_given_is_not_shared_unasked() -> None:
+    """Of these sources nothing in models.lock says whether everybody may have a model."""
+    private = {name for name in SOURCES if entry_type(name).may_be_private}
+    assert private == {"object-store", "oci", "together"}
