@@ -1,8 +1,5 @@
 """The cases of one file whose piece layer is known: fetched, and read again."""
 
-from collections.abc import Callable
-from dataclasses import replace
-
 from bench import peers
 from bench.measure import Contender, Race
 from bench.projects import Project
@@ -24,18 +21,8 @@ def fetched(setting: Setting) -> Report:
     project.doit("lock", "--pieces")
     with_root = project.lock.read_bytes()
 
-    def before(lock: bytes) -> Callable[[], None]:
-        def put_back() -> None:
-            project.forget()
-            project.lock.write_bytes(lock)
-
-        return put_back
-
     raced = setting.race(
-        [
-            replace(project.fetching(), before=before(with_root)),
-            replace(project.fetching(), name=WHOLE, before=before(without)),
-        ]
+        [project.fetching_locked(with_root), project.fetching_locked(without, WHOLE)]
     )
     file.path.unlink()
     ratios = paired(raced, OURS, WHOLE, lambda usage: usage.wall_seconds)

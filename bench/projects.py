@@ -92,6 +92,15 @@ class Project:
         """Return our line in a race: everything fetched anew, the whole process timed."""
         return self._contender(OURS, self.command())
 
+    def fetching_locked(self, lock: bytes, name: str = OURS) -> Contender:
+        """Return the same with these bytes as models.lock, whatever the run before wrote there."""
+
+        def before() -> None:
+            self.forget()
+            self.lock.write_bytes(lock)
+
+        return replace(self._contender(name, self.command()), before=before)
+
     def fetching_fixed(self, count: int) -> Contender:
         """Return the same with a fixed number of connections (bench/fixed.py)."""
         free = self.command()

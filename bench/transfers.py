@@ -156,19 +156,7 @@ def first_use(setting: Setting) -> Report:
     project.doit()
     known = project.lock.read_bytes()
 
-    def before(lock: bytes) -> Callable[[], None]:
-        def put_back() -> None:
-            project.forget()
-            project.lock.write_bytes(lock)
-
-        return put_back
-
-    raced = setting.race(
-        [
-            replace(project.fetching(), before=before(unknown)),
-            replace(project.fetching(), name=KNOWN, before=before(known)),
-        ]
-    )
+    raced = setting.race([project.fetching_locked(unknown), project.fetching_locked(known, KNOWN)])
     file.path.unlink()
     walls = paired(raced, OURS, KNOWN, lambda usage: usage.wall_seconds)
     costs = paired(raced, OURS, KNOWN, lambda usage: usage.cpu_seconds)
