@@ -13,12 +13,10 @@ checked by boto3 and by obstore (test_object_stores.py).
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
@@ -26,6 +24,7 @@ from tests.servers import honest
 from tests.servers.body import as_body
 from tests.servers.exchange import Exchange, Resource, SeenRequest
 from tests.servers.faulty import FaultyServer
+from tests.servers.group import ServerGroup
 from tests.servers.reply import Reply
 
 BUCKET = "bucket"
@@ -48,7 +47,7 @@ class Version:
         return f'"{hashlib.md5(self.body).hexdigest()}"'
 
 
-class S3Server:
+class S3Server(ServerGroup):
     """S3 with one bucket; a context manager.
 
     Args:
@@ -78,17 +77,9 @@ class S3Server:
         self.denied: set[str] = set()
         self.denies_versions = self.ignores_conditions = False
 
-    def __enter__(self) -> Self:
-        self.site.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self.site.__exit__(kind, error, at)
+    def servers(self) -> Sequence[FaultyServer]:
+        """See ServerGroup."""
+        return [self.site]
 
     @property
     def url(self) -> str:

@@ -13,16 +13,15 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from threading import Lock
-from types import TracebackType
 from typing import Any, Self
 
 from tests.servers import honest
 from tests.servers.body import as_body
 from tests.servers.exchange import Exchange, Resource, SeenRequest
 from tests.servers.faulty import FaultyServer
+from tests.servers.group import ServerGroup
 from tests.servers.hub.cdn import CDN
 from tests.servers.registry import MANIFEST
 from tests.servers.reply import Reply
@@ -54,7 +53,7 @@ def layer(content: bytes, title: str | None = None, **fields: Any) -> dict[str, 
     return found if title is None else {**found, "annotations": {TITLE: title}}
 
 
-class FakeRegistry:
+class FakeRegistry(ServerGroup):
     """The registry, its token service and its storage; a context manager.
 
     Attributes:
@@ -81,21 +80,14 @@ class FakeRegistry:
         self._lock = Lock()
         self.challenge = "Bearer"
 
+    def servers(self) -> Sequence[FaultyServer]:
+        """See ServerGroup."""
+        return [self.api, self.service, self.storage]
+
     def __enter__(self) -> Self:
-        with ExitStack() as running:
-            for server in (self.api, self.service, self.storage):
-                running.enter_context(server)
-            self._running = running.pop_all()
+        super().__enter__()
         self.realm = self.service.url("/token")
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._running.__exit__(kind, error, at)
 
     @property
     def name(self) -> str:

@@ -15,17 +15,15 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote, unquote
 
 from tests.servers import honest
 from tests.servers.body import as_body
 from tests.servers.exchange import Exchange, Resource, SeenRequest
 from tests.servers.faulty import FaultyServer
+from tests.servers.group import ServerGroup
 from tests.servers.hub.cdn import CDN
 from tests.servers.reply import Reply
 
@@ -103,7 +101,7 @@ class RateLimit:
         return reply.with_header("RateLimit", state).with_header("RateLimit-Policy", policy)
 
 
-class HubServer:
+class HubServer(ServerGroup):
     """The site and its CDN; a context manager.
 
     Args:
@@ -128,20 +126,9 @@ class HubServer:
         self.limits = {name: RateLimit(name, quota) for name, quota in QUOTAS.items()}
         self.sends_retry_after = False
 
-    def __enter__(self) -> Self:
-        with ExitStack() as running:
-            running.enter_context(self.cdn)
-            running.enter_context(self.site)
-            self._running = running.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._running.__exit__(kind, error, at)
+    def servers(self) -> Sequence[FaultyServer]:
+        """See ServerGroup."""
+        return [self.cdn, self.site]
 
     @property
     def url(self) -> str:

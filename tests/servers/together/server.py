@@ -12,12 +12,12 @@ with TogetherServer(Options(redirect=302)) as together:
     assert together.storage.with_credentials == []
 """
 
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Self, Unpack
+from collections.abc import Sequence
+from typing import Unpack
 
 from tests.servers.exchange import Fault, SeenRequest
 from tests.servers.faulty import FaultyServer
+from tests.servers.group import ServerGroup
 from tests.servers.together.api import API
 from tests.servers.together.delivery import Delivery, Options
 from tests.servers.together.jobs import Job, JobFields
@@ -26,7 +26,7 @@ from tests.servers.together.storage import Storage
 KEY = "tgp_v1_fake-key"
 
 
-class TogetherServer:
+class TogetherServer(ServerGroup):
     """The API and its storage; a context manager.
 
     Args:
@@ -48,20 +48,9 @@ class TogetherServer:
         self._answers = API(key, self.options, self._delivery, self.storage)
         self.api = FaultyServer(self._answers)
 
-    def __enter__(self) -> Self:
-        with ExitStack() as running:
-            running.enter_context(self.storage)
-            running.enter_context(self.api)
-            self._running = running.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._running.__exit__(kind, error, at)
+    def servers(self) -> Sequence[FaultyServer]:
+        """See ServerGroup."""
+        return [self.storage, self.api]
 
     @property
     def url(self) -> str:
