@@ -341,7 +341,7 @@ class Location:
         """What stands for the URL on the disk, its SHA-256: a query must not be written down."""
         return hashlib.sha256(self.url.encode()).hexdigest()
 
-    def told(self, error: Exception) -> str:
+    def error_text(self, error: Exception) -> str:
         """Return an error about it with the mirror for the URL, if it belongs to one."""
         text = str(error)
         return text.replace(redact(self.url), redact(self.mirror)) if self.mirror else text

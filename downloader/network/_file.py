@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from downloader.errors import ConnectionLost, ModelmakeError, NotFound, StoreError, TransferError
 from downloader.fs.open_file import OpenFile
@@ -37,7 +35,7 @@ class FileReply(Reply):
         self.url, self._is_redirected = location.url, False
         self._file: OpenFile | None = None
         self._place = redact(location.url)
-        with self._told():
+        with self._as_a_server():
             self._file = _opened(location)
             size = self._file.status().st_size if self._file else 0
         self._position, self._stop, status = 0, size, HTTPStatus.OK
@@ -65,7 +63,7 @@ class FileReply(Reply):
         wanted = min(len(buffer), self._stop - self._position)
         if self._file is None or wanted <= 0:
             return 0
-        with self._told():
+        with self._as_a_server():
             count = self._file.read_at(buffer[:wanted], self._position)
         if not count:
             raise ConnectionLost(f"{self._place} became shorter while it was read.")
@@ -83,24 +81,13 @@ class FileReply(Reply):
         """See Reply."""
         return ""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _as_a_server(self) -> Iterator[None]:
         """Turn what the disk says into what a server would: another place may have the file."""
         try:
             yield

@@ -284,7 +284,7 @@ def _each(
 def _asked(failures: list[tuple[Location, ModelmakeError]]) -> str:
     """Return where it was asked for, each with the reason; a mirror by its own name."""
     return "; ".join(
-        _placed(redact(location.mirror or location.url), location.told(error))
+        _placed(redact(location.mirror or location.url), location.error_text(error))
         for location, error in failures
     )
 

@@ -101,9 +101,9 @@ class Mirrors:
                 self._denied.add(location.mirror)
             if is_news:
                 what = "The mirror refuses a file, or does not have it"
-                tell(_line(f"{what}: {location.told(error)}", error.hint))
+                tell(_line(f"{what}: {location.error_text(error)}", error.hint))
         elif location.retries is not None:
-            self._pass_over(location.mirror, location.told(error), error.hint)
+            self._pass_over(location.mirror, location.error_text(error), error.hint)
 
     def _place(self, url: str) -> Place:
         with self._changing:
