@@ -15,7 +15,7 @@ from doit.cmd_base import NamespaceTaskLoader
 from doit.doit_cmd import DoitMain
 
 from downloader import __version__, tasks
-from downloader.errors import ManifestError, StoreError
+from downloader.errors import ManifestError, SettingError, StoreError
 from downloader.fs.rooted_path import read_own
 from downloader.progress import streams
 from downloader.progress.events import failed_of
@@ -112,6 +112,9 @@ def run(words: Sequence[str]) -> int:
         words: The command line, without the program's name.
     """
     streams.program(NAME)
+    if "" in words:  # doit looks at the first character of each
+        what = "A word of the command line is empty: a variable in it may not be set."
+        end_with(failed_of(SettingError(what)), USAGE_STATUS)
     if words[:1] == ["help"] and EDITING & set(words[1:2]):
         words = [words[1], "--help"]
     if EDITING & set(words[:1]):

@@ -232,3 +232,12 @@ def test_elsewhere_doit_is_its_own(project: Project) -> None:
     assert "Commands\n" in project.doit("help", "nosuch").stdout
     assert 'Invalid parameter: "nosuch"' in project.doit("nosuch").stderr
     assert project.doit("info", "build").stdout.startswith("\nbuild\n")
+
+
+@pytest.mark.parametrize("words", [[""], ["publish", "--to", ""]], ids=" ".join)
+def test_an_empty_word_is_an_error_and_no_traceback(project: Project, words: list[str]) -> None:
+    """As of a shell variable that is not set."""
+    run = project.modelmake(*words)
+    assert (run.status, run.stdout) == (2, "")
+    assert "A word of the command line is empty" in run.stderr
+    assert "Traceback" not in run.stderr
