@@ -115,7 +115,9 @@ class Engine:
 
         Raises:
             StoreError: It does not all fit.
+            SettingError: The peers that the environment names cannot be met.
         """
+        self._meet_peers()  # here, an error about their addresses is told once and not once a file
         self._fetcher.plan(self._planner.downloads(files, looked or {}))
 
     def sync(self, name: str, path: str, observer: Observer | None = None) -> Outcome:

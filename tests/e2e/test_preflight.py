@@ -88,3 +88,11 @@ def test_from_python_it_is_the_same(
     with pytest.raises(StoreError, match="3,000 bytes"):
         downloader.sync(folder=project.folder)
     assert bodies(server) == []
+
+
+def test_peers_that_cannot_be_met_are_one_error(project: Project, server: FaultyServer) -> None:
+    """It is about the run, and so it is not told of each file."""
+    project.declare({"one": toy(server, ["a.bin", "b.bin"])})
+    run = project.doit(MODELMAKE_PEERS="nonsense")
+    assert run.status == 2
+    assert run.stderr.count("MODELMAKE_PEERS has 'nonsense'") == 1
