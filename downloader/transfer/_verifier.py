@@ -476,12 +476,15 @@ class PieceVerifier:
     def pop_bad_pieces(self) -> list[Range]:
         """See Verifier."""
         with self._changed:
+            # Of another file, the pieces that did not come to their end are as wrong.
+            is_all_bad = self.is_other_file
             wrong, self._wrong = self._wrong, set()
-            spans = {index: Range(*self._layer.span(index)) for index in sorted(wrong)}
+            bad = set(range(self._layer.count)) - self._right if is_all_bad else wrong
+            spans = {index: Range(*self._layer.span(index)) for index in sorted(bad)}
             for index, span in spans.items():
                 self._missing[index] = span.length
                 self._old.discard(index)
-            self._last_wrong = list(spans.values()) or self._last_wrong
+            self._last_wrong = [spans[index] for index in sorted(wrong)] or self._last_wrong
         return list(spans.values())
 
     def _count_old(self, present: Sequence[Range]) -> list[int]:

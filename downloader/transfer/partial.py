@@ -419,7 +419,10 @@ class Partial:
 
         Raises:
             StoreError: The disk refused.
+            Interrupted: The user stopped the run.
         """
+        if self.verifier.has_pieces:
+            self.verifier.finish()  # what waits to be checked may be as wrong
         self.drop_bad_pieces()
         where = self.verifier.set_aside(self._path, workspace, self.have)
         if not self.verifier.has_pieces:

@@ -6,13 +6,15 @@ Pieces are shorter here than those that the program makes, so that files may be 
 import dataclasses
 import errno
 import random
+import threading
 
 import pytest
 
 from downloader.errors import DigestMismatch
-from downloader.fs.digests import BLOCK_BYTES
+from downloader.fs.digests import BLOCK_BYTES, Layer
 from downloader.network.ranges import Range
 from downloader.transfer._journal import dump_ranges
+from downloader.transfer._verifier import OTHER_FILE_PIECES, PieceVerifier
 from downloader.transfer.fetch import Fetched, Job
 from downloader.urls import Location
 from tests.servers.faults import combined, damage, ranges, timing, validators
@@ -106,6 +108,37 @@ def test_another_file_is_refused_before_it_is_whole(desk: Desk) -> None:
     with pytest.raises(DigestMismatch, match="another file than models"):
         desk.run(job(desk))
     assert desk.asked == [None]
+    assert desk.partials == []
+
+
+def test_what_was_not_checked_yet_is_not_kept_either(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is refused after a few pieces, while the hashing thread has others to check."""
+    few, waited_for = threading.Semaphore(OTHER_FILE_PIECES), threading.Event()
+    checked = Layer.is_right
+
+    def slow(self: Layer, index: int, leaves: bytes) -> bool:
+        if not few.acquire(blocking=False):
+            waited_for.wait()
+        return checked(self, index, leaves)
+
+    def releases(name: str) -> None:
+        wrapped = getattr(PieceVerifier, name)
+
+        def call(self: PieceVerifier) -> None:
+            waited_for.set()
+            wrapped(self)
+
+        monkeypatch.setattr(PieceVerifier, name, call)
+
+    monkeypatch.setattr(Layer, "is_right", slow)
+    monkeypatch.setattr(PieceVerifier, "is_other_file", property(lambda _self: True))
+    releases("drain")
+    releases("close")
+    desk.server.put(PATH, OTHER)
+    with pytest.raises(DigestMismatch, match="another file than models"):
+        desk.run(job(desk))
     assert desk.partials == []
 
 
