@@ -65,8 +65,9 @@ class PeriodicThread:
         self._thread = threading.Thread(target=self._run, name="modelmake-progress", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin; where the system has no thread left, it never calls."""
+        with contextlib.suppress(RuntimeError):
+            self._thread.start()
 
     def stop(self) -> None:
         """End it, and wait until it has ended; may be called again, and from a signal's handler."""
