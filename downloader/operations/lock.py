@@ -194,7 +194,8 @@ def write_locked(project: Project, models: Mapping[str, LockedModel]) -> list[st
     return relock(project, wanted, lambda each, _before: models[each.name], CURRENT)
 
 
-PROBES_AT_ONCE = 8
+PROBES_AT_ONCE = 32
+"""How many files of a model are asked about at once, if MODELMAKE_CONNECTIONS is not less."""
 
 FINAL = (NotFound, AccessDenied)
 """Answers, not silence: asking again changes nothing."""
@@ -240,7 +241,8 @@ class Prober:
         if not artifacts:
             return []
         self.asked |= {each.path for each in artifacts}
-        with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
+        at_once = min(PROBES_AT_ONCE, self._transport.settings.connections, len(artifacts))
+        with ThreadPoolExecutor(at_once) as pool:
             return list(pool.map(self._probe, artifacts))
 
     def _probe(self, artifact: Artifact) -> Artifact:
