@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from downloader.artifact import bytes_text
 from downloader.errors import StoreError
+from downloader.fs.run_token import DISK, begin_wait, end_wait
 
 if TYPE_CHECKING:
     from downloader.fs.rooted_path import RootedPath
@@ -256,10 +257,13 @@ class OpenFile:
 
     def sync(self) -> None:
         """Have what was written survive a power cut."""
+        begun = begin_wait(DISK)
         try:
             os.fsync(self.descriptor)
         except OSError as error:
             raise self._refused(error, "write") from error
+        finally:
+            end_wait(DISK, begun)
 
     def sync_data(self) -> None:
         """Sync the bytes, and no times."""

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Self
 
 from downloader.errors import StoreError
 from downloader.fs.open_file import UNSUPPORTED, OpenFile, refused
+from downloader.fs.run_token import DISK, begin_wait, end_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,6 +100,13 @@ class _OpenFolder:
             OSError: The disk refused.
         """
         ours = next(self._asked)  # what was done before is covered by a sync that begins later
+        begun = begin_wait(DISK)
+        try:
+            self._sync(ours)
+        finally:
+            end_wait(DISK, begun)
+
+    def _sync(self, ours: int) -> None:
         with self._syncing:
             if self._failure is not None and ours < self._failure[0]:
                 raise OSError(*self._failure[1])

@@ -41,6 +41,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.response import HTTPResponse
 from urllib3.util import wait_for_write
 
+from downloader.fs.run_token import BODY, REPLY, begin_wait, end_wait, released
 from downloader.urls import is_address, is_loopback, is_public_address
 
 if TYPE_CHECKING:
@@ -98,10 +99,10 @@ class Deadline:
         raise self._expired()
 
     def __enter__(self) -> None:
-        self._began = time.monotonic()
+        self._begun = begin_wait(BODY if self._is_body else REPLY)
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        self._left -= time.monotonic() - self._began
+        self._left -= end_wait(BODY if self._is_body else REPLY, self._begun)
         if isinstance(error, TimeoutError):
             raise self._expired() from None
 
@@ -526,6 +527,11 @@ class CancellableConnection(HTTPConnection):
 
 class CancellableTlsConnection(CancellableConnection, HTTPSConnection):
     """The same with TLS; its handshakes are bounded as a whole by the socket's timeout."""
+
+    def connect(self) -> None:
+        """Connect, with all handshakes; small files wait for that side by side."""
+        with released(is_urgent=True):
+            super().connect()
 
 
 class CancellablePool(HTTPConnectionPool):

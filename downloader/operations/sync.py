@@ -15,6 +15,7 @@ from downloader.artifact import Artifact, task_name
 from downloader.errors import Interrupted, ModelmakeError, Offline
 from downloader.network.api import Session
 from downloader.operations import lock as locking
+from downloader.operations._pool import FilePool
 from downloader.progress.display import Callback, CallbackDispatcher, Display, show
 from downloader.progress.events import Observer, failed_of, shown_path
 from downloader.progress.streams import tell
@@ -81,7 +82,7 @@ class _Sync:
         elif progress:
             self._follower = CallbackDispatcher(self._run, progress)
         self._engine = Engine(project)
-        self._files = ThreadPoolExecutor(FILES_AT_ONCE)
+        self._files = FilePool(FILES_AT_ONCE)
         self._asking = ThreadPoolExecutor(max(1, len(project.declared)))
 
     def __enter__(self) -> Self:

@@ -37,9 +37,11 @@ from downloader.tasks._commands import (  # noqa: E402
 )
 from downloader.tasks._fetch import task_fetch  # noqa: E402
 from downloader.tasks._reporter import Reporter  # noqa: E402
-from downloader.tasks._words import install  # noqa: E402
+from downloader.tasks._runner import install as install_runner  # noqa: E402
+from downloader.tasks._words import install as install_words  # noqa: E402
 
-install()
+install_words()
+install_runner()
 
 __all__ = [
     "DOIT_CONFIG",

@@ -29,6 +29,7 @@ from downloader.errors import (
     TooManyOpen,
     TransferError,
 )
+from downloader.fs.run_token import leave
 from downloader.network.client import CancelScope, Client, Head, Reply, cut_short, is_strong
 from downloader.network.failures import Retries
 from downloader.network.ranges import Range, first_gap, total
@@ -48,6 +49,7 @@ from downloader.transfer._expected import (
     replaced,
 )
 from downloader.transfer._segments import SMALLEST_SHARE_BYTES, Segment, Segments
+from downloader.transfer._verifier import THREADED_BYTES
 from downloader.transfer.partial import Partial
 from downloader.urls import Location
 
@@ -425,6 +427,8 @@ class Download:
             if self._is_whole(reply, start, gap, is_rest=is_rest):
                 return True
             size = partial.binding.size
+            if size is None or size >= THREADED_BYTES:
+                leave()  # small files need not wait for this one
             can_resume = partial.binding.can_resume and promises_ranges(reply.head)
             if self.exchange:
                 segments = self.exchange.segments(gap)

@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 
 from downloader.errors import Stop
 from downloader.fs.digests import BUFFER_BYTES
+from downloader.fs.run_token import released, step_aside
 from downloader.transfer._segments import FIRST_LENGTH_BYTES, FIRST_RATE, LEAST_SECONDS, Segments
 
 SHORTEST_SLICE_SECONDS = 0.01
@@ -364,6 +365,13 @@ class HostLimiter:
 
     def acquire(self, stop: Stop) -> None:
         """Wait for a file's first connection; raises Interrupted if the run ends before."""
+        if self._active < self._allowed():
+            self._acquire(stop)
+            return
+        with released(is_urgent=True):
+            self._acquire(stop)
+
+    def _acquire(self, stop: Stop) -> None:
         with self._freed:
             self._waiting += 1
             try:
@@ -389,6 +397,7 @@ class HostLimiter:
             self._active -= 1
             self._firsts -= not is_further
             self._freed.notify()
+        step_aside()
 
     def answered(self, first_byte_seconds: float) -> None:
         """Note how long after its request a reply came."""
