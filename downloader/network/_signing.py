@@ -282,7 +282,7 @@ class Signer:
         if bucket.kind == "az" and not path:
             raise AccessDenied(
                 f"{redact(url)} cannot be listed with {found.who}.",
-                hint="Set AZURE_STORAGE_SAS_TOKEN, or AZURE_STORAGE_CONNECTION_STRING.",
+                hint="Set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_SAS_TOKEN.",
             )
         import obstore  # noqa: PLC0415 - an optional extra, for a bucket that is not public
 
@@ -401,7 +401,7 @@ DENIED = {
     ),
     "az": (
         "permission to read and to list",
-        "AZURE_STORAGE_CONNECTION_STRING or AZURE_STORAGE_SAS_TOKEN",
+        "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_SAS_TOKEN,",
     ),
 }
 """By the kind of store: which permissions are needed to read, and which variables give some."""

@@ -551,7 +551,8 @@ AZURITE_KEY = (
 def azure_settings(account: str) -> dict[str, str]:
     """Return what the environment says of a storage account, in the words of connection strings.
 
-    That of another account is not for this one. `who` is the variable that said it.
+    That of another account, or of one that only models.yaml names, is not for this one. `who` is
+    the variable that said it.
     """
     env = os.environ
     if text := env.get("AZURE_STORAGE_CONNECTION_STRING"):
@@ -559,12 +560,15 @@ def azure_settings(account: str) -> dict[str, str]:
         found = {name.strip(): value for name, value in pairs}
         if found.get("UseDevelopmentStorage", "").lower() == "true":
             found = {"AccountName": AZURITE, "AccountKey": AZURITE_KEY, "BlobEndpoint": AZURITE_URL}
-        is_ours = found.get("AccountName", account) == account
-        return {**found, "who": "AZURE_STORAGE_CONNECTION_STRING"} if is_ours else {}
-    named = env.get("AZURE_STORAGE_ACCOUNT") or env.get("AZURE_STORAGE_ACCOUNT_NAME") or account
-    if named != account:
-        return {}
-    found = {"BlobEndpoint": env.get("AZURE_STORAGE_ENDPOINT", "")}
+        named = found.get("AccountName", "")
+        found["who"] = "AZURE_STORAGE_CONNECTION_STRING"
+    else:
+        named = env.get("AZURE_STORAGE_ACCOUNT") or env.get("AZURE_STORAGE_ACCOUNT_NAME") or ""
+        found = {"BlobEndpoint": env.get("AZURE_STORAGE_ENDPOINT", "")}
+    if named != account and (named or not found.get("BlobEndpoint")):
+        return {}  # models.yaml may come from anybody, and must not say who gets a token
+    if "who" in found:
+        return found
     if token := env.get("AZURE_STORAGE_SAS_TOKEN"):
         found |= {"SharedAccessSignature": token, "who": "AZURE_STORAGE_SAS_TOKEN"}
     elif key := env.get("AZURE_STORAGE_KEY") or env.get("AZURE_STORAGE_ACCOUNT_KEY"):

@@ -203,8 +203,19 @@ AZURE = Bucket(kind="az", name="con", account="acc", base="https://acc.blob.core
     ("bucket", "variables", "who"),
     [
         (AZURE, {}, ""),
-        (AZURE, {"AZURE_STORAGE_KEY": "a2V5"}, "AZURE_STORAGE_KEY"),
-        (AZURE, {"AZURE_STORAGE_SAS_TOKEN": "?sv=1&sig=x"}, "AZURE_STORAGE_SAS_TOKEN"),
+        (AZURE, {"AZURE_STORAGE_KEY": "a2V5", "AZURE_STORAGE_ACCOUNT": "acc"}, "AZURE_STORAGE_KEY"),
+        (
+            AZURE,
+            {"AZURE_STORAGE_SAS_TOKEN": "?sv=1&sig=x", "AZURE_STORAGE_ACCOUNT_NAME": "acc"},
+            "AZURE_STORAGE_SAS_TOKEN",
+        ),
+        (
+            AZURE,
+            {"AZURE_STORAGE_SAS_TOKEN": "s", "AZURE_STORAGE_ENDPOINT": "https://acc.example"},
+            "AZURE_STORAGE_SAS_TOKEN",
+        ),
+        (AZURE, {"AZURE_STORAGE_KEY": "a2V5"}, ""),
+        (AZURE, {"AZURE_STORAGE_SAS_TOKEN": "?sv=1&sig=x"}, ""),
         (AZURE, {"AZURE_STORAGE_KEY": "a2V5", "AZURE_STORAGE_ACCOUNT": "other"}, ""),
         (AZURE, {"AZURE_STORAGE_KEY": "a2V5", "AZURE_SKIP_SIGNATURE": "1"}, ""),
         (AZURE, {"AZURE_CLIENT_ID": "i", "AZURE_TENANT_ID": "t"}, "AZURE_CLIENT_ID"),
@@ -213,6 +224,12 @@ AZURE = Bucket(kind="az", name="con", account="acc", base="https://acc.blob.core
             {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=acc;AccountKey=a2V5="},
             "AZURE_STORAGE_CONNECTION_STRING",
         ),
+        (
+            AZURE,
+            {"AZURE_STORAGE_CONNECTION_STRING": "BlobEndpoint=https://b;SharedAccessSignature=s"},
+            "AZURE_STORAGE_CONNECTION_STRING",
+        ),
+        (AZURE, {"AZURE_STORAGE_CONNECTION_STRING": "SharedAccessSignature=s"}, ""),
         (
             Bucket(kind="s3", name="b", base="https://b.s3.amazonaws.com"),
             {"AWS_WEB_IDENTITY_TOKEN_FILE": "/f", "AWS_ROLE_ARN": "r"},
@@ -241,6 +258,7 @@ def test_a_key_of_azure_goes_to_no_address_that_only_models_yaml_names(
 ) -> None:
     """Its signature is good at the real account too, and models.yaml may come from anybody."""
     monkeypatch.setenv("AZURE_STORAGE_KEY", "a2V5")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "acc")
     url = "az://acc/con/m/"
     foreign = bucket_of(url, endpoint="https://evil.example/acc")
     assert credentials_of(foreign) == ANONYMOUS
@@ -275,6 +293,7 @@ def test_a_key_that_is_no_base64_is_a_setting_error(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It names the variable, and does not show it."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "acc")
     monkeypatch.setenv("AZURE_STORAGE_KEY", "no base64!")
     with pytest.raises(SettingError, match="AZURE_STORAGE_KEY is not base64") as error:
         read(client, bucket_of("az://acc/con/").location("a"))
