@@ -145,24 +145,23 @@ class OpenFile:
         descriptor: As given; -1 when it is closed.
         path: As given.
         needed_bytes: Says how many bytes are still to be written, when the disk is full.
+        seen: Its stat when it was last asked for; None before that.
     """
 
-    __slots__ = ("_identity", "_told", "descriptor", "needed_bytes", "path")
+    __slots__ = ("_told", "descriptor", "needed_bytes", "path", "seen")
 
     def __init__(
         self, descriptor: int, path: "RootedPath", told: "Path | RootedPath | None" = None
     ) -> None:
         self.descriptor, self.path, self._told = descriptor, path, told or path
         self.needed_bytes: Callable[[], int | None] | None = None
-        self._identity: tuple[int, int] | None = None
+        self.seen: os.stat_result | None = None
 
     @property
     def identity(self) -> tuple[int, int]:
         """Its inode and disk, which stay the same while it is open."""
-        if self._identity is None:
-            status = self.status()
-            self._identity = status.st_ino, status.st_dev
-        return self._identity
+        status = self.seen or self.status()
+        return status.st_ino, status.st_dev
 
     def read_at(self, buffer: memoryview, offset: int) -> int:
         """Read into the buffer from the offset, and return how many bytes there were."""
@@ -244,9 +243,10 @@ class OpenFile:
     def status(self) -> os.stat_result:
         """Return the file's stat."""
         try:
-            return os.fstat(self.descriptor)
+            self.seen = os.fstat(self.descriptor)
         except OSError as error:
             raise self._refused(error, "look at") from error
+        return self.seen
 
     def truncate(self, size: int) -> None:
         """Cut it to this size."""

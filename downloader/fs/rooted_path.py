@@ -13,7 +13,8 @@ root. The root itself is the user's own choice, and may be reached through symli
 
 Folders that were just used stay open, a few of them: the next operation there begins with one stat
 that tells whether the path still leads to the same folder, and the way down is spared. Who does
-several things in one folder holds it open (`held`), which spares that look too.
+several things in one folder holds it open (`held`), which spares that look too. And who looks again
+before it matters is content with a look of a moment ago (`held(soon=True)`).
 
 Windows has no descriptors of folders. There the real path of the parent folder is compared with
 the root's before each operation; whoever swaps a folder between the two is not held off.
@@ -27,6 +28,7 @@ import os
 import shutil
 import stat
 import threading
+import time
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Self
 
@@ -56,6 +58,8 @@ _LONGEST_BYTES = 4096
 be made, and no program that is given the whole path could open it."""
 _SEPARATOR = str(PurePath("a", "b"))[1:-1]  # as pathlib joins, without a Path for each
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+_MOMENT_SECONDS = 1.0
+"""How long a look at a folder may be ago for `held(soon=True)`."""
 _WRITES = os.O_WRONLY | os.O_RDWR
 
 
@@ -65,29 +69,56 @@ class _OpenFolder:
     Args:
         path: The text that led to it.
         descriptor: The folder, as the system knows it.
+        disk: The number of its disk, if that is known.
     """
 
-    __slots__ = ("_asked", "_failure", "_identity", "_path", "_synced", "_syncing", "descriptor")
+    __slots__ = (
+        "_asked",
+        "_disk",
+        "_failure",
+        "_known",
+        "_looked",
+        "_path",
+        "_synced",
+        "_syncing",
+        "descriptor",
+    )
 
-    def __init__(self, path: str, descriptor: int) -> None:
-        self._path, self.descriptor = path, descriptor
+    def __init__(self, path: str, descriptor: int, disk: int | None = None) -> None:
+        self._path, self.descriptor, self._disk = path, descriptor, disk
         self._asked, self._synced, self._syncing = itertools.count(1), 0, threading.Lock()
         self._failure: tuple[int, tuple[object, ...]] | None = None
-        status = os.fstat(descriptor)
-        self._identity = status.st_ino, status.st_dev
+        self._looked = time.monotonic()
+        self._known: tuple[int, int] | None = None
 
-    def is_there(self) -> bool:
-        """Whether the path still leads to it."""
+    @property
+    def _identity(self) -> tuple[int, int]:
+        """Its inode and disk; a folder of many that is used once is never asked."""
+        if self._known is None:
+            status = os.fstat(self.descriptor)
+            self._known = status.st_ino, status.st_dev
+        return self._known
+
+    def is_there(self, *, soon: bool = False) -> bool:
+        """Whether the path still leads to it.
+
+        Args:
+            soon: Whether it is enough that it did so a moment ago.
+        """
+        now = time.monotonic()
+        if soon and now - self._looked < _MOMENT_SECONDS:
+            return True
         try:
             status = os.stat(self._path)  # noqa: PTH116 - no Path for each look
         except OSError:
             return False
+        self._looked = now
         return (status.st_ino, status.st_dev) == self._identity
 
     @property
     def disk(self) -> int:
         """The number of the disk that it is on."""
-        return self._identity[1]
+        return self._identity[1] if self._disk is None else self._disk
 
     def sync(self) -> None:
         """Have the names in it survive a power cut.
@@ -137,25 +168,27 @@ class _Folder:
         act: The verb for the message of an error.
         is_itself: Whether the path is the folder, and not what it is in.
         makes: Whether folders that are not there are made.
+        soon: As of `RootedPath.held`.
         told: What messages call the path, if that is another name.
 
     Attributes:
         opened: The folder, if the system has descriptors of folders.
     """
 
-    __slots__ = ("_act", "_is_itself", "_makes", "_path", "_told", "opened")
+    __slots__ = ("_act", "_is_itself", "_makes", "_path", "_soon", "_told", "opened")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - most callers give two
         self,
         path: "RootedPath",
         act: str,
         *,
         is_itself: bool = False,
         makes: bool = False,
+        soon: bool = False,
         told: "Path | RootedPath | None" = None,
     ) -> None:
         self._path, self._act, self._is_itself, self._makes = path, act, is_itself, makes
-        self._told = told or path
+        self._soon, self._told = soon, told or path
         self.opened: _OpenFolder | None = None
 
     def __enter__(self) -> tuple[str, int | None]:
@@ -169,7 +202,9 @@ class _Folder:
             try:
                 if not (self._is_itself or path.parts):
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-                folder = _open_folder(path, is_itself=self._is_itself, makes=self._makes)
+                folder = _open_folder(
+                    path, is_itself=self._is_itself, makes=self._makes, soon=self._soon
+                )
             except OSError as error:
                 raise refused(error, self._act, self._told) from error
             if folder is None:
@@ -283,7 +318,7 @@ class RootedPath:
         """The folder it is in; the root's is the root."""
         return self._at(self.parts[:-1], itself=self._folder)
 
-    def held(self, *, makes: bool = False) -> "RootedPath":
+    def held(self, *, makes: bool = False, soon: bool = False) -> "RootedPath":
         """Return this path with its folder held open.
 
         What is then done with this name, or with another one beside it, is done in that folder
@@ -293,6 +328,9 @@ class RootedPath:
 
         Args:
             makes: Whether folders that are not there are made.
+            soon: Whether it is enough that the path led to that folder a moment ago: for scratch
+                files, and for who looks (`Commit`) before a file is there for others. It may be
+                gone since.
 
         Raises:
             StoreError: The folder cannot be opened.
@@ -301,8 +339,27 @@ class RootedPath:
             return self._at(self.parts, folder=self._folder)
         act = "make the folder" if makes else "look at"
         told = self.parent if makes else self
-        with (folder := _Folder(self, act, makes=makes, told=told)):
+        with (folder := _Folder(self, act, makes=makes, soon=soon, told=told)):
             return self._at(self.parts, folder=folder.opened)
+
+    def entered(self) -> "RootedPath":
+        """Return this folder, held open for what is right below it, and made if it is not there.
+
+        It stands in a folder that is held open. A symlink is refused, wherever it leads.
+
+        Raises:
+            StoreError: The folder cannot be made or opened.
+        """
+        with _Folder(self, "make the folder") as (name, folder):
+            if folder is None:
+                if self.path.is_symlink():
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                self.path.mkdir(exist_ok=True)
+                return self
+            below = _open_below(name, folder, makes=True)
+        # Whether another disk is mounted here is not worth a look: links say what they cannot do.
+        opened = _OpenFolder(self._text, below, self.disk)
+        return self._at(self.parts, folder=self._folder, itself=opened)
 
     def let_go(self) -> None:
         """Hold the folder open no longer, so that its disk can be unmounted.
@@ -588,14 +645,16 @@ def close_idle_folders() -> None:
     _kept.clear()
 
 
-def _open_folder(path: RootedPath, *, is_itself: bool, makes: bool) -> _OpenFolder | None:
+def _open_folder(
+    path: RootedPath, *, is_itself: bool, makes: bool, soon: bool
+) -> _OpenFolder | None:
     """Open a path's folder, or the folder that it is itself; None if the system cannot."""
     root, parts = path.root, path.parts if is_itself else path.parts[:-1]
     key = path._base, parts  # noqa: SLF001
     found = _kept.get(key)
     if found is not None:
         _kept.pop(key, None)
-        if found.is_there():
+        if found.is_there(soon=soon):
             _kept[key] = found  # the last one: others go first
             return found
     if makes and not os.path.isdir(root):  # noqa: PTH112 - one stat is cheaper than a refusal
@@ -618,13 +677,7 @@ def _walk(root: Path, parts: tuple[str, ...], *, makes: bool, is_real: bool = Fa
     try:
         for part in parts:
             try:
-                below = os.open(part, _FOLDER | NO_FOLLOW, dir_fd=folder)
-            except FileNotFoundError:
-                if not makes:
-                    raise
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=folder)
-                below = os.open(part, _FOLDER | NO_FOLLOW, dir_fd=folder)
+                below = _open_below(part, folder, makes=makes)
             except OSError:
                 if is_real or not _is_symlink(part, folder):
                     raise
@@ -636,6 +689,18 @@ def _walk(root: Path, parts: tuple[str, ...], *, makes: bool, is_real: bool = Fa
     finally:
         if folder >= 0:
             os.close(folder)
+
+
+def _open_below(name: str, folder: int, *, makes: bool) -> int:
+    """Open a folder of a folder that is open, and no symlink to one; return its descriptor."""
+    try:
+        return os.open(name, _FOLDER | NO_FOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        if not makes:
+            raise
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, dir_fd=folder)
+        return os.open(name, _FOLDER | NO_FOLLOW, dir_fd=folder)
 
 
 def _real(root: Path, parts: tuple[str, ...]) -> tuple[str, ...]:

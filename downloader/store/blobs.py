@@ -22,7 +22,7 @@ import functools
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -257,7 +257,7 @@ class Layout:
         self.root, self._is_cache = RootedPath(root), is_cache
         self._own = set[RootedPath]()
         self.blob = functools.lru_cache(1024)(self._blob)
-        self._made = set[RootedPath]()
+        self._is_made = False
         self._check_format()
         for name in OWN:
             self.check_own(self.root / name)
@@ -266,13 +266,11 @@ class Layout:
         return self.root / f"{BLOBS}/{sha256[:2]}/{_checked(sha256)}"
 
     def make_room(self, folder: RootedPath) -> None:
-        """Make a folder for blobs, and with the first one the store.
+        """Make a folder of the store, and with the first one the store.
 
         Raises:
             StoreError: The disk refused, or as `check_own`.
         """
-        if folder in self._made:
-            return
         if not os.path.exists(self.root / "format"):  # noqa: PTH110 - no error where one may not look
             self.root.make_folder()
             if self._is_cache:
@@ -280,7 +278,33 @@ class Layout:
             write_file(self.root / "format", FORMAT)
         folder.make_folder()
         self.check_own(folder)
-        self._made.add(folder)
+
+    def held_blob(self, sha256: str) -> RootedPath:
+        """Return where a blob goes, its folder held open, and made if it is not there.
+
+        Raises:
+            StoreError: As of `make_room`.
+        """
+        blob = self.blob(sha256)
+        if self._is_made:
+            try:
+                return self._entered(blob)
+            except StoreError as error:
+                if error.errno != errno.ENOENT:  # somebody has just removed the store
+                    raise
+        self.make_room(self.root / BLOBS)
+        self._is_made = True
+        return self._entered(blob)
+
+    def _entered(self, blob: RootedPath) -> RootedPath:
+        shard = blob.parent
+        try:
+            with shard.held(soon=True) as held:
+                return held.entered() / blob.name
+        except StoreError:
+            self._own.discard(shard)
+            self.check_own(shard)
+            raise
 
     def check_own(self, folder: RootedPath) -> None:
         """Refuse what a symlink leads to elsewhere.
@@ -297,6 +321,18 @@ class Layout:
                 raise StoreError(f"{each} is a symlink, and nobody knows where to.")
         if os.path.isdir(folder):  # noqa: PTH112 - no error where one may not look
             self._own.add(folder)
+
+    def among(self, digests: Collection[str]) -> Iterator[str]:
+        """Yield those of some digests whose blobs are there; their bytes are not looked at."""
+        try:
+            shards = set(os.listdir(self.root / BLOBS))  # noqa: PTH208 - no Path for it
+        except FileNotFoundError:
+            return
+        except OSError:  # one may look, and not list
+            shards = {each[:2] for each in digests}
+        for each in digests:
+            if each[:2] in shards and os.path.isfile(self.blob(each)):  # noqa: PTH113 - as in Store.has
+                yield each
 
     def digests(self) -> Iterator[str]:
         """Yield the names of all blobs; what is none of ours is passed over.
@@ -437,6 +473,10 @@ class Store:
         """Whether there is such a blob; its bytes are not looked at."""
         return os.path.isfile(self._layout.blob(sha256))  # noqa: PTH113 - False, not an error, where one may not look
 
+    def among(self, digests: Collection[str]) -> set[str]:
+        """Return those of some digests of which there are blobs; no bytes are looked at."""
+        return set(self._layout.among(digests))
+
     def find(self, sha256: str, target: RootedPath | None = None) -> Blob | None:
         """Return the blob of this digest when its bytes are right.
 
@@ -516,20 +556,22 @@ class Store:
         Raises:
             StoreError: The disk refused.
         """
-        self._layout.make_room(self._layout.blob(sha256).parent)
-        with self._layout.blob(sha256).held() as blob:
+        with self._layout.held_blob(sha256) as blob:
             if "copy" in self._ways[how] and look(blob) is not None:
                 return  # the other ways find that out by themselves, or cost nothing
             made = self._linked(file, blob, how)
             try:
-                is_same = made == "hardlink" and opened and opened.is_at(blob)
+                if made == "hardlink" and opened and not leaves_mode:
+                    _protect(opened)
+                    status = blob.lstat()
+                    if os.path.samestat(status, opened.seen or opened.status()):
+                        if is_hashed:
+                            self._records.note_soon(sha256, status)
+                        return
                 if made and not (leaves_mode and made == "hardlink"):
-                    _protect(blob, opened if is_same else None)
+                    _protect(blob)
                 if made and is_hashed:
-                    if opened and is_same:
-                        self._records.note_soon(sha256, opened.status())
-                    else:
-                        self._records.note(sha256, blob.lstat())
+                    self._records.note(sha256, blob.lstat())
             except StoreError as error:
                 if error.errno != errno.ENOENT:  # it was pruned at once
                     raise
@@ -600,13 +642,7 @@ class Store:
         raise Damaged(told, status)
 
 
-def _protect(blob: RootedPath, opened: OpenFile | None) -> None:
-    """Make a blob read-only, and with it the targets that are links to it.
-
-    Args:
-        blob: Its path.
-        opened: The blob, if it is open.
-    """
-    if os.name == "nt":  # it could neither be replaced nor removed then
-        return
-    (opened or blob).protect(READ_ONLY)
+def _protect(blob: RootedPath | OpenFile) -> None:
+    """Make a blob read-only, and with it the targets that are links to it."""
+    if os.name != "nt":  # it could neither be replaced nor removed then
+        blob.protect(READ_ONLY)

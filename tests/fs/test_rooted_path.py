@@ -61,6 +61,7 @@ CHANGES: dict[str, Callable[[RootedPath], object]] = {
     "touch": RootedPath.mark_changed,
     "sync": lambda path: path.parent.sync_folder(),
     "list": lambda path: path.parent.names(),
+    "enter": RootedPath.entered,
 }
 
 
@@ -320,6 +321,49 @@ def test_a_held_folder_is_looked_at_once(root: Path, monkeypatch: pytest.MonkeyP
         close_idle_folders()
         assert open_folders()
     assert not open_folders()
+
+
+@needs_descriptors
+@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["long ago", "a moment ago"])
+def test_a_look_of_a_moment_ago_can_do(
+    root: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Only for who asks for it, and only for a moment: then the folder is looked at again."""
+    close_idle_folders()
+    monkeypatch.setattr(rooted_path, "_MOMENT_SECONDS", seconds)
+    path = RootedPath(root, "sub/file")
+    path.held().let_go()
+    (root / "sub").rename(root / "old")
+    (root / "sub").mkdir()
+    is_new = not seconds
+    assert path.held(soon=True).leads_to_held() == is_new
+    path.held(soon=True).open(NEW_FILE).close()
+    assert (root / ("sub" if is_new else "old") / "file").exists()
+    assert path.held().leads_to_held()
+
+
+@pytest.mark.usefixtures("way")
+def test_a_folder_is_entered_and_made_if_need_be(root: Path) -> None:
+    """What is right below it is done in that folder."""
+    for _ in range(2):
+        with RootedPath(root, "sub/new").held() as path:
+            file = path.entered() / "file"
+        assert file.is_held == rooted_path.HAS_FOLDER_DESCRIPTORS
+        assert not file.status()
+    if file.is_held:
+        (root / "sub" / "new").rename(root / "moved")
+        (root / "sub" / "new").symlink_to(root.parent / "elsewhere")
+    file.open(NEW_FILE).close()
+    assert (root / ("moved" if file.is_held else "sub/new") / "file").exists()
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("to", ["elsewhere/folder", "root/sub"])
+def test_a_symlink_is_not_entered(root: Path, to: str) -> None:
+    """Even if it stays below the root: another folder would get the files."""
+    (root / "link").symlink_to(root.parent / to)
+    with pytest.raises(StoreError, match="Cannot make the folder"):
+        RootedPath(root, "link").entered()
 
 
 @pytest.mark.usefixtures("way")

@@ -1,6 +1,8 @@
 """Blobs: taken in, found, doubted, set aside; and stores that are not what they should be."""
 
+import errno
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -11,9 +13,11 @@ from downloader.fs import link
 from downloader.fs.link import How
 from downloader.fs.rooted_path import RootedPath
 from downloader.store.blobs import Store, store_at
+from tests.projects import sha256
 from tests.store.blobs import (
     CONTENT,
     DIGEST,
+    blob_in,
     copied,
     hashing,
     kept,
@@ -92,6 +96,56 @@ def test_a_removed_blob_leaves_the_target(root: Path, file: Path) -> None:
 
     assert file.read_bytes() == CONTENT
     assert store.find(DIGEST) is None
+
+
+def test_a_store_that_is_removed_meanwhile_is_made_again(root: Path, file: Path) -> None:
+    """Everything in it may be deleted at any time, also during a run."""
+    store, other = Store(root), file.with_name("other")
+    store.keep(RootedPath.of(file), DIGEST, "auto")
+    shutil.rmtree(root)
+    other.write_bytes(b"other")
+    for path, digest in ((file, DIGEST), (other, sha256(b"other"))):
+        store.keep(RootedPath.of(path), digest, "auto")
+        assert blob_in(root, digest).samefile(path)
+    assert (root / "format").exists()
+    assert (root / "CACHEDIR.TAG").exists()
+
+
+@pytest.mark.parametrize("link", ["sha256", f"sha256/{DIGEST[:2]}"])
+@pytest.mark.parametrize("to", ["elsewhere", "store/other"])
+def test_nothing_is_put_behind_a_symlink(root: Path, file: Path, link: str, to: str) -> None:
+    """Whether it came before the store's first blob or after it, and wherever it leads."""
+    store, other = Store(root), file.with_name("first")
+    other.write_bytes(b"first")
+    if "/" in link:
+        store.keep(RootedPath.of(other), sha256(b"first"), "auto")
+    (root / link).parent.mkdir(parents=True, exist_ok=True)
+    (root.parent / to).mkdir()
+    (root / link).symlink_to(root.parent / to)
+    with pytest.raises(StoreError, match=f"{link} is a symlink|leads out of"):
+        store.keep(RootedPath.of(file), DIGEST, "auto")
+    assert list((root.parent / to).iterdir()) == []
+
+
+def test_those_that_are_there_are_found_together(
+    root: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder that is not there no file is looked for; one that cannot be listed may be."""
+    near = DIGEST[:2] + "0" * 62
+    far = f"{(int(DIGEST[:2], 16) + 1) % 256:02x}" + "0" * 62
+    assert Store(root).among({DIGEST}) == set()
+    kept(root, file)
+    looked, isfile = list[str](), os.path.isfile
+
+    def noting(path: RootedPath) -> bool:
+        looked.append(path.name)
+        return isfile(path)
+
+    monkeypatch.setattr(os.path, "isfile", noting)
+    assert Store(root).among({DIGEST, near, far}) == {DIGEST}
+    assert sorted(looked) == sorted([DIGEST, near])
+    monkeypatch.setattr(os, "listdir", refusing(errno.EACCES))
+    assert Store(root).among({DIGEST, near, far}) == {DIGEST}
 
 
 def test_a_store_of_a_newer_version_is_refused(root: Path, file: Path) -> None:
