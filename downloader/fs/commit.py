@@ -16,7 +16,7 @@ from typing import Self
 from downloader.errors import StoreError
 from downloader.fs import scratch
 from downloader.fs.digests import StopCheck, copy_hashed, sha256_of
-from downloader.fs.files import Private, write_file
+from downloader.fs.files import Private, look, write_file
 from downloader.fs.open_file import OpenFile, nearest_folder, stat_of
 from downloader.fs.rooted_path import NEW_FILE, READ, RootedPath
 
@@ -96,19 +96,21 @@ class Commit:
 
     Args:
         target: The final name.
+        is_free: Whether a look told a moment ago that nothing stands there.
 
     Raises:
         StoreError: There is something else than a file.
     """
 
-    def __init__(self, target: RootedPath) -> None:
+    def __init__(self, target: RootedPath, *, is_free: bool = False) -> None:
         self._target = target
         try:
             self._target = target.held()
         except StoreError as error:
             if error.errno != errno.ENOENT:  # a folder that is not there is made when it is needed
                 raise
-        check_target(self._target)
+        if not is_free:
+            check_target(self._target)
         if not self._target.is_held:
             self._base = nearest_folder(target.parent.path)
             self._was = stat_of(self._base)
@@ -119,13 +121,14 @@ class Commit:
     def __exit__(self, *_: object) -> None:
         self._target.let_go()
 
-    def take(self, file: OpenFile, sha256: str, watch: StopCheck) -> bool:
+    def take(self, file: OpenFile, sha256: str, watch: StopCheck, *, is_own: bool = False) -> bool:
         """Rename an open file to the final name, and sync the folder.
 
         Args:
             file: The open file, whose bytes were verified and synced.
             sha256: What it was verified to be.
             watch: Called often while the file is copied; raises Interrupted to stop that.
+            is_own: Whether it was made a moment ago, under a name that no other process knows.
 
         Returns:
             Whether its name so far is gone; it stays where the target is on another file system,
@@ -134,10 +137,12 @@ class Commit:
         Raises:
             StoreError: The disk refused, or somebody swapped the file or the folder.
         """
-        check_target(self._target)
-        if not file.is_at(file.path):
+        file.status()
+        is_free = check_target(self._target) and self._target.is_held
+        if not (is_free and is_own) and not file.is_at(file.path):
             raise self._swapped(file.path)
-        self._check_base()
+        if not is_free:
+            self._check_base()
         if not self._target.is_held:
             self._target.parent.make_folder()
         is_gone = True
@@ -146,10 +151,11 @@ class Commit:
         except StoreError as error:
             if error.errno != errno.EXDEV:
                 raise
+            self._check_base()
             self._copy(file, sha256, watch)
             is_gone = False
         else:
-            self._check_placed(file)
+            self._check_placed(file, is_free=is_free)
         self._target.parent.sync_folder(self._target)
         return is_gone
 
@@ -167,15 +173,24 @@ class Commit:
             if os.path.islink(folder):  # noqa: PTH114 - no error where one may not look
                 raise self._swapped(folder)
 
-    def _check_placed(self, file: OpenFile) -> None:
+    def _check_placed(self, file: OpenFile, *, is_free: bool) -> None:
         """Take back what was renamed when it is not what was verified, or not where it belongs.
 
-        Between the comparison and the rename there is an instant that no system call closes.
+        Between the comparison and the rename there is an instant that no system call closes. If
+        nothing stood there before, one look by the whole path tells all of it after the rename.
         """
+        if is_free:
+            found = look(self._target)
+            if found is not None and os.path.samestat(found, file.seen or file.status()):
+                return
         if not file.is_at(self._target):
             with contextlib.suppress(StoreError):
                 self._target.remove()
             raise self._swapped(file.path)
+        if is_free and not self._target.leads_to_held():
+            with contextlib.suppress(StoreError):
+                self._target.move_to(file.path)
+            raise self._swapped(self._target.parent)
         if not self._target.is_held and not os.path.samestat(self._was, stat_of(self._base)):
             with contextlib.suppress(StoreError):
                 self._target.remove()
@@ -208,8 +223,11 @@ class Commit:
         )
 
 
-def check_target(target: RootedPath) -> None:
+def check_target(target: RootedPath) -> bool:
     """Refuse to put a file where a folder, a FIFO or a device stands; a symlink is replaced.
+
+    Returns:
+        Whether nothing stands there.
 
     Raises:
         StoreError: It is none of nothing, a file or a symlink; or a symlink leads to it from the
@@ -217,8 +235,9 @@ def check_target(target: RootedPath) -> None:
     """
     status = target.status()
     if status is None:
-        return
+        return True
     mode = status.st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
         raise StoreError(f"{target} is {kind}.", hint="Move it away, or choose another `to`.")
+    return False

@@ -273,6 +273,7 @@ class FileSyncer:
             found=target.again,
             placed=functools.partial(self._placed, target),
             is_small_and_alone=target.is_alone and target.is_small,
+            is_fresh=target.is_fresh,
             layer=layer,
             why_alone=self.peers.why_alone(target.name, target.artifact, layer),
         )

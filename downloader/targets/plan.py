@@ -214,9 +214,11 @@ def decisions(
 ) -> Iterator[tuple[Artifact, Decision]]:
     """Yield the files of a model, each with what one stat decides about it."""
     known, base = load_receipts(folder), folder.as_posix()
+    has_files = bool(known) or os.path.isdir(base)  # noqa: PTH112 - False, not an error, where one may not look
     for artifact in artifacts:
         path = artifact.path
-        yield artifact, decide(artifact, look(f"{base}/{path}"), known.get(path), entry)
+        status = look(f"{base}/{path}") if has_files else None
+        yield artifact, decide(artifact, status, known.get(path), entry)
 
 
 def target_decisions(
@@ -238,7 +240,7 @@ def target_decisions(
     stored = set[str | None]()
     with contextlib.suppress(StoreError):  # a run tells
         store = store_at(store_name)
-        stored |= {sha256 for sha256 in wanted if store and store.has(sha256)}
+        stored |= store.among(wanted) if store else set()
     return [
         (each, found._replace(action="link"))
         if found.needs_bytes and each.sha256 in stored
@@ -394,9 +396,10 @@ class Target:
             has a way of its own, which may wait for others.
         is_offline: Whether nothing may be downloaded.
         is_alone: Whether no other process can download its bytes meanwhile.
+        is_begun: Whether a partial may lie there; known once `decide` asked for a download.
     """
 
-    is_alone = False
+    is_alone, is_begun = False, True
 
     def __init__(
         self,
@@ -410,9 +413,9 @@ class Target:
         self.name, self.artifact, self.is_kept = name, artifact, place is None
         self.folder = self._project.folder(name)
         self.path = place or RootedPath(self.folder, artifact.path)
+        self._status = look(self.path)
         with contextlib.suppress(StoreError):  # it is not there yet, or `check_place` tells
-            self.path = self.path.held()
-        self._status = _look(self.path)
+            self.path = self.path.held(soon=self._status is None)
         known = planner.receipts(self.folder) if place is None else {}
         self._receipt = known.get(artifact.path)
         self.source: Callable[[], Blob | FoundFile | None] = self._found
@@ -422,6 +425,11 @@ class Target:
     def is_small(self) -> bool:
         """Whether it is expected to fit into memory, by what models.lock says."""
         return 0 < (self.artifact.size or 0) <= SMALL_BYTES
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether neither it nor a partial was there when `decide` asked for a download."""
+        return self._status is None and not self.is_begun
 
     def decide(self) -> Decision:
         """Return what is to be done about it."""
@@ -485,14 +493,19 @@ class Target:
         Raises:
             ModelmakeError: Nothing says from where it is downloaded, or the journal is unreadable.
         """
+        from downloader.fs.locks import partial_path  # noqa: PLC0415 - as above
         from downloader.transfer.mirrors import refused  # noqa: PLC0415 - as above
         from downloader.transfer.partial import resumable  # noqa: PLC0415 - as above
 
         wish = self.wish
         if wish.provider is None and not self.is_mirrored:
             raise refused(wish)
-        locations = None if self.is_mirrored else self.locations
-        size, have = resumable(private_folder(self.folder), self.facts, locations)
+        workspace = private_folder(self.folder)
+        size, have = self.facts.size, 0
+        self.is_begun = look(partial_path(workspace, self.artifact.path)) is not None
+        if self.is_begun:
+            locations = None if self.is_mirrored else self.locations
+            size, have = resumable(workspace, self.facts, locations)
         return self.artifact.size if size is None else size, have
 
     @property

@@ -129,7 +129,10 @@ def append_receipt(  # noqa: PLR0913 - most callers give three
     Raises:
         StoreError: The disk refused.
     """
-    status = opened.status() if opened else (target or RootedPath(folder, path)).lstat()
+    if opened:  # a rename or a link changes neither its size nor its time
+        status = opened.seen or opened.status()
+    else:
+        status = (target or RootedPath(folder, path)).lstat()
     receipt = Receipt(
         path=path,
         size=status.st_size,

@@ -5,6 +5,7 @@ becomes an ordinary partial, which does resume.
 """
 
 import contextlib
+import errno
 import threading
 
 from downloader.errors import IntegrityError, ModelmakeError, StoreError
@@ -106,25 +107,34 @@ class SmallPartial(Partial):
 
     def commit(self, place: Commit) -> None:
         """See Partial."""
-        stem, dot, suffix = self._name.name.rpartition(".")
-        name = scratch.own_name(stem, dot + suffix)
-        new = self._name.with_name(name).held(makes=True)
-        file = new.open(NEW_FILE, told=self._name)
+        file = self._new_file()
         file.needed_bytes = self._missing_bytes
         is_renamed = False
         try:
             file.write_at(memoryview(self._content), 0)
             file.sync()
-            is_renamed = place.take(file, self.verifier.sha256, self._lock_wait.check)
+            sha256, check = self.verifier.sha256, self._lock_wait.check
+            is_renamed = place.take(file, sha256, check, is_own=True)
             self._is_placed = True
         finally:
             if is_renamed:
                 self._placed_file = file
             else:  # it failed, or the target is on another file system, and has a copy
                 with contextlib.suppress(StoreError):
-                    new.remove()
-                new.let_go()
+                    file.path.remove()
+                file.path.let_go()
                 file.close()
+
+    def _new_file(self) -> OpenFile:
+        """Open a new file of a name of this process's own, in the partials' folder."""
+        stem, dot, suffix = self._name.name.rpartition(".")
+        new = self._name.with_name(scratch.own_name(stem, dot + suffix))
+        try:
+            return new.held(makes=True, soon=True).open(NEW_FILE, told=self._name)
+        except StoreError as error:
+            if error.errno != errno.ENOENT:  # somebody has just removed the folder
+                raise
+        return new.held(makes=True).open(NEW_FILE, told=self._name)
 
     def set_aside(self, workspace: RootedPath, error: IntegrityError) -> IntegrityError:
         """See Partial."""

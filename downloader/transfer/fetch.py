@@ -71,6 +71,7 @@ class Job:
         layer: The file's piece layer, if models.lock has its root and the layer is here.
         is_small_and_alone: Whether it is expected to fit into memory, and no other process can be
             at these bytes meanwhile.
+        is_fresh: Whether a look told a moment ago that there is neither a target nor a partial.
         failed: Told about a place that could not give it, before the next one is asked.
         anywhere: Whether a partial is completed from whichever place: its SHA-256 decides.
         why_alone: Why its pieces are not exchanged with peers, for people; empty if they are, or
@@ -85,6 +86,7 @@ class Job:
     placed: Callable[[str, OpenFile | None], object] = lambda _sha256, _opened: None
     layer: Layer | None = None
     is_small_and_alone: bool = False
+    is_fresh: bool = False
     failed: Callable[[Location, ModelmakeError], None] = lambda _location, _error: None
     anywhere: bool = False
     why_alone: str = ""
@@ -160,7 +162,7 @@ class Fetcher:
         """
         failures: list[tuple[Location, ModelmakeError]] = []
         try:
-            with Commit(job.target) as place:
+            with Commit(job.target, is_free=job.is_fresh) as place:
                 for location in _each(job.locations, failures):
                     try:
                         done = self._fetch_from(
@@ -169,6 +171,7 @@ class Fetcher:
                             location,
                             observer or Observer(),
                             is_small=job.is_small_and_alone,
+                            is_fresh=job.is_fresh and not failures,
                         )
                     except (Interrupted, StoreError):
                         raise
@@ -185,12 +188,19 @@ class Fetcher:
         finally:
             del failures  # it holds the error, whose traceback holds this frame: a cycle
 
-    def _fetch_from(
-        self, job: Job, place: Commit, location: Location, observer: Observer, *, is_small: bool
+    def _fetch_from(  # noqa: PLR0913 - most are of the job
+        self,
+        job: Job,
+        place: Commit,
+        location: Location,
+        observer: Observer,
+        *,
+        is_small: bool,
+        is_fresh: bool = False,
     ) -> Fetched:
         lock_wait = LockWait(self._transport.stop, observer.notice)
         folder, binding = job.partial.parent, binding_for(job.artifact, location)
-        is_small = is_small and not os.path.lexists(job.partial)
+        is_small = is_small and (is_fresh or not os.path.lexists(job.partial))
         try:
             with (
                 (

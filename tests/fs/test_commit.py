@@ -134,20 +134,27 @@ def test_a_copy_that_goes_wrong_is_removed(
     assert len(desk.seen) == 1
 
 
+@pytest.mark.parametrize("is_there", [True, False], ids=["a file there", "nothing there"])
 def test_a_partial_swapped_before_the_rename_is_not_placed(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, acts: list[str], *, is_there: bool
 ) -> None:
     """What is hashed is what is renamed: a file of the partial's name is not enough."""
     check = commit.check_target
 
-    def swap(target: RootedPath) -> None:
+    def swap(target: RootedPath) -> bool:
         for partial in desk.workspace.glob("partials/*.part"):
             partial.unlink()
             partial.write_bytes(bytes(len(BODY)))
-        check(target)
+        return check(target)
 
     monkeypatch.setattr(commit, "check_target", swap)
-    assert "was replaced by somebody" in str(desk.refuses(StoreError))
+    desk.target.parent.mkdir()
+    if is_there:
+        desk.target.write_bytes(OLD)
+    with pytest.raises(StoreError, match="was replaced by somebody"):
+        desk.run(desk.job())
+    assert desk.target.exists() == is_there
+    assert "rename to model.bin" not in acts
 
 
 def test_a_partial_swapped_in_the_last_instant_does_not_stay(
@@ -165,6 +172,27 @@ def test_a_partial_swapped_in_the_last_instant_does_not_stay(
     monkeypatch.setattr(os, "replace", swap)
     with pytest.raises(StoreError, match="was replaced by somebody"):
         desk.run(desk.job())
+    assert not desk.target.exists()
+
+
+def test_a_small_file_swapped_before_the_rename_does_not_stay(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows its name, and it is looked at after the rename."""
+    small, desk.is_alone = BODY[:20_000], True
+    desk.server.put(PATH, small)
+    desk.target.parent.mkdir()
+    check = commit.check_target
+
+    def swap(target: RootedPath) -> bool:
+        for partial in desk.workspace.glob("partials/*.part"):
+            partial.unlink()
+            partial.write_bytes(bytes(len(small)))
+        return check(target)
+
+    monkeypatch.setattr(commit, "check_target", swap)
+    with pytest.raises(StoreError, match="was replaced by somebody"):
+        desk.run(desk.job(pinned(small)))
     assert not desk.target.exists()
 
 
@@ -187,6 +215,41 @@ def test_a_folder_that_became_a_symlink_is_refused(desk: Desk, there: bool) -> N
         desk.run(desk.job())
     assert list(elsewhere.iterdir()) == []
     assert len(desk.partials) == 2, "the bytes are kept"
+    assert not there or list((desk.folder / "moved").iterdir()) == []
+
+
+def test_another_file_system_gets_no_copy_if_the_folder_was_replaced(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, acts: list[str]
+) -> None:
+    """A copy takes its time, and is made only where it can stay."""
+    other_disk(monkeypatch)
+    desk.target.parent.mkdir()
+
+    def replace_folder(_: object, reply: object) -> object:
+        desk.target.parent.rename(desk.folder / "moved")
+        desk.target.parent.mkdir()
+        return reply
+
+    desk.server.always(PATH, replace_folder)  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="was replaced by somebody"):
+        desk.run(desk.job())
+    assert not [act for act in acts if act.startswith("rename to model.bin")]
+    assert list((desk.folder / "moved").iterdir()) == []
+    assert len(desk.partials) == 2
+
+
+def test_a_pipe_that_comes_meanwhile_is_refused(desk: Desk) -> None:
+    """Also if a look told when the fetch began that nothing stands there."""
+    desk.target.parent.mkdir()
+
+    def make_pipe(_: object, reply: object) -> object:
+        os.mkfifo(desk.target)
+        return reply
+
+    desk.server.always(PATH, make_pipe)  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="is no regular file"):
+        desk.run(dataclasses.replace(desk.job(), is_fresh=True))
+    assert stat.S_ISFIFO(desk.target.stat().st_mode)
 
 
 def test_a_folder_that_was_a_symlink_before_is_used(desk: Desk) -> None:

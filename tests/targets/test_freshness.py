@@ -9,7 +9,7 @@ import pytest
 
 from downloader.artifact import Artifact
 from downloader.fs.files import look
-from downloader.targets.plan import NEVER_VERIFIED, Decision, decide, why_fresh, wish_of
+from downloader.targets.plan import NEVER_VERIFIED, Decision, decide, decisions, why_fresh, wish_of
 from downloader.targets.state import Receipt
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -128,6 +128,26 @@ def test_judging_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("io.open", refuse)
     monkeypatch.setattr("os.open", refuse)
     assert glance(wanted(), target, receipt()).why == f"changed since it was verified {VERIFIED}"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_folder_that_is_not_there_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    """A model that was never fetched costs one stat, however many files it has."""
+    looked, lstat = list[str](), os.lstat
+    folder = tmp_path / "models" / "m"
+    if is_there:
+        folder.mkdir(parents=True)
+
+    def noting(path: str) -> os.stat_result:
+        looked.append(path)
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", noting)
+    found = [each for _, each in decisions(folder, [wanted()] * 3, "")]
+    assert [each.rule for each in found] == ["missing"] * 3
+    assert len(looked) == 3 * is_there
 
 
 def test_why_a_target_is_up_to_date() -> None:

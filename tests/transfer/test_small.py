@@ -1,7 +1,11 @@
 """A small file that nobody else is at grows in memory, and is on the disk in one step."""
 
 import dataclasses
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +121,41 @@ def test_a_disk_that_refuses_leaves_the_old_file(
     monkeypatch.undo()
     alone.fetch(pinned(SMALL))
     assert alone.partials == []
+
+
+def test_a_folder_of_partials_that_is_removed_is_made_again(alone: Desk) -> None:
+    """Somebody may tidy up between two files; the second one is placed all the same."""
+    alone.fetch(pinned(SMALL))
+    shutil.rmtree(alone.workspace)
+    alone.target.unlink()
+    alone.fetch(pinned(SMALL))
+
+
+def test_what_was_looked_at_a_moment_ago_is_not_looked_at_again(
+    alone: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once more before the rename and after it, and of the file itself: no other stat of its."""
+    looks, names = list[str](), ("stat", "lstat", "fstat")
+    alone.target.parent.mkdir()
+    job = dataclasses.replace(alone.job(pinned(SMALL)), is_fresh=True)
+
+    def noting(name: str, call: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def look(path: Any, **named: Any) -> os.stat_result:
+            if name == "fstat" or Path(path).suffix in {".bin", ".part"}:
+                looks.append(name if name == "fstat" else Path(path).suffix)
+            return call(path, **named)
+
+        return look
+
+    def placed(*_: object) -> None:
+        monkeypatch.undo()
+
+    for name in names:
+        monkeypatch.setattr(os, name, noting(name, getattr(os, name)))
+    alone.run(dataclasses.replace(job, placed=placed))
+    assert looks[-3:] == ["fstat", ".bin", ".bin"]
+    assert looks.count(".bin") == 2
+    assert ".part" not in looks
 
 
 def test_the_open_file_is_handed_on(alone: Desk) -> None:
