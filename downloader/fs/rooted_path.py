@@ -241,27 +241,18 @@ class RootedPath:
         parts = tuple(path.split("/")) if path else ()
         for part in parts:
             _check_name(root, path, part)
-        self._become(root, _base_of(str(root)), parts)
+        self.root, self._base, self.parts = root, _base_of(str(root)), parts
+        self._folder: _OpenFolder | None = None
+        self._itself: _OpenFolder | None = None
+        if parts:
+            self._text, self.name = self._base + _SEPARATOR.join(parts), parts[-1]
+        else:
+            self._text, self.name = str(root), root.name
 
     @classmethod
     def of(cls, path: Path) -> "RootedPath":
         """Return a file or folder whose own parent folder is the root."""
         return cls(path.parent, path.name)
-
-    def _become(
-        self,
-        root: Path,
-        base: str,
-        parts: tuple[str, ...],
-        folder: _OpenFolder | None = None,
-        itself: _OpenFolder | None = None,
-    ) -> None:
-        self.root, self._base, self.parts = root, base, parts
-        self._folder, self._itself = folder, itself
-        if parts:
-            self._text, self.name = base + _SEPARATOR.join(parts), parts[-1]
-        else:
-            self._text, self.name = str(root), root.name
 
     def _at(
         self,
@@ -271,7 +262,12 @@ class RootedPath:
         itself: _OpenFolder | None = None,
     ) -> "RootedPath":
         new = object.__new__(RootedPath)
-        new._become(self.root, self._base, parts, folder, itself)
+        new.root, new._base, new.parts = self.root, self._base, parts
+        new._folder, new._itself = folder, itself
+        if parts:  # once more, since there is one for each step of each file
+            new._text, new.name = self._base + _SEPARATOR.join(parts), parts[-1]
+        else:
+            new._text, new.name = str(self.root), self.root.name
         return new
 
     def __truediv__(self, path: str) -> "RootedPath":

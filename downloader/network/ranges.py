@@ -4,7 +4,7 @@ Inside the program a range is `[start, stop)`. Only the HTTP header is inclusive
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
@@ -84,15 +84,15 @@ def without(merged: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
     return left
 
 
-def prefix(ranges: Iterable[Range]) -> int:
+def prefix(ranges: Sequence[Range]) -> int:
     """Return how many bytes are there from the first byte on without a gap."""
-    merged = merge(ranges)
+    merged = merge(ranges) if len(ranges) > 1 else ranges
     return merged[0].stop if merged and merged[0].start == 0 else 0
 
 
 def total(ranges: Iterable[Range]) -> int:
     """Return how many bytes merged ranges hold."""
-    return sum(span.length for span in ranges)
+    return sum([stop - start for start, stop in ranges])
 
 
 def first_gap(merged: Iterable[Range], size: int) -> Range:

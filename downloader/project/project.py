@@ -373,6 +373,7 @@ class Project:
         self._pins: lockfile.Pins = {}
         self._refusals: dict[str, LockError] = {}
         self._folders: dict[str, Path] = {}
+        self._copies: dict[str, tuple[str, ...]] = {}
         self._indexed: tuple[Lockfile | None, lockfile.Pins] = (None, {})
         self._lock_status: os.stat_result | None = None
 
@@ -512,7 +513,10 @@ class Project:
         Raises:
             ModelmakeError: As `named`.
         """
-        return tuple(dict.fromkeys((*self.settings.mirrors, *self.named(name).entry.copies)))
+        if (known := self._copies.get(name)) is None:
+            urls = (*self.settings.mirrors, *self.named(name).entry.copies)
+            known = self._copies[name] = tuple(dict.fromkeys(urls))
+        return known
 
     @cached_property
     def _by_name(self) -> dict[str, Declaration]:
@@ -575,6 +579,7 @@ class Project:
             self.declared = compiled(text, self.manifest_path.name)
             self.__dict__.pop("_by_name", None)
             self._folders.clear()
+            self._copies.clear()
             write_file(RootedPath.of(place), text)
 
     def put_unpacked(self, name: str, archive: Artifact, members: Sequence[Artifact]) -> None:
