@@ -23,7 +23,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 from doit.action import BaseAction, PythonAction
@@ -326,6 +326,10 @@ class OurTask(Task):  # type: ignore[misc]
         super().clean(outstream, dryrun)
 
 
+_IS_UP_TO_DATE = (True, None, None)
+"""As doit notes an `uptodate` that is true."""
+
+
 class FileAction(PythonAction):  # type: ignore[misc]
     """Brings one file up to date.
 
@@ -336,51 +340,55 @@ class FileAction(PythonAction):  # type: ignore[misc]
         return {}
 
 
+_COMMON: dict[str, Any] = OurTask("file", None, clean=True, **UNTOUCHED_STREAMS).__dict__
+"""What doit makes of a file's task, but for what is the file's own."""
+del _COMMON["doc"]
+
+
 class FileTask(OurTask):
     """The task of one file: fetch:MODEL/PATH.
 
-    doit makes and checks a task for what users write. That was a third of a run with nothing to do,
-    so that it is done once a model, and the others are copies.
+    doit makes and checks more than thirty attributes of a task, and looks at six of them in a run
+    with nothing to do, which took a third longer for that. So the others are made when somebody
+    asks for them.
 
     Args:
-        model: The model's name.
-        setup: Tasks that come before any of its files.
+        group: The task of its model.
+        artifact: The file.
+        target: Where it goes, as doit shows it.
+        why: Why it is stale; None if it is up to date.
+        setup: Tasks that come before it; the list becomes its own.
     """
 
-    def __init__(self, model: str, setup: Sequence[str]) -> None:
-        group = task_name(model)
-        super().__init__(
-            group, None, clean=True, setup=list(setup), subtask_of=group, **UNTOUCHED_STREAMS
-        )
-        del self.doc
-        self._lists = [
-            (name, type(value))
-            for name, value in self.__dict__.items()
-            if isinstance(value, (list, set, dict))
-        ]
+    def __init__(
+        self, group: str, artifact: Artifact, target: str, why: str | None, setup: list[str]
+    ) -> None:
+        self.artifact = artifact
+        self.name = f"{group}/{artifact.path}"
+        self.subtask_of = group
+        self.targets = [target]
+        self.setup_tasks = setup
+        self.uptodate: list[Any] = [_IS_UP_TO_DATE if why is None else (Stale(why), [], {})]
+        self.task_dep: list[str] = []
+        self.wild_dep: list[str] = []
+        self.file_dep: set[str] = set()
 
-    def of(
-        self, artifact: Artifact, target: str, why: str | None, first: Sequence[str] = ()
-    ) -> Self:
-        """Return the task of one file.
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever doit keeps there
+        """Make an attribute as doit would have: its own one, as doit changes some."""
+        try:
+            value = _COMMON[name]
+        except KeyError:
+            raise AttributeError(f"A task has no attribute {name!r}.") from None
+        if isinstance(value, (list, set, dict)):
+            value = type(value)(value)
+        return self.__dict__.setdefault(name, value)  # another thread may ask for it too
 
-        Args:
-            artifact: The file.
-            target: Where it goes, as doit shows it.
-            why: Why it is stale; None if it is up to date.
-            first: Tasks that come before it, beside those of all files.
-        """
-        task = type(self).__new__(type(self))
-        own: dict[str, Any] = task.__dict__
-        own.update(self.__dict__)
-        for name, kind in self._lists:  # doit and its commands change them
-            own[name] = kind(own[name])
-        own["artifact"] = artifact
-        own["name"] = f"{self.name}/{artifact.path}"
-        task.targets.append(target)
-        task.setup_tasks.extend(first)
-        task.uptodate.append((True, None, None) if why is None else (Stale(why), [], {}))
-        return task
+    def pickle_safe_dict(self) -> dict[str, Any]:
+        """Return what doit hands to another process; it expects some attributes to be there."""
+        for name in _COMMON:
+            getattr(self, name)
+        found: dict[str, Any] = super().pickle_safe_dict()
+        return found
 
     @cached_property
     def doc(self) -> str:
@@ -390,12 +398,11 @@ class FileTask(OurTask):
     @property
     def actions(self) -> list[BaseAction]:
         """What doit runs."""
-        own: dict[str, Any] = self.__dict__
-        actions: list[BaseAction] | None = own["_action_instances"]
-        if actions is None:
-            actions = [FileAction(fetch_file, list(self.place), task=self)]
-            own["_action_instances"] = actions
-        return actions
+        if self._action_instances is None:
+            self._action_instances: list[BaseAction] | None = [
+                FileAction(fetch_file, list(self.place), task=self)
+            ]
+        return self._action_instances
 
     @property
     def place(self) -> tuple[str, str]:
@@ -565,7 +572,6 @@ def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
 def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
     group = task_name(model.name)
     folder = shown_path(model.folder)
-    model_file = FileTask(model.name, needs_lock)
     others = [each.path for each, found in targets if each.content is None and not found.is_present]
     looked = current().looked
     for artifact, found in targets:
@@ -575,8 +581,8 @@ def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterat
         first = _unpack_task_of(model, artifact) if is_stale else []
         if artifact.content is not None:
             first = [f"{group}/{path}" for path in others]
-        target = f"{folder}/{artifact.path}"
-        yield model_file.of(artifact, target, found.why if is_stale else None, first)
+        why = found.why if is_stale else None
+        yield FileTask(group, artifact, f"{folder}/{artifact.path}", why, needs_lock + first)
 
 
 def _unpack_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
