@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -205,19 +206,29 @@ def load(text: bytes, name: str = "models.lock") -> Lockfile:
             a value that may not be used.
     """
     try:
-        version = msgspec.json.decode(text, type=_AnyVersion).version
-        if version != VERSION:
-            raise LockError(
-                f"{name} has version {version}, and this program knows version {VERSION}.",
-                hint="Update modelmake, from where you have it.",
-            )
         lockfile = msgspec.json.decode(text, type=Lockfile)
     except (ValueError, RecursionError) as error:  # msgspec's own, and what its text made of it
+        _check_version(text, name)
         raise _unreadable(text, name, error) from None
+    is_as_written = lockfile.version == VERSION and dump(lockfile) == text
+    if not is_as_written:
+        _check_version(text, name)
     check_values(lockfile.models, name)
-    if dump(lockfile) != text:  # written by hand or merged: only then the slow look for doublets
+    if not is_as_written:  # but by hand, or merged: only then the slow look for doublets
         _check_no_double_keys(text, name)
     return lockfile
+
+
+def _check_version(text: bytes, name: str) -> None:
+    try:
+        version = msgspec.json.decode(text, type=_AnyVersion).version
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(text, name, error) from None
+    if version != VERSION:
+        raise LockError(
+            f"{name} has version {version}, and this program knows version {VERSION}.",
+            hint="Update modelmake, from where you have it.",
+        )
 
 
 def dump(lockfile: Lockfile) -> bytes:
@@ -267,8 +278,11 @@ def _dump_model(model: LockedModel) -> str:
 
 
 def _dump_files(files: Iterable[Artifact]) -> str:
-    ordered = sorted(files, key=lambda artifact: artifact.path)
-    return ",\n".join(_encode(artifact) for artifact in ordered)
+    lines: bytes = _encoder.encode_lines(sorted(files, key=attrgetter("path")))
+    return lines[:-1].decode().replace("\n", ",\n")  # JSON has no line end in a text
+
+
+_encoder = msgspec.json.Encoder()
 
 
 def _encode(value: object) -> str:

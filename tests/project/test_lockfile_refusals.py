@@ -63,11 +63,25 @@ def test_the_middle_of_a_merge_is_named_as_such() -> None:
     assert "either side" in error.hint
 
 
-def test_a_lock_of_a_newer_program_asks_for_an_update() -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"version": 2, "models": ["another", "shape"]}',
+        TEXT.replace(b'"version": 1', b'"version": 2'),
+        b'{"models": {}, "version": 2}',
+    ],
+    ids=["other", "same", "unordered"],
+)
+def test_a_lock_of_a_newer_program_asks_for_an_update(text: bytes) -> None:
     """Another version is refused by its number, whatever else the newer format has."""
-    error = refusal(b'{"version": 2, "models": ["another", "shape"]}')
+    error = refusal(text)
     assert "version 2" in str(error)
     assert "Update modelmake" in error.hint
+
+
+def test_a_lock_without_a_version_is_refused() -> None:
+    """It cannot be known to be of this one."""
+    assert "version" in str(refusal(TEXT.replace(b'"version": 1,', b"")))
 
 
 @pytest.mark.parametrize("version", ["true", "1.0", '"1"', "null"])
