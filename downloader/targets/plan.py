@@ -157,7 +157,17 @@ def _at_a_glance(  # noqa: PLR0911 - a rule a line
     artifact: Artifact, status: os.stat_result | None, receipt: Receipt | None, entry: str
 ) -> Decision:
     """Return what a look, the receipt and the lock entry tell. Nothing is read."""
-    sha256, bring = artifact.sha256, _BRING[artifact.archive is None]
+    sha256 = artifact.sha256
+    if (  # all other questions are for the few files that are not up to date
+        status is not None
+        and receipt is not None
+        and receipt.sha256 == sha256
+        and receipt.matches(status)
+        and artifact.size in (None, receipt.size)
+        and stat.S_ISREG(status.st_mode)
+    ):
+        return PRESENT
+    bring = _BRING[artifact.archive is None]
     if status is None:
         gone = receipt and f"missing: it was here, verified {_time(receipt)}"
         return Decision(bring, "missing", gone or NOT_HERE, sha256)
@@ -175,12 +185,9 @@ def _at_a_glance(  # noqa: PLR0911 - a rule a line
         return Decision(bring, "unpinned", NOT_PINNED)
     if receipt is None:
         return Decision("verify", "unproven", NEVER_VERIFIED, sha256)
-    is_unchanged = receipt.matches(status)
     if receipt.sha256 != sha256:
         other = f"models.lock changed: it wants other bytes than those verified {_time(receipt)}"
-        return Decision(bring if is_unchanged else "verify", "unproven", other, sha256)
-    if is_unchanged:
-        return PRESENT
+        return Decision(bring if receipt.matches(status) else "verify", "unproven", other, sha256)
     return Decision("verify", "unproven", f"changed since it was verified {_time(receipt)}", sha256)
 
 
@@ -218,7 +225,7 @@ def decisions(
     for artifact in artifacts:
         path = artifact.path
         status = look(f"{base}/{path}") if has_files else None
-        yield artifact, decide(artifact, status, known.get(path), entry)
+        yield artifact, _at_a_glance(artifact, status, known.get(path), entry)
 
 
 def target_decisions(
@@ -230,7 +237,14 @@ def target_decisions(
         model: The model.
         store_name: What MODELMAKE_STORE says. With it, what a second stat finds there is a link.
     """
-    targets = list(_target_decisions(model))
+    targets = list(decisions(model.folder, model.artifacts, model.declared.digest))
+    if not_unpacked := {each.path for each in model.not_unpacked}:
+        targets = [
+            (each, Decision("verify", "unproven", NOT_UNPACKED, each.sha256))
+            if found is PRESENT and each.path in not_unpacked
+            else (each, found)
+            for each, found in targets
+        ]
     stale = [each.sha256 for each, found in targets if found is not PRESENT and found.needs_bytes]
     wanted = {each for each in stale if each}
     if store_name is None or not wanted:
@@ -247,15 +261,6 @@ def target_decisions(
         else (each, found)
         for each, found in targets
     ]
-
-
-def _target_decisions(model: Model) -> Iterator[tuple[Artifact, Decision]]:
-    not_unpacked = {each.path for each in model.not_unpacked}
-    for artifact, found in decisions(model.folder, model.artifacts, model.declared.digest):
-        if found is PRESENT and artifact.path in not_unpacked:
-            yield artifact, Decision("verify", "unproven", NOT_UNPACKED, artifact.sha256)
-        else:
-            yield artifact, found
 
 
 def stale_targets(model: Model) -> list[Artifact]:

@@ -45,7 +45,7 @@ from downloader.progress.events import shown_path
 from downloader.progress.streams import say, tell
 from downloader.project.project import Model, Project
 from downloader.settings import unknown_variables, wants_json
-from downloader.targets.plan import Decision, target_decisions, why_fresh
+from downloader.targets.plan import PRESENT, Decision, target_decisions, why_fresh
 from downloader.targets.state import load_receipts
 from downloader.tasks._commands import UNTOUCHED_STREAMS, session
 from downloader.tasks._reporter import usage_errors
@@ -459,8 +459,7 @@ Targets = Sequence[tuple[Artifact, Decision]]
 
 def task_fetch() -> Iterator[Task]:
     """Make every task of `fetch`."""
-    gc.freeze()  # what was imported stays: the collector need not look at it while tasks are made
-    with usage_errors():
+    with _without_collector(), usage_errors():
         _open_output()
         streams.guard(as_json=wants_json())
         for line in unknown_variables():
@@ -483,6 +482,19 @@ def task_fetch() -> Iterator[Task]:
         _align(groups.values())
         yield from groups.values()
         yield _default_task(default, needs_lock)
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the cyclic collector from looking at what was imported and is made: all of it stays."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 def is_started_from_a_bundle(project: Project) -> bool:
@@ -563,39 +575,37 @@ def _private_task(
 def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
     """Make a task for each target of the model, and their group as the last one."""
     targets = target_decisions(model, current().project.settings.store)
-    files = list(_file_tasks(model, targets, needs_lock))
-    yield from _unpack_tasks(model, targets, needs_lock)
+    stale = [(artifact, found) for artifact, found in targets if found is not PRESENT]
+    files = list(_file_tasks(model, targets, stale, needs_lock))
+    yield from _unpack_tasks(model, stale, needs_lock)
     yield from files
-    yield _model_task(model, targets, files, needs_lock)
+    yield _model_task(model, stale, files, needs_lock)
 
 
-def _file_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
+def _file_tasks(
+    model: Model, targets: Targets, stale: Targets, needs_lock: list[str]
+) -> Iterator[Task]:
     group = task_name(model.name)
     folder = shown_path(model.folder)
-    others = [each.path for each, found in targets if each.content is None and not found.is_present]
+    others = [f"{group}/{each.path}" for each, _ in stale if each.content is None]
     looked = current().looked
     for artifact, found in targets:
-        is_stale = not found.is_present
-        if is_stale:
+        why, setup = None, needs_lock.copy()
+        if found is not PRESENT:
+            why = found.why
             looked[model.name, artifact.path] = found
-        first = _unpack_task_of(model, artifact) if is_stale else []
+            setup += _unpack_task_of(model, artifact)
         if artifact.content is not None:
-            first = [f"{group}/{path}" for path in others]
-        why = found.why if is_stale else None
-        yield FileTask(group, artifact, f"{folder}/{artifact.path}", why, needs_lock + first)
+            setup = needs_lock + others
+        yield FileTask(group, artifact, f"{folder}/{artifact.path}", why, setup)
 
 
-def _unpack_tasks(model: Model, targets: Targets, needs_lock: list[str]) -> Iterator[Task]:
+def _unpack_tasks(model: Model, stale: Targets, needs_lock: list[str]) -> Iterator[Task]:
     """Make a task for each archive that files are missing of; they take it for their setup.
 
     So they do not wait for it in doit's threads, where another model's files could be fetched.
     """
-    names = {
-        name
-        for each, found in targets
-        if not found.is_present
-        for name in _unpack_task_of(model, each)
-    }
+    names = {name for each, _ in stale for name in _unpack_task_of(model, each)}
     for name in sorted(names):
         path = name.partition("/")[2]
         yield _private_task(name, unpack_archive, model.name, path, setup=needs_lock)
@@ -605,18 +615,17 @@ def _unpack_task_of(model: Model, artifact: Artifact) -> list[str]:
     return [f"{UNPACK_TASK}:{model.name}/{artifact.archive}"] * bool(artifact.archive)
 
 
-def _model_task(model: Model, targets: Targets, files: list[Task], needs_lock: list[str]) -> Task:
-    stale = [found for _, found in targets if not found.is_present]
+def _model_task(model: Model, stale: Targets, files: list[Task], needs_lock: list[str]) -> Task:
     is_unknown = model.locked is None
     reasons = [WHY_UNKNOWN] * is_unknown
     reasons += [f"{len(stale)} of {len(files)} files are stale"] * bool(stale)
     return Group(
         task_name(model.name),
         [(refuse, [model.name])] if is_unknown else None,
-        setup=[*needs_lock, *(task.name for task in files)],
+        setup=[*needs_lock, *[task.name for task in files]],
         uptodate=_uptodate(reasons),
         clean=[(clean_model, [model.name])],
-        doc=model_doc(model, stale),
+        doc=model_doc(model, [found for _, found in stale]),
         has_subtask=True,
         **UNTOUCHED_STREAMS,
     )

@@ -225,8 +225,12 @@ class Words:
 
     def __init__(self, command: DoitCmdBase, tasks: list[Task]) -> None:
         self._command, self._list = command, tasks
-        self._tasks = {task.name: task for task in tasks}
         self._vocabulary = vocabulary()
+
+    @cached_property
+    def _tasks(self) -> dict[str, Task]:
+        """Every task by its name; a run that names none needs no such look."""
+        return {task.name: task for task in self._list}
 
     def said_in_tasks(self, words: Sequence[str]) -> list[str]:
         """Return the words with a task's name for each that names one or more."""
