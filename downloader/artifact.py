@@ -245,7 +245,7 @@ _DIGITS = bytes.maketrans(b"0123456789", b"1111111111")
 _SHAPE = bytes.maketrans(b"\n~", b"/-")
 _MISPLACED = (b"//", b"/ ", b"/-", b"./", b" /")
 _STEMS = (b"/con", b"/prn", b"/aux", b"/nul", b"/com", b"/lpt")
-_DEVICE_PART = re.compile(rb"(?:in\$|out\$|[1-9])? *(?:\.[^/]*)?/")
+_DEVICE_PART = rb"(?:in\$|out\$|[1-9])? *(?:\.[^/]*)?/"
 """Suffix after a stem that may be a device's name."""
 
 
@@ -305,8 +305,9 @@ def _are_plain(paths: Sequence[str]) -> bool:
 def _is_reserved(parts: bytes) -> bool:
     """Whether a part, between slashes, may be a device's name or our own folder's."""
     parts = parts.lower()
+    device = re.compile(_DEVICE_PART)
     return b"modelm" in parts or any(
-        _DEVICE_PART.match(parts, found.end())
+        device.match(parts, found.end())
         for stem in _STEMS
         if stem in parts
         for found in re.finditer(stem, parts)
@@ -413,13 +414,12 @@ def _may_collide(paths: Sequence[str]) -> bool:
 
 MOST_TEXT = 1 << 16
 """Characters of one value: as long as a header line or a URL can have been when it was noted."""
-DIGEST = re.compile(r"[0-9a-f]{64}")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
-MOMENT = re.compile(r"[0-9TZ:.+ -]{1,40}")
+MOMENT = r"[0-9TZ:.+ -]{1,40}"
 """When something was made, as Together writes it."""
-CHECKSUM = re.compile(r"[a-z0-9]{1,20}:[A-Za-z0-9+/]{1,100}={0,2}")
+CHECKSUM = r"[a-z0-9]{1,20}:[A-Za-z0-9+/]{1,100}={0,2}"
 """The name of a checksum and its value in base64."""
-ETAG = re.compile(rf"[\x20-\x7e\x80-\xff]{{1,{MOST_TEXT}}}")
+ETAG = rf"[\x20-\x7e\x80-\xff]{{1,{MOST_TEXT}}}"
 """A validator as a reply has it (RFC 9110, 8.8.3); real servers leave out the quotes."""
 _HEX = b"0123456789abcdef"
 _PRINTABLE = (string.ascii_letters + string.digits + string.punctuation + " ").encode()
@@ -427,7 +427,7 @@ _PRINTABLE = (string.ascii_letters + string.digits + string.punctuation + " ").e
 
 def is_digest(text: str) -> bool:
     """Whether a text is a SHA-256 in lower-case hex digits."""
-    return DIGEST.fullmatch(text) is not None
+    return are_digests([text])
 
 
 def are_digests(texts: Sequence[str]) -> bool:
@@ -454,7 +454,7 @@ def is_clean(text: str) -> bool:
 
 def is_etag(text: str) -> bool:
     """Whether a text can be a validator, so that it may stand in a header."""
-    return ETAG.fullmatch(text) is not None
+    return re.fullmatch(ETAG, text) is not None
 
 
 def is_name(name: str) -> bool:

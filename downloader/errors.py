@@ -47,7 +47,7 @@ LONGEST_LINE = 1000
 """Characters of a line of ours, whatever stands in it."""
 _FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 """Servers repeat values in lower case; `str.lower` may change a text's length."""
-_PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
+_PLAIN = r"[A-Za-z0-9._~-]*"
 """Characters that every encoding leaves unchanged."""
 
 
@@ -105,7 +105,7 @@ class _Secrets:
 
 def _forms(secret: str) -> set[str]:
     """Return how a text may look after a server, or a message of ours, has rewritten it."""
-    if _PLAIN.fullmatch(secret):
+    if re.fullmatch(_PLAIN, secret):
         return {secret}
     import html  # noqa: PLC0415 - a run with nothing to do sends no secret
 

@@ -3,9 +3,10 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from downloader.errors import SettingError, shown
 
@@ -65,7 +66,7 @@ UNIT_BYTES = {
     "mi": 2**20,
     "gi": 2**30,
 }
-RATE = re.compile(r"([0-9.e+]+) *((?:[kmg]i?)?)b?(?:/s)?", re.IGNORECASE)
+RATE = r"(?i)([0-9.e+]+) *((?:[kmg]i?)?)b?(?:/s)?"
 
 
 def named_manifest() -> str:
@@ -73,8 +74,7 @@ def named_manifest() -> str:
     return os.environ.get(MANIFEST, "")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The environment's wishes; the defaults are what is wished when it is silent."""
 
     timeout_seconds: float = 30.0
@@ -128,13 +128,13 @@ class Settings:
         Raises:
             SettingError: A value cannot be used; names the variable.
         """
-        env = os.environ if environment is None else environment
+        env, usual = os.environ if environment is None else environment, cls()
         return cls(
-            timeout_seconds=_number(env, "MODELMAKE_TIMEOUT", float, cls.timeout_seconds),
-            retries=_number(env, "MODELMAKE_RETRIES", int, cls.retries),
-            max_wait_seconds=_number(env, "MODELMAKE_MAX_WAIT", float, cls.max_wait_seconds),
-            max_window_seconds=_number(env, "MODELMAKE_MAX_WAIT", float, cls.max_window_seconds),
-            connections=_number(env, "MODELMAKE_CONNECTIONS", int, cls.connections),
+            timeout_seconds=_number(env, "MODELMAKE_TIMEOUT", float, usual.timeout_seconds),
+            retries=_number(env, "MODELMAKE_RETRIES", int, usual.retries),
+            max_wait_seconds=_number(env, "MODELMAKE_MAX_WAIT", float, usual.max_wait_seconds),
+            max_window_seconds=_number(env, "MODELMAKE_MAX_WAIT", float, usual.max_window_seconds),
+            connections=_number(env, "MODELMAKE_CONNECTIONS", int, usual.connections),
             limit_rate=_number(env, "MODELMAKE_LIMIT_RATE", _bytes, 0) or None,
             is_locked=_is_true(env, "MODELMAKE_LOCKED"),
             is_ci=_is_true(env, "CI") and "MODELMAKE_LOCKED" not in env,
@@ -272,7 +272,7 @@ def _bytes(text: str) -> int:
     Raises:
         ValueError: It is none.
     """
-    found = RATE.fullmatch(text.strip())
+    found = re.fullmatch(RATE, text.strip())
     if found is None:
         raise ValueError(text)
     number, unit = found.groups()

@@ -1,9 +1,9 @@
 """The environment: what each variable means, and what is said of a bad value."""
 
-import dataclasses
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
 from downloader.errors import SettingError
@@ -58,7 +58,7 @@ def test_what_each_variable_sets(environment: dict[str, str], expected: dict[str
 
 def test_the_defaults_are_the_documented_ones() -> None:
     """30 s of patience, 5 attempts, 120 s of waiting (300 s for a window), nothing forbidden."""
-    assert dataclasses.astuple(Settings()) == (
+    assert msgspec.structs.astuple(Settings()) == (
         *(30.0, 5, 120.0, 301.0, 32, None),
         *(False, False, False, True, "", (), False, "auto", False),
         *("", None, None),

@@ -20,16 +20,14 @@ import secrets
 import socket
 import stat
 import sys
-from typing import NamedTuple
+
+import msgspec
 
 from downloader.errors import StoreError
 from downloader.fs.rooted_path import RootedPath
 
-_UNFINISHED = re.compile(r"\.(?P<target>.+?)(?:[.-][0-9a-f]+)?\.new", re.DOTALL)
-_OWNED = re.compile(
-    r"(?:.*-)?(?P<machine>[0-9a-f]{6})-(?P<process>[0-9]+)-(?P<part>[0-9a-f]+)(?:\.part)?",
-    re.DOTALL,
-)
+_UNFINISHED = r"(?s)\.(?P<target>.+?)(?:[.-][0-9a-f]+)?\.new"
+_OWNED = r"(?s)(?:.*-)?(?P<machine>[0-9a-f]{6})-(?P<process>[0-9]+)-(?P<part>[0-9a-f]+)(?:\.part)?"
 _MOST_NAME_BYTES = 200
 """Of a target's name in that of its unfinished file; the whole may have 255."""
 
@@ -44,7 +42,7 @@ def unfinished(target: RootedPath) -> RootedPath:
 
 def is_unfinished(name: str) -> bool:
     """Whether a name is one that `unfinished` gives."""
-    return _UNFINISHED.fullmatch(name) is not None
+    return re.fullmatch(_UNFINISHED, name) is not None
 
 
 def own_name(stem: str = "", suffix: str = "") -> str:
@@ -57,7 +55,7 @@ def own_prefix(stem: str = "") -> str:
     return f"{stem}-{machine()}-".removeprefix("-")
 
 
-class Owner(NamedTuple):
+class Owner(msgspec.Struct, frozen=True):
     """The process that made a file, as the file's name says."""
 
     machine: str
@@ -83,8 +81,8 @@ class Owner(NamedTuple):
 
 def owner_of(name: str) -> Owner | None:
     """Return who made a file of this name, also one that is not finished; None for others."""
-    half = _UNFINISHED.fullmatch(name)
-    found = _OWNED.fullmatch(half["target"] if half else name)
+    half = re.fullmatch(_UNFINISHED, name)
+    found = re.fullmatch(_OWNED, half["target"] if half else name)
     return Owner(found["machine"], int(found["process"]), found["part"]) if found else None
 
 

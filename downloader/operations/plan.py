@@ -424,7 +424,7 @@ class _Making:
             return
         found = self._planner.archive(model.name, archive).decide()
         if found.is_present and why:  # it has still to be unpacked
-            found = found._replace(action="adopt")
+            found = msgspec.structs.replace(found, action="adopt")
         planned = _file(archive, found, why or "its files are missing")
         said = planned.outcome or ("verified" if found.is_present else None)
         is_told = must_unpack or bool(why)

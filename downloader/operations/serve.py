@@ -2,7 +2,8 @@
 
 import collections
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec import structs
 
 from downloader.artifact import Artifact, bytes_text, counted
 from downloader.errors import LockError, SettingError, Stop
@@ -45,7 +46,9 @@ class Server:
                 "--peers is required: only peers that are named may connect.",
                 hint=f"Write `--peers HOST:PORT,…` or the name of a file, or set {PEERS}.",
             )
-        settings = replace(settings, listen=own, peers=peers or settings.peers, is_offline=False)
+        settings = structs.replace(
+            settings, listen=own, peers=peers or settings.peers, is_offline=False
+        )
         self._sharing, self._stop = sharing, stop
         swarm = open_swarm(settings, stop)
         assert swarm

@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -56,7 +55,7 @@ NAMED = 3
 LEAST_RATED_BYTES = 1_000_000
 """The rate of a smaller file is its latency, not a speed."""
 MINUTE, HOUR = 60, 3600
-PARTIAL_ID = re.compile(r"-[0-9a-f]{12}(?=\.part\b)")
+PARTIAL_ID = r"-[0-9a-f]{12}(?=\.part\b)"
 """The part of a partial's name that is not the file's."""
 
 
@@ -191,7 +190,7 @@ def _cause(failed: Failed) -> tuple[str, ...]:
         return failed.code, "full disk"
     paths = {failed.path, failed.path.rpartition("/")[2]} - {""}
     names = sorted({*paths, *map(quote, paths)}, key=len, reverse=True)
-    texts = [PARTIAL_ID.sub("", text) for text in (failed.error, failed.hint)]
+    texts = [re.sub(PARTIAL_ID, "", text) for text in (failed.error, failed.hint)]
     if names:
         own = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)")
         texts = [own.sub("*", text) for text in texts]
@@ -203,18 +202,18 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-URL = re.compile(r"(https?://[^/\s]+)/\S*?(?=[:;,.]*(?:\s|$))")
-COUNT = re.compile(r"[0-9][0-9,]*(?= (?:of|bytes?)\b)")
+URL = r"(https?://[^/\s]+)/\S*?(?=[:;,.]*(?:\s|$))"
+COUNT = r"[0-9][0-9,]*(?= (?:of|bytes?)\b)"
 
 
 def host_cause(cause: str) -> str:
     """Return why an attempt failed, with the host's part of each URL only, and no full stop."""
-    return URL.sub(r"\1", cause).removesuffix(".")
+    return re.sub(URL, r"\1", cause).removesuffix(".")
 
 
 def outage_of(cause: str) -> str:
     """Return what causes of one outage have in common: they may name other paths and counts."""
-    return COUNT.sub("*", host_cause(cause))
+    return re.sub(COUNT, "*", host_cause(cause))
 
 
 def retry_line(retry: Retry, names: Sequence[str]) -> str:
@@ -231,7 +230,6 @@ def retry_line(retry: Retry, names: Sequence[str]) -> str:
     return f"{cause}; retrying{files} in {retry.delay_seconds:.1f} s{count}"
 
 
-@dataclass(eq=False)
 class _Outage:
     """Files whose attempts fail for one reason.
 
@@ -242,10 +240,10 @@ class _Outage:
         reported_at: The clock's time of that report.
     """
 
-    last: Retry
-    names: dict[str, None]
-    attempt: int = -1
-    reported_at: float = 0.0
+    def __init__(self, last: Retry) -> None:
+        self.last = last
+        self.names: dict[str, None] = {}
+        self.attempt, self.reported_at = -1, 0.0
 
 
 class RetryReport:
@@ -275,7 +273,7 @@ class RetryReport:
     def add(self, retry: Retry) -> None:
         """Take a retry, to be reported soon unless that was done."""
         with self._changing:
-            outage = self._outages.setdefault(outage_of(retry.cause), _Outage(retry, {}))
+            outage = self._outages.setdefault(outage_of(retry.cause), _Outage(retry))
             outage.last = retry
             outage.names[file_name(retry.model, retry.path)] = None
             is_late = self._clock() - outage.reported_at >= self.REPEAT_SECONDS

@@ -16,6 +16,7 @@ reading and writing is short, and what is lost then is pinned by the next run.
 import contextlib
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -134,7 +135,7 @@ def _of_artifact(each: Artifact) -> Iterator[tuple[str, str]]:
 
 def _of_object(each: Artifact) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with what only an object in an object store has."""
-    if each.checksum is not None and not CHECKSUM.fullmatch(each.checksum):
+    if each.checksum is not None and not re.fullmatch(CHECKSUM, each.checksum):
         yield "checksum", "is not the name of one and its value in base64"
     if each.version is not None and not (each.version and is_clean(each.version)):
         yield "version", UNCLEAN
@@ -149,7 +150,7 @@ def _is_whole(each: Artifact) -> bool:
 def _of_checkpoint(found: Checkpoint) -> Iterator[tuple[str, str]]:
     if not is_clean(found.request):
         yield "checkpoint.request", UNCLEAN
-    if found.created is not None and not MOMENT.fullmatch(found.created):
+    if found.created is not None and not re.fullmatch(MOMENT, found.created):
         yield "checkpoint.created", "is not a time"
 
 

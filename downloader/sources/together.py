@@ -260,7 +260,7 @@ class Listed(msgspec.Struct, frozen=True):
     @property
     def created(self) -> str | None:
         """When it was made, if that is a valid time: it is shown and stands in models.lock."""
-        return self.created_at if MOMENT.fullmatch(self.created_at or "") else None
+        return self.created_at if re.fullmatch(MOMENT, self.created_at or "") else None
 
     @property
     def is_final(self) -> bool:

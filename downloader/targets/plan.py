@@ -15,17 +15,18 @@
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from downloader.artifact import Artifact, task_name
 from downloader.errors import Interrupted, LockError, ModelmakeError, SettingError, StoreError
@@ -66,7 +67,7 @@ NEVER_VERIFIED = "there, with the right size, and never verified here: its bytes
 NOT_UNPACKED = "not unpacked yet"
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True):
     """Decision about one file.
 
     Attributes:
@@ -132,25 +133,25 @@ def decide(  # noqa: PLR0911 - an answer a line
         if found.action == "present":
             return found
         if found.action == "verify" and target.has(found.sha256):
-            return found._replace(action="adopt")
+            return replace(found, action="adopt")
         target.check_place()
         if source := target.source():
             why = found.why if artifact.is_pinned else SAME_URL
-            return found._replace(action="link", why=why, sha256=source.sha256, source=source)
+            return replace(found, action="link", why=why, sha256=source.sha256, source=source)
         if artifact.archive is not None:
-            return found._replace(action="unpack")
+            return replace(found, action="unpack")
         if artifact.content is not None:
-            return found._replace(action="fetch", size=artifact.size)
+            return replace(found, action="fetch", size=artifact.size)
         size, have = target.partial()
     except Interrupted:
         raise
     except ModelmakeError as error:
         if target.is_offline and isinstance(error, SettingError):  # it says how to download it
-            return found._replace(action="missing")
-        return found._replace(action="refuse", error=error)
+            return replace(found, action="missing")
+        return replace(found, action="refuse", error=error)
     if target.is_offline and (size is None or not 0 < have == size):
-        return found._replace(action="missing")
-    return found._replace(action="fetch", size=size, have=have)
+        return replace(found, action="missing")
+    return replace(found, action="fetch", size=size, have=have)
 
 
 def _at_a_glance(  # noqa: PLR0911 - a rule a line
@@ -256,7 +257,7 @@ def target_decisions(
         store = store_at(store_name)
         stored |= store.among(wanted) if store else set()
     return [
-        (each, found._replace(action="link"))
+        (each, replace(found, action="link"))
         if found.needs_bytes and each.sha256 in stored
         else (each, found)
         for each, found in targets
@@ -548,7 +549,7 @@ class Target:
         found = self._planner.source(self.name).locate(self.artifact, revision)
         if self._project.named(self.name).entry.sniff:
             return found
-        return tuple(replace(location, is_sniffed=False) for location in found)
+        return tuple(dataclasses.replace(location, is_sniffed=False) for location in found)
 
     def again(self) -> str | None:
         """Return the SHA-256 of what stands there now if that is right; None if it is not.

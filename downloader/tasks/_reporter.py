@@ -87,7 +87,7 @@ USAGE_STATUS = 2
 NO_TASK_STATUS = 3
 VERBOSE = 2
 INTERNAL = "internal-error"
-PROCESSES = re.compile(r"(?:^| )(?:-P ?|--parallel-type[ =])process\b")
+PROCESSES = r"(?:^| )(?:-P ?|--parallel-type[ =])process\b"
 """Options that ask doit for processes."""
 FRAMES = ("Traceback (", "  File ")
 
@@ -188,7 +188,8 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
 
 def _check_semaphores() -> None:
     """End with one message if doit would show a traceback: its processes need semaphores."""
-    if not PROCESSES.search(" ".join(sys.argv[1:])):
+    typed = " ".join(sys.argv[1:])
+    if not (typed and re.search(PROCESSES, typed)):
         return
     try:
         multiprocessing.Lock()

@@ -122,11 +122,9 @@ def _is_ours_here() -> bool:
     return is_ours_here()
 
 
-PARSING = re.compile(r"Error parsing (?P<of>Command|Task): (?P<what>.*?) \(parsing options: ")
-VALUE = re.compile(
-    r"Error parsing parameter '(?P<name>\w+)' <class 'int'>.*: (?P<value>.*)", re.DOTALL
-)
-NO_DODO = re.compile(r"Could not find dodo file '(.*/)?dodo\.py'")
+PARSING = r"Error parsing (?P<of>Command|Task): (?P<what>.*?) \(parsing options: "
+VALUE = r"(?s)Error parsing parameter '(?P<name>\w+)' <class 'int'>.*: (?P<value>.*)"
+NO_DODO = r"Could not find dodo file '(.*/)?dodo\.py'"
 OTHER_OPTIONS = {"-j": "-n", "--jobs": "-n"}
 """Options of make, and the option of doit that does the same."""
 NEAR = 0.75
@@ -135,17 +133,17 @@ NEAR = 0.75
 def _reworded(command: Command, text: str) -> str:
     """Return what doit says of a slip in plain words; empty if it is another error."""
     program = streams.program()
-    if NO_DODO.match(text):
+    if re.match(NO_DODO, text):
         return f"There is no dodo.py in {Path.cwd()}. `modelmake` works in any folder of a project."
     typed = program if command.name == "run" else f"{program} {command.name}"
     see = f"See `{program} help {command.name}`."
-    if found := VALUE.match(text):
+    if found := re.match(VALUE, text):
         option = next((o for o in command.cmdparser.options if o.name == found["name"]), None)
         if option is None:  # of a task of the user
             return ""
         value = found["value"].strip()
         return f"{typed}: option -{option.short} is {value}; it must be a whole number. {see}"
-    found = PARSING.match(text)
+    found = re.match(PARSING, text)
     if found is None:
         return ""
     if found["of"] == "Task":

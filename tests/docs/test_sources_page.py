@@ -97,7 +97,7 @@ def test_the_examples_of_object_stores_load() -> None:
     (line,) = blocks(text, "json")
     found = msgspec.json.decode(line, type=Artifact)
     assert found.version
-    assert CHECKSUM.fullmatch(found.checksum or "")
+    assert re.fullmatch(CHECKSUM, found.checksum or "")
     locked = {each for each in msgspec.json.decode(line) if getattr(found, each)}
     assert locked == set(msgspec.json.decode(line))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec import structs
 
 from downloader.artifact import Artifact
 from downloader.errors import NotFound, StoreError
@@ -201,7 +202,7 @@ def test_a_file_that_came_meanwhile_needs_no_room(desk: Desk, disk: Disk) -> Non
 def test_the_setting_reaches_the_fetch(desk: Desk, disk: Disk) -> None:
     """MODELMAKE_PREFLIGHT=0 lets the disk itself decide."""
     disk.size = 0
-    desk.settings = dataclasses.replace(desk.settings, is_preflight=False)
+    desk.settings = structs.replace(desk.settings, is_preflight=False)
     desk.fetch()
 
 

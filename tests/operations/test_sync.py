@@ -94,7 +94,7 @@ def test_ctrl_c_stops_every_transfer(
     asked = itertools.count(1)
 
     def interrupting(exchange: Exchange, reply: Reply) -> Reply:
-        if next(asked) == Settings.connections:  # no more is asked for now
+        if next(asked) == Settings().connections:  # no more is asked for now
             os.kill(main, signal.SIGINT)
         return slow(exchange, reply)
 

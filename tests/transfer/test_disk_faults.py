@@ -1,6 +1,5 @@
 """A disk that refuses, at any call (rows D1, D2): one clear error, and a later run that goes on."""
 
-import dataclasses
 import errno
 import itertools
 import os
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from downloader.errors import StoreError
 from downloader.fs.rooted_path import close_idle_folders
@@ -34,7 +34,7 @@ def inject(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Inject:
     `on` is how the path, or the open file's path, ends; what is outside the test's folder works.
     """
     desk.server.put(PATH, LARGE)
-    desk.settings = dataclasses.replace(desk.settings, connections=1)
+    desk.settings = structs.replace(desk.settings, connections=1)
 
     def inject(name: str, number: str, on: str = "", times: int = 1) -> list[object]:
         hit: list[object] = []
@@ -243,7 +243,7 @@ def test_a_disk_that_is_really_full(desk: Desk) -> None:
         error = desk.refuses(StoreError, pinned(LARGE))
         assert "Not enough room" in str(error)
         assert desk.seen == []
-        desk.settings = dataclasses.replace(desk.settings, is_preflight=False)
+        desk.settings = structs.replace(desk.settings, is_preflight=False)
         error = desk.refuses(StoreError, pinned(LARGE))
         assert "No space left on device" in str(error)
         assert "still needs" in error.hint

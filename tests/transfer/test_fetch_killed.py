@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from threading import Event
 
 import pytest
+from msgspec import structs
 
 from downloader.artifact import Artifact
 from downloader.errors import Stop
@@ -30,7 +31,7 @@ both = pytest.mark.parametrize("artifact", ARTIFACTS.values(), ids=ARTIFACTS.key
 @pytest.fixture(autouse=True)
 def one_connection(desk: Desk) -> None:
     """Further connections would go around a server that stalls, and leave nothing to go on with."""
-    desk.settings = dataclasses.replace(desk.settings, connections=1)
+    desk.settings = structs.replace(desk.settings, connections=1)
 
 
 @contextmanager

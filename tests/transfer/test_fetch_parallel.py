@@ -1,6 +1,5 @@
 """One file on several connections: opened where they pay off, and never a mix of two versions."""
 
-import dataclasses
 import random
 import re
 import signal
@@ -47,7 +46,7 @@ both = pytest.mark.parametrize("artifact", KNOWN.values(), ids=KNOWN.keys())
 @pytest.fixture(autouse=True)
 def eight_connections(desk: Desk) -> None:
     """Put the large file there, and let a fetch open eight connections."""
-    desk.settings = dataclasses.replace(desk.settings, connections=8)
+    desk.settings = structs.replace(desk.settings, connections=8)
     desk.server.put(PATH, BODY, etag=ETAG)
 
 
@@ -109,7 +108,7 @@ def test_a_slow_first_connection_gets_help(desk: Desk, artifact: Artifact) -> No
 @both
 def test_a_stalled_first_connection_gets_help(desk: Desk, artifact: Artifact) -> None:
     """What a silent connection does not hold comes over others, the rest after its end."""
-    desk.settings = dataclasses.replace(desk.settings, timeout_seconds=1.0)
+    desk.settings = structs.replace(desk.settings, timeout_seconds=1.0)
     desk.server.script(PATH, timing.stall_after(2_000_000))
     fetched = desk.fetch(artifact)
     assert desk.target.read_bytes() == BODY
@@ -121,7 +120,7 @@ def test_a_stalled_first_connection_gets_help(desk: Desk, artifact: Artifact) ->
 @both
 def test_never_more_connections_than_the_setting(desk: Desk, artifact: Artifact) -> None:
     """However much each one brings, there are at most MODELMAKE_CONNECTIONS at once."""
-    desk.settings = dataclasses.replace(desk.settings, connections=BORNE)
+    desk.settings = structs.replace(desk.settings, connections=BORNE)
     door = Door(BORNE, statuses.busy())
     desk.server.always(PATH, door)
     desk.fetch(artifact)
@@ -137,7 +136,7 @@ def test_a_server_that_bears_few_is_believed(
     monkeypatch.setattr(
         _concurrency, "LEAST_GAIN", 0.0
     )  # a busy machine's rates are not in question
-    desk.settings = dataclasses.replace(desk.settings, retries=50)  # none of them waits here
+    desk.settings = structs.replace(desk.settings, retries=50)  # none of them waits here
     door = Door(BORNE, statuses.busy(code=code))
     desk.server.always(PATH, door)
     fetched = desk.fetch(artifact)
@@ -285,7 +284,7 @@ def test_without_validator_and_pin_there_is_one_connection(desk: Desk, etag: str
 @both
 def test_one_connection_when_one_is_wished(desk: Desk, artifact: Artifact) -> None:
     """MODELMAKE_CONNECTIONS=1 is one connection, however slow."""
-    desk.settings = dataclasses.replace(desk.settings, connections=1)
+    desk.settings = structs.replace(desk.settings, connections=1)
     desk.server.always(PATH, SLOW)
     desk.fetch(artifact)
     assert (desk.asked, desk.server.connections) == ([None], 1)
@@ -310,7 +309,7 @@ SILENCES = [
 @pytest.mark.parametrize("silence", SILENCES)
 def test_an_interrupt_ends_every_connection(desk: Desk, silence: Fault) -> None:
     """All of them end within two seconds, whatever they wait for; what came is kept."""
-    desk.settings = dataclasses.replace(desk.settings, timeout_seconds=6.0)
+    desk.settings = structs.replace(desk.settings, timeout_seconds=6.0)
     desk.server.script(PATH, timing.stall_after(2_000_000))
     desk.server.always(PATH, silence)
     with desk.transport() as transport, ThreadPoolExecutor(1) as executor:

@@ -9,6 +9,7 @@ import random
 import threading
 
 import pytest
+from msgspec import structs
 
 from downloader.errors import DigestMismatch
 from downloader.fs.digests import BLOCK_BYTES, Layer
@@ -161,7 +162,7 @@ def test_a_server_without_ranges_is_not_asked_a_third_time(desk: Desk) -> None:
 
 def test_a_seeded_file_keeps_its_patience(desk: Desk) -> None:
     """Each break after some bytes is progress, though a target of that length was there before."""
-    desk.settings = dataclasses.replace(desk.settings, retries=3)
+    desk.settings = structs.replace(desk.settings, retries=3)
     leave_target(desk, OTHER)
     desk.server.script(PATH, *[timing.drop_after(PIECE + 200)] * 8)
     fetch(desk)
@@ -241,7 +242,7 @@ def test_many_connections_find_every_wrong_piece(desk: Desk, connections: int) -
     """With several replies at once each wrong piece is found, and only those move again."""
     layer = layer_over(LARGE, LARGE_PIECE)
     wrong = [place * LARGE_PIECE + 7 for place in (0, 11, 12, 30)]
-    desk.settings = dataclasses.replace(desk.settings, connections=connections)
+    desk.settings = structs.replace(desk.settings, connections=connections)
     desk.server.put(PATH, LARGE)
     slow = timing.drip(1 << 18, 0.002)
     desk.server.script(PATH, *[combined(damage.flipped(*wrong), slow)] * 2)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from downloader.errors import BadResponse, ConnectionLost
 from downloader.transfer.fetch import Fetcher
@@ -182,7 +183,7 @@ def test_a_name_that_cannot_be_written_is_a_clean_error(desk: Desk, names: Resol
     """A label no resolver takes ends in one line, not in a traceback."""
     names({"public.example": PUBLIC})
     desk.server.always(PATH, statuses.redirect(f"http://{'a' * 70}.example/x"))
-    desk.settings = replace(desk.settings, retries=1)
+    desk.settings = structs.replace(desk.settings, retries=1)
     desk.refuses(ConnectionLost, None, public(desk))
 
 

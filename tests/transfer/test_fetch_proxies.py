@@ -1,8 +1,7 @@
 """Proxies: honoured, not retried for ever, their passwords shown to nobody (row C12)."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec import structs
 
 from downloader.errors import AccessDenied, Interrupted, TransferError
 from downloader.transfer.fetch import Fetcher
@@ -110,7 +109,7 @@ def test_an_interrupt_ends_the_wait_for_a_proxy(
     desk: Desk, elsewhere: FaultyServer, monkeypatch: pytest.MonkeyPatch, location: Location
 ) -> None:
     """A proxy that says nothing does not outlive the run either."""
-    desk.settings = replace(desk.settings, timeout_seconds=60.0)
+    desk.settings = structs.replace(desk.settings, timeout_seconds=60.0)
     proxy(monkeypatch, f"http://127.0.0.1:{elsewhere.port}")
     with desk.transport() as transport:
 

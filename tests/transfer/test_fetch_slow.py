@@ -5,9 +5,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from downloader.errors import ConnectionLost, Stop, TimedOut
 from downloader.network._connection import LEAST_BYTES_A_SECOND
@@ -25,7 +25,7 @@ MORE_SECONDS = 2.0
 @pytest.fixture
 def hasty(desk: Desk) -> Desk:
     """Give a desk with little patience, that tries once."""
-    desk.settings = replace(desk.settings, timeout_seconds=PATIENCE_SECONDS, retries=1)
+    desk.settings = structs.replace(desk.settings, timeout_seconds=PATIENCE_SECONDS, retries=1)
     return desk
 
 
@@ -65,7 +65,7 @@ def test_whoever_keeps_us_waiting_is_given_up(hasty: Desk, fault: Fault, said: s
 
 def test_a_slow_body_is_gone_on_with(hasty: Desk) -> None:
     """What dripped in is kept, and the rest is asked for."""
-    hasty.settings = replace(hasty.settings, retries=2)
+    hasty.settings = structs.replace(hasty.settings, retries=2)
     hasty.server.script(PATH, timing.drip(300, 0.5))
     hasty.fetch(unpinned())
     first, second = hasty.seen
@@ -76,7 +76,7 @@ def test_a_slow_body_is_gone_on_with(hasty: Desk) -> None:
 
 def test_a_server_that_always_drips_is_given_up(hasty: Desk) -> None:
     """A few bytes are no progress: the number of attempts is bounded."""
-    hasty.settings = replace(hasty.settings, timeout_seconds=0.3, retries=4)
+    hasty.settings = structs.replace(hasty.settings, timeout_seconds=0.3, retries=4)
     hasty.server.always(PATH, timing.drip(1, 0.1))
     hasty.refuses(TimedOut)
     assert len(hasty.seen) == 4
@@ -104,7 +104,7 @@ def test_our_own_bound_makes_no_server_slow(hasty: Desk) -> None:
     """A rate below the least speed, wished by the user, is no reason to give up."""
     body = BODY[:1200]
     hasty.server.put(PATH, body)
-    hasty.settings = replace(hasty.settings, limit_rate=500)
+    hasty.settings = structs.replace(hasty.settings, limit_rate=500)
     hasty.waits = Stop()  # type: ignore[assignment]
     assert took(lambda: hasty.fetch(pinned(body))) > 2 * PATIENCE_SECONDS
     assert len(hasty.seen) == 1
@@ -153,7 +153,7 @@ def test_a_silent_address_does_not_hide_the_next(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of several addresses the first dead one costs a part of the patience only (row C4)."""
-    desk.settings = replace(desk.settings, timeout_seconds=1.0)
+    desk.settings = structs.replace(desk.settings, timeout_seconds=1.0)
     look_up, dial = socket.getaddrinfo, socket.socket.connect_ex
     dialled: list[str] = []
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from msgspec import structs
 
 from downloader.errors import ConnectionLost, TransferError
 from downloader.transfer.fetch import Fetcher
@@ -133,5 +134,5 @@ def test_a_bundle_that_is_not_there_is_one_line(
 def test_plain_http_on_a_tls_port_is_one_line(secure: Desk) -> None:
     """A scheme that does not fit the port ends cleanly."""
     place = secure.location()
-    secure.settings = replace(secure.settings, retries=1)
+    secure.settings = structs.replace(secure.settings, retries=1)
     secure.refuses(ConnectionLost, None, replace(place, url=place.url.replace("https", "http")))

@@ -1,6 +1,5 @@
 """A process that may open no further connection."""
 
-import dataclasses
 import errno
 import os
 import random
@@ -8,6 +7,7 @@ import socket
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from downloader.errors import TooManyOpen
 from downloader.network import _connection
@@ -43,7 +43,7 @@ def test_no_connection_at_all_is_one_clear_error(desk: Desk, allowed: list[int])
 def test_no_further_connection_costs_speed_only(desk: Desk, allowed: list[int]) -> None:
     """The file comes on the one that is open, and no other is tried again and again."""
     allowed[0] = 1
-    desk.settings = dataclasses.replace(desk.settings, connections=8)
+    desk.settings = structs.replace(desk.settings, connections=8)
     desk.server.put(PATH, LARGE, etag='"v1"')
     desk.server.script(PATH, timing.drip(1 << 18, 0.01))
     desk.fetch(pinned(LARGE))
