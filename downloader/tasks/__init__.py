@@ -4,8 +4,10 @@ The imports below take half of the time until a run begins. Ctrl-C ends them in 
 """
 
 import contextlib
+import gc
 import os
 import signal
+import sys
 from types import FrameType
 
 from downloader.progress.streams import guard, tell
@@ -22,6 +24,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 with contextlib.suppress(ValueError):  # only the main thread may
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+
+_was_collecting = gc.isenabled()
+gc.disable()  # what is imported stays: each look of the collector at it would be in vain
 
 from downloader.tasks._commands import (  # noqa: E402
     task_adopt,
@@ -42,6 +47,9 @@ from downloader.tasks._words import install as install_words  # noqa: E402
 
 install_words()
 install_runner()
+gc.freeze()
+if _was_collecting:
+    gc.enable()
 
 __all__ = [
     "DOIT_CONFIG",
@@ -66,3 +74,8 @@ DOIT_CONFIG = {
     "par_type": "thread",
     "reporter": Reporter,
 }
+
+for _maker in [value for name, value in globals().items() if name.startswith("task_")]:
+    _maker.__wrapped__ = sys.modules[__name__]
+    # doit asks for the line of each maker, to sort them. Python parses its text for that, but not
+    # if it stands for a whole module. All our makers come first then, in the order of their names.

@@ -563,7 +563,7 @@ def _asked_tasks(name: str) -> Iterator[Task]:
     project = current().project
     if project.model(name).must_ask and name not in current().not_locked:
         project.reread_lock()  # a worker process asked
-    return _model_tasks(project.model(name), [])
+    yield from _model_tasks(project.model(name), [])
 
 
 def _private_task(
@@ -572,23 +572,22 @@ def _private_task(
     return OurTask(name, [(action, list(arguments))], setup=list(setup), **UNTOUCHED_STREAMS)
 
 
-def _model_tasks(model: Model, needs_lock: list[str]) -> Iterator[Task]:
+def _model_tasks(model: Model, needs_lock: list[str]) -> list[Task]:
     """Make a task for each target of the model, and their group as the last one."""
     targets = target_decisions(model, current().project.settings.store)
     stale = [(artifact, found) for artifact, found in targets if found is not PRESENT]
-    files = list(_file_tasks(model, targets, stale, needs_lock))
-    yield from _unpack_tasks(model, stale, needs_lock)
-    yield from files
-    yield _model_task(model, stale, files, needs_lock)
+    files = _file_tasks(model, targets, stale, needs_lock)
+    group = _model_task(model, stale, files, needs_lock)
+    return [*_unpack_tasks(model, stale, needs_lock), *files, group]
 
 
 def _file_tasks(
     model: Model, targets: Targets, stale: Targets, needs_lock: list[str]
-) -> Iterator[Task]:
+) -> list[Task]:
     group = task_name(model.name)
     folder = shown_path(model.folder)
     others = [f"{group}/{each.path}" for each, _ in stale if each.content is None]
-    looked = current().looked
+    looked, tasks = current().looked, []
     for artifact, found in targets:
         why, setup = None, needs_lock.copy()
         if found is not PRESENT:
@@ -597,7 +596,8 @@ def _file_tasks(
             setup += _unpack_task_of(model, artifact)
         if artifact.content is not None:
             setup = needs_lock + others
-        yield FileTask(group, artifact, f"{folder}/{artifact.path}", why, setup)
+        tasks.append(FileTask(group, artifact, f"{folder}/{artifact.path}", why, setup))
+    return tasks
 
 
 def _unpack_tasks(model: Model, stale: Targets, needs_lock: list[str]) -> Iterator[Task]:

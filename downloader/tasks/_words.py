@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import doit
+import msgspec
 from doit import doit_cmd
 from doit.cmd_base import DoitCmdBase, NamespaceTaskLoader
 from doit.cmdparse import CmdOption, CmdParseError, TaskParse
@@ -50,7 +51,7 @@ CLOSE, VERY_CLOSE = 0.6, 0.9
 SUGGESTIONS = 3
 
 
-class Named(NamedTuple):
+class Named(msgspec.Struct, frozen=True):
     """The model or file that a word names.
 
     Attributes:
@@ -348,7 +349,8 @@ def install() -> None:
 
     def load_and_rewrite(loader: Any, cmd: DoitCmdBase, pos_args: list[str]) -> list[Task]:  # noqa: ANN401 - doit has no types
         tasks: list[Task] = load_tasks(loader, cmd, pos_args)
-        if not any(task.name == "fetch" and is_ours(task.name) for task in tasks):
+        is_fetch = (task.name == "fetch" and is_ours(task.name) for task in reversed(tasks))
+        if not any(is_fetch):  # which is made after its files
             return tasks
         words = Words(cmd, tasks)
         pos_args += words.named_by_an_equals_sign()

@@ -1,5 +1,6 @@
 """A run with nothing to do: no socket, no import of what is slow, nothing written."""
 
+import inspect
 import os
 import shutil
 import subprocess
@@ -7,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from downloader import tasks
 from tests.e2e.content import gpt2, pinned_toy, put_all, small_gpt2, toy
 from tests.e2e.project import Project, Run
 from tests.e2e.watching import (
     REFUSED_STATUS,
+    counting_calls,
     injected,
     listing_modules,
     without_dialling,
@@ -112,6 +115,48 @@ def test_slow_modules_are_not_loaded(fetched: Project, tmp_path: Path, word: str
     assert "downloader.tasks" in loaded
     slow = {"rich", "requests", "urllib3", "yaml", "http.client", "downloader.network.client"}
     assert not loaded & slow
+
+
+MANY_FILES, FEW_FILES = 60, 10
+MOST_CALLS = 13
+"""Of Python functions for one file that is up to date; three of them are doit's."""
+
+
+def test_a_file_that_is_up_to_date_costs_few_calls(
+    project: Project, server: FaultyServer, tmp_path: Path
+) -> None:
+    """What a run costs once falls out of the difference."""
+    names = [f"{number}.bin" for number in range(MANY_FILES)]
+    counts = []
+    for count in (MANY_FILES, FEW_FILES):
+        project.declare({"one": pinned_toy(server, names[:count])})
+        assert project.doit().status == 0
+        variables, counted = counting_calls(tmp_path / f"watch{count}")
+        assert_nothing_done(project.doit(**variables))
+        counts.append(int(counted.read_text()))
+    assert 0 < counts[0] - counts[1] <= MOST_CALLS * (MANY_FILES - FEW_FILES)
+
+
+USERS_OWN = """
+import gc
+
+def task_mine():
+    return {"actions": [lambda: print(f"collecting: {gc.isenabled()}")], "verbosity": 2}
+"""
+
+
+def test_the_tasks_of_the_user_run_with_the_collector(fetched: Project) -> None:
+    """It only rests while ours are imported and made."""
+    with (fetched.folder / "dodo.py").open("a") as dodo:
+        dodo.write(USERS_OWN)
+    run = fetched.doit("fetch", "mine")
+    assert "collecting: True" in run.stdout, run.text
+
+
+def test_doit_parses_no_source_of_ours() -> None:
+    """It looks for the line of each maker of tasks, which takes longer than a thousand files."""
+    makers = [name for name in tasks.__all__ if name.startswith("task_")]
+    assert {inspect.getsourcelines(getattr(tasks, name))[1] for name in makers} == {0}
 
 
 def test_doits_database_is_not_needed(fetched: Project, tmp_path: Path) -> None:

@@ -55,6 +55,25 @@ def listing_modules(folder: Path) -> tuple[dict[str, str], Path]:
     return injected(folder, code), listed
 
 
+def counting_calls(folder: Path) -> tuple[dict[str, str], Path]:
+    """Return the variables that write how many Python functions were called, and the file."""
+    counted = folder / "calls"
+    code = f"""
+        import atexit, sys
+        from pathlib import Path
+        count = 0
+        def see(frame, event, argument):
+            global count
+            count += event == "call"
+        def end():
+            sys.setprofile(None)
+            Path({str(counted)!r}).write_text(str(count))
+        atexit.register(end)
+        sys.setprofile(see)
+    """
+    return injected(folder, code), counted
+
+
 def wait_until(is_so: Callable[[], bool]) -> None:
     """Return once something is so; an AssertionError when that takes too long."""
     give_up = time.monotonic() + PATIENCE_SECONDS
