@@ -16,6 +16,7 @@ from doit.runner import MThreadRunner, Runner
 
 from downloader.fs.run_token import RunToken, leave, released
 from downloader.tasks._fetch import FileTask
+from downloader.tasks._runtime import current
 
 
 class ThreadRunner(MThreadRunner):  # type: ignore[misc]
@@ -103,6 +104,8 @@ class ThreadRunner(MThreadRunner):  # type: ignore[misc]
             None if there is none, now or later.
         """
         with self._changing:
+            if current().stop.is_set():
+                return None  # the main thread ends the program, and tells how far it came
             if done is not None:
                 self._running -= 1
                 self.process_task_result(done, failure)

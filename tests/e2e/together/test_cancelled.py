@@ -1,7 +1,7 @@
 """A run from Python that is cancelled while an archive still waits for its turn."""
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from downloader import Progress
 from downloader import sync as sync_from_python
 from downloader.operations import sync as python_api
+from downloader.operations._pool import FilePool
 from downloader.targets._archives import ArchiveSyncer
 from tests.e2e.together.projects import bot, files
 from tests.projects import sync
@@ -22,7 +23,7 @@ class Enough(Exception):  # noqa: N818
     """What the callback raises."""
 
 
-class OneByOne(ThreadPoolExecutor):
+class OneByOne(FilePool):
     """Tells when a second file waits for its turn, and when it was cancelled."""
 
     one_waits, is_cancelled = threading.Event(), threading.Event()
@@ -30,13 +31,13 @@ class OneByOne(ThreadPoolExecutor):
     def submit(self, *args: Any, **named: Any) -> Future[Any]:
         """See above."""
         future = super().submit(*args, **named)
-        if "_do" in str(args[0]) and not future.running() and self._work_queue.qsize():
+        if self._working and self._waiting:
             self.one_waits.set()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """See above."""
-        had_waiting = self._work_queue.qsize()
+        had_waiting = bool(self._waiting)
         super().shutdown(wait=wait, cancel_futures=cancel_futures)
         if had_waiting:
             self.is_cancelled.set()
@@ -77,7 +78,7 @@ def test_what_waits_for_its_turn_does_not_hold_the_end_up(
         raise Enough
 
     monkeypatch.setattr(ArchiveSyncer, "_have", held)
-    monkeypatch.setattr(python_api, "ThreadPoolExecutor", OneByOne)
+    monkeypatch.setattr(python_api, "FilePool", OneByOne)
     monkeypatch.setattr(python_api, "FILES_AT_ONCE", 1)
 
     assert ended(tmp_path) is Enough
