@@ -12,6 +12,7 @@ Anybody may have made such a name, so whatever it says, reading it raises nothin
 """
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import os
@@ -107,6 +108,7 @@ def _remove(path: RootedPath) -> None:
         path.remove(missing_ok=True)
 
 
+@functools.cache  # asked for each scratch file
 def machine() -> str:
     """Return 6 hex digits for this machine, to tell its processes from another one's."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
