@@ -5,7 +5,6 @@ as it is written; one whose arguments have no default needs a line in ARGUMENTS.
 """
 
 import contextlib
-import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -17,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from downloader.artifact import Artifact
 from downloader.errors import IntegrityError, ModelmakeError, SourceError, TransferError
@@ -139,7 +139,7 @@ def test_a_fault_costs_no_wrong_byte(tmp_path: Path, name: str, way: Way) -> Non
         desk = Desk(server, tmp_path, SETTINGS, is_alone=way.is_alone)
         fails = attempt(desk, CATALOGUE[name], way)
         server.always(PATH, honest)
-        desk.settings = dataclasses.replace(SETTINGS, timeout_seconds=10.0)
+        desk.settings = structs.replace(SETTINGS, timeout_seconds=10.0)
         desk.fetch(way.artifact)
         assert sha256(desk.target.read_bytes()) == sha256(way.body)
         assert desk.partials == []
@@ -158,7 +158,7 @@ def attempt(desk: Desk, fault: Fault, way: Way) -> type[ModelmakeError] | None:
         desk.leave_partial(way.have, way.artifact)
     desk.target.parent.mkdir()
     desk.target.write_bytes(OLD)
-    desk.settings = dataclasses.replace(SETTINGS, connections=way.connections)
+    desk.settings = structs.replace(SETTINGS, connections=way.connections)
     desk.server.always(PATH, fault if way.connections == 1 else for_helpers(fault))
     try:
         desk.fetch(way.artifact)

@@ -1,6 +1,5 @@
 """SIGKILL at every write, sync, rename, … of a download in two ranges (row B10; I1, I8)."""
 
-import dataclasses
 import itertools
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from msgspec import structs
 
 from downloader.artifact import Artifact
 from downloader.fs.locks import partial_name
@@ -74,7 +74,7 @@ def test_two_connections_killed_anywhere(
 
     def anew(folder: Path) -> Desk:
         server.always(PATH, first_waits_for_second())
-        return Desk(server, folder, dataclasses.replace(SETTINGS, connections=2))
+        return Desk(server, folder, structs.replace(SETTINGS, connections=2))
 
     points = 0
     for desk, call in kills(strace, family, map(anew, numbered(tmp_path)), wanted):
