@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
+import msgspec
+
 from downloader.errors import shown
 
 KEPT = 256
@@ -249,8 +251,7 @@ def _inner(address: IPv6Address) -> IPv4Address | None:
     return address.ipv4_mapped or address.sixtofour
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket:
+class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     """A bucket of an object store, or a container of Azure."""
 
     kind: Literal["s3", "gs", "az"]
@@ -272,8 +273,7 @@ class Bucket:
         return Location(url=url, named_hosts=frozenset({host(url)}), bucket=self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogIn:
+class LogIn(msgspec.Struct, frozen=True, kw_only=True):
     """What a user is known by at one server."""
 
     user: str
@@ -284,8 +284,7 @@ class LogIn:
         return "LogIn(…)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Challenge:
+class Challenge(msgspec.Struct, frozen=True, kw_only=True):
     """How to answer a server that asks who wants its bytes: 401 with WWW-Authenticate.
 
     It asks for a user's password (Basic, RFC 7617), or names a service that gives tokens (Bearer:

@@ -19,7 +19,6 @@ import io
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -217,8 +216,7 @@ _NO_LEAF = bytes(HASH_BYTES)
 _PAIRS = struct.Struct(f"{2 * HASH_BYTES}s")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
     """One file's piece layer.
 
     Attributes:

@@ -11,8 +11,9 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from downloader.artifact import bytes_text
 from downloader.errors import StoreError
@@ -29,8 +30,7 @@ BLOCK_BYTES = 512
 """The unit of st_blocks, on every system that has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(msgspec.Struct, frozen=True):
     disk: int
     missing: Callable[[], int]
 

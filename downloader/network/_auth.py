@@ -11,7 +11,6 @@ import base64
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import urlencode, urlsplit
 
@@ -49,11 +48,10 @@ class _Answer(msgspec.Struct, frozen=True):
     access_token: str = ""
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(msgspec.Struct):
     """The header that one server accepts for one scope."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
     value: str = ""
 
 

@@ -17,7 +17,6 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -25,6 +24,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
+import msgspec
 from urllib3 import HTTPResponse
 from urllib3.util import wait_for_read
 
@@ -83,8 +83,7 @@ LENGTH = re.compile(r"[0-9]{1,18}")
 MD5_BYTES = 16
 
 
-@dataclass(frozen=True, kw_only=True)
-class Head:
+class Head(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The head of one reply; `place` is the URL as it may be shown."""
 
     status: int

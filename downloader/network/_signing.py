@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlencode
 
+from msgspec import structs
+
 from downloader.errors import (
     AccessDenied,
     BadResponse,
@@ -294,7 +296,7 @@ class Signer:
                 return str(obstore.sign(store, "GET", name, LIFETIME))
             # `x-id` is what Amazon's JavaScript SDK names the operation with in signed URLs, and
             # no service looks at it. obstore appends the object's path to it, and signs it all.
-            whole = replace(bucket, base=f"{url}{mark}x-id=")
+            whole = structs.replace(bucket, base=f"{url}{mark}x-id=")
             options = NEVER_USED if found.is_static else None
             return str(obstore.sign(open_store(whole, found, options), "GET", "x", LIFETIME))
 

@@ -7,7 +7,7 @@ A probe is a GET of one byte: HEAD is refused by signed URLs and lies on some se
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -80,8 +80,7 @@ MAGIC_BYTES = 2
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """State that all questions of a run share.
 
     Attributes:

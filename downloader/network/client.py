@@ -18,13 +18,15 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+import msgspec
 import requests
 import urllib3
+from msgspec import structs
 from requests.utils import get_environ_proxies
 
 from downloader import __version__
@@ -100,8 +102,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_HOPS = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hop:
+class Hop(msgspec.Struct, frozen=True, kw_only=True):
     """One URL on the way to the bytes.
 
     Attributes:
@@ -116,7 +117,7 @@ class Hop:
     """
 
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     is_pinned: bool
     named_hosts: frozenset[str] = frozenset()
     number: int = 0
@@ -158,7 +159,7 @@ def first_hop(location: Location, *, is_pinned: bool) -> Hop:
     )
     _check_scheme(hop)
     if location.headers and urlsplit(hop.url).scheme == "http" and not is_loopback(host(hop.url)):
-        return replace(hop, headers={})  # plain http never carries a credential
+        return structs.replace(hop, headers={})  # plain http never carries a credential
     return hop
 
 
@@ -182,7 +183,7 @@ def next_hop(hop: Hop, target: str, *, cookie: str = "", is_inside: bool = False
         raise _loop(hop)
     url = _joined(hop.url, target)
     stays = has_same_origin(hop.url, url)
-    following = replace(
+    following = structs.replace(
         hop,
         url=url,
         headers=hop.headers if stays else {},
@@ -193,7 +194,7 @@ def next_hop(hop: Hop, target: str, *, cookie: str = "", is_inside: bool = False
         raise BadResponse(f"{place} redirects from https to http, which is never followed.")
     _check_scheme(following)
     is_free = is_inside or following.is_named
-    return replace(following, outside="" if is_free else place)
+    return structs.replace(following, outside="" if is_free else place)
 
 
 def _loop(hop: Hop) -> BadResponse:
@@ -595,7 +596,7 @@ class Client:
         if headers is None:
             return start, end, reply
         reply.close()
-        start = replace(start, headers=headers)
+        start = structs.replace(start, headers=headers)
         return start, *follow(start)
 
     def _check_environment(self, url: str) -> None:

@@ -21,9 +21,9 @@ import random
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote, unquote_plus, urlsplit
 
+import msgspec
 import requests
 import urllib3
 
@@ -115,8 +115,7 @@ FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """Limits for retries and waits.
 
     Attributes:

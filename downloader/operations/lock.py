@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -73,8 +72,7 @@ _putting = threading.Lock()
 Locked = Callable[[Declaration, LockedModel | None], LockedModel]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockOptions:
+class LockOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Selection of what to lock.
 
     Attributes:

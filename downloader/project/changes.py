@@ -5,9 +5,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
+
+import msgspec
 
 from downloader.artifact import Artifact, Checkpoint, LockedModel, bytes_text, counted, size_text
 
@@ -17,8 +18,7 @@ STEPS_TOLD = 8
 """Of more steps, the first and the last are shown."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileChange:
+class FileChange(msgspec.Struct, frozen=True, kw_only=True):
     """One file, or archive, that is not locked as it was.
 
     Attributes:

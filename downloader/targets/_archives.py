@@ -15,11 +15,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from downloader.archive.compression import USUAL, UnsafeArchive
 from downloader.archive.unpack import Member, unpack, what_came

@@ -4,8 +4,10 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from downloader.artifact import Artifact
 from downloader.errors import Interrupted, ModelmakeError, Offline, StoreError, TransferError
@@ -30,8 +32,7 @@ if TYPE_CHECKING:
 PIN_EVERY_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Outcome for one target.
 
     Attributes:
@@ -69,8 +70,7 @@ class Outcome:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class Means(msgspec.Struct, frozen=True, kw_only=True):
     """Way to get bytes that are neither in place nor in the store; by default a download.
 
     Attributes:

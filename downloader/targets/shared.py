@@ -12,12 +12,12 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import structs
 
 from downloader.artifact import Artifact
 from downloader.errors import ModelmakeError, Stop, StoreError
@@ -56,8 +56,7 @@ if TYPE_CHECKING:
     from downloader.transfer.fetch import Fetched
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundFile:
+class FoundFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that was read, and is what an artifact is to be.
 
     Attributes:
@@ -194,7 +193,7 @@ class KnownLayers:
         size = int(artifact.size or 0)
         for path, line in self._lines(artifact.root):
             if layer := load_layer(line, artifact.root, size):
-                return replace(layer, is_proof=artifact.is_proven_by_root)
+                return structs.replace(layer, is_proof=artifact.is_proven_by_root)
             self._tell(path, artifact)
         return None
 

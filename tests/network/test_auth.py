@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import NoReturn
 
 import pytest
+from msgspec import structs
 
 from downloader.errors import AccessDenied, BadResponse, ModelmakeError, ServerBusy
 from downloader.network._auth import Tokens, challenges
@@ -52,7 +53,7 @@ def nobody(_: str) -> None:
 
 
 def blob(registry: FakeRegistry, log_in: object = nobody) -> Location:
-    challenge = replace(challenge_for(registry.name, "team/model"), log_in=log_in)  # type: ignore[arg-type]
+    challenge = structs.replace(challenge_for(registry.name, "team/model"), log_in=log_in)
     return Location(url=registry.api.url(BLOB), challenge=challenge)
 
 
@@ -206,7 +207,7 @@ def test_storage_that_asks_for_a_token_gets_none(client: Client) -> None:
 def test_nothing_is_sent_in_plain_text(scheme: str) -> None:
     """A mirror may be plain http, since digests prove its bytes; a log-in never goes there."""
     url = "http://mirror.example/v2/a/blobs/b"
-    challenge = replace(challenge_for("mirror.example", "a"), log_in=ada)
+    challenge = structs.replace(challenge_for("mirror.example", "a"), log_in=ada)
     head = Head(status=401, place=url, values=lambda _: [f'{scheme} realm="x"'])
     location = Location(url=url, challenge=challenge)
     assert Tokens().answer(location, head, asked_by_nobody) is None
@@ -298,7 +299,7 @@ def token(realm: str, registry: str) -> None:
         raise Asked(url)
 
     url = f"{endpoint(registry)}/v2/a/blobs/b"
-    challenge = replace(challenge_for(registry, "a"), log_in=nobody)
+    challenge = structs.replace(challenge_for(registry, "a"), log_in=nobody)
     values = {"WWW-Authenticate": [f'Bearer realm="{realm}"']}
     head = Head(status=401, place=url, values=lambda name: values.get(name, []))
     Tokens().answer(Location(url=url, challenge=challenge), head, ask)

@@ -1,10 +1,9 @@
 """Which replies are no file, and what is said of them."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from downloader.errors import AccessDenied, BadResponse, ModelmakeError, NotFound, ServerBusy
 from downloader.network._response import check_body_start, excerpt, page_in_place_of, refusal
@@ -159,7 +158,7 @@ def test_a_server_that_says_data_is_believed(start: bytes, kind: str, *, is_data
 def test_a_page_about_the_file_names_the_files_own_address(place: str) -> None:
     """Many copy the address from the browser's bar; no proxy is in the way then."""
     with pytest.raises(BadResponse) as caught:
-        check_body_start(replace(head(), place=place), "model.bin", pages.PORTAL)
+        check_body_start(structs.replace(head(), place=place), "model.bin", pages.PORTAL)
     assert "`/resolve/`" in caught.value.hint
     assert "`/raw/`" in caught.value.hint
     assert "portal" not in caught.value.hint
