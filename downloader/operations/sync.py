@@ -7,16 +7,13 @@ from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
 import msgspec
 
 from downloader.artifact import Artifact, task_name
 from downloader.errors import Interrupted, ModelmakeError, Offline
-from downloader.network.api import Session
-from downloader.operations import lock as locking
 from downloader.operations._pool import FilePool
-from downloader.progress.display import Callback, CallbackDispatcher, Display, show
 from downloader.progress.events import Observer, failed_of, shown_path
 from downloader.progress.streams import tell
 from downloader.progress.tracker import Run
@@ -24,6 +21,11 @@ from downloader.project.project import Model, Project
 from downloader.settings import FILES_AT_ONCE, unknown_variables
 from downloader.targets.engine import Engine, Outcome, missing_offline
 from downloader.targets.plan import stale_targets
+
+if TYPE_CHECKING:
+    from downloader.progress.display import Callback, CallbackDispatcher, Display
+
+    Follower: TypeAlias = CallbackDispatcher | Display
 
 SIGNAL_SECONDS = 0.1
 NOTES = 10
@@ -34,7 +36,7 @@ Running: TypeAlias = dict[Future[Outcome], str]
 
 
 def sync_models(
-    names: Sequence[str] | None, folder: Path | None, *, progress: Callback | bool | None = None
+    names: Sequence[str] | None, folder: Path | None, *, progress: "Callback | bool | None" = None
 ) -> dict[str, Path]:
     """See `downloader.sync`."""
     names = [names] if isinstance(names, str) else names  # not its letters
@@ -73,14 +75,22 @@ class _Sync:
     fails. Nothing is asked in the main thread, so that Ctrl-C finds it awake and stops everything.
     """
 
-    def __init__(self, project: Project, *, progress: Callback | bool | None) -> None:
+    def __init__(self, project: Project, *, progress: "Callback | bool | None") -> None:
         self._project = project
         self._run = Run()
-        self._follower: CallbackDispatcher | Display | None = None
-        if progress is True:
-            self._follower = show(self._run, project.settings.progress, is_library=True)
-        elif progress:
-            self._follower = CallbackDispatcher(self._run, progress)
+        self._follower: Follower | None = None
+        self._display: Display | None = None
+        if progress:
+            from downloader.progress.display import (  # noqa: PLC0415 - a first file should not wait
+                CallbackDispatcher,
+                show,
+            )
+
+            if progress is True:
+                wish = project.settings.progress
+                self._follower = self._display = show(self._run, wish, is_library=True)
+            else:
+                self._follower = CallbackDispatcher(self._run, progress)
         self._engine = Engine(project)
         self._files = FilePool(FILES_AT_ONCE)
         self._asking = ThreadPoolExecutor(max(1, len(project.declared)))
@@ -103,18 +113,19 @@ class _Sync:
                     pool.shutdown(wait=waits, cancel_futures=True)
         finally:
             self._engine.close()
-            if isinstance(self._follower, Display):
-                self._conclude(self._follower, error)
+            if self._display:
+                self._conclude(self._display, error)
 
     def lock_outlined(self) -> None:
         """Lock what needs no provider, if that is stale.
 
         Raises:
-            ModelmakeError: As `locking.lock_outlined`.
+            ModelmakeError: As `lock_outlined` of operations/lock.py.
         """
         if self._project.is_outline_stale:
-            lock, transport = locking.lock_outlined, self._engine.transport
-            locked = self._asking.submit(lock, self._project, transport)
+            from downloader.operations.lock import lock_outlined  # noqa: PLC0415 - as above
+
+            locked = self._asking.submit(lock_outlined, self._project, self._engine.transport)
             self._wait([locked])
             self._note(locked.result())
 
@@ -153,11 +164,11 @@ class _Sync:
 
     def _note(self, lines: Iterable[str]) -> None:
         """Show what was locked on the way to files; a callback is for files only."""
-        if isinstance(self._follower, Display):
+        if self._display:
             for line in lines:
                 self._run.notice(line)
 
-    def _conclude(self, display: Display, error: BaseException | None) -> None:
+    def _conclude(self, display: "Display", error: BaseException | None) -> None:
         """Take the display away, and leave the sum; failures are reported by the exception."""
         display.end()
         is_interrupted = error is not None and not isinstance(error, ModelmakeError)
@@ -179,9 +190,12 @@ class _Sync:
 
     def _ask(self, model: Model) -> Running:
         """Lock a model whose provider must be asked, and begin to fetch what is stale."""
+        from downloader.network.api import Session  # noqa: PLC0415 - as above
+        from downloader.operations.lock import lock_asked  # noqa: PLC0415 - as above
+
         with self._run.asking(model.name) as asking:
             session = Session(self._engine.transport, asking.notice if self._follower else tell)
-            lines = locking.lock_asked(self._project, model.declared, session)
+            lines = lock_asked(self._project, model.declared, session)
         self._note(lines)
         model = self._project.model(model.name)
         stale = stale_targets(model)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from downloader.artifact import counted, size_text
+from downloader.artifact import Artifact, counted, size_text
 from downloader.errors import Offline, Stop
 from downloader.fs.files import write_waiting
 from downloader.fs.rooted_path import close_idle_folders
@@ -18,7 +18,6 @@ from downloader.network.client import Client
 from downloader.progress.events import Observer
 from downloader.progress.streams import tell
 from downloader.project.project import Project
-from downloader.targets._archives import ArchiveSyncer
 from downloader.targets._files import FileSyncer, Means, Outcome
 from downloader.targets._peers import PeerSharing
 from downloader.targets.plan import Decision, Planner
@@ -27,6 +26,7 @@ from downloader.targets.state import FileKey, archive_place
 from downloader.transfer.fetch import Fetcher
 
 if TYPE_CHECKING:
+    from downloader.targets._archives import ArchiveSyncer
     from downloader.transfer.swarm import Swarm
 
 __all__ = ["Engine", "Outcome", "PeerSharing", "missing_offline"]
@@ -94,6 +94,7 @@ class Engine:
         self.stop = stop or Stop()
         self.missing: list[Missing] = []
         self._idle, self._meeting = threading.Condition(), threading.Lock()
+        self._making = threading.Lock()
         self._active = 0
         self.transport = Client(project.settings, self.stop)
         self._fetcher = Fetcher(self.transport)
@@ -102,7 +103,7 @@ class Engine:
         self._swarm: Swarm | None = None
         self._planner = Planner(project, sharing)
         self._files = FileSyncer(self._planner, self._fetcher, self.transport)
-        self._archives = ArchiveSyncer(self._planner, self._files, self.stop)
+        self._unpacker: ArchiveSyncer | None = None
 
     def plan(
         self, files: Iterable[FileKey], looked: Mapping[FileKey, Decision] | None = None
@@ -140,7 +141,7 @@ class Engine:
                 if self._project.lockfile.models[name].has_archive(path):
                     return self._archives.sync(name, artifact, observer)
                 outcome = self._files.sync(name, artifact, observer)
-                return self._archives.inspect(name, artifact, outcome)
+                return self._inspected(name, artifact, outcome)
             except Offline as error:
                 self.missing.append(Missing(name, path, artifact.size))
                 error.is_reported = True  # all of them are reported together
@@ -185,7 +186,7 @@ class Engine:
                 outcome = self._files.sync(name, artifact, _Telling(), place, means)
             except Offline:
                 return None
-            return outcome if is_packed else self._archives.inspect(name, artifact, outcome)
+            return outcome if is_packed else self._inspected(name, artifact, outcome)
 
     def repair(self, name: str, path: str, observer: Observer | None = None) -> Outcome:
         """Bring a target up to date without believing its receipt; arguments as of `sync`.
@@ -194,7 +195,8 @@ class Engine:
             ModelmakeError: As `sync`.
         """
         self._planner.forget(name, path)
-        self._archives.forget(name, path)
+        if self._unpacker:
+            self._unpacker.forget(name, path)
         return self.sync(name, path, observer)
 
     def interrupt(self) -> None:
@@ -213,7 +215,8 @@ class Engine:
             if self._swarm and not self.stop.is_set():
                 self._swarm.linger(LINGER_SECONDS)
         finally:
-            self._archives.close()
+            if self._unpacker:
+                self._unpacker.close()
             if self._swarm:
                 self._swarm.close()
             self.transport.close()
@@ -223,6 +226,22 @@ class Engine:
     def peers(self) -> PeerSharing:
         """What says which files peers may have, and shares them."""
         return self._files.peers
+
+    @property
+    def _archives(self) -> "ArchiveSyncer":
+        """What unpacks archives; made for the first one, since most runs have none."""
+        from downloader.targets._archives import ArchiveSyncer  # noqa: PLC0415 - see above
+
+        with self._making:
+            if self._unpacker is None:
+                self._unpacker = ArchiveSyncer(self._planner, self._files, self.stop)
+            return self._unpacker
+
+    def _inspected(self, name: str, artifact: Artifact, outcome: Outcome) -> Outcome:
+        """Return what was done, with what an archive that stays packed holds."""
+        if artifact.checkpoint is None:
+            return outcome
+        return self._archives.inspect(name, artifact, outcome)
 
     def _meet_peers(self) -> None:
         """Share what is here with the peers that the environment names, and ask them for more.
