@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.small_file import PYTHON_CALLS, RECORD, counted, payloads
+from bench.small_file import PYTHON_CALLS, RECORD, counted, futexes_with_threads, payloads
 from tests.servers.faulty import FaultyServer
 
 MOST_GROWTH = 1.1
 ROUNDING = 0.2
 """Of a count that is next to none."""
+MOST_FUTEXES = 300
+"""With threads: 30 to 150 where one of them runs at a time, and more than 500 where all do."""
 
 
 @pytest.mark.usefixtures("strace")
@@ -31,3 +33,16 @@ def test_a_small_file_costs_no_more_than_is_written_down(tmp_path: Path) -> None
     assert {name: found[name] for name, most in allowed.items() if found[name] > most} == {}
     assert found[PYTHON_CALLS] > 0
     assert found["fsyncs"] >= 2
+
+
+@pytest.mark.usefixtures("strace")
+def test_threads_do_not_take_the_interpreter_from_each_other(tmp_path: Path) -> None:
+    """The count varies, and tells one thread at a time from all of them (fs/run_token.py)."""
+    served = tmp_path / "served"
+    served.mkdir()
+    files = payloads(served)
+    with FaultyServer() as server:
+        for each in files:
+            server.put(f"/{each.name}", each.path.read_bytes())
+        found = futexes_with_threads(tmp_path, files, lambda name: server.url(f"/{name}"))
+    assert 0 < found < MOST_FUTEXES
