@@ -44,6 +44,8 @@ OURS = (
     "_unpack",
 )
 
+_OURS = frozenset(OURS)
+
 
 class SelectedTask(Protocol):
     """The fields of a doit task that we use."""
@@ -55,7 +57,7 @@ class SelectedTask(Protocol):
 
 def is_ours(name: str) -> bool:
     """Whether the task of this name is one of this package, not of the user's own dodo.py."""
-    return name.partition(":")[0] in OURS
+    return name.partition(":")[0] in _OURS
 
 
 def files_of(
