@@ -23,6 +23,7 @@ from downloader.fs import scratch
 from downloader.fs.files import Private
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import BINARY, NO_FOLLOW, NO_WAITING, READ, RootedPath
+from downloader.fs.run_token import released
 
 FIRST_DELAY_SECONDS = 0.05
 LONGEST_DELAY_SECONDS = 1.0
@@ -63,7 +64,8 @@ class LockWait:
         Raises:
             Interrupted: The user stopped the run.
         """
-        self._stop.wait(self._delay_seconds)
+        with released():
+            self._stop.wait(self._delay_seconds)
         self._delay_seconds = min(1.5 * self._delay_seconds, LONGEST_DELAY_SECONDS)
         now = time.monotonic()
         if (looks := _looks(path)) != self._seen:

@@ -39,6 +39,7 @@ from downloader.errors import (
     note_secret,
 )
 from downloader.fs.open_file import ADVICE, TOO_MANY_OPEN
+from downloader.fs.run_token import released
 from downloader.network._connection import LEAST_BYTES_A_SECOND, TooSlow
 from downloader.urls import redact
 
@@ -207,7 +208,8 @@ class Retries:
                 )
             return False
         self._waiting(error, delay, self._failures + 1, self._policy.retries)
-        self._stop.wait(delay)
+        with released(is_urgent=True):
+            self._stop.wait(delay)
         return True
 
 

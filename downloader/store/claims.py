@@ -19,6 +19,7 @@ from downloader.errors import Stop, StoreError
 from downloader.fs.files import PRIVATE_FOLDER, Private
 from downloader.fs.locks import OWN_FILE, QUIET_SECONDS, FileLock, LockWait
 from downloader.fs.rooted_path import REPLACE, RootedPath
+from downloader.fs.run_token import released
 
 DIGITS = 15
 """How many hex digits of a digest make the place: 60 bits, as much as systems can lock."""
@@ -91,9 +92,11 @@ class Claim:
             StoreError: The disk refused.
             Interrupted: The run was stopped while others had the claim.
         """
-        if not self._thread.acquire(timeout=QUIET_SECONDS):
-            self._lock_wait.tell("waiting for another file of this run with the same bytes")
-            self._thread.acquire()  # a stop ends its transfer, and so this
+        if not self._thread.acquire(blocking=False):
+            with released():
+                if not self._thread.acquire(timeout=QUIET_SECONDS):
+                    self._lock_wait.tell("waiting for another file of this run with the same bytes")
+                    self._thread.acquire()  # a stop ends its transfer, and so this
         try:
             self.is_ours = self._ours.lock(self._sha256, self._lock_wait)
             if self.is_ours and self._note:

@@ -606,7 +606,8 @@ class Throttle:
     def pay(self, count: int, stop: Stop) -> None:
         """Wait until the bytes that just came were allowed to come, or the run is stopped."""
         if (delay := self.charge(count)) > 0:
-            stop.wait(delay)
+            with released(is_urgent=True):
+                stop.wait(delay)
 
     def charge(self, count: int) -> float:
         """Note bytes that came, and return how many seconds too early."""
