@@ -148,6 +148,9 @@ class FileSyncer:
                     done, verb, note = came, "fetched", ""
                 else:
                     done, verb, note = self._carry_out(found, target, means, observer)
+        except BaseException:
+            self._planner.forget_partials(name)
+            raise
         finally:
             self._fetcher.release(workspace, artifact)
         self._pin(name, artifact, done)

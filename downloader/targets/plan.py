@@ -30,7 +30,7 @@ from msgspec.structs import replace
 
 from downloader.artifact import Artifact, task_name
 from downloader.errors import Interrupted, LockError, ModelmakeError, SettingError, StoreError
-from downloader.fs.files import SMALL_BYTES, look, looks_same, private_folder
+from downloader.fs.files import SMALL_BYTES, Private, look, looks_same, private_folder
 from downloader.fs.rooted_path import RootedPath
 from downloader.project.project import Model, Project
 from downloader.settings import MIRROR_ONLY
@@ -276,6 +276,7 @@ class Planner:
         self.project, self.sharing = project, sharing
         self._finding = threading.Lock()
         self._receipts: dict[Path, dict[str, Receipt]] = {}
+        self._partials: dict[Path, frozenset[str] | None] = {}
         self._sources: dict[str, Source] = {}
         self._outlines: dict[str, dict[str, Artifact]] = {}
 
@@ -285,6 +286,24 @@ class Planner:
             if folder not in self._receipts:
                 self._receipts[folder] = load_receipts(folder)
             return self._receipts[folder]
+
+    def may_have_partial(self, folder: Path, path: str) -> bool:
+        """Whether a file may have been unfinished when a model's partials were first asked for."""
+        from downloader.fs.locks import partial_name  # noqa: PLC0415 - a run with nothing to do downloads nothing
+
+        with self._finding:
+            if folder not in self._partials:
+                names = None
+                with contextlib.suppress(StoreError):  # whoever opens one tells
+                    names = frozenset((private_folder(folder) / Private.PARTIALS).names())
+                self._partials[folder] = names
+            names = self._partials[folder]
+        return names is None or partial_name(path) in names
+
+    def forget_partials(self, name: str) -> None:
+        """Have a model's partials listed again: a download failed, and may have left one."""
+        with self._finding:
+            self._partials.pop(self.project.folder(name), None)
 
     def forget(self, name: str, path: str) -> None:
         """Drop a target's receipt, so that its bytes are read again."""
@@ -499,19 +518,17 @@ class Target:
         Raises:
             ModelmakeError: Nothing says from where it is downloaded, or the journal is unreadable.
         """
-        from downloader.fs.locks import partial_path  # noqa: PLC0415 - as above
         from downloader.transfer.mirrors import refused  # noqa: PLC0415 - as above
         from downloader.transfer.partial import resumable  # noqa: PLC0415 - as above
 
         wish = self.wish
         if wish.provider is None and not self.is_mirrored:
             raise refused(wish)
-        workspace = private_folder(self.folder)
         size, have = self.facts.size, 0
-        self.is_begun = look(partial_path(workspace, self.artifact.path)) is not None
+        self.is_begun = self._planner.may_have_partial(self.folder, self.artifact.path)
         if self.is_begun:
             locations = None if self.is_mirrored else self.locations
-            size, have = resumable(workspace, self.facts, locations)
+            size, have = resumable(private_folder(self.folder), self.facts, locations)
         return self.artifact.size if size is None else size, have
 
     @property

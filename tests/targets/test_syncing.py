@@ -20,7 +20,7 @@ from tests.projects import (
     project,
     sha256,
 )
-from tests.servers.faults import statuses
+from tests.servers.faults import honest, statuses, timing
 from tests.servers.faulty import FaultyServer
 from tests.targets.one_model import BYTES, lock_pinned, put, sync_one, target, whys
 
@@ -103,6 +103,52 @@ def test_a_repair_does_not_believe_the_receipt(tmp_path: Path, url: str) -> None
     syncer.close()
     assert target(tmp_path).read_bytes() == BYTES
     assert whys(tmp_path) == [None]
+
+
+def test_a_file_that_broke_off_is_gone_on_with_by_the_same_engine(
+    tmp_path: Path, server: FaultyServer
+) -> None:
+    """Though a model's partials are listed once: a failure may have left one more."""
+    content = BYTES * 3000
+    server.put("/a.bin", content)
+    lock(tmp_path, {"m": http({"url": server.url("/a.bin"), "sha256": sha256(content)})})
+    syncer = Engine(project(tmp_path, store=str(tmp_path / "store"), retries=0))
+    server.always("/a.bin", timing.drop_after(15_000))
+    with pytest.raises(TransferError):
+        syncer.sync("m", "a.bin")
+    server.always("/a.bin", honest)
+    assert syncer.sync("m", "a.bin").moved_bytes == len(content) - 15_000
+    syncer.close()
+
+
+def test_the_partials_of_a_model_are_listed_once(
+    tmp_path: Path, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many files it has; none of them is looked for."""
+    names = [f"{number}.bin" for number in range(5)]
+    for name in names:
+        server.put(f"/{name}", name.encode())
+    lock(tmp_path, {"m": http(*(server.url(f"/{name}") for name in names))})
+    looked, lstat, listed, listdir = list[str](), os.lstat, list[Any](), os.listdir
+
+    def look(path: Any) -> os.stat_result:
+        looked.append(os.fspath(path))
+        return lstat(path)
+
+    def names_in(path: Any) -> list[str]:
+        listed.append(path)
+        return listdir(path)
+
+    syncer = Engine(project(tmp_path, store="off"))
+    syncer.sync("m", names[0])
+    monkeypatch.setattr(os, "lstat", look)
+    monkeypatch.setattr(os, "listdir", names_in)
+    for name in names[1:]:
+        syncer.sync("m", name)
+    monkeypatch.undo()
+    syncer.close()
+    assert not [path for path in looked if path.endswith(".part")]
+    assert listed == []
 
 
 def test_two_threads_sync_different_files_of_a_model(tmp_path: Path, server: FaultyServer) -> None:
