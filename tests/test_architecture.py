@@ -317,6 +317,19 @@ def test_loading_the_tasks_imports_no_network_and_no_yaml() -> None:
     assert said.stdout == "[]\n"
 
 
+def test_a_first_file_from_python_waits_for_no_import_it_does_not_need() -> None:
+    """A small file from a new process takes as long as what is imported before its request."""
+    script = (
+        "import sys, downloader.operations.sync;"
+        "print([m for m in ('yaml', 'rich', 'doit', 'downloader.archive',"
+        " 'downloader.operations.lock', 'downloader.progress.display') if m in sys.modules])"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "[]\n"
+
+
 @every_file
 def test_every_platform_can_import_every_module(tree: ast.Module) -> None:
     """Modules of one platform are imported behind a platform check only."""
