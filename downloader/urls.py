@@ -30,8 +30,8 @@ PUBLISHED = r"^((s3|gs|az|oci|blobs\+https?)://[^/?#]|file:///[^/?#])"
 server with the provider's own layout.
 """
 
-_ONE_SLASH = re.compile(r"(s3|gs|az|oci|file|(?:blobs\+)?https?):(?!//)")
-_REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
+_ONE_SLASH = r"(s3|gs|az|oci|file|(?:blobs\+)?https?):(?!//)"
+_REPOSITORY = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
 _PARTS = re.compile(r"(?:([^:/?#]+:))?(//[^/?#]*)?([^?#]*)(\?[^#]*)?", re.DOTALL)
 """Scheme, authority, path and query, each with its mark, if any (RFC 3986, appendix B)."""
 _DOTS = re.compile(r"/\.{1,2}(?=/|$)")
@@ -151,7 +151,7 @@ def may_have_credential(url: str, *, allows_plain: bool = False) -> bool:
 @functools.lru_cache(KEPT)
 def redact(url: str) -> str:
     """Return the URL as it may be shown: short, without user, password, query and fragment."""
-    if slip := _ONE_SLASH.match(url):  # its user and password are where the path should be
+    if slip := re.match(_ONE_SLASH, url):  # its user and password are where the path should be
         return f"{slip[0]}…"
     try:
         parts = urlsplit(url)
@@ -191,7 +191,7 @@ def published_url(text: str, path_of: Callable[[str], Path] = Path) -> str:
     Raises:
         ValueError: It is none, with the reason as a clause.
     """
-    if slip := _ONE_SLASH.match(text):  # not a folder `s3:`, to which gigabytes would go
+    if slip := re.match(_ONE_SLASH, text):  # not a folder `s3:`, to which gigabytes would go
         raise ValueError(f"a URL begins with `{slip[1]}://`")
     if "://" not in text:
         return path_of(text).absolute().as_uri()
@@ -211,7 +211,7 @@ def published_url(text: str, path_of: Callable[[str], Path] = Path) -> str:
         raise ValueError("it has a user, a query or a fragment")
     if {".", ".."} & {*unquote(parts.path).split("/")}:
         raise ValueError("it has `.` or `..` in its path")
-    if parts.scheme == "oci" and not _REPOSITORY.fullmatch(parts.path.strip("/")):
+    if parts.scheme == "oci" and not re.fullmatch(_REPOSITORY, parts.path.strip("/")):
         raise ValueError("it names no repository, in small letters and without a tag")
     return url
 

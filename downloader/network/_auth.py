@@ -33,8 +33,8 @@ HEADER = "Authorization"
 MOST_TOKEN_BYTES = 1 << 20
 REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
-_SCHEME = re.compile(r"[\s,]*([A-Za-z][A-Za-z0-9_-]*)(?=[\s,]|\Z)")
-_PARAMETER = re.compile(r'[\s,]*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:\\.|[^"\\])*)"|([^\s,"]+))')
+_SCHEME = r"[\s,]*([A-Za-z][A-Za-z0-9_-]*)(?=[\s,]|\Z)"
+_PARAMETER = r'[\s,]*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:\\.|[^"\\])*)"|([^\s,"]+))'
 
 
 Ask = Callable[[str, Mapping[str, str]], Reply]
@@ -112,15 +112,16 @@ def challenges(text: str) -> Iterator[tuple[str, dict[str, str]]]:
     as challenges. It ends at what is neither.
     """
     scheme, parameters, at = "", dict[str, str](), 0
+    named, valued = re.compile(_SCHEME), re.compile(_PARAMETER)
     while True:
-        if scheme and (found := _PARAMETER.match(text, at)):
+        if scheme and (found := valued.match(text, at)):
             quoted = found[2]
             value = found[3] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
             parameters.setdefault(found[1].lower(), value)
         else:
             if scheme:
                 yield scheme, parameters
-            found = _SCHEME.match(text, at)
+            found = named.match(text, at)
             if found is None:
                 return
             scheme, parameters = found[1].lower(), {}

@@ -22,7 +22,7 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http import HTTPStatus
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 import msgspec
 from urllib3 import HTTPResponse
@@ -45,12 +45,12 @@ from downloader.network.failures import translated
 from downloader.network.ranges import Range, parse_content_range
 from downloader.urls import Location, has_same_origin, redact
 
-RATE_LIMIT = re.compile(r'"([a-z-]{1,40})" *; *r=([0-9]{1,9}) *; *t=([0-9]{1,6})\b')
-QUOTA = re.compile(r"[^,]*;q=([0-9]{1,9};w=[0-9]{1,6})\b")
-ERROR_NAME = re.compile(r"[A-Za-z]{1,40}")
+RATE_LIMIT = r'"([a-z-]{1,40})" *; *r=([0-9]{1,9}) *; *t=([0-9]{1,6})\b'
+QUOTA = r"[^,]*;q=([0-9]{1,9};w=[0-9]{1,6})\b"
+ERROR_NAME = r"[A-Za-z]{1,40}"
 
 
-class RateLimit(NamedTuple):
+class RateLimit(msgspec.Struct, frozen=True):
     """A header `RateLimit: "api";r=0;t=55` (draft-ietf-httpapi-ratelimit-headers-09).
 
     Attributes:
@@ -195,18 +195,18 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @property
     def rate_limit(self) -> "RateLimit | None":
         """The rate limit that it counts against, if the server says how much of it is left."""
-        found = RATE_LIMIT.match(self.first("RateLimit"))
+        found = re.match(RATE_LIMIT, self.first("RateLimit"))
         if found is None:
             return None
         name, left, seconds = found.groups()
-        quota = QUOTA.match(self.first("RateLimit-Policy"))
+        quota = re.match(QUOTA, self.first("RateLimit-Policy"))
         return RateLimit(name, int(left), float(seconds), quota[1] if quota else "")
 
     @property
     def error_code(self) -> str:
         """What the header X-Error-Code calls the error (Hugging Face); empty if there is none."""
         found = self.first("X-Error-Code")
-        return found if ERROR_NAME.fullmatch(found) else ""
+        return found if re.fullmatch(ERROR_NAME, found) else ""
 
     @property
     def wait_seconds(self) -> float | None:
@@ -256,16 +256,13 @@ GONE = frozenset({404, 410})
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 BUSY_CODES = frozenset({"SlowDown", "RequestTimeout", "InternalError", "ServerBusy"})
 """Error codes of object stores that mean "later" whatever the status (Nix: s3RetryableErrors)."""
-EXPIRED = re.compile(
-    rb"<Code>(ExpiredToken|ExpiredRequest|RequestExpired)</Code>|request has expired|"
-    rb"signature (has )?expired|not valid in the specified time frame",
-    re.IGNORECASE,
+EXPIRED = (
+    rb"(?i)<Code>(ExpiredToken|ExpiredRequest|RequestExpired)</Code>|request has expired|"
+    rb"signature (has )?expired|not valid in the specified time frame"
 )
 """Replies of S3, R2, Google's and Azure's storage to an expired signed URL."""
-ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,60})</Code>")
-REGISTRY_CODE = re.compile(
-    rb'\s*\{\s*"errors"\s*:\s*\[\s*\{[^{}]*?"code"\s*:\s*"([A-Z0-9_]{1,60})"'
-)
+ERROR_CODE = rb"<Code>([A-Za-z0-9]{1,60})</Code>"
+REGISTRY_CODE = rb'\s*\{\s*"errors"\s*:\s*\[\s*\{[^{}]*?"code"\s*:\s*"([A-Z0-9_]{1,60})"'
 """The first code in a registry's error (OCI distribution-spec 1.1, error codes)."""
 
 MARKUP_SUFFIXES = (".html", ".htm", ".xhtml", ".xml", ".svg")
@@ -285,7 +282,7 @@ DATA_TYPES = TEXT_TYPES | {
 }
 
 
-class Page(NamedTuple):
+class Page(msgspec.Struct, frozen=True):
     """A kind of page that comes instead of files.
 
     Attributes:
@@ -295,7 +292,7 @@ class Page(NamedTuple):
         types: The same of a Content-Type.
     """
 
-    pattern: re.Pattern[bytes]
+    pattern: bytes
     name: str
     suffixes: tuple[str, ...]
     types: frozenset[str] = frozenset()
@@ -304,25 +301,25 @@ class Page(NamedTuple):
 _MAY_BE_MARKUP = (*MARKUP_SUFFIXES, *TEXT_SUFFIXES)
 PAGES = (
     Page(
-        re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE),
+        rb"(?i)\s*<(!doctype\s+html|html)\b",
         "an HTML page",
         _MAY_BE_MARKUP,
         TEXT_TYPES,
     ),
     Page(
-        re.compile(rb"\s*<\?xml[^>]*>\s*<Error>|\s*<Error>"),
+        rb"\s*<\?xml[^>]*>\s*<Error>|\s*<Error>",
         "an XML error message",
         _MAY_BE_MARKUP,
         TEXT_TYPES,
     ),
     # A table may be stored with Git LFS too, so its suffix proves nothing.
     Page(
-        re.compile(rb"version https://git-lfs\.github\.com/spec/v1"),
+        rb"version https://git-lfs\.github\.com/spec/v1",
         "a Git LFS pointer",
         (*MARKUP_SUFFIXES, ".md", ".txt"),
     ),
     Page(
-        re.compile(rb'\s*\{\s*"(error|message)"\s*:'),
+        rb'\s*\{\s*"(error|message)"\s*:',
         "a JSON error message",
         (*JSON_SUFFIXES, *TEXT_SUFFIXES),
         DATA_TYPES,
@@ -398,13 +395,13 @@ def _busy(head: Head, said: str) -> str:
 
 def error_code(body_start: bytes) -> str:
     """Return the <Code> of an object store's XML error, or a registry's code; else ''."""
-    match = ERROR_CODE.search(body_start) or REGISTRY_CODE.match(body_start)
+    match = re.search(ERROR_CODE, body_start) or re.match(REGISTRY_CODE, body_start)
     return match[1].decode("ascii") if match else ""
 
 
 def is_expired(status: int, body_start: bytes) -> bool:
     """Whether a storage server refuses a signed URL for its age alone."""
-    return status in MAY_BE_EXPIRED and EXPIRED.search(body_start) is not None
+    return status in MAY_BE_EXPIRED and re.search(EXPIRED, body_start) is not None
 
 
 def page_in_place_of(path: str, body_start: bytes, content_type: str = "") -> str | None:
@@ -417,7 +414,7 @@ def page_in_place_of(path: str, body_start: bytes, content_type: str = "") -> st
     """
     media_type = content_type.partition(";")[0].strip().lower()
     for page in PAGES:
-        if page.pattern.match(body_start):
+        if re.match(page.pattern, body_start):
             may_be_file = path.lower().endswith(page.suffixes) or media_type in page.types
             return None if may_be_file else page.name
     return None
@@ -453,8 +450,8 @@ def cut_short(place: str, got: int, expected: int | None) -> ConnectionLost:
 
 
 BODILESS = frozenset({*range(100, 200), HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
-CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\x00\r\n]*)?\r\n")
-FIELD_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*\r\n")
+CHUNK_SIZE = rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\x00\r\n]*)?\r\n"
+FIELD_LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*\r\n"
 LONGEST_LINE_BYTES = 8192
 MOST_TRAILER_LINES = 100
 
@@ -548,7 +545,7 @@ class ChunkedBody:
         return count
 
     def _begin_chunk(self) -> None:
-        match = CHUNK_SIZE.fullmatch(self._line())
+        match = re.fullmatch(CHUNK_SIZE, self._line())
         if not match:
             raise self._broken("a chunk size")
         self._left = int(match[1], 16)
@@ -561,7 +558,7 @@ class ChunkedBody:
             line = self._line()
             if line == b"\r\n":
                 return
-            if not FIELD_LINE.fullmatch(line):
+            if not re.fullmatch(FIELD_LINE, line):
                 raise self._broken("a trailer")
         raise self._broken("an endless trailer")
 

@@ -233,7 +233,7 @@ PROXY_FAILURES = (
 TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
 FOREIGN = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException)
 """Errors of requests are OSErrors too."""
-REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
+REFUSED_TUNNEL = r"Tunnel connection failed: ([0-9]{3})\b"
 MOST_CAUSES = 20
 
 
@@ -335,7 +335,7 @@ def _reason(error: BaseException) -> str:
     """Return the innermost cause in the system's words, without any URL."""
     reason = type(error).__name__
     for cause in _causes(error):
-        tunnel = REFUSED_TUNNEL.match(str(cause)) if isinstance(cause, OSError) else None
+        tunnel = re.match(REFUSED_TUNNEL, str(cause)) if isinstance(cause, OSError) else None
         if tunnel:
             return f"it answered {tunnel[1]}"
         if isinstance(cause, OSError) and cause.strerror and not _is_wrapper(cause):

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
-UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})")
+CONTENT_RANGE = r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)"
+UNSATISFIED = r"bytes \*/([0-9]{1,18})"
 
 
 class Range(NamedTuple):
@@ -41,7 +41,7 @@ def parse_content_range(text: str) -> tuple[Range, int | None]:
     Raises:
         ValueError: It is not one well-formed byte range.
     """
-    match = CONTENT_RANGE.fullmatch(text.strip())
+    match = re.fullmatch(CONTENT_RANGE, text.strip())
     if not match:
         raise ValueError(text)
     first, last, size = int(match[1]), int(match[2]), match[3]
@@ -53,7 +53,7 @@ def parse_content_range(text: str) -> tuple[Range, int | None]:
 
 def parse_unsatisfied(text: str) -> int | None:
     """Return the size in bytes that a 416 names in `bytes */N`, or None."""
-    match = UNSATISFIED.fullmatch(text.strip())
+    match = re.fullmatch(UNSATISFIED, text.strip())
     return int(match[1]) if match else None
 
 
