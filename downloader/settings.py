@@ -66,6 +66,7 @@ UNIT_BYTES = {
     "mi": 2**20,
     "gi": 2**30,
 }
+ADDRESS_HINT = "Write it like 10.0.0.1:7000, node1:7000 or [fd00::1]:7000."
 RATE = r"(?i)([0-9.e+]+) *((?:[kmg]i?)?)b?(?:/s)?"
 
 
@@ -146,7 +147,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             progress=_word(env, PROGRESS, PROGRESS_WORDS),
             is_debug=_is_true(env, "MODELMAKE_DEBUG"),
             peers=_expanded(env.get(PEERS, "").strip(), PEERS),
-            listen=next(iter(addresses_in(env.get(LISTEN, ""), LISTEN)), None),
+            listen=address_in(env[LISTEN], LISTEN) if env.get(LISTEN) else None,
             upload_rate=_number(env, UPLOAD_RATE, _bytes, 0) or None,
         )
 
@@ -155,11 +156,11 @@ def addresses_in(text: str, what: str) -> list[Address]:
     """Return the addresses in a list, HOST:PORT,…; that of an IPv6 address stands in brackets.
 
     Args:
-        text: The list; it may be empty.
+        text: The list.
         what: What messages call it.
 
     Raises:
-        SettingError: It is no such list.
+        SettingError: It is no such list, or an empty one.
     """
     found = []
     for part in filter(None, map(str.strip, text.split(","))):
@@ -169,11 +170,24 @@ def addresses_in(text: str, what: str) -> list[Address]:
         is_usable = host and is_ipv6 == (":" in host) and port.isascii() and port.isdigit()
         if not (is_usable and 0 < int(port[:6]) < 1 << 16):
             raise SettingError(
-                f"{what} has {shown(repr(part))}, which is not HOST:PORT.",
-                hint="Write it like 10.0.0.1:7000, node1:7000 or [fd00::1]:7000.",
+                f"{what} has {shown(repr(part))}, which is not HOST:PORT.", hint=ADDRESS_HINT
             )
         found.append((host, int(port)))
+    if not found:
+        raise SettingError(f"{what} names no address.", hint=ADDRESS_HINT)
     return found
+
+
+def address_in(text: str, what: str) -> Address:
+    """Return the one address that a text is.
+
+    Raises:
+        SettingError: It is none, or several.
+    """
+    first, *others = addresses_in(text, what)
+    if others:
+        raise SettingError(f"{what} has several addresses, and it is one.", hint=ADDRESS_HINT)
+    return first
 
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
@@ -219,7 +233,11 @@ def _expanded(text: str, what: str) -> str:
 
 def _listed(env: Mapping[str, str], name: str) -> list[str]:
     """Return what a variable lists, divided by commas."""
-    return [each.strip() for each in env.get(name, "").split(",") if each.strip()]
+    listed = [each.strip() for each in env.get(name, "").split(",") if each.strip()]
+    if env.get(name) and not listed:
+        hint = f"Name one, or unset {name}."
+        raise SettingError(f"{name} names nothing.", hint=hint)
+    return listed
 
 
 def _published(text: str) -> str:

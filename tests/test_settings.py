@@ -125,6 +125,14 @@ def test_a_place_that_no_mirror_can_be_is_refused(place: str) -> None:
     assert "secret" not in caught.value.report()
 
 
+@pytest.mark.parametrize("variable", ["MODELMAKE_MIRROR", "MODELMAKE_LISTEN"])
+@pytest.mark.parametrize("value", [",", " , ,", " "])
+def test_a_list_of_nothing_is_refused(variable: str, value: str) -> None:
+    """It is two variables that were empty, and not the wish for none."""
+    with pytest.raises(SettingError, match=f"{variable} names"):
+        Settings.from_environment({variable: value})
+
+
 def test_half_an_attempt_is_refused() -> None:
     """Attempts are counted in whole numbers; seconds need not be."""
     with pytest.raises(SettingError, match="MODELMAKE_RETRIES"):

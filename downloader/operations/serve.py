@@ -8,9 +8,9 @@ from msgspec import structs
 from downloader.artifact import Artifact, bytes_text, counted
 from downloader.errors import LockError, SettingError, Stop
 from downloader.project.project import Project
-from downloader.settings import LISTEN, PEERS, addresses_in
+from downloader.settings import LISTEN, PEERS, address_in
 from downloader.targets.engine import PeerSharing
-from downloader.transfer.swarm import Swarm, open_swarm
+from downloader.transfer.swarm import Swarm
 
 LOOK_SECONDS = 5.0
 """How often what came or went meanwhile is looked at."""
@@ -35,7 +35,7 @@ class Server:
         self, project: Project, sharing: PeerSharing, listen: str, peers: str, stop: Stop
     ) -> None:
         settings = project.settings
-        own = next(iter(addresses_in(listen, "--listen")), settings.listen)
+        own = address_in(listen, "--listen") if listen else settings.listen
         if own is None:
             raise SettingError(
                 "--listen is required: nothing listens without being told where.",
@@ -46,13 +46,13 @@ class Server:
                 "--peers is required: only peers that are named may connect.",
                 hint=f"Write `--peers HOST:PORT,…` or the name of a file, or set {PEERS}.",
             )
-        settings = structs.replace(
-            settings, listen=own, peers=peers or settings.peers, is_offline=False
-        )
         self._sharing, self._stop = sharing, stop
-        swarm = open_swarm(settings, stop)
-        assert swarm
-        self._swarm: Swarm = swarm
+        self._swarm = Swarm(
+            structs.replace(settings, listen=own, peers=peers or settings.peers),
+            stop,
+            listen_name="--listen" if listen else LISTEN,
+            peers_name="--peers" if peers else PEERS,
+        )
         self._shared: list[tuple[str, Artifact]] = []
 
     def serve(self, say: Callable[[str], None], tell: Callable[[str], None]) -> None:

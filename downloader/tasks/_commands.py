@@ -567,6 +567,8 @@ def serve(*, listen: str = "", peers: str = "") -> None:
     from downloader.operations.serve import Server  # noqa: PLC0415 - needs an extra
 
     runtime = current()
+    if peers and os.path.isfile(file := typed_path(peers)):  # noqa: PTH113 - see peer_addresses
+        peers = str(file)
     Server(runtime.project, runtime.syncer.peers, listen, peers, runtime.stop).serve(say, tell)
 
 

@@ -14,6 +14,7 @@ upload mode, in which it never writes.
 """
 
 import hashlib
+import os
 import secrets
 import socket
 import threading
@@ -121,13 +122,14 @@ def open_swarm(settings: Settings, stop: Stop) -> "Swarm | None":
     return Swarm(settings, stop)
 
 
-def _libtorrent() -> Any:  # noqa: ANN401 - a module that need not be there
+def _libtorrent(peers_name: str) -> Any:  # noqa: ANN401 - a module that need not be there
     try:
         import libtorrent  # noqa: PLC0415 - an extra, and only if peers are named
     except ImportError as error:
+        unset = f", or unset {PEERS} and {LISTEN}" * (peers_name == PEERS)
         raise SettingError(
             f"Sharing with peers needs libtorrent, which cannot be imported: {error}.",
-            hint=f"Run `pip install 'modelmake[fleet]'`, or unset {PEERS} and {LISTEN}.",
+            hint=f"Run `pip install 'modelmake[fleet]'`{unset}.",
         ) from None
     return libtorrent
 
@@ -138,6 +140,8 @@ class Swarm:
     Args:
         settings: Who the peers are, where to listen, and how fast to send.
         stop: Ends every wait.
+        listen_name: What said where to listen, for messages.
+        peers_name: What named the peers, for messages.
 
     Attributes:
         me: This node's name; one of its own if it does not listen.
@@ -147,10 +151,18 @@ class Swarm:
         SettingError: libtorrent is missing, or the address cannot be listened on.
     """
 
-    def __init__(self, settings: Settings, stop: Stop) -> None:
-        self._lt, self._settings, self._stop = _libtorrent(), settings, stop
+    def __init__(
+        self,
+        settings: Settings,
+        stop: Stop,
+        *,
+        listen_name: str = LISTEN,
+        peers_name: str = PEERS,
+    ) -> None:
+        self._lt, self._settings, self._stop = _libtorrent(peers_name), settings, stop
+        self._peers_name = peers_name
         self.overwriting = self._lt.add_piece_flags_t.overwrite_existing
-        self._own = _own_address(settings.listen) if settings.listen else None
+        self._own = _own_address(settings.listen, listen_name) if settings.listen else None
         self.me = node_name(self._own) if self._own else f"guest-{secrets.token_hex(6)}"
         self._addresses: frozenset[Address] = frozenset()
         self._by_id: dict[bytes, str] = {}
@@ -345,7 +357,7 @@ class Swarm:
                         exchange.set_nodes(self.nodes)
 
     def _resolve(self) -> None:
-        found = set(peer_addresses(self._settings.peers))
+        found = set(peer_addresses(self._settings.peers, self._peers_name))
         found.discard(self._own or ("", 0))
         self._addresses = frozenset(found)
         self._by_id = {peer_id_of(node_name(each)): node_name(each) for each in found}
@@ -415,7 +427,7 @@ class Swarm:
             exchange.lost(name)
 
 
-def _own_address(address: Address) -> Address:
+def _own_address(address: Address, what: str) -> Address:
     """Return the numeric form of the address to listen on.
 
     Raises:
@@ -424,38 +436,39 @@ def _own_address(address: Address) -> Address:
     host, port = address
     found = _looked_up(host, port)
     if not found:
-        raise SettingError(f"{LISTEN} names {shown(repr(host))}, which has no address.")
+        raise SettingError(f"{what} names {shown(repr(host))}, which has no address.")
     own = found[0]
     if own[0] in (_ANY_IPV4[0], _ANY_IPV6[0]):
         raise SettingError(
-            f"{LISTEN} is {shown(repr(host))}, which is every address of this machine.",
+            f"{what} is {shown(repr(host))}, which is every address of this machine.",
             hint="Name the one address on which your nodes reach each other, such as 10.0.0.1.",
         )
     return own
 
 
-def peer_addresses(text: str) -> list[Address]:
+def peer_addresses(text: str, what: str) -> list[Address]:
     """Return the addresses of the peers that a text names; a name may have many, or none yet.
 
     Args:
         text: HOST:PORT,…, or the path of a file with one or several of these on a line.
+        what: What messages call it.
 
     Raises:
-        SettingError: It is neither.
+        SettingError: It is neither, or names nobody.
     """
-    path = Path(text)
     try:
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
+        if os.path.isfile(text):  # noqa: PTH113 - Path's raises if a list is too long for a name
+            lines = Path(text).read_text(encoding="utf-8").splitlines()
+            what = f"{what}: {shown(text)}"
             text = ",".join(line.partition("#")[0] for line in lines)
         elif text.strip(" ,") and ":" not in text:
             raise SettingError(
-                f"{PEERS} has {shown(repr(text))}, which is neither a file nor HOST:PORT.",
+                f"{what} has {shown(repr(text))}, which is neither a file nor HOST:PORT.",
                 hint="Name a file that exists, or write addresses like 10.0.0.1:7000,node1:7000.",
             )
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"Cannot read the peers in {shown(text)}: {error}.") from None
-    return [found for host, port in addresses_in(text, PEERS) for found in _looked_up(host, port)]
+    return [found for host, port in addresses_in(text, what) for found in _looked_up(host, port)]
 
 
 def _looked_up(host: str, port: int) -> list[Address]:

@@ -19,6 +19,7 @@ import yaml
 from downloader.fs.digests import dump_layer
 from downloader.settings import VARIABLES
 from downloader.tasks import task_serve
+from downloader.transfer.swarm import node_name, peer_addresses
 from tests.docs.documents import blocks, page
 from tests.e2e.content import bytes_of, sha256
 from tests.e2e.project import REPOSITORY, Project, finish
@@ -337,16 +338,71 @@ def test_who_is_not_listed_is_not_let_in(tmp_path: Path, server: FaultyServer) -
         ({"MODELMAKE_PEERS": "no/nodes.txt"}, "which is neither a file nor HOST:PORT"),
         ({"MODELMAKE_PEERS": "a:0"}, "which is not HOST:PORT"),
         ({"MODELMAKE_PEERS": "fd00::1:7000"}, "which is not HOST:PORT"),
+        ({"MODELMAKE_LISTEN": ","}, "MODELMAKE_LISTEN names no address"),
+        ({"MODELMAKE_LISTEN": "127.0.0.1:7000,127.0.0.1:7001"}, "MODELMAKE_LISTEN has several"),
+        ({"MODELMAKE_PEERS": " ,"}, "MODELMAKE_PEERS names no address"),
+        ({"MODELMAKE_PEERS": "none.txt"}, "MODELMAKE_PEERS: none.txt names no address"),
     ],
 )
 def test_a_wrong_address_is_told(
     tmp_path: Path, server: FaultyServer, variables: dict[str, str], told: str
 ) -> None:
     """With what to write; nothing is downloaded."""
-    run = Fleet(tmp_path, server, 1).nodes[0].doit(**variables)
+    node = Fleet(tmp_path, server, 1).nodes[0]
+    (node.folder / "none.txt").write_text("# nobody yet\n")
+    run = node.doit(**variables)
     assert run.status == 2
     assert told in run.stderr, run.text
     assert "Traceback" not in run.text
+
+
+@needs_libtorrent
+@pytest.mark.parametrize(
+    ("listen", "peers", "told"),
+    [
+        ("127.0.0.1", "a:1", "--listen has '127.0.0.1'"),
+        (",", "a:1", "--listen names no address"),
+        ("127.0.0.1:7000,127.0.0.1:7001", "a:1", "--listen has several addresses"),
+        ("0.0.0.0:7000", "a:1", "--listen is '0.0.0.0'"),
+        ("no-such-host.invalid:7000", "a:1", "--listen names 'no-such-host.invalid'"),
+        ("127.0.0.1:7000", ",", "--peers names no address"),
+        ("127.0.0.1:7000", " ", "--peers names no address"),
+        ("127.0.0.1:7000", "none.txt", "--peers: none.txt names no address"),
+        ("127.0.0.1:7000", "nonsense", "--peers has 'nonsense'"),
+        ("127.0.0.1:7000", "a:0", "--peers has 'a:0'"),
+    ],
+)
+def test_a_wrong_option_is_named_as_it_was_typed(
+    tmp_path: Path, server: FaultyServer, listen: str, peers: str, told: str
+) -> None:
+    """Not as the variable that means the same."""
+    node = Fleet(tmp_path, server, 1).nodes[0]
+    (node.folder / "none.txt").write_text("\n# nobody yet\n")
+    run = node.doit("serve", f"--listen={listen}", f"--peers={peers}")
+    assert run.status == 2, run.text
+    assert told in run.stderr, run.text
+    assert "MODELMAKE_" not in run.text
+    assert "ready:" not in run.text
+
+
+def test_a_list_of_peers_may_be_longer_than_the_name_of_a_file() -> None:
+    """Forty nodes, each by its address."""
+    wanted = [(f"127.0.0.{number}", 7000) for number in range(40)]
+    assert peer_addresses(",".join(map(node_name, wanted)), "MODELMAKE_PEERS") == wanted
+
+
+@needs_libtorrent
+def test_a_file_of_peers_is_found_from_where_it_was_typed(
+    tmp_path: Path, server: FaultyServer
+) -> None:
+    """`modelmake` runs in any folder of the project."""
+    node = Fleet(tmp_path, server, 1).nodes[0]
+    node.cwd = node.folder / "scripts"
+    node.cwd.mkdir()
+    (node.cwd / "none.txt").write_text("# nobody yet")
+    run = node.modelmake("serve", "--listen=127.0.0.1:7000", "--peers=none.txt")
+    assert run.status == 2
+    assert "none.txt names no address" in run.stderr, run.text
 
 
 def test_a_missing_extra_is_one_line(tmp_path: Path, server: FaultyServer) -> None:
@@ -357,7 +413,11 @@ def test_a_missing_extra_is_one_line(tmp_path: Path, server: FaultyServer) -> No
     node = Fleet(tmp_path, server, 1).nodes[0]
     run = node.doit(PYTHONPATH=str(broken))
     assert run.status == 2
-    assert "pip install 'modelmake[fleet]'" in run.stderr, run.text
+    assert "pip install 'modelmake[fleet]'`, or unset" in run.stderr, run.text
+    typed = ("serve", "--listen=127.0.0.1:7000", "--peers=127.0.0.1:7001")
+    run = node.doit(*typed, MODELMAKE_PEERS="", PYTHONPATH=str(broken))
+    assert run.status == 2
+    assert "pip install 'modelmake[fleet]'`." in run.stderr, run.text
     assert set(VARIABLES) >= {"MODELMAKE_LISTEN", "MODELMAKE_PEERS", "MODELMAKE_UPLOAD_RATE"}
 
 
