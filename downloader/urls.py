@@ -30,7 +30,23 @@ PUBLISHED = r"^((s3|gs|az|oci|blobs\+https?)://[^/?#]|file:///[^/?#])"
 server with the provider's own layout.
 """
 
-_ONE_SLASH = r"(s3|gs|az|oci|file|(?:blobs\+)?https?):(?!//)"
+PLACES = {
+    "s3": "s3://bucket/prefix",
+    "gs": "gs://bucket/prefix",
+    "az": "az://account/container/prefix",
+    "oci": "oci://registry/repository",
+}
+"""How the URL of a place is written that `doit publish` fills, by its scheme."""
+OTHER_SCHEMES = {
+    **dict.fromkeys(("s3a", "s3n", "minio", "r2"), "s3"),
+    **dict.fromkeys(("gcs", "google"), "gs"),
+    **dict.fromkeys(("azure", "abfs", "abfss", "wasb", "wasbs"), "az"),
+    "docker": "oci",
+}
+"""What other tools call them, and what we do."""
+
+_SLIP = r"([^/\\:\s]{2,}):(?!//)"
+"""No URL and no folder: `s3:bucket`, `me@host:/folder`. One letter is a drive of Windows."""
 _REPOSITORY = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
 _PARTS = re.compile(r"(?:([^:/?#]+:))?(//[^/?#]*)?([^?#]*)(\?[^#]*)?", re.DOTALL)
 """Scheme, authority, path and query, each with its mark, if any (RFC 3986, appendix B)."""
@@ -151,7 +167,7 @@ def may_have_credential(url: str, *, allows_plain: bool = False) -> bool:
 @functools.lru_cache(KEPT)
 def redact(url: str) -> str:
     """Return the URL as it may be shown: short, without user, password, query and fragment."""
-    if slip := re.match(_ONE_SLASH, url):  # its user and password are where the path should be
+    if slip := re.match(_SLIP, url):  # its user and password are where the path should be
         return f"{slip[0]}…"
     try:
         parts = urlsplit(url)
@@ -160,7 +176,8 @@ def redact(url: str) -> str:
         return "a broken URL"
     bracketed = f"[{name}]" if ":" in name else name
     port = f":{number}" if number else ""
-    return shown(f"{parts.scheme}://{bracketed}{port}{parts.path}")
+    scheme = parts.scheme.removeprefix("blobs+")  # how a mirror is written in models.yaml alone
+    return shown(f"{scheme}://{bracketed}{port}{parts.path}")
 
 
 @functools.lru_cache(KEPT)
@@ -191,15 +208,16 @@ def published_url(text: str, path_of: Callable[[str], Path] = Path) -> str:
     Raises:
         ValueError: It is none, with the reason as a clause.
     """
-    if slip := re.match(_ONE_SLASH, text):  # not a folder `s3:`, to which gigabytes would go
-        raise ValueError(f"a URL begins with `{slip[1]}://`")
+    if slip := re.match(_SLIP, text):  # not a folder `s3:`, to which gigabytes would go
+        raise ValueError(_why_not(slip[1], f"a URL begins with `{_begin(slip[1])}`", "./"))
     if "://" not in text:
         return path_of(text).absolute().as_uri()
     if not text.isascii() or not text.isprintable() or set(text) & set(" \\$"):
         raise ValueError("it has a space, a backslash, a `$` or an odd character")
     url = f"blobs+{text}" if text.startswith(("https://", "http://")) else text
     if not is_published(url):
-        raise ValueError("it is neither a folder nor the URL of a published copy")
+        scheme = text.partition("://")[0]
+        raise ValueError(_why_not(scheme, f"a name must follow `{_begin(scheme)}`"))
     try:
         parts = urlsplit(url)
         has_port = parts.port != 0
@@ -214,6 +232,26 @@ def published_url(text: str, path_of: Callable[[str], Path] = Path) -> str:
     if parts.scheme == "oci" and not re.fullmatch(_REPOSITORY, parts.path.strip("/")):
         raise ValueError("it names no repository, in small letters and without a tag")
     return url
+
+
+def _begin(scheme: str) -> str:
+    return f"{scheme}:{'///' if scheme == 'file' else '//'}"
+
+
+def _why_not(scheme: str, why: str, folder: str = "") -> str:
+    """Return why no published copy is at a URL: `why`, if one may begin with that scheme.
+
+    Args:
+        scheme: What stands before the first colon.
+        why: The reason.
+        folder: What may be before it, if a folder can be meant.
+    """
+    if scheme in OTHER_SCHEMES:
+        return f"`{scheme}:` is written `{OTHER_SCHEMES[scheme]}://` here"
+    if scheme in PLACES or scheme.removeprefix("blobs+") in ("file", "http", "https"):
+        return why
+    else_folder = f", and a folder of that name is written `{folder}{shown(scheme)}:`"
+    return f"no place begins with `{shown(scheme)}:`{else_folder * bool(folder)}"
 
 
 def local_path(url: str) -> Path:

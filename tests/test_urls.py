@@ -1,10 +1,21 @@
 """What can be said of an URL without dialling it."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downloader.urls import host, is_address, is_loopback, is_public_address, origin, redact
+from downloader.urls import (
+    OTHER_SCHEMES,
+    host,
+    is_address,
+    is_loopback,
+    is_public_address,
+    origin,
+    published_url,
+    redact,
+)
 
 
 @pytest.mark.parametrize(
@@ -128,3 +139,45 @@ def test_a_name_is_no_address() -> None:
 def test_an_address_needs_no_look_up(name: str, wanted: bool) -> None:
     """A name has to be looked up, however much it looks like a number."""
     assert is_address(name) is wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("s3:b/p", "a URL begins with `s3://`"),
+        ("oci:/e.org/r", "a URL begins with `oci://`"),
+        ("file:/srv/m", "a URL begins with `file:///`"),
+        ("file://srv/m", "a name must follow `file:///`"),
+        ("az://", "a name must follow `az://`"),
+        ("https:///m", "a name must follow `https://`"),
+        *(
+            (f"{other}://b/p", f"is written `{ours}://` here")
+            for other, ours in OTHER_SCHEMES.items()
+        ),
+        *(
+            (f"{other}:b/p", f"is written `{ours}://` here")
+            for other, ours in OTHER_SCHEMES.items()
+        ),
+        ("ftp://e.org/m", "no place begins with `ftp:`"),
+        ("me@host:m", "no place begins with `me@host:`"),
+        (
+            "host:/srv/m",
+            "no place begins with `host:`, and a folder of that name is written `./host:`",
+        ),
+    ],
+)
+def test_what_is_no_place_for_copies_is_no_folder_either(text: str, why: str) -> None:
+    """A slip must not fill this machine's disk instead of a bucket."""
+    with pytest.raises(ValueError, match=re.escape(why)):
+        published_url(text)
+
+
+@pytest.mark.parametrize("text", ["m", "./s3:b", "a/b:c", "C:/m", "/srv/x:y"])
+def test_a_folder_may_have_a_colon_after_a_slash(text: str) -> None:
+    """One letter before it is a drive of Windows."""
+    assert published_url(text).startswith("file:///")
+
+
+def test_a_mirror_is_shown_as_the_web_server_that_it_is() -> None:
+    """`blobs+` is how models.yaml writes it."""
+    assert redact("blobs+https://u:p@e.org/m") == "https://e.org/m"

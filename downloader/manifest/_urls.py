@@ -11,7 +11,14 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from downloader.manifest.edit import flow_text
 from downloader.sources.interface import VARIABLE, Entry, Fault, NamedUrl, Reference
 from downloader.sources.registry import find_reference
-from downloader.urls import is_loopback, is_published, published_url, redact
+from downloader.urls import (
+    OTHER_SCHEMES,
+    PLACES,
+    is_loopback,
+    is_published,
+    published_url,
+    redact,
+)
 
 _SECRET_PARAMETERS = frozenset(
     {
@@ -36,7 +43,7 @@ _SECRET_PARAMETERS = frozenset(
 """In lower case with `-` for `_`: S3, Google, CloudFront and Azure signatures, and plain tokens."""
 
 _SECRETS_HINT = "Secrets come from the environment, or for plain HTTP from netrc."
-_STORAGE = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss", "r2", "oci", "hdfs"})
+_STORAGE = frozenset({*PLACES, *OTHER_SCHEMES, "hdfs"})
 _WHOLE_HINT = "It begins like https://example.org/."
 VARIABLE_FAULT = "variables are not expanded here"
 VARIABLE_HINT = "Write the value itself."
@@ -66,8 +73,9 @@ def _published_fault(url: str) -> tuple[str, str] | None:
 
 
 def _place_hint(url: str) -> str:
-    what = "oci://registry/repository" if url.startswith("oci:") else "s3://bucket/prefix/"
-    return f"It is written like {what}."
+    scheme = url.partition(":")[0]
+    place = PLACES.get(OTHER_SCHEMES.get(scheme, scheme), PLACES["s3"])
+    return f"It is written like {place}."
 
 
 def _check(named: NamedUrl) -> None:

@@ -67,7 +67,7 @@ class Mirrors:
         Raises:
             ModelmakeError: Nothing says where else it is.
         """
-        reasons: list[str] = []
+        reasons: list[ModelmakeError] = []
         for url in wish.copies if wish.artifact.is_pinned else ():
             if wish.provider and url in self._unusable:
                 continue
@@ -76,7 +76,7 @@ class Mirrors:
             except ModelmakeError as error:
                 if wish.provider:
                     self._pass_over(url, str(error), error.hint)
-                reasons.append(str(error))
+                reasons.append(error)
                 continue
             yield replace(location, retries=RETRIES if wish.provider else None)
         if wish.provider is None:
@@ -124,7 +124,7 @@ def _line(text: str, hint: str) -> str:
     return f"{text}\n  {hint}" if hint else text
 
 
-def refused(wish: Wish, reasons: Iterable[str] = ()) -> ModelmakeError:
+def refused(wish: Wish, reasons: Iterable[ModelmakeError] = ()) -> ModelmakeError:
     """Return why a file cannot be had if its provider may not be asked.
 
     Args:
@@ -142,7 +142,9 @@ def refused(wish: Wish, reasons: Iterable[str] = ()) -> ModelmakeError:
             f"models.lock has no SHA-256 of {wish.name}, so no mirror can have it, and {who}.",
             hint="Where the provider may be asked, run `doit`, which pins it, then `doit publish`.",
         )
+    hints = dict.fromkeys(error.hint for error in reasons if error.hint)
+    publish = "Run `doit publish --to PLACE` with the place of a mirror where you have the file."
     return NotFound(
-        " ".join([f"No mirror has {wish.name}, and {who}.", *reasons]),
-        hint="Run `doit publish --to PLACE` with the place of a mirror where you have the file.",
+        " ".join([f"No mirror gave {wish.name}, and {who}.", *map(str, reasons)]),
+        hint=" ".join(hints) or publish,
     )

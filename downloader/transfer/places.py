@@ -14,12 +14,13 @@ Folders and plain web servers are here; other kinds are modules of this room (do
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from downloader.errors import DigestMismatch, ModelmakeError, Stop, StoreError
+from downloader.errors import DigestMismatch, ModelmakeError, Stop, StoreError, shown
 from downloader.fs import scratch
 from downloader.fs.files import write_file
 from downloader.fs.open_file import OpenFile
@@ -178,13 +179,22 @@ class Folder:
 
     Args:
         url: Its `file:` URL.
+
+    Raises:
+        StoreError: There is something else.
     """
 
     at_once = 8
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
-        self._root = RootedPath(local_path(url))
+        self._url, path = url.rstrip("/"), local_path(url)
+        self._root = RootedPath(path)
+        there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+        if not there.is_dir():
+            raise StoreError(
+                f"{shown(there)} is not a folder.",
+                hint="Name a folder in which the files may be kept by their SHA-256.",
+            )
 
     def location(self, sha256: str) -> Location:
         """See Place."""

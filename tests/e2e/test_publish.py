@@ -142,7 +142,13 @@ def test_events_tell_of_each_file(full: Project, place: Path) -> None:
 
 REFUSED: dict[str, tuple[list[str], str, str]] = {
     "no place": (["publish"], "--to is required", "doit publish --to PLACE"),
-    "no such place": (["publish", "--to", "ftp://e.org/m"], "neither a folder nor", "s3://"),
+    "no such place": (["publish", "--to", "ftp://e.org/m"], "begins with `ftp:`", "s3://"),
+    "another name": (["publish", "--to", "gcs://b/p"], "`gcs:` is written `gs://`", "gs://bucket"),
+    "another machine": (["publish", "--to", "host:/m"], "begins with `host:`", "Name a folder"),
+    "no bucket": (["publish", "--to", "s3://"], "a name must follow `s3://`", "s3://bucket"),
+    "spaces": (["publish", "--to", " "], "--to is required", "doit publish --to PLACE"),
+    "a file": (["publish", "--to", "models.yaml"], "models.yaml is not a folder", "Name a folder"),
+    "below a file": (["publish", "--to", "models.yaml/p"], "models.yaml is not a folder", "Name"),
     "one slash": (["publish", "--to", "s3:/b/p"], "a URL begins with `s3://`", "gs://"),
     "no repository": (["publish", "--to", "oci://e.org/m:v1"], "names no repository", "oci://"),
     "a password": (["publish", "--to", "s3://u:canary@b"], "has a user", "s3://"),
@@ -311,7 +317,7 @@ def test_a_missing_blob_is_an_error_if_only_mirrors_may_be_asked(
 
     assert run.status == 1
     assert (
-        "failed models/one/deep/b.bin: No mirror has one/deep/b.bin, and MODELMAKE_MIRROR_ONLY "
+        "failed models/one/deep/b.bin: No mirror gave one/deep/b.bin, and MODELMAKE_MIRROR_ONLY "
         "forbids to ask its provider.\n  Run `doit publish --to PLACE`" in run.stderr
     )
     assert reader.target("two", "a.bin").exists()

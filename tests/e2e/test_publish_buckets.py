@@ -164,7 +164,7 @@ def test_a_changed_file_becomes_no_object(full: Project, bucket: Bucket, tmp_pat
     other = reader(full, tmp_path / "other", bucket, only=True)
     read = other.doit()
     assert "3 fetched" in read.stdout
-    assert "No mirror has m/large.bin" in read.stderr
+    assert "No mirror gave m/large.bin" in read.stderr
     if bucket.s3:
         keys, parts = bucket.s3.boto(
             ("list_objects_v2", {"Bucket": "private", "Prefix": bucket.prefix}),

@@ -289,7 +289,12 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "half a bucket as a mirror": (
         model(f"{GPT2}\nmirrors: ['s3://']"),
         "5: models.a.mirrors[0]: s3:// is not supported here",
-        "It is written like s3://bucket/prefix/.",
+        "It is written like s3://bucket/prefix.",
+    ),
+    "another name of a bucket as a mirror": (
+        model(f"{GPT2}\nmirrors: ['gcs://b/p']"),
+        "5: models.a.mirrors[0]: gcs:// is not supported here",
+        "It is written like gs://bucket/prefix.",
     ),
     "half a repository as a mirror": (
         model(f"{GPT2}\nmirrors: ['oci://e.org']"),

@@ -168,7 +168,7 @@ def test_a_copy_that_cannot_be_used_is_named_once(
     assert waits <= 1
     assert len(elsewhere.requests) == asked
     (line,) = said
-    assert line.startswith(f"The mirror blobs+http://127.0.0.1:{elsewhere.port}/m is not used")
+    assert line.startswith(f"The mirror http://127.0.0.1:{elsewhere.port}/m is not used")
 
 
 def test_a_copy_that_nobody_serves_is_named_once(
@@ -266,7 +266,7 @@ def test_only_copies_may_be_asked(desk: Desk, elsewhere: FaultyServer, client: C
         run.fetch()
 
     assert str(caught.value) == (
-        "No mirror has m/model.bin, and `mirror: only` forbids to ask its provider."
+        "No mirror gave m/model.bin, and `mirror: only` forbids to ask its provider."
     )
     assert "doit publish --to PLACE" in caught.value.hint
     assert desk.seen == []
@@ -305,6 +305,21 @@ def test_why_no_copy_can_give_it(
     with pytest.raises(ModelmakeError, match="forbids to ask its provider") as caught:
         Run(desk, client, *copies, only=True).fetch(artifact)
     assert text in str(caught.value)
+    assert desk.seen == []
+
+
+def test_a_copy_that_cannot_be_opened_says_what_to_do(
+    desk: Desk, client: Client, tmp_path: Path
+) -> None:
+    """Also if the provider may not be asked: publishing would not help."""
+    (tmp_path / "file").touch()
+    with pytest.raises(NotFound) as caught:
+        Run(desk, client, (tmp_path / "file").as_uri(), only=True).fetch()
+    assert caught.value.report() == (
+        "No mirror gave m/model.bin, and `mirror: only` forbids to ask its provider. "
+        f"{tmp_path / 'file'} is not a folder.\n"
+        "  Name a folder in which the files may be kept by their SHA-256."
+    )
     assert desk.seen == []
 
 
