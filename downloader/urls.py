@@ -30,21 +30,13 @@ PUBLISHED = r"^((s3|gs|az|oci|blobs\+https?)://[^/?#]|file:///[^/?#])"
 server with the provider's own layout.
 """
 
-PLACES = {
-    "s3": "s3://bucket/prefix",
-    "gs": "gs://bucket/prefix",
-    "az": "az://account/container/prefix",
-    "oci": "oci://registry/repository",
-}
-"""How the URL of a place is written that `doit publish` fills, by its scheme."""
-OTHER_SCHEMES = {
+_OTHER_SCHEMES = {
     **dict.fromkeys(("s3a", "s3n", "minio", "r2"), "s3"),
     **dict.fromkeys(("gcs", "google"), "gs"),
     **dict.fromkeys(("azure", "abfs", "abfss", "wasb", "wasbs"), "az"),
     "docker": "oci",
 }
-"""What other tools call them, and what we do."""
-
+"""How other tools begin the URLs of object stores and registries, and how we do."""
 _SLIP = r"([^/\\:\s]{2,}):(?!//)"
 """No URL and no folder: `s3:bucket`, `me@host:/folder`. One letter is a drive of Windows."""
 _REPOSITORY = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
@@ -246,9 +238,9 @@ def _why_not(scheme: str, why: str, folder: str = "") -> str:
         why: The reason.
         folder: What may be before it, if a folder can be meant.
     """
-    if scheme in OTHER_SCHEMES:
-        return f"`{scheme}:` is written `{OTHER_SCHEMES[scheme]}://` here"
-    if scheme in PLACES or scheme.removeprefix("blobs+") in ("file", "http", "https"):
+    if scheme in _OTHER_SCHEMES:
+        return f"`{scheme}:` is written `{_OTHER_SCHEMES[scheme]}://` here"
+    if scheme.removeprefix("blobs+") in ("s3", "gs", "az", "oci", "file", "http", "https"):
         return why
     else_folder = f", and a folder of that name is written `{folder}{shown(scheme)}:`"
     return f"no place begins with `{shown(scheme)}:`{else_folder * bool(folder)}"

@@ -11,14 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from downloader.manifest.edit import flow_text
 from downloader.sources.interface import VARIABLE, Entry, Fault, NamedUrl, Reference
 from downloader.sources.registry import find_reference
-from downloader.urls import (
-    OTHER_SCHEMES,
-    PLACES,
-    is_loopback,
-    is_published,
-    published_url,
-    redact,
-)
+from downloader.urls import is_loopback, is_published, published_url, redact
 
 _SECRET_PARAMETERS = frozenset(
     {
@@ -43,7 +36,9 @@ _SECRET_PARAMETERS = frozenset(
 """In lower case with `-` for `_`: S3, Google, CloudFront and Azure signatures, and plain tokens."""
 
 _SECRETS_HINT = "Secrets come from the environment, or for plain HTTP from netrc."
-_STORAGE = frozenset({*PLACES, *OTHER_SCHEMES, "hdfs"})
+_STORAGE = frozenset(
+    {"s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss", "r2", "oci", "hdfs"}
+)
 _WHOLE_HINT = "It begins like https://example.org/."
 VARIABLE_FAULT = "variables are not expanded here"
 VARIABLE_HINT = "Write the value itself."
@@ -73,9 +68,8 @@ def _published_fault(url: str) -> tuple[str, str] | None:
 
 
 def _place_hint(url: str) -> str:
-    scheme = url.partition(":")[0]
-    place = PLACES.get(OTHER_SCHEMES.get(scheme, scheme), PLACES["s3"])
-    return f"It is written like {place}."
+    what = "oci://registry/repository" if url.startswith("oci:") else "s3://bucket/prefix/"
+    return f"It is written like {what}."
 
 
 def _check(named: NamedUrl) -> None:
@@ -119,7 +113,8 @@ def _split(named: NamedUrl) -> SplitResult:
     if parts.scheme in _STORAGE:
         entry = None if named.is_base else find_reference(url, is_url=True)
         hint = _entry_hint(entry) if entry else "Use an https URL of the same file."
-        hint = _place_hint(url) if is_mirror else hint
+        if is_mirror and (fault := _published_fault(url)):
+            raise Fault((), *fault)
         raise Fault((), f"{parts.scheme}:// is not supported here", hint)
     is_of_web = parts.scheme in {"http", "https"}
     if not is_of_web and (entry := find_reference(url, is_url=True)):

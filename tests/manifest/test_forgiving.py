@@ -288,13 +288,13 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     "half a bucket as a mirror": (
         model(f"{GPT2}\nmirrors: ['s3://']"),
-        "5: models.a.mirrors[0]: s3:// is not supported here",
-        "It is written like s3://bucket/prefix.",
+        "5: models.a.mirrors[0]: not a published copy: a name must follow `s3://`",
+        "It is written like s3://bucket/prefix/.",
     ),
     "another name of a bucket as a mirror": (
         model(f"{GPT2}\nmirrors: ['gcs://b/p']"),
-        "5: models.a.mirrors[0]: gcs:// is not supported here",
-        "It is written like gs://bucket/prefix.",
+        "5: models.a.mirrors[0]: not a published copy: `gcs:` is written `gs://` here",
+        "It is written like s3://bucket/prefix/.",
     ),
     "half a repository as a mirror": (
         model(f"{GPT2}\nmirrors: ['oci://e.org']"),
