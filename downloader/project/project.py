@@ -621,7 +621,13 @@ class Project:
         Raises:
             LockError: The lock has no such file.
         """
-        found = self._pins.get((name, path)) or self._index.get((name, path))
+        of, index = self._indexed
+        if of is not (now := self.lockfile):
+            # Kept beside the lockfile it is made of: another thread may replace that one meanwhile.
+            models = now.models.items()
+            index = {(model, a.path): a for model, m in models for a in (*m.archives, *m.files)}
+            self._indexed = (now, index)
+        found = self._pins.get((name, path)) or index.get((name, path))
         if found is None:
             raise LockError(f"models.lock has no file {name}/{path}.")
         return found
@@ -642,19 +648,6 @@ class Project:
             if self._pins:
                 self.replace_lock(lockfile.with_pins(self.lockfile, self._pins))
             self._pins = {}
-
-    @property
-    def _index(self) -> dict[tuple[str, str], Artifact]:
-        """The content of models.lock, by model and path.
-
-        Kept beside the lockfile it is made of: another thread may replace that one meanwhile.
-        """
-        of, index = self._indexed
-        if of is not (now := self.lockfile):
-            models = now.models.items()
-            index = {(name, a.path): a for name, m in models for a in (*m.archives, *m.files)}
-            self._indexed = (now, index)
-        return index
 
     def _model(self, declared: Declaration) -> Model:
         locked = self.lockfile.models.get(declared.name)

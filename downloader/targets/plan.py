@@ -443,6 +443,7 @@ class Target:
             self.path = self.path.held(soon=self._status is None)
         known = planner.receipts(self.folder) if place is None else {}
         self._receipt = known.get(artifact.path)
+        self._facts: Artifact | None = None
         self.source: Callable[[], Blob | FoundFile | None] = self._found
         self.is_offline = is_local or self._project.settings.is_offline
 
@@ -554,7 +555,9 @@ class Target:
     @property
     def facts(self) -> Artifact:
         """Known facts about the file: the download is checked against them."""
-        return self._planner.facts(self.name, self.artifact)
+        if self._facts is None:
+            self._facts = self._planner.facts(self.name, self.artifact)
+        return self._facts
 
     def locations(self) -> "tuple[Location, ...]":
         """Return from where it is downloaded, best first.
