@@ -33,7 +33,7 @@ MOST_NAMES = 10
 WIDE_FACES = {
     "artifact": (31, "the vocabulary of all rooms: a file of the lock, and which values are safe"),
     "errors": (30, "a class for each kind of failure, what may be shown, and Stop"),
-    "fs": (90, "eight tools, each with a face of its own: no room uses all of them"),
+    "fs": (91, "eight tools, each with a face of its own: no room uses all of them"),
     "network": (23, "the client, and its arithmetic of ranges, which the transfer does too"),
     "operations": (25, "fifteen verbs of one to three names each"),
     "progress": (21, "the events, what subscribes to them, and the ways to both streams"),

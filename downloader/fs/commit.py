@@ -121,14 +121,13 @@ class Commit:
     def __exit__(self, *_: object) -> None:
         self._target.let_go()
 
-    def take(self, file: OpenFile, sha256: str, watch: StopCheck, *, is_own: bool = False) -> bool:
+    def take(self, file: OpenFile, sha256: str, watch: StopCheck) -> bool:
         """Rename an open file to the final name, and sync the folder.
 
         Args:
             file: The open file, whose bytes were verified and synced.
             sha256: What it was verified to be.
             watch: Called often while the file is copied; raises Interrupted to stop that.
-            is_own: Whether it was made a moment ago, under a name that no other process knows.
 
         Returns:
             Whether its name so far is gone; it stays where the target is on another file system,
@@ -139,7 +138,7 @@ class Commit:
         """
         file.status()
         is_free = check_target(self._target) and self._target.is_held
-        if not (is_free and is_own) and not file.is_at(file.path):
+        if not file.is_at(file.path):
             raise self._swapped(file.path)
         if not is_free:
             self._check_base()

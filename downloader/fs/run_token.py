@@ -4,12 +4,14 @@ The interpreter runs one thread at a time. If some 40 are ready, each system cal
 hands the interpreter to another: a file of 20 kB then costs 500 calls of futex(2), and twice the
 time of one thread alone. So a small file is worked on by the thread that has the run token. A wait
 that is expected to be long gives the token away; a short one keeps it. A watching thread takes it
-from whoever waits, or computes, for longer than that, as Go's scheduler takes its processors.
+from an owner that waits, or computes, for longer than that, as Go's scheduler takes its processors.
 
-The token saves time and protects nothing: whoever lost it goes on, and asks for it after the next
-wait. So no wait that nobody marked can hold up the others for long.
+The token saves time and protects nothing: a thread that lost it goes on, and asks for it after its
+next wait. A thread may ask for it while it holds a lock that the owner wants. Then the watching
+thread takes the token from the owner; without that, the thread goes on after PATIENCE_SECONDS.
 """
 
+import sys
 import threading
 import time
 from collections import deque
@@ -19,13 +21,16 @@ from types import TracebackType
 from typing import Self
 
 LONG_SECONDS = 0.0005
-"""A wait from which on the token is given away. To get it back takes about a tenth of this."""
-WATCH_SECONDS = 0.004
-"""How often the watching thread looks. Who is where it was the last time loses the token."""
+"""An expected wait so long gives the token away; to get it back takes about a tenth of this."""
+WATCH_SECONDS, IDLE_SECONDS = 0.004, 0.05
+"""How often the watching thread checks: an owner without progress since then loses the token. The
+second is for when there is no owner."""
 SLICE_SECONDS = 0.02
-"""Who has had the token so long lets others go on that have ended their waits."""
+"""After so long, the owner lets threads go on whose waits have ended."""
+PATIENCE_SECONDS = 1.0
+"""The longest wait for the token."""
 WEIGHT = 0.125
-"""Of the last wait in the running mean, as in that of TCP's round-trip times (RFC 6298)."""
+"""Weight of the last wait in the running mean, as for TCP's round-trip times (RFC 6298)."""
 
 
 class WaitKind:
@@ -99,19 +104,28 @@ class RunToken:
         return self._owner is None
 
     def watch(self) -> None:
-        """Start the watching thread once; where the system has none left, unmarked waits last."""
+        """Start the watching thread, once; without one, nobody waits for the token."""
         if self._is_watched:
             return
         self._is_watched = True
+        if not _has_interpreter_lock():
+            self.close()
+            return
         watcher = threading.Thread(target=self._watch, name="modelmake-watch", daemon=True)
         try:
             watcher.start()
-        except RuntimeError:
-            return
+        except RuntimeError:  # the system has no thread left
+            self.close()
 
     def close(self) -> None:
-        """End the watching thread."""
-        self._is_over.set()
+        """End the watching thread; all threads run freely from now on."""
+        with self._changing:
+            self._is_over.set()
+            waiting = [*self._urgent, *self._returning, *self._starting]
+            for queue in (self._urgent, self._returning, self._starting):
+                queue.clear()
+        for member in waiting:
+            member.wakeup.release()
 
     def __enter__(self) -> Self:
         """Wait for the token, behind all that have begun something."""
@@ -188,12 +202,19 @@ class RunToken:
 
     def _take(self, member: _Member, queue: deque[_Member]) -> None:
         with self._changing:
-            if self._owner is None:
+            is_free = self._is_over.is_set()
+            if self._owner is None and not is_free:
                 self._own(member)
-            if self._owner is member:
-                return
-            queue.append(member)
-        member.wakeup.acquire()
+            if self._owner is not member and not is_free:
+                queue.append(member)
+        if is_free:
+            self._spare()
+        elif self._owner is not member and not member.wakeup.acquire(timeout=PATIENCE_SECONDS):
+            with self._changing:
+                if member in queue:
+                    queue.remove(member)
+                    return
+            member.wakeup.acquire()  # it was given just now
 
     def _own(self, member: _Member | None) -> None:
         self._owner = member
@@ -202,8 +223,9 @@ class RunToken:
             member.progress += 1
 
     def _watch(self) -> None:
+        owner: _Member | None = None
         seen: tuple[_Member | None, int] = (None, 0)
-        while not self._is_over.wait(WATCH_SECONDS):
+        while not self._is_over.wait(WATCH_SECONDS if owner else IDLE_SECONDS):
             owner = self._owner
             now = (owner, owner.progress if owner else 0)
             if owner is not None and now == seen:
@@ -211,6 +233,11 @@ class RunToken:
                     kind.expected_seconds = max(kind.expected_seconds, WATCH_SECONDS)
                 self.give(owner)
             seen = now
+
+
+def _has_interpreter_lock() -> bool:
+    """Whether only one thread runs Python at a time; not so in free-threaded builds (PEP 703)."""
+    return getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def begin_wait(kind: WaitKind) -> tuple[_Member | None, float]:
@@ -249,6 +276,19 @@ def released(*, is_urgent: bool = False) -> Iterator[None]:
         yield
     finally:
         member.token.end(member, is_urgent=is_urgent)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep the token, or do without it, in a block that holds a lock which the owner may want."""
+    if (member := _here.member) is None:
+        yield
+        return
+    member.depth += 1
+    try:
+        yield
+    finally:
+        member.depth -= 1
 
 
 def step_aside() -> None:

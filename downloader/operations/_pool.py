@@ -1,7 +1,7 @@
 """A pool of threads for files: it starts another thread when those that it has wait.
 
-That is concurrent.futures.ThreadPoolExecutor, but for when threads begin: there one begins with
-each file, until all have begun, and small files then take twice as long (fs/run_token.py).
+concurrent.futures.ThreadPoolExecutor starts a thread for each file until it has all of them, and
+small files then take longer: all threads want the interpreter (fs/run_token.py).
 """
 
 import threading
@@ -20,11 +20,11 @@ class FilePool(Executor):
     """Runs up to so many calls at once, each of them about one file.
 
     Args:
-        most: How many.
+        limit: The most threads there may be.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._changing = threading.Lock()
         self._waiting = deque[tuple[Future[Any], Callable[[], Any]]]()
         self._threads = list[threading.Thread]()
@@ -60,19 +60,23 @@ class FilePool(Executor):
             self._token.close()
 
     def _start_another(self) -> None:
+        failed: list[Future[Any]] = []
         with self._changing:
-            if not self._waiting or self._working >= self._most:
+            if not self._waiting or self._working >= self._limit:
                 return
             self._token.watch()
             thread = threading.Thread(target=self._work, name="modelmake-file", daemon=True)
             try:
                 thread.start()
             except RuntimeError:  # the system has no thread left
-                if not self._working:
-                    raise
+                while self._waiting and not self._working:
+                    failed.append(self._waiting.popleft()[0])
             else:
                 self._working += 1
                 self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
+        for future in failed:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(RuntimeError("The system has no thread left."))
 
     def _work(self) -> None:
         with self._token:

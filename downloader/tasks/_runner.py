@@ -14,29 +14,35 @@ from doit.dependency import JsonDB
 from doit.exceptions import InvalidTask
 from doit.runner import MThreadRunner, Runner
 
-from downloader.fs.run_token import RunToken, leave, released
-from downloader.tasks._fetch import FileTask
+from downloader.fs.run_token import RunToken, kept, leave
+from downloader.tasks._fetch import FileTask, OurTask
 from downloader.tasks._runtime import current
+
+SIGNAL_SECONDS = 0.5
+"""On Windows no signal ends a wait without a limit."""
 
 
 class ThreadRunner(MThreadRunner):  # type: ignore[misc]
     """Runs up to `num_process` tasks at once, each in a thread."""
 
     def run_tasks(self, task_dispatcher: Any) -> None:  # noqa: ANN401 - doit's
-        """Run all that the dispatcher gives.
+        """Run the tasks that the dispatcher gives, to the last one.
 
         Raises:
             BaseException: What a task raised that is none of doit's failures.
         """
-        if not isinstance(self.dep_manager.backend, JsonDB):
-            super().run_tasks(task_dispatcher)  # SQLite's is for the main thread only
+        is_ours = any(isinstance(task, OurTask) for task in task_dispatcher.tasks.values())
+        if not (is_ours and isinstance(self.dep_manager.backend, JsonDB)):
+            super().run_tasks(task_dispatcher)  # SQLite's database is for the main thread only
             return
         self._run_tasks_init(task_dispatcher)
         self._workers: list[threading.Thread] = []
         self._running = self._held = self._ended = 0
-        self._is_exhausted = False
+        self._is_exhausted = self._is_broken = False
+        self._stop = current().stop
         self._raised: BaseException | None = None
-        self._changing = threading.RLock()  # doit's own code: one thread at a time
+        self._changing = threading.RLock()  # code of doit and of users: one thread at a time
+        self._growing = threading.Lock()  # never held while such code runs
         self._ready = threading.Condition(self._changing)
         self._are_done = threading.Event()
         self._token = RunToken(self._start_another)
@@ -46,7 +52,8 @@ class ThreadRunner(MThreadRunner):  # type: ignore[misc]
             if not self._workers:
                 Runner.run_tasks(self, task_dispatcher)  # as with `-n 0`: in this thread
                 return
-            self._are_done.wait()
+            while not self._are_done.wait(SIGNAL_SECONDS):
+                pass
         finally:
             self._token.close()
         raised, self._raised = self._raised, None
@@ -55,7 +62,7 @@ class ThreadRunner(MThreadRunner):  # type: ignore[misc]
 
     def _start_another(self) -> None:
         """Start a worker if there may be work for one more."""
-        with self._changing:
+        with self._growing:
             is_of_use = not (self._is_exhausted or self._stop_running or self._held)
             if not is_of_use or len(self._workers) >= self.num_process:
                 return
@@ -72,26 +79,26 @@ class ThreadRunner(MThreadRunner):  # type: ignore[misc]
             with self._token:
                 node, failure = self._next(None, None), None
                 while node is not None:
-                    self._token.next_file()
-                    failure = self._executed(node.task)
+                    failure = self._execute(node.task)
                     node = self._next(node, failure)
         except BaseException as error:  # noqa: BLE001 - raised in the main thread
             with self._changing:
-                self._raised, self._stop_running = self._raised or error, True
+                self._raised, self._is_broken = self._raised or error, True
                 self._ready.notify_all()
                 self._are_done.set()
         finally:
-            with self._changing:
+            with self._growing:
                 self._ended += 1
                 if self._ended == len(self._workers):
                     self._are_done.set()
 
-    def _executed(self, task: Any) -> Any:  # noqa: ANN401 - doit's
-        """Execute a task, and return doit's failure; the token is for files, which may be small."""
+    def _execute(self, task: Any) -> Any:  # noqa: ANN401 - doit's
+        """Execute a task, and return doit's failure; the token is for files that may be small."""
         if isinstance(task, FileTask) and not task.artifact.archive:
-            return self.execute_task(task)
-        with released():
-            return self.execute_task(task)
+            self._token.next_file()
+        else:
+            leave()
+        return self.execute_task(task)
 
     def _next(self, done: Any, failure: Any) -> Any:  # noqa: ANN401 - doit's
         """Note how a task ended, and return the node of another one that is to run now.
@@ -103,8 +110,8 @@ class ThreadRunner(MThreadRunner):  # type: ignore[misc]
         Returns:
             None if there is none, now or later.
         """
-        with self._changing:
-            if current().stop.is_set():
+        with self._changing, kept():
+            if self._is_broken or self._stop.is_set():
                 return None  # the main thread ends the program, and tells how far it came
             if done is not None:
                 self._running -= 1
@@ -131,8 +138,8 @@ class ThreadRunner(MThreadRunner):  # type: ignore[misc]
         """Wait until a task that others need has ended."""
         if not self._running:
             raise InvalidTask("The tasks that are left wait for each other.")
-        leave()
         self._held += 1
+        leave()
         self._ready.wait()
         self._held -= 1
 

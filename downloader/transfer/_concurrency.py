@@ -365,7 +365,9 @@ class HostLimiter:
 
     def acquire(self, stop: Stop) -> None:
         """Wait for a file's first connection; raises Interrupted if the run ends before."""
-        if self._active < self._allowed():
+        with self._freed:
+            is_free = self._active < self._allowed()
+        if is_free:
             self._acquire(stop)
             return
         with released(is_urgent=True):

@@ -114,7 +114,7 @@ class SmallPartial(Partial):
             file.write_at(memoryview(self._content), 0)
             file.sync()
             sha256, check = self.verifier.sha256, self._lock_wait.check
-            is_renamed = place.take(file, sha256, check, is_own=True)
+            is_renamed = place.take(file, sha256, check)
             self._is_placed = True
         finally:
             if is_renamed:

@@ -121,6 +121,32 @@ threading.Thread.start = refused
 """
 
 
+NO_WATCH = NO_THREAD.replace('startswith("modelmake")', 'startswith("modelmake-watch")')
+
+
+def test_no_thread_to_watch_the_others(own: Project, tmp_path: Path) -> None:
+    """They run as they like then."""
+    run = own.doit("third", "fetch", **injected(tmp_path / "site", NO_WATCH))
+    assert run.status == 0, run.text
+    assert (own.folder / "order").read_text() == "123"
+
+
+FOREIGN = """
+import threading
+
+def task_other():
+    return {"actions": [lambda: print(threading.current_thread().name)], "verbosity": 2}
+"""
+
+
+def test_projects_without_our_tasks_have_doits_threads(project: Project) -> None:
+    """And a variable of ours that cannot be used is nothing to them."""
+    (project.folder / "dodo.py").write_text(FOREIGN)
+    run = project.doit("run", "-n", "2", "-P", "thread", "--db-file", "x", MODELMAKE_RETRIES="x")
+    assert run.status == 0, run.text
+    assert "modelmake" not in run.text
+
+
 def test_a_system_without_threads(own: Project, tmp_path: Path) -> None:
     """The main thread does it all."""
     run = own.doit("third", "fetch", **injected(tmp_path / "site", NO_THREAD))

@@ -7,7 +7,15 @@ from contextlib import ExitStack
 import pytest
 
 from downloader.fs import run_token
-from downloader.fs.run_token import RunToken, WaitKind, begin_wait, end_wait, leave, released
+from downloader.fs.run_token import (
+    RunToken,
+    WaitKind,
+    begin_wait,
+    end_wait,
+    kept,
+    leave,
+    released,
+)
 
 SECONDS = 20.0
 """Enough for anything here; only a fault waits so long."""
@@ -259,6 +267,95 @@ def test_a_wait_within_a_wait_ends_with_the_outer_one(threads: Start) -> None:
             assert has_it.wait(SECONDS)
             end_wait(kind, begin_wait(kind))  # would wait for ever
             may_go.set()
+
+
+def test_the_end_lets_all_run(threads: Start) -> None:
+    """Whoever waits for the token then may hold a lock that the main thread wants."""
+    token, ran, may_go = RunToken(), threading.Semaphore(0), threading.Event()
+
+    def other() -> None:
+        with token:
+            ran.release()
+            may_go.wait(SECONDS)
+            token.next_file()
+            end_wait(kind, begin_wait(kind))
+
+    kind = slow()
+    with token:
+        for _ in range(3):
+            threads(other)
+        queued(token, 3)
+        token.close()
+        for _ in range(3):
+            assert ran.acquire(timeout=SECONDS)
+        may_go.set()
+
+
+def test_no_wait_for_it_is_long(threads: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the watching thread: the owner wants a lock of a thread that wants the token."""
+    monkeypatch.setattr(run_token, "PATIENCE_SECONDS", 0.05)
+    token, lock, kind = RunToken(), threading.Lock(), slow()
+    has_lock, may_end = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with token, lock:
+            begun = begin_wait(kind)
+            has_lock.set()
+            may_end.wait(SECONDS)
+            end_wait(kind, begun)
+
+    threads(other)
+    assert has_lock.wait(SECONDS)
+    with token:
+        may_end.set()
+        assert lock.acquire(timeout=SECONDS)
+
+
+def test_a_lock_that_the_owner_wants_is_not_held_up(threads: Start) -> None:
+    """In such a block the token is not asked for."""
+    token, lock, kind = RunToken(), threading.Lock(), slow()
+    has_lock, may_end = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with token, lock, kept():
+            leave()
+            has_lock.set()
+            may_end.wait(SECONDS)
+            end_wait(kind, begin_wait(kind))
+
+    threads(other)
+    assert has_lock.wait(SECONDS)
+    with token:
+        may_end.set()
+        assert lock.acquire(timeout=run_token.PATIENCE_SECONDS / 2)
+
+
+@pytest.mark.parametrize("is_free_threaded", [True, False])
+def test_nobody_waits_without_a_watching_thread(
+    threads: Start, monkeypatch: pytest.MonkeyPatch, *, is_free_threaded: bool
+) -> None:
+    """As where Python runs threads side by side, or where the system has no thread left."""
+    asked = threading.Semaphore(0)
+    token = RunToken(asked.release)
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        if is_free_threaded:
+            patched.setattr(run_token.sys, "_is_gil_enabled", lambda: False, raising=False)  # type: ignore[attr-defined]
+        else:
+            patched.setattr(threading.Thread, "start", refused)
+        token.watch()
+    both = threading.Barrier(2, timeout=SECONDS)
+
+    def work() -> None:
+        with token:
+            both.wait()
+
+    for each in [threads(work), threads(work)]:
+        ended(each)
+    assert asked.acquire(timeout=SECONDS)
 
 
 def test_a_spare_thread_is_asked_for() -> None:
