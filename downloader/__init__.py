@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from downloader.progress.display import Progress
+    from downloader.progress.callbacks import Progress
 
 
 __version__ = "0.1.0"
@@ -82,7 +82,7 @@ def sync(
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
     if name == "Progress":
-        from downloader.progress.display import Progress  # noqa: PLC0415 - as above
+        from downloader.progress.callbacks import Progress  # noqa: PLC0415 - as above
 
         return Progress
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

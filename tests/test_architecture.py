@@ -309,7 +309,8 @@ def test_loading_the_tasks_imports_no_network_and_no_yaml() -> None:
     script = (
         "import sys, downloader.tasks;"
         "print([m for m in ('requests', 'urllib3', 'http.client', 'ssl', 'yaml', 'rich',"
-        " 'downloader.targets.engine', 'downloader.manifest.manifest') if m in sys.modules])"
+        " 'downloader.targets.engine', 'downloader.manifest.manifest',"
+        " 'downloader.progress.callbacks') if m in sys.modules])"
     )
     said = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
@@ -322,7 +323,8 @@ def test_a_first_file_from_python_waits_for_no_import_it_does_not_need() -> None
     script = (
         "import sys, downloader.operations.sync;"
         "print([m for m in ('yaml', 'rich', 'doit', 'downloader.archive',"
-        " 'downloader.operations.lock', 'downloader.progress.display') if m in sys.modules])"
+        " 'downloader.operations.lock', 'downloader.progress.display',"
+        " 'downloader.progress.callbacks') if m in sys.modules])"
     )
     said = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True

@@ -15,7 +15,7 @@ import pytest
 import downloader
 from downloader import ensure, sync
 from downloader.errors import ModelmakeError
-from downloader.progress import display
+from downloader.progress import callbacks
 from downloader.sources.openai_gpt2 import FILES
 from tests.docs.documents import first_cells, page
 from tests.projects import declare, gpt2, http, lock, locked, serve_gpt2
@@ -56,7 +56,7 @@ def test_the_fields_of_an_event_are_the_documented_ones() -> None:
         field.name for field in dataclasses.fields(downloader.Progress)
     ]
     assert re.findall(r"`(\w+)`", section.partition("| `kind` |")[2].partition("\n")[0]) == [
-        *get_args(display.Kind)
+        *get_args(callbacks.Kind)
     ]
 
 

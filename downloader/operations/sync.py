@@ -23,7 +23,8 @@ from downloader.targets.engine import Engine, Outcome, missing_offline
 from downloader.targets.plan import stale_targets
 
 if TYPE_CHECKING:
-    from downloader.progress.display import Callback, CallbackDispatcher, Display
+    from downloader.progress.callbacks import Callback, CallbackDispatcher
+    from downloader.progress.display import Display
 
     Follower: TypeAlias = CallbackDispatcher | Display
 
@@ -80,17 +81,15 @@ class _Sync:
         self._run = Run()
         self._follower: Follower | None = None
         self._display: Display | None = None
-        if progress:
-            from downloader.progress.display import (  # noqa: PLC0415 - a first file should not wait
-                CallbackDispatcher,
-                show,
-            )
+        if progress is True:
+            from downloader.progress.display import show  # noqa: PLC0415 - a first file should not wait
 
-            if progress is True:
-                wish = project.settings.progress
-                self._follower = self._display = show(self._run, wish, is_library=True)
-            else:
-                self._follower = CallbackDispatcher(self._run, progress)
+            wish = project.settings.progress
+            self._follower = self._display = show(self._run, wish, is_library=True)
+        elif progress:
+            from downloader.progress.callbacks import CallbackDispatcher  # noqa: PLC0415 - as above
+
+            self._follower = CallbackDispatcher(self._run, progress)
         self._engine = Engine(project)
         self._files = FilePool(FILES_AT_ONCE)
         self._asking = ThreadPoolExecutor(max(1, len(project.declared)))

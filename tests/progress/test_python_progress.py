@@ -10,7 +10,7 @@ import pytest
 
 from downloader import Progress, ensure, sync
 from downloader.errors import ModelmakeError, NotFound
-from downloader.progress import display
+from downloader.progress import callbacks
 from downloader.progress.events import Done
 from downloader.progress.tracker import Run
 from tests.e2e.content import bytes_of
@@ -213,13 +213,13 @@ def test_movement_is_told_in_turns_and_seldom(heard: list[Progress]) -> None:
     """However much moves, one file a tenth of a second is told, each in its turn."""
     now = 100.0
     run = Run(lambda: now)
-    watch = display.CallbackDispatcher(run, heard.append)
+    watch = callbacks.CallbackDispatcher(run, heard.append)
     files = [run.file("m", path, 1000) for path in "abc"]
     for _ in range(36):
         for file in files:
             file.moved(1)
         watch.hand_on()
-        now += display.EVERY_SECONDS / 9 + 1e-6  # every ninth call is due
+        now += callbacks.EVERY_SECONDS / 9 + 1e-6  # every ninth call is due
 
     assert [event.path for event in heard] == ["a", "b", "c", "a"]
     assert [event.done_bytes for event in heard] == [1, 10, 19, 28]
@@ -228,7 +228,7 @@ def test_movement_is_told_in_turns_and_seldom(heard: list[Progress]) -> None:
 def test_unpacking_is_told_as_such(heard: list[Progress]) -> None:
     """What came out of an archive is counted for itself; how much it will be nobody knows."""
     run = Run()
-    watch = display.CallbackDispatcher(run, heard.append)
+    watch = callbacks.CallbackDispatcher(run, heard.append)
     with run.file("m", "a.tar.zst", 10) as archive:
         archive.started(0, 10)
         archive.moved(10)
