@@ -234,10 +234,10 @@ def _check_version(text: bytes, name: str) -> None:
 
 def dump(lockfile: Lockfile) -> bytes:
     """Return the text of a lockfile, which `load` gives back."""
-    models = ",\n".join(
-        f"{_encode(name)}: {_dump_model(model)}" for name, model in sorted(lockfile.models.items())
+    models = b",\n".join(
+        [_dump_model(name, model) for name, model in sorted(lockfile.models.items())]
     )
-    return f'{{\n"version": {lockfile.version},\n"models": {{\n{models}\n}}\n}}\n'.encode()
+    return b'{\n"version": %d,\n"models": {\n%b\n}\n}\n' % (lockfile.version, models)
 
 
 def with_pins(locked: Lockfile, pins: Pins) -> Lockfile:
@@ -265,7 +265,7 @@ def with_unpacked(
     return Lockfile(models={**locked.models, name: after})
 
 
-def _dump_model(model: LockedModel) -> str:
+def _dump_model(name: str, model: LockedModel) -> bytes:
     head: dict[str, object] = {"entry": model.entry, "source": model.source}
     if model.revision is not None:
         head["revision"] = model.revision
@@ -273,21 +273,20 @@ def _dump_model(model: LockedModel) -> str:
         head["left_out"] = model.left_out
     if model.gated:
         head["gated"] = True
-    fields = ", ".join(f"{_encode(key)}: {_encode(value)}" for key, value in head.items())
-    archives = f', "archives": [\n{_dump_files(model.archives)}\n]' * bool(model.archives)
-    return f'{{{fields}{archives}, "files": [\n{_dump_files(model.files)}\n]}}'
+    fields = b", ".join([b"%b: %b" % (_encode(key), _encode(value)) for key, value in head.items()])
+    archives = b', "archives": [\n%b]' % _dump_files(model.archives) if model.archives else b""
+    files = _dump_files(model.files) or b"\n"
+    return b'%b: {%b%b, "files": [\n%b]}' % (_encode(name), fields, archives, files)
 
 
-def _dump_files(files: Iterable[Artifact]) -> str:
+def _dump_files(files: Sequence[Artifact]) -> bytes:
+    """Return a line for each file; JSON has no line end in a text."""
     lines: bytes = _encoder.encode_lines(sorted(files, key=attrgetter("path")))
-    return lines[:-1].decode().replace("\n", ",\n")  # JSON has no line end in a text
+    return lines.replace(b"\n", b",\n", max(len(files) - 1, 0))
 
 
 _encoder = msgspec.json.Encoder()
-
-
-def _encode(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+_encode = _encoder.encode
 
 
 def _unreadable(text: bytes, name: str, error: Exception) -> LockError:

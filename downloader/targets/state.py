@@ -94,10 +94,10 @@ def load_receipts(folder: Path) -> dict[str, Receipt]:
 
 def _written_receipts(folder: Path) -> dict[str, Receipt]:
     found = list(read_lines(private_folder(folder) / FILE_NAME, _decoder))
-    are_ours = are_digests([each.sha256 for each in found]) and are_safe(
-        [each.path for each in found]
-    )
-    return {each.path: each for each in found if are_ours or _may_be_ours(each)}
+    paths = [each.path for each in found]
+    if are_digests([each.sha256 for each in found]) and are_safe(paths):
+        return dict(zip(paths, found, strict=True))
+    return {each.path: each for each in found if _may_be_ours(each)}
 
 
 def _may_be_ours(receipt: Receipt) -> bool:
