@@ -36,14 +36,22 @@ _OTHER_WORDS = {
     "model-id": "repo",
     "repo-id": "repo",
     "provider": "source",
-    "hf": "huggingface",
-    "hub": "huggingface",
     "gpt2": "openai-gpt2",
     "gpt-2": "openai-gpt2",
     "url": "http",
     "web": "http",
+    "hf": "huggingface",
+    "hub": "huggingface",
 }
 """Common wrong names of keys and sources, and the right ones."""
+_PROVIDERS = {
+    **dict.fromkeys(("s3", "aws", "minio", "r2"), ("object-store", "url: s3://bucket/prefix/")),
+    **dict.fromkeys(("gs", "gcs", "google"), ("object-store", "url: gs://bucket/prefix/")),
+    **dict.fromkeys(("az", "azure"), ("object-store", "url: az://account/container/prefix/")),
+    **dict.fromkeys(("docker", "ghcr", "registry"), ("oci", "image: registry/name:tag")),
+    "ollama": ("oci", "image: ollama:name:tag"),
+}
+"""Providers that are not themselves the name of their source: that name, and a key with it."""
 _YES_NO = dict.fromkeys(("yes", "y", "on", "1"), "true") | dict.fromkeys(
     ("no", "n", "off", "0"), "false"
 )
@@ -102,6 +110,13 @@ def unknown_key(keys: Keys, known: Collection[str]) -> Fault:
     else:
         hint = nearest(key, known) or f"Known keys: {', '.join(sorted(known))}."
     return Fault(keys, "unknown key", hint)
+
+
+def source_hint(word: str, known: Collection[str]) -> str:
+    """Return a hint with the source that was most likely meant, if any."""
+    if found := _PROVIDERS.get(word.lower()):
+        return f"Did you mean `{found[0]}`, with `{found[1]}`?"
+    return nearest(word, known)
 
 
 def nearest(word: str, known: Collection[str]) -> str:

@@ -25,6 +25,7 @@ from downloader.manifest._messages import (
     is_space_missing,
     nearest,
     reworded,
+    source_hint,
     unknown_key,
     value_at,
 )
@@ -276,7 +277,7 @@ class _Reading:
         if not isinstance(source, str):
             self.note(Fault(keys, f"expected one of {known}"))
         elif source not in SOURCES:
-            hint = nearest(source, SOURCES)
+            hint = source_hint(source, SOURCES)
             self.note(Fault(keys, f"unknown source; known are {known}", hint))
         else:
             return True

@@ -28,7 +28,12 @@ from downloader.operations.lock import LockOptions, lock
 from downloader.project.lockfile import Lockfile
 from downloader.project.project import Declaration, Project, compiled
 from downloader.sources.interface import Reference
-from downloader.sources.registry import entry_type, find_reference, reference_forms
+from downloader.sources.registry import (
+    entry_type,
+    entry_types,
+    find_reference,
+    reference_forms,
+)
 from downloader.urls import redact
 
 
@@ -113,11 +118,25 @@ def _unknown(reference: str) -> ModelmakeError:
     colons = reference.count(":") + 1  # with the prefix that is missing
     short = [form.partition("[")[0] for form in reference_forms() if "://" not in form]
     prefixes = {form.partition(":")[0] for form in short if form.count(":") <= colons}
-    meant = [each for prefix in sorted(prefixes) if _is_entry(each := f"{prefix}:{reference}")]
+    meant = _slips(reference) or [f"{prefix}:{reference}" for prefix in sorted(prefixes)]
+    meant = list(filter(_is_entry, meant))
     forms = ", ".join(f"`{form}`" for form in reference_forms())
     hint = f"Did you mean `{'` or `'.join(meant)}`?" if meant else f"Known forms: {forms}."
-    text = redact(reference) if "://" in reference else reference
+    is_clear = "://" not in reference or not _MAY_BE_SECRET.search(reference)
+    text = reference if is_clear else redact(reference)
     return ModelmakeError(f"{shown(repr(text))} is no URL and no short form of a model.", hint=hint)
+
+
+_MAY_BE_SECRET = re.compile(r"@(?!sha256:)|[?#]")
+
+
+def _slips(reference: str) -> list[str]:
+    """Return the forms that what was typed is known to mean."""
+    if _MAY_BE_SECRET.search(reference):
+        return []
+    slips = [pair for kind in entry_types().values() for pair in kind.reference_slips.items()]
+    found = ((re.fullmatch(slip, reference, re.IGNORECASE), form) for slip, form in slips)
+    return [match.expand(form) for match, form in found if match]
 
 
 def _is_entry(reference: str) -> bool:

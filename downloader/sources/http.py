@@ -89,6 +89,9 @@ class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
         "Give one another `path`. Names that differ only in case are one file on many disks."
     )
     reference_forms = {"https://example.org/model.bin": "a file at any URL"}  # noqa: RUF012
+    reference_slips = {  # noqa: RUF012
+        r"([\w-]+(?:\.[\w-]+)+(?::\d+)?/(?:[^:]*/)?[^:/]+\.[a-z]\w+)": r"https://\1"
+    }
     schema: ClassVar[dict[str, object]] = {
         "oneOf": [{"required": ["files"]}, {"required": ["url"]}],
         "dependencies": {"sha256": ["url"], "path": ["url"]},

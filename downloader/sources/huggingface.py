@@ -59,6 +59,7 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
         "hf:OWNER/NAME:Q4_K_M": "one variant of its GGUF files",
         "https://huggingface.co/OWNER/NAME": "the same; also the page of a revision or a file",
     }
+    reference_slips = {r"(?:huggingface|hub)[:/]+(.+)": r"hf:\1"}  # noqa: RUF012
 
     repo: Annotated[
         str,

@@ -165,6 +165,9 @@ class Entry(
     """Whether the provider gives its files to one account alone, as a fine-tuned model."""
     reference_forms: ClassVar[Mapping[str, str]] = {}
     """What `read_reference` takes, with what it means; shown to people."""
+    reference_slips: ClassVar[Mapping[str, str]] = {}
+    """What people type instead: whole patterns without regard to case, with the form that each
+    means, as `re.sub` takes them."""
 
     to: Annotated[
         Text,

@@ -68,6 +68,11 @@ class ObjectStoreEntry(Entry, frozen=True, kw_only=True, tag="object-store"):
         "gs://BUCKET/PREFIX/": "the same in Google Cloud Storage",
         "az://ACCOUNT/CONTAINER/PREFIX/": "the same in Azure Blob Storage",
     }
+    reference_slips = {  # noqa: RUF012
+        r"(?:s3[an]?|minio|r2):/*(.+)": r"s3://\1",
+        r"(?:gs|gcs|google):/*(.+)": r"gs://\1",
+        r"(?:az|azure|abfss?|wasbs?):/*(.+)": r"az://\1",
+    }
 
     url: Annotated[
         str,

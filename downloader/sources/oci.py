@@ -42,6 +42,8 @@ _IMAGE = (
     rf"(?:[A-Za-z0-9.-]+:[0-9]{{1,5}}/|ollama:)?{_PART}(?:/{_PART})*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
+_REGISTRY = r"(?:[\w-]+(?:\.[\w-]+)+|localhost|[\w-]+(?=:\d))(?::\d+)?"
+"""A host that can be nothing else, before the name of a repository."""
 _SPLIT = re.compile(
     r"(?P<name>.+?)(?::(?P<tag>[A-Za-z0-9_][\w.-]{0,127}))?(?:@(?P<digest>sha256:.+))?"
 )
@@ -137,6 +139,11 @@ class OciEntry(Entry, frozen=True, kw_only=True, tag="oci"):
         "ollama:NAME:TAG": "a model of Ollama's library",
         "https://ollama.com/library/NAME[:TAG]": "the same",
     }
+    reference_slips = {  # noqa: RUF012
+        rf"(?:(?:oci|docker):/*)?({_REGISTRY}/.+)": r"oci://\1",
+        rf"(?:oci|docker):/*(?!{_REGISTRY}/)([^/].*)": rf"oci://{DOCKER_HUB}/\1",
+        r"ollama:?/+(.+)": r"ollama:\1",
+    }
 
     image: Annotated[
         str,
@@ -153,12 +160,14 @@ class OciEntry(Entry, frozen=True, kw_only=True, tag="oci"):
 
     @classmethod
     def read_reference(cls, text: str) -> Reference | None:
-        """See Entry: oci://, as Helm and ORAS write it; ollama:, and the page of its library."""
+        """See Entry: oci://, as Helm and ORAS write it; ollama:; pages of both libraries."""
         if found := _PAGE.fullmatch(text):
             text = f"ollama:{found['name']}"
-        elif text[:6].lower() == "oci://":
+        elif found := _HUB_PAGE.fullmatch(text):
+            text = f"{DOCKER_HUB}/{found['name']}"
+        elif text[:6].lower() == "oci://" and not ("/" not in text[6:] and text[6:]):
             text = text[6:]
-        elif not text.startswith("ollama:"):
+        elif not re.match("ollama:(?!/)", text):
             return None
         if not re.fullmatch(_IMAGE, text):
             return Reference({"image": text}, ())
@@ -189,6 +198,9 @@ class OciEntry(Entry, frozen=True, kw_only=True, tag="oci"):
 _PAGE = re.compile(
     r"(?:https?://)?(?:www\.)?ollama\.com/(?:library/|(?!(?:api|blog|docs|public|settings)/)(?=[^/]+/))"
     r"(?P<name>[\w.-]+(?:/[\w.-]+)?(?::[\w.-]+)?)/?"
+)
+_HUB_PAGE = re.compile(
+    r"(?:https?://)?hub\.docker\.com/r/(?P<name>[\w.-]+/[\w.-]+)(?:/[^?#]*)?(?:[?#].*)?"
 )
 
 

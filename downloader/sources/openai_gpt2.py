@@ -31,6 +31,13 @@ class OpenAIGPT2Entry(Entry, frozen=True, kw_only=True, tag="openai-gpt2"):
     """OpenAI's GPT-2 TensorFlow checkpoints."""
 
     reference_forms = {"gpt2:124M": "a size of OpenAI's GPT-2"}  # noqa: RUF012
+    reference_slips = {  # noqa: RUF012
+        rf"gpt-?2[-_ :]?({MILLIONS})m?": r"gpt2:\1M",
+        r"gpt-?2(?:[-_ :]small)?": "gpt2:124M",
+        r"gpt-?2[-_ :]medium": "gpt2:355M",
+        r"gpt-?2[-_ :]large": "gpt2:774M",
+        r"gpt-?2[-_ :]xl": "gpt2:1558M",
+    }
 
     size: Annotated[
         Annotated[
@@ -56,8 +63,9 @@ class OpenAIGPT2Entry(Entry, frozen=True, kw_only=True, tag="openai-gpt2"):
     @classmethod
     def read_reference(cls, text: str) -> Reference | None:
         """See Entry."""
-        prefix, _, size = text.partition(":")
-        return Reference({"size": size}, (f"gpt2-{size}",)) if prefix == "gpt2" else None
+        prefix, colon, size = text.partition(":")
+        is_ours = prefix == "gpt2" and colon
+        return Reference({"size": size}, (f"gpt2-{size}",)) if is_ours else None
 
     @property
     def published_size(self) -> str:

@@ -167,6 +167,31 @@ REFUSED: dict[str, tuple[str, ...]] = {
         f"3: models.a.source: unknown source; known are {SOURCES}",
         "Did you mean `huggingface`?",
     ),
+    "source: s3": (
+        model("source: s3\nurl: s3://b/p/"),
+        f"3: models.a.source: unknown source; known are {SOURCES}",
+        "Did you mean `object-store`, with `url: s3://bucket/prefix/`?",
+    ),
+    "source: GCS": (
+        model("source: GCS\nurl: gs://b/p/"),
+        f"3: models.a.source: unknown source; known are {SOURCES}",
+        "Did you mean `object-store`, with `url: gs://bucket/prefix/`?",
+    ),
+    "source: azure": (
+        model("source: azure\nurl: az://a/c/"),
+        f"3: models.a.source: unknown source; known are {SOURCES}",
+        "Did you mean `object-store`, with `url: az://account/container/prefix/`?",
+    ),
+    "source: docker": (
+        model("source: docker\nimage: ai/m"),
+        f"3: models.a.source: unknown source; known are {SOURCES}",
+        "Did you mean `oci`, with `image: registry/name:tag`?",
+    ),
+    "source: ollama": (
+        model("source: ollama\nimage: m"),
+        f"3: models.a.source: unknown source; known are {SOURCES}",
+        "Did you mean `oci`, with `image: ollama:name:tag`?",
+    ),
     "source: gpt2": (
         model("source: gpt2"),
         f"3: models.a.source: unknown source; known are {SOURCES}",

@@ -1,5 +1,7 @@
 """Short forms and URLs that people paste, as entries of models.yaml."""
 
+import re
+
 import pytest
 
 from downloader.sources.registry import entry_types, find_reference, reference_forms
@@ -100,6 +102,12 @@ READ: dict[str, dict[str, object]] = {
     "https://ollama.com/library/llama3.2:1b": OLLAMA,
     "ollama.com/library/llama3.2:1b": OLLAMA,
     "https://ollama.com/someone/model": {"source": "oci", "image": "ollama:someone/model"},
+    "https://hub.docker.com/r/ai/smollm2/tags?page=1": {
+        "source": "oci",
+        "image": "docker.io/ai/smollm2",
+    },
+    "hub.docker.com/r/ai/smollm2": {"source": "oci", "image": "docker.io/ai/smollm2"},
+    "https://hub.docker.com/search": {"source": "http", "url": "https://hub.docker.com/search"},
     "https://ollama.com/blog/new": {"source": "http", "url": "https://ollama.com/blog/new"},
     "https://ollama.com/search": {"source": "http", "url": "https://ollama.com/search"},
     "https://ollama.com/library/llama3.2:1b/blobs/74701a8c35f6": {
@@ -175,6 +183,42 @@ def test_the_users_own_hub_has_pages_too(monkeypatch: pytest.MonkeyPatch) -> Non
     other = find_reference("http://127.0.0.1:8080/BAAI/bge-small")
     assert other
     assert other.keys["source"] == "http"
+
+
+SLIPS = {
+    "docker.io/library/x:tag": "oci://docker.io/library/x:tag",
+    "ghcr.io/a/b@sha256:" + "0" * 64: "oci://ghcr.io/a/b@sha256:" + "0" * 64,
+    "localhost/a": "oci://localhost/a",
+    "registry:5000/a:v1": "oci://registry:5000/a:v1",
+    "oci:ghcr.io/a/b": "oci://ghcr.io/a/b",
+    "oci://x": "oci://docker.io/x",
+    "docker:ai/x:v1": "oci://docker.io/ai/x:v1",
+    "ollama://llama3:8b": "ollama:llama3:8b",
+    "ollama/llama3": "ollama:llama3",
+    "s3:b/p/": "s3://b/p/",
+    "s3a://b/p": "s3://b/p",
+    "GCS:/b/p": "gs://b/p",
+    "azure://a/c/p": "az://a/c/p",
+    "gpt2-345M": "gpt2:345M",
+    "gpt-2_xl": "gpt2:1558M",
+    "huggingface:o/n": "hf:o/n",
+    "huggingface://o/n": "hf:o/n",
+}
+
+
+@pytest.mark.parametrize(("text", "form"), SLIPS.items(), ids=SLIPS)
+def test_a_slip_means_one_form(text: str, form: str) -> None:
+    """That form is read, by the source that knows the slip; the slip itself is not."""
+    assert find_reference(text) is None
+    meant = [
+        (source, found.expand(each))
+        for source, kind in entry_types().items()
+        for slip, each in kind.reference_slips.items()
+        if (found := re.fullmatch(slip, text, re.IGNORECASE))
+    ]
+    reference = find_reference(form)
+    assert reference
+    assert meant == [(reference.keys["source"], form)]
 
 
 def test_every_form_is_read_by_its_source() -> None:
