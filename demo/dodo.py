@@ -1,6 +1,6 @@
 """The demonstration: syncs models.yaml beside it, without network. See README.md.
 
-The first lines are what every dodo.py of a user is; the rest starts an origin and tells the story.
+It has all tasks that a user's dodo.py has; the rest starts an origin and tells the story.
 """
 
 import atexit
@@ -26,32 +26,8 @@ from origin import Origin
 from packages import ContentError
 from summary import lines
 
+from downloader.tasks import *  # noqa: F403 - a demonstration of all commands
 from downloader.tasks import DOIT_CONFIG as USUAL_CONFIG
-from downloader.tasks import (
-    task_adopt,
-    task_bundle,
-    task_ci_key,
-    task_fetch,
-    task_lock,
-    task_outdated,
-    task_plan,
-    task_prune,
-    task_verify,
-)
-
-__all__ = [
-    "DOIT_CONFIG",
-    "task_adopt",
-    "task_bundle",
-    "task_ci_key",
-    "task_fetch",
-    "task_lock",
-    "task_outdated",
-    "task_plan",
-    "task_prune",
-    "task_show",
-    "task_verify",
-]
 
 DOIT_CONFIG = {**USUAL_CONFIG, "default_tasks": ["fetch", "_show"]}
 HERE = Path(__file__).resolve().parent

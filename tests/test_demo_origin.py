@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+import downloader.tasks
 from tests.projects import sha256
 from tests.servers.hub.server import git_sha1
 
@@ -253,6 +255,23 @@ def test_served_files_are_those_the_manifest_declares(demo: Any) -> None:
         assert entry.get("lfs", {"oid": sha256(content)})["oid"] == sha256(content)
         wanted.add(path)
     assert routes.keys() == wanted
+
+
+def test_the_demonstration_has_every_command() -> None:
+    """Those of a user's dodo.py, and the one that tells what was synced."""
+    show = (
+        "import runpy, sys; dodo = sys.argv[1]; sys.argv = ['doit', 'list'];"
+        "print(*sorted(name for name in runpy.run_path(dodo) if name.startswith('task_')))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", show, str(DEMO / "dodo.py")],
+        env={**os.environ, "PYTHONPATH": str(DEMO)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    tasks = [name for name in downloader.tasks.__all__ if name.startswith("task_")]
+    assert run.stdout.split() == sorted([*tasks, "task_show"])
 
 
 @needs_packages
