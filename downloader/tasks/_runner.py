@@ -39,7 +39,7 @@ class ThreadRunner(MThreadRunner):  # type: ignore[misc]
         self._workers: list[threading.Thread] = []
         self._running = self._held = self._ended = 0
         self._is_exhausted = self._is_broken = False
-        self._stop = current().stop
+        self._runtime = current()
         self._raised: BaseException | None = None
         self._changing = threading.RLock()  # code of doit and of users: one thread at a time
         self._growing = threading.Lock()  # never held while such code runs
@@ -111,7 +111,8 @@ class ThreadRunner(MThreadRunner):  # type: ignore[misc]
             None if there is none, now or later.
         """
         with self._changing, kept():
-            if self._is_broken or self._stop.is_set():
+            # A command may set the run's `stop` for its own requests: that is no interrupt.
+            if self._is_broken or self._runtime.is_interrupted:
                 return None  # the main thread ends the program, and tells how far it came
             if done is not None:
                 self._running -= 1

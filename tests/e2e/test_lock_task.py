@@ -188,3 +188,12 @@ def test_locked_off_wins_over_ci(project: Project, server: FaultyServer) -> None
     assert project.doit("lock").status == 0
     assert project.doit(CI="true", MODELMAKE_LOCKED="0").status == 0
     assert "sha256" in project.locked("one")["a.bin"]
+
+
+def test_a_missing_key_ends_with_what_to_set(project: Project) -> None:
+    """Locking ends at once, all requests with it: that is no interruption by the user."""
+    project.declare({"job": {"source": "together", "job": "ft-0123abcd-0123"}})
+    run = project.doit("lock", TOGETHER_API_KEY="", HOME=str(project.folder))
+    assert run.status == 2
+    assert "TOGETHER_API_KEY" in run.stderr
+    assert len(run.error_lines) == 2
