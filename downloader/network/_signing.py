@@ -419,7 +419,8 @@ def _advice(bucket: Bucket, found: Credentials) -> dict[str, str]:
     elif found.config is not None:
         hint = f"The credentials of {found.who} were not used: that needs `{EXTRA}`."
     else:
-        hint = f"If it is private, set {variables} and run `{EXTRA}`."
+        and_run = f"{variables} and run `{EXTRA}`"
+        hint = f"If it is private, set {variables.rstrip(',') if has_extra() else and_run}."
     who = found.who or "the request"
     advice = {code: text.replace("{who}", who) for code, text in ADVICE.items()}
     return advice | dict.fromkeys(DENIALS, hint)
@@ -468,12 +469,13 @@ def _moment(text: str) -> datetime | None:
 
 
 @contextlib.contextmanager
-def translated(place: str, who: str = "") -> Iterator[None]:
+def translated(place: str, who: str = "", kind: str = "") -> Iterator[None]:
     """Turn errors of obstore into ours. Their texts hold whole URLs: only the kind is taken.
 
     Args:
         place: What the errors are about, as it may be shown.
         who: What has the credentials.
+        kind: Of the bucket, if it wants credentials.
     """
     try:
         yield
@@ -481,7 +483,10 @@ def translated(place: str, who: str = "") -> Iterator[None]:
         is_theirs = type(error).__module__.startswith("obstore") or isinstance(error, OSError)
         if isinstance(error, ModelmakeError) or not is_theirs:
             raise
-        raise _ours(place, type(error).__name__, str(error), who) from None
+        ours = _ours(place, type(error).__name__, str(error), who)
+        if not who and kind and ours.hint == AccessDenied.advice:
+            ours.hint = f"Set {DENIED[kind][1].rstrip(',')}."
+        raise ours from None
 
 
 def _ours(place: str, kind: str, text: str, who: str) -> ModelmakeError:

@@ -69,7 +69,7 @@ class ObjectStore:
             ModelmakeError: It could not be listed.
         """
         folder = f"{self.prefix}{prefix}"
-        with translated(self.url, self._who):
+        with translated(self.url, self._who, self.bucket.kind):
             for each in (each for page in self._store.list(folder or None) for each in page):
                 self._stop.check()
                 key = each["path"].removeprefix(self.prefix)
@@ -82,7 +82,7 @@ class ObjectStore:
             ModelmakeError: It could not be asked for.
         """
         try:
-            with translated(f"{self.url}{key}", self._who):
+            with translated(self.url, self._who, self.bucket.kind):
                 found = self._store.head(f"{self.prefix}{key}")
         except NotFound:
             return None
@@ -110,7 +110,7 @@ class ObjectStore:
         part = max(PART_BYTES, -(-size // (MOST_PARTS - 1)))
         source = _Watched(file, self._stop, moved or (lambda _count: None))
         try:
-            with translated(f"{self.url}{key}", self._who):
+            with translated(self.url, self._who, self.bucket.kind):
                 self._store.put(
                     f"{self.prefix}{key}",
                     source,

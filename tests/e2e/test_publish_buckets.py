@@ -183,6 +183,20 @@ def test_a_wrong_key_is_one_error(full: Project, s3: Bucket) -> None:
     assert "AWS_ACCESS_KEY_ID" in run.stderr
     assert "not this one" not in run.text
     assert len(run.error_lines) == 2
+    assert "/sha256/" not in run.text, "which of its keys we ask for is nobody's business"
+
+
+def test_without_a_key_it_says_which_to_set(full: Project, s3: Bucket) -> None:
+    """The extra is there, and need not be installed."""
+    run = full.doit(
+        *("publish", "--to", s3.url),
+        **{**s3.variables, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+    )
+    assert run.status == 1
+    assert run.error_lines == [
+        f"failed publish: {s3.url.rstrip('/')}/: access denied (403).",
+        "  Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
+    ]
 
 
 def test_a_reader_without_a_key_asks_the_provider(
@@ -196,6 +210,7 @@ def test_a_reader_without_a_key_asks_the_provider(
     assert is_whole(other)
     assert run.stderr.count("The mirror refuses a file") == 1
     assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in run.stderr
+    assert "pip install" not in run.stderr, "the extra is installed"
 
 
 def test_a_reader_of_googles_store(full: Project, server: FaultyServer, tmp_path: Path) -> None:
