@@ -26,7 +26,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import unquote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from msgspec import structs
 
@@ -46,7 +46,7 @@ from downloader.sources.object_store import (
     aws_profile,
     azure_settings,
 )
-from downloader.urls import Bucket, Location, host, may_have_credential, redact
+from downloader.urls import Bucket, Location, host, may_have_credential, origin, redact
 
 EXTRA = "pip install 'modelmake[object-store]'"
 LIFETIME = timedelta(hours=1)
@@ -261,6 +261,33 @@ class Signer:
             self._kept[url] = signed, time.monotonic() + FRESH_SECONDS
         return Signed(replace(location, url=signed), conditions, url, is_kept)
 
+    def sign_write(
+        self, method: str, location: Location, bucket: Bucket, headers: Mapping[str, str]
+    ) -> tuple[Location, Mapping[str, str]]:
+        """Return where a request goes that may change a bucket of S3 or Azure, and its headers.
+
+        S3's is signed in a header: stores disagree about headers of theirs in a signed query, such
+        as the checksum of a part (aws/aws-sdk-js-v3#4448). That takes a key, not a role.
+
+        Args:
+            method: Such as PUT.
+            location: Where to.
+            bucket: Where that is.
+            headers: For S3, `x-amz-content-sha256` is one of them.
+        """
+        found = self._found(bucket)
+        hint = f"Check what {found.who} may do there."
+        advice = _advice(bucket, found) | dict.fromkeys(DENIALS, hint)
+        location = replace(location, bucket=None, advice=advice, credential_hint=hint)
+        if found.config is None or not may_have_credential(bucket.base):
+            return location, headers
+        if bucket.kind == "s3":
+            signed = _aws_headers(method, location.url, headers, bucket.region, found.config)
+            return location, {**headers, **signed}
+        mark = "&" if "?" in location.url else "?"
+        query = found.query or _azure_signature(bucket, found, "rwl")
+        return replace(location, url=f"{location.url}{mark}{query}"), headers
+
     def forget(self, request: Signed) -> None:
         """Compute the signature anew next time: this one was refused."""
         if self._kept.get(request.url, ("",))[0] == request.location.url:
@@ -308,16 +335,62 @@ NEVER_USED = {"allow_http": True, "allow_invalid_certificates": True}
 """Options of a store that only computes: to read the system's certificates takes milliseconds."""
 
 
-def _azure_signature(bucket: Bucket, found: Credentials) -> str:
-    """Return a service SAS to read and list a container (service version 2020-12-06).
+def _aws_headers(
+    method: str, url: str, headers: Mapping[str, str], region: str, config: Config
+) -> dict[str, str]:
+    """Return what signs a request (Amazon S3 API reference: Signature Version 4).
+
+    Args:
+        method: Such as PUT.
+        url: What is asked for, its query included.
+        headers: Those of the request. All whose names begin with `x-amz-` are signed.
+        region: Of the bucket; empty for Amazon's first one.
+        config: Has the keys.
+    """
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    own = {"x-amz-date": now}
+    if token := config.get("session_token"):
+        own["x-amz-security-token"] = token
+    parts, (scheme, name, port) = urlsplit(url), origin(url)
+    place = f"[{name}]" if ":" in name else name
+    is_usual = (scheme, port) in {("https", 443), ("http", 80)}
+    signed = {"host": place if is_usual else f"{place}:{port}", **own}
+    signed |= {name: each for name, each in headers.items() if name.startswith("x-amz-")}
+    names = ";".join(sorted(signed))
+    request = (
+        method,
+        quote(unquote(parts.path), safe="/") or "/",
+        urlencode(sorted(parse_qsl(parts.query, keep_blank_values=True)), quote_via=quote),
+        *(f"{name}:{signed[name]}" for name in sorted(signed)),
+        "",
+        names,
+        headers["x-amz-content-sha256"],
+    )
+    steps = (now[:8], region or "us-east-1", "s3", "aws4_request")
+    scope = "/".join(steps)
+    digest = hashlib.sha256("\n".join(request).encode()).hexdigest()
+    text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{digest}"
+    key = f"AWS4{config['secret_access_key']}".encode()
+    for step in steps:
+        key = hmac.digest(key, step.encode(), hashlib.sha256)
+    signature = hmac.digest(key, text.encode(), hashlib.sha256).hex()
+    credential = f"Credential={config['access_key_id']}/{scope}"
+    own["Authorization"] = (
+        f"AWS4-HMAC-SHA256 {credential}, SignedHeaders={names}, Signature={signature}"
+    )
+    return own
+
+
+def _azure_signature(bucket: Bucket, found: Credentials, permissions: str = "rl") -> str:
+    """Return a service SAS for a container, to read and list if not said (version 2020-12-06).
 
     obstore signs single blobs only, and these without their versions.
     """
     now = datetime.now(UTC).replace(microsecond=0)
     begins, ends = ((now + each).isoformat().replace("+00:00", "Z") for each in (-CLOCK, LIFETIME))
-    fields = {"sp": "rl", "st": begins, "se": ends, "spr": "", "sv": "2020-12-06", "sr": "c"}
+    fields = {"sp": permissions, "st": begins, "se": ends, "spr": "", "sv": "2020-12-06", "sr": "c"}
     place = f"/blob/{bucket.account}/{bucket.name}"
-    text = ["rl", begins, ends, place, "", "", "", fields["sv"], "c", *[""] * 7]
+    text = [permissions, begins, ends, place, "", "", "", fields["sv"], "c", *[""] * 7]
     assert found.config is not None
     try:
         key = base64.b64decode(found.config["account_key"], validate=True)

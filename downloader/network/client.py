@@ -406,10 +406,7 @@ class Client:
         scope: CancelScope | None,
     ) -> Reply:
         """Open a location in an object store; a signature that was used before may be worn."""
-        from downloader.network._signing import Signer  # noqa: PLC0415 - few models are in one
-
-        with self._changing:
-            self._signer = signer = self._signer or Signer()
+        signer = self._its_signer()
         request = signer.sign(location, bucket, conditions)
         reply = self.open(request.location, request.conditions, is_pinned=is_pinned, scope=scope)
         if request.is_kept and reply.head.status in WORN:
@@ -421,6 +418,13 @@ class Client:
             )
         reply.asked = request.location
         return reply
+
+    def _its_signer(self) -> "Signer":
+        from downloader.network._signing import Signer  # noqa: PLC0415 - few models are in one
+
+        with self._changing:
+            self._signer = self._signer or Signer()
+        return self._signer
 
     def retries(
         self,
@@ -534,7 +538,7 @@ class Client:
 
         Args:
             method: Such as PUT.
-            location: Where to.
+            location: Where to. In a bucket of S3 or Azure, the request is signed.
             body: What to send; called again if the server asks for a log-in first.
             length: Of the body in bytes, if it is to be called for.
             headers: Further headers.
@@ -546,6 +550,10 @@ class Client:
         """
         if location.challenge is not None:
             location = replace(location, headers=self._tokens.headers(location))
+        is_signed = location.bucket is not None
+        if location.bucket is not None:
+            signer = self._its_signer()
+            location, headers = signer.sign_write(method, location, location.bucket, headers)
         scopes = (self._scope,)
         if isinstance(body, bytes):
             length = len(body)
@@ -559,6 +567,7 @@ class Client:
         start, reply = once(first_hop(location, is_pinned=False))
         if location.challenge is not None and reply.head.status == HTTPStatus.UNAUTHORIZED:
             _, _, reply = self._authorized(location, start, (start, reply), once, scopes)
+        reply.asked = location if is_signed else None
         return reply
 
     def _authorized(

@@ -3,11 +3,13 @@
 tests/e2e/test_object_stores.py has the servers that nobody here wrote.
 """
 
+import hashlib
 import io
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,7 +36,7 @@ from downloader.sources.object_store import bucket_of
 from downloader.urls import Bucket, Location
 from tests.conftest import missing
 from tests.servers.buckets import BUCKET, KEY, SECRET, S3Server, refused
-from tests.servers.object_stores import boto
+from tests.servers.object_stores import boto, boto3_python
 from tests.servers.process import NotInstalled
 
 URL = f"s3://{BUCKET}/m/"
@@ -423,3 +425,93 @@ def test_no_credential_is_sent_in_plain_text(
     with pytest.raises(SettingError, match="without https") as caught:
         ObjectStore(url, Settings())
     assert "canary" not in one_line(caught.value)
+
+
+AMAZON = "https://examplebucket.s3.amazonaws.com"
+AMAZONS = {
+    "access_key_id": "AKIAIOSFODNN7EXAMPLE",
+    "secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+}
+NOTHING = hashlib.sha256(b"").hexdigest()
+
+
+class Amazons(datetime):
+    """The clock of Amazon's examples."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Amazons":
+        """Return always the same."""
+        return cls(2013, 5, 24, tzinfo=tz)
+
+
+@pytest.mark.parametrize(
+    ("query", "signature"),
+    [
+        ("lifecycle", "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"),
+        ("max-keys=2&prefix=J", "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"),
+    ],
+)
+def test_amazons_examples_are_signed_as_there(
+    monkeypatch: pytest.MonkeyPatch, query: str, signature: str
+) -> None:
+    """Amazon S3 API reference, "Signature calculations: transferring payload in one chunk"."""
+    monkeypatch.setattr(_signing, "datetime", Amazons)
+    headers = {"x-amz-content-sha256": NOTHING}
+    found = _signing._aws_headers("GET", f"{AMAZON}/?{query}", headers, "us-east-1", AMAZONS)
+    assert found == {
+        "x-amz-date": "20130524T000000Z",
+        "Authorization": "AWS4-HMAC-SHA256 "
+        "Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, "
+        f"SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature={signature}",
+    }
+
+
+BOTOCORE = """
+import datetime, json, sys
+import botocore.auth, botocore.awsrequest, botocore.credentials
+now = datetime.datetime(2013, 5, 24)
+botocore.auth.get_current_datetime = lambda **_: now
+for method, url, headers, key, secret, token in json.load(sys.stdin):
+    request = botocore.awsrequest.AWSRequest(method, url, headers, b"")
+    owner = botocore.credentials.Credentials(key, secret, token)
+    botocore.auth.S3SigV4Auth(owner, "s3", "eu-west-1").add_auth(request)
+    print(request.headers["Authorization"])
+"""
+ODD = [
+    f"{AMAZON}/a%20b/%C3%A9%2B~.bin?partNumber=1&uploadId=a%2Fb%2Bc.%3D%3D",
+    f"{AMAZON}:8443/a?uploads=&prefix=a%20%2A%2Fb",
+    "http://127.0.0.1:9000/bucket/a?x-b=&x=1",
+    "http://[::1]/bucket/a",
+]
+
+
+def test_botocore_signs_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Odd names and queries, ports, headers and the token of a session too."""
+    monkeypatch.setattr(_signing, "datetime", Amazons)
+    config = {**AMAZONS, "session_token": "a token/of+a=session"}
+    headers = {"x-amz-content-sha256": NOTHING, "x-amz-checksum-sha256": "a+b/c="}
+    calls = [("PUT", url, headers, *config.values()) for url in ODD]
+    try:
+        command = [boto3_python(), "-c", BOTOCORE]
+    except NotInstalled as reason:
+        missing(reason)
+    ended = subprocess.run(
+        command, input=json.dumps(calls), capture_output=True, text=True, check=True, timeout=60
+    )
+    assert ended.stdout.splitlines() == [
+        _signing._aws_headers("PUT", url, headers, "eu-west-1", config)["Authorization"]
+        for url in ODD
+    ]
+
+
+def test_a_refused_write_shows_no_signature(s3: S3Server, client: Client) -> None:
+    """It names the variable with the key, whose permissions are to be looked at."""
+    denial = refused(403, "AccessDenied", "Access Denied")
+    s3.site.script(f"/{BUCKET}/m/new.bin", lambda *_: denial)
+    location = in_bucket("m/new.bin", "partNumber=1&uploadId=secret-name")
+    headers = {"x-amz-content-sha256": NOTHING}
+    with client.send("PUT", location, headers=headers) as reply:
+        said = reply.refusal(location).report()
+    assert "Check what AWS_ACCESS_KEY_ID may do there." in said
+    for each in ("Signature", "secret-name", KEY, SECRET):
+        assert each not in said
