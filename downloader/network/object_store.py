@@ -49,7 +49,7 @@ class ObjectStore:
         if not has_extra():
             raise ModelmakeError(f"{self.url} needs the extra `object-store`.", hint=f"{EXTRA}")
         found = credentials_of(self.bucket)
-        self._who = found.who
+        self._who, self._is_static = found.who, found.config is not None and found.is_static
         if found.config is not None and not may_have_credential(self.bucket.base):
             raise SettingError(
                 f"{self.url} is at {redact(self.bucket.base)}, without https, so that {found.who} "
@@ -92,6 +92,16 @@ class ObjectStore:
         """Return where an object can be downloaded; `Client.open` signs what is not public."""
         return self.bucket.location(f"{self.prefix}{key}")
 
+    @property
+    def is_resumable(self) -> bool:
+        """Whether our own client can write parts here: with a key or a SAS token, not a role."""
+        return self._is_static and self.bucket.kind in ("s3", "az")
+
+    @staticmethod
+    def part_bytes(size: int) -> int:
+        """Return how large the parts of an object are; one that is not larger has none."""
+        return max(PART_BYTES, -(-size // (MOST_PARTS - 1)))
+
     def put(
         self, key: str, file: BinaryIO, size: int, moved: Callable[[int], object] | None = None
     ) -> None:
@@ -107,7 +117,7 @@ class ObjectStore:
             Interrupted: The run was stopped; the object is as it was.
             ModelmakeError: It could not be written.
         """
-        part = max(PART_BYTES, -(-size // (MOST_PARTS - 1)))
+        part = self.part_bytes(size)
         source = _Watched(file, self._stop, moved or (lambda _count: None))
         try:
             with translated(self.url, self._who, self.bucket.kind):

@@ -429,7 +429,7 @@ def _page(text: bytes) -> tuple[list[_Object], str]:
     Raises:
         ValueError: It is no such list.
     """
-    root = _parsed(text, "ListBucketResult")
+    root = xml_root(text, "ListBucketResult")
     objects = [
         _object(_text(each, "Key"), _text(each, "Size")) for each in root.iterfind("{*}Contents")
     ]
@@ -439,7 +439,7 @@ def _page(text: bytes) -> tuple[list[_Object], str]:
 
 def _azure_page(text: bytes) -> tuple[list[_Object], str]:
     """Return the same of Azure's list."""
-    root = _parsed(text, "EnumerationResults")
+    root = xml_root(text, "EnumerationResults")
     objects = []
     for each in root.iterfind("{*}Blobs/{*}Blob"):
         properties = each.find("{*}Properties")
@@ -459,7 +459,12 @@ def _object(key: str, size: str) -> _Object:
     return _Object(key, int(size), is_empty and key.endswith(("/", "_$folder$")))
 
 
-def _parsed(text: bytes, name: str) -> "Element":
+def xml_root(text: bytes, name: str) -> "Element":
+    """Return the root of an XML document of a store.
+
+    Raises:
+        ValueError: It is none, or has another name.
+    """
     from xml.etree.ElementTree import ParseError, fromstring  # noqa: PLC0415 - only to lock
 
     # No store sends one, nor UTF-16, in which it could not be seen here.

@@ -2,19 +2,20 @@
 
 An object appears under its key only when all of it arrived. The last bytes of a file are handed on
 only if the whole file is right: an upload that breaks off before leaves no object. Parts of a large
-file that was not finished stay invisible; let the bucket drop them after some days.
+file that was not finished stay invisible, and the next run goes on with them (`_multipart`), except
+in Google's store and with a role instead of a key; let the bucket drop them after some days.
 
 Readers need the extra for private buckets only: our own client downloads, by signed URLs.
 """
 
 import io
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from downloader.network.client import Client
 from downloader.network.object_store import ObjectStore
 from downloader.sources.object_store import bucket_of, split
+from downloader.transfer._multipart import Joined, send
 from downloader.transfer.places import Edition, Upload, blob_path
 from downloader.urls import Location
 
@@ -52,30 +53,15 @@ class BucketPlace:
 
     def upload(self, blob: Upload) -> None:
         """See Place."""
-        self._store.put(blob_path(blob.sha256), _Parts(blob.parts()), blob.size)
+        key, size, part = blob_path(blob.sha256), blob.size, self._store.part_bytes(blob.size)
+        if size > part and self._store.is_resumable:
+            location = self._store.location(key)
+            send(self._client, location, blob, part, partial(self.has, blob.sha256, size))
+        else:
+            self._store.put(key, Joined(blob.parts()), size)
 
     def write(self, edition: Edition) -> None:
         """See Place."""
         for name, text in edition.documents.items():
             if self._store.head(name) is None:
                 self._store.put(name, io.BytesIO(text), len(text))
-
-
-class _Parts(io.BytesIO):
-    """A file to read once, of parts that come one by one; what raises there raises in `read`."""
-
-    def __init__(self, parts: Iterator[bytes]) -> None:
-        super().__init__()
-        self._parts, self._rest = parts, b""
-
-    def read(self, count: int | None = -1, /) -> bytes:
-        """Return so many bytes, fewer at the end only; all that is left if it is negative."""
-        taken, left = [self._rest], (count if count is not None and count >= 0 else 1 << 62)
-        left -= len(self._rest)
-        while left > 0 and (part := next(self._parts, None)) is not None:
-            taken.append(part)
-            left -= len(part)
-        whole = b"".join(taken)
-        cut = len(whole) if left >= 0 else len(whole) + left
-        self._rest = whole[cut:]
-        return whole[:cut]

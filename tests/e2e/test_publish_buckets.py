@@ -230,9 +230,12 @@ def test_a_reader_of_googles_store(full: Project, server: FaultyServer, tmp_path
 
 SITE = """
 import itertools, os, signal
+from downloader.network import object_store
+from downloader.network.client import Client
 from downloader.network.object_store import ObjectStore
-from downloader.transfer._object_place import _Parts
+from downloader.transfer._multipart import Joined
 
+object_store.PART_BYTES = {part_bytes}
 count, log = itertools.count(1), os.open({log!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 def step():
@@ -251,8 +254,13 @@ def counted(owner, name):
 
 counted(ObjectStore, "put")
 counted(ObjectStore, "head")
-counted(_Parts, "read")
+counted(Client, "send")
+counted(Joined, "read")
 """
+PART_BYTES = 5 << 20
+"""The least that S3 takes."""
+PARTS = range(1, 8)
+"""Of the large file."""
 
 
 @pytest.mark.sampled(keep=1)
@@ -262,7 +270,7 @@ def test_killed_anywhere(full: Project, s3: Bucket, tmp_path: Path, seed: int) -
     log, chance, kills = tmp_path / "log", random.Random(seed), 0
 
     def publish(place: str, kill_at: int) -> Run:
-        code = SITE.format(log=str(log), kill_at=kill_at)
+        code = SITE.format(log=str(log), kill_at=kill_at, part_bytes=PART_BYTES)
         site = injected(tmp_path / f"site {kill_at} {kills}", code)
         return full.doit("publish", "--to", place, **site, **s3.variables)
 
@@ -283,9 +291,10 @@ def test_killed_anywhere(full: Project, s3: Bucket, tmp_path: Path, seed: int) -
             )
     left = len(CONTENTS) - len(published(s3))
 
-    run = full.doit("publish", "--to", s3.url, **s3.variables)
+    run = publish(s3.url, 0)
 
     assert run.stdout.startswith(f"published {left} file"), run.text
+    assert not unfinished(s3)
     assert published(s3).keys() == {sha256(content) for content in CONTENTS.values()}
     assert kills, f"seed {seed}"
 
@@ -298,3 +307,220 @@ def published(bucket: Bucket) -> dict[str, str]:
     return {
         each["Key"].rpartition("/")[2]: each["LastModified"] for each in found.get("Contents", ())
     }
+
+
+def unfinished(bucket: Bucket) -> list[str]:
+    """Return the names of the uploads below the place that nobody has completed."""
+    assert bucket.s3
+    place = {"Bucket": "private", "Prefix": bucket.prefix}
+    (found,) = bucket.s3.boto(("list_multipart_uploads", place))
+    return [each["UploadId"] for each in found.get("Uploads", ())]
+
+
+PARTED = """
+import os, signal, threading
+from downloader.errors import AccessDenied, NotFound
+from downloader.network import object_store
+from downloader.transfer import _multipart
+from downloader.transfer._multipart import _Asker, _AzureBlocks, _S3Upload
+
+object_store.PART_BYTES = {part_bytes}
+log = os.open({log!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+arrived, step = set(), threading.Lock()
+
+def logged(kind):
+    put = kind.put
+    def logging(self, part):
+        os.write(log, b"%d+ " % part.number)
+        put(self, part)
+        with step:
+            arrived.add(part.number)
+            os.write(log, b"%d. " % part.number)
+            if {is_killed} and 1 in arrived and len(arrived) > 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+    kind.put = logging
+
+logged(_S3Upload)
+logged(_AzureBlocks)
+{more}
+"""
+
+
+class Publisher:
+    """Publishes in parts of 5 MiB, and notes which parts of the large file it sends."""
+
+    def __init__(self, project: Project, bucket: Bucket, folder: Path) -> None:
+        self._project, self._bucket, self._folder = project, bucket, folder
+        self._runs = 0
+
+    def publish(
+        self, *, is_killed: bool = False, more: str = ""
+    ) -> tuple[Run, list[int], set[int]]:
+        """Run it; return the run, the parts that it began to send, and those that arrived.
+
+        Args:
+            is_killed: Whether it is killed when the first part and another one arrived.
+            more: Python to run before.
+        """
+        self._runs += 1
+        log = self._folder / f"parts {self._runs}"
+        log.touch()
+        code = PARTED.format(log=str(log), is_killed=is_killed, part_bytes=PART_BYTES, more=more)
+        site = injected(self._folder / f"site of parts {self._runs}", code)
+        to = ("publish", "--to", self._bucket.url)
+        run = self._project.doit(*to, **site, **self._bucket.variables)
+        words = log.read_text().split()
+        begun = [int(word[:-1]) for word in words if word.endswith("+")]
+        return run, begun, {int(word[:-1]) for word in words if word.endswith(".")}
+
+
+@pytest.fixture
+def publisher(full: Project, bucket: Bucket, tmp_path: Path) -> Publisher:
+    """Give a publisher to each kind of bucket."""
+    return Publisher(full, bucket, tmp_path)
+
+
+@pytest.fixture
+def to_s3(full: Project, s3: Bucket, tmp_path: Path) -> Publisher:
+    """Give a publisher to S3."""
+    return Publisher(full, s3, tmp_path)
+
+
+def is_right(project: Project, folder: Path, bucket: Bucket) -> bool:
+    """Whether a reader gets every file from the bucket."""
+    other = reader(project, folder, bucket, only=True)
+    run = other.doit()
+    assert run.status == 0, run.text
+    return is_whole(other)
+
+
+def test_a_killed_upload_goes_on(
+    full: Project, publisher: Publisher, bucket: Bucket, tmp_path: Path
+) -> None:
+    """No part that arrived is sent again; what the store knows of the object is as ever."""
+    killed, _, arrived = publisher.publish(is_killed=True)
+    run, sent, _ = publisher.publish()
+
+    assert killed.status == -signal.SIGKILL
+    assert len(arrived) > 1
+    assert run.status == 0, run.text
+    assert sorted(sent) == sorted(set(sent)), "each once"
+    assert not arrived & set(sent)
+    assert arrived | set(sent) <= set(PARTS)
+    assert len(PARTS) - len(arrived) - len(sent) <= 4, "some arrived whose reply did not"
+    assert is_right(full, tmp_path / "other", bucket)
+    assert base64.b64encode(azure.KEY).decode() not in run.text
+    if bucket.s3:
+        assert not unfinished(bucket)
+        large = f"{bucket.prefix}{blob_path(sha256(CONTENTS['large.bin']))}"
+        place = {"Bucket": "private", "Key": large, "ChecksumMode": "ENABLED"}
+        (found,) = bucket.s3.boto(("head_object", place))
+        assert found["ChecksumSHA256"].endswith(f"-{len(PARTS)}")
+
+
+def test_a_part_of_another_version_is_sent_again(
+    full: Project, publisher: Publisher, bucket: Bucket, tmp_path: Path
+) -> None:
+    """The file was damaged when it was sent, and is right now."""
+    target = full.target("m", "large.bin")
+    change(target, b"!")
+    killed, _, arrived = publisher.publish(is_killed=True)
+    change(target, CONTENTS["large.bin"][:1])
+    _, sent, _ = publisher.publish()
+
+    assert killed.status == -signal.SIGKILL
+    assert arrived & set(sent) == {1}
+    assert is_right(full, tmp_path / "other", bucket)
+
+
+def change(path: Path, start: bytes) -> None:
+    """Write other first bytes; the file looks as if it were not touched."""
+    status = path.stat()
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(start)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def begun_by_another(s3: Bucket, parts: dict[int, bytes]) -> str:
+    """Begin an upload of the large file as boto3 does, with these parts; return its name."""
+    assert s3.s3
+    key = f"{s3.prefix}{blob_path(sha256(CONTENTS['large.bin']))}"
+    place = {"Bucket": "private", "Key": key}
+    (made,) = s3.s3.boto(("create_multipart_upload", {**place, "ChecksumAlgorithm": "SHA256"}))
+    name = str(made["UploadId"])
+    for number, body in parts.items():
+        text = base64.b64encode(body).decode()
+        part = {**place, "UploadId": name, "PartNumber": number, "Body": text}
+        s3.s3.boto(("upload_part", {**part, "ChecksumAlgorithm": "SHA256"}))
+    return name
+
+
+def test_parts_of_another_publisher(
+    full: Project, to_s3: Publisher, s3: Bucket, tmp_path: Path
+) -> None:
+    """Those that are right are kept, though they come on several pages; a wrong one is replaced."""
+    large = CONTENTS["large.bin"]
+    parts = [large[at : at + PART_BYTES] for at in range(0, len(large), PART_BYTES)]
+    begun_by_another(s3, {1: parts[0][::-1], 2: parts[1], 4: parts[3], 7: parts[6]})
+    paged = """
+root = _Asker.root
+def in_pages(self, query, name, **more):
+    paged = {"max-parts": "1"} if "part-number-marker" in query else {}
+    return root(self, {**query, **paged}, name, **more)
+_Asker.root = in_pages
+"""
+    run, sent, _ = to_s3.publish(more=paged)
+
+    assert sorted(sent) == [1, 3, 5, 6], run.text
+    assert not unfinished(s3)
+    assert is_right(full, tmp_path / "other", s3)
+
+
+def test_an_upload_with_other_parts_is_left_alone(
+    full: Project, to_s3: Publisher, s3: Bucket, tmp_path: Path
+) -> None:
+    """Its publisher may be at work; only its own upload is completed."""
+    name = begun_by_another(s3, {1: CONTENTS["large.bin"][: PART_BYTES + 1]})
+    _, sent, _ = to_s3.publish()
+
+    assert sorted(sent) == [*PARTS]
+    assert unfinished(s3) == [name]
+    assert is_right(full, tmp_path / "other", s3)
+
+
+BLIND = """
+def refuse(self):
+    raise AccessDenied("it may not look")
+_S3Upload.find = refuse
+"""
+DROPPED = """
+put = _S3Upload.put
+def dropping(self, part):
+    if part.number == 3 and not os.path.exists({mark!r}):
+        open({mark!r}, "x").close()
+        self.drop()
+    put(self, part)
+_S3Upload.put = dropping
+"""
+LOST = """
+finish = _S3Upload.finish
+def lost(self):
+    finish(self)
+    raise NotFound("no such upload: the first reply was lost")
+_S3Upload.finish = lost
+"""
+
+
+@pytest.mark.parametrize("more", [BLIND, DROPPED, LOST], ids=["blind", "dropped", "lost"])
+def test_nothing_else_ends_an_upload(
+    full: Project, to_s3: Publisher, s3: Bucket, tmp_path: Path, more: str
+) -> None:
+    """Uploads may not be listed, another publisher drops this one, the last reply is lost."""
+    run, sent, _ = to_s3.publish(more=more.replace("{mark!r}", repr(str(tmp_path / "mark"))))
+
+    assert run.status == 0, run.text
+    assert set(sent) == {*PARTS}
+    assert (len(sent) > len(PARTS)) == (more == DROPPED)
+    assert not unfinished(s3)
+    assert is_right(full, tmp_path / "other", s3)
