@@ -1,5 +1,6 @@
 """Share the store's and the project's verified files with named peers until the run is stopped."""
 
+import atexit
 import collections
 from collections.abc import Callable
 
@@ -53,6 +54,7 @@ class Server:
             listen_name="--listen" if listen else LISTEN,
             peers_name="--peers" if peers else PEERS,
         )
+        atexit.register(self._swarm.close)  # libtorrent aborts a process that ends before it
         self._shared: list[tuple[str, Artifact]] = []
 
     def serve(self, say: Callable[[str], None], tell: Callable[[str], None]) -> None:
@@ -71,6 +73,11 @@ class Server:
             if not self._shared:
                 for each in unshared[:MOST_LINES]:
                     tell(f"not shared: {each.model}/{each.path}: {each.why}")
+                if unshared:
+                    raise LockError(
+                        "There is nothing to share; the lines above say why.",
+                        hint="Do what they say, then run the same command again.",
+                    )
                 raise LockError(
                     "There is nothing to share: no file over 16 MiB is here, verified and with "
                     "its pieces.",

@@ -170,7 +170,7 @@ class Swarm:
         self._shared: dict[str, Torrent] = {}
         self._blamed: set[str] = set()
         self._changing = threading.RLock()
-        self._is_closed = threading.Event()
+        self._is_closed, self._closing = threading.Event(), threading.Lock()
         self._listening = threading.Event()
         self._refusal = ""
         self._resolve()
@@ -273,13 +273,12 @@ class Swarm:
 
     def close(self) -> None:
         """End all sharing."""
-        if self._is_closed.is_set():
-            return
         self._is_closed.set()
-        for thread in self._threads[:1]:
-            thread.join()
-        self._session.pause()
-        del self._session
+        with self._closing:
+            if self._session is not None:
+                self._threads[0].join()
+                self._session.pause()
+                self._session = None
 
     def _opened(self) -> Any:  # noqa: ANN401 - of libtorrent, which has no types here
         lt, settings = self._lt, self._settings

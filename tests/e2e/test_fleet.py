@@ -95,7 +95,8 @@ class Fleet:
             yield process
         finally:
             process.terminate()
-            finish(process)
+            ended = finish(process)
+        assert ended.status == 143, ended.text  # as docs/fleet.md says; libtorrent may abort it
 
     @property
     def sent(self) -> int:
@@ -391,6 +392,34 @@ def test_a_list_of_peers_may_be_longer_than_the_name_of_a_file() -> None:
     assert peer_addresses(",".join(map(node_name, wanted)), "MODELMAKE_PEERS") == wanted
 
 
+CLOSED_BY_ITSELF = """
+import atexit, sys, threading, types
+atexit.register(lambda: print(*(each.name for each in threading.enumerate())))  # runs last
+from downloader.errors import Stop
+from downloader.operations.serve import Server
+from downloader.settings import Settings
+project = types.SimpleNamespace(settings=Settings())
+server = Server(project, None, sys.argv[1], "127.0.0.1:1", Stop())
+print(*(each.name for each in threading.enumerate()))
+"""
+
+
+@needs_libtorrent
+def test_a_process_does_not_end_before_libtorrent_does(tmp_path: Path) -> None:
+    """Else it may be aborted: Ctrl-C ends `doit serve` while one of its threads closes."""
+    run = subprocess.run(
+        [sys.executable, "-c", CLOSED_BY_ITSELF, f"127.0.0.1:{free_port()}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, after = run.stdout.splitlines()
+    assert "modelmake-peers" in before
+    assert "modelmake-peers" not in after
+
+
 @needs_libtorrent
 def test_a_file_of_peers_is_found_from_where_it_was_typed(
     tmp_path: Path, server: FaultyServer
@@ -429,6 +458,26 @@ def test_serve_says_what_it_needs(
     run = Fleet(tmp_path, server, 1).nodes[0].doit(*words, MODELMAKE_PEERS="")
     assert run.status == 2
     assert f"{'--peers' if len(words) > 1 else '--listen'} is required" in run.stderr
+
+
+@needs_libtorrent
+def test_if_there_is_nothing_to_share_it_says_why(tmp_path: Path, server: FaultyServer) -> None:
+    """What is here and why it is not shared, or that nothing is here."""
+    fleet = Fleet(tmp_path, server, 1)
+    words = ("serve", "--listen", fleet.addresses[0])
+    run = fleet.nodes[0].doit(*words)
+    assert run.status == 1
+    assert "no file over 16 MiB is here" in run.stderr
+    fleet.fill(0)
+    (fleet.nodes[0].folder / "models.pieces").unlink()
+    run = fleet.nodes[0].doit(*words)
+    assert run.status == 1
+    assert run.error_lines == [
+        "not shared: m/big.bin: models.pieces has no layer of this file; `doit lock --pieces` "
+        "writes it where the file is",
+        "failed serve: There is nothing to share; the lines above say why.",
+        "  Do what they say, then run the same command again.",
+    ]
 
 
 SHELL = blocks(page("fleet.md"), "sh")
