@@ -22,7 +22,6 @@ from downloader.errors import StoreError
 from downloader.fs.digests import Layer
 from downloader.network.ranges import Range, without
 from downloader.progress.events import Observer
-from downloader.progress.streams import tell
 from downloader.transfer._schedule import Bits, Schedule, bits
 from downloader.transfer._segments import Segment, Segments
 
@@ -129,12 +128,13 @@ class Exchange:
     Args:
         partial: Where the bytes go; it has pieces.
         layer: What they must be.
-        observer: Told of bytes that peers send.
+        observer: Told of bytes that peers send, and of what the user should know.
         throttle: Bounds all rates of the run together.
         swarm: This process among its peers.
 
     Attributes:
         layer: As given.
+        observer: As given.
         torrent: Of libtorrent, while the exchange goes on.
         came_bytes: How many bytes peers sent that proved right so far.
     """
@@ -147,7 +147,7 @@ class Exchange:
         throttle: "Throttle",
         swarm: "Swarm",
     ) -> None:
-        self._partial, self.layer, self._observer = partial, layer, observer
+        self._partial, self.layer, self.observer = partial, layer, observer
         self._throttle, self._swarm = throttle, swarm
         self.torrent: Torrent | None = None
         self.came_bytes = 0
@@ -171,11 +171,6 @@ class Exchange:
     def root(self) -> str:
         """The file's root, in hex."""
         return self.layer.root
-
-    @property
-    def path(self) -> str:
-        """The file's path, for messages."""
-        return self._partial.binding.path
 
     def prepare(self) -> None:
         """Check what an earlier run left, so that no wrong piece is sent to anybody.
@@ -210,7 +205,7 @@ class Exchange:
             torrent.handle.prioritize_pieces(
                 [OPEN if is_free else CLOSED for is_free in self._free]
             )
-            self._observer.started(self._partial.present, self.layer.size, is_resumable=True)
+            self.observer.started(self._partial.present, self.layer.size, is_resumable=True)
 
     def set_nodes(self, nodes: Iterable[str]) -> None:
         """Say who may take part."""
@@ -335,7 +330,7 @@ class Exchange:
                     return
                 for span in spans:
                     self.came_bytes += span.length
-                    self._observer.moved(span.length)
+                    self.observer.moved(span.length)
                     self._throttle.charge(span.length)
 
     def paused(self) -> None:
@@ -354,7 +349,7 @@ class Exchange:
         """Go on without peers; called by libtorrent's thread."""
         with self._changed:
             if self.torrent:
-                tell(f"{self.path}: the exchange with peers ends: {why}")
+                self.observer.notice(f"the exchange with peers ends: {why}")
                 self._swarm.remove(self.torrent)
                 self.torrent, self._has_failed = None, True
                 self._held.clear()
@@ -424,7 +419,7 @@ class Exchange:
             self._swarm.remove(torrent)
         if self.came_bytes:
             size = bytes_text(self.came_bytes)
-            tell(f"{self.path}: {size} of {bytes_text(self.layer.size)} came from peers")
+            self.observer.notice(f"{size} of {bytes_text(self.layer.size)} came from peers")
 
     def _next(self) -> range:
         held = {node: pieces for node, (pieces, _) in self._held.items()} if self.torrent else {}

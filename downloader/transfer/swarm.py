@@ -418,10 +418,10 @@ class Swarm:
         wrong: an honest one that takes part too often is left too.
         """
         name = self._by_id.get(alert.pid.to_bytes()) or node_name(alert.endpoint)
-        path = exchange.path if exchange else "a file"
         if name not in self._blamed:
             self._blamed.add(name)
-            tell(f"{path}: left the peer {name}, because pieces that it took part in were wrong")
+            say = exchange.observer.notice if exchange else tell
+            say(f"left the peer {name}, because pieces that it took part in were wrong")
         if exchange:
             exchange.lost(name)
 

@@ -129,7 +129,7 @@ def test_what_a_node_serves_is_not_asked_of_the_provider(
     with fleet.serving(0):
         run = fleet.nodes[1].doit()
     assert run.status == 0, run.text
-    assert "21.0 MB of 21.0 MB came from peers" in run.stderr
+    assert "m/big.bin: 21.0 MB of 21.0 MB came from peers" in run.stderr
     assert fleet.target(1).read_bytes() == CONTENT
 
 
@@ -192,7 +192,7 @@ def test_a_peer_with_wrong_bytes_is_named_and_left(tmp_path: Path, server: Fault
     assert fleet.target(0).read_bytes() == CONTENT
     told = [each for each in run.stderr.splitlines() if "left the peer" in each]
     why = "because pieces that it took part in were wrong"
-    assert told == [f"big.bin: left the peer {fleet.addresses[1]}, {why}"]
+    assert told == [f"m/big.bin: left the peer {fleet.addresses[1]}, {why}"]
 
 
 @needs_libtorrent
@@ -473,8 +473,10 @@ def test_if_there_is_nothing_to_share_it_says_why(tmp_path: Path, server: Faulty
     run = fleet.nodes[0].doit(*words)
     assert run.status == 1
     assert run.error_lines == [
-        "not shared: m/big.bin: models.pieces has no layer of this file; `doit lock --pieces` "
-        "writes it where the file is",
+        (
+            "not shared: m/big.bin: models.pieces has no layer of this file; `doit lock --pieces` "
+            "writes it where the file is"
+        ),
         "failed serve: There is nothing to share; the lines above say why.",
         "  Do what they say, then run the same command again.",
     ]

@@ -52,7 +52,6 @@ class Lacking:
     def __init__(self) -> None:
         self.ranges: list[Any] = []
         self.present = 0
-        self.binding = SimpleNamespace(path="a.bin")
         self.rechecked: list[Any] = []
 
     def recheck(self, spans: list[Any]) -> None:
@@ -73,7 +72,9 @@ def exchange_of(partial: Any, removed: list[Any]) -> Exchange:
     size = COUNT * PIECE_BYTES
     layer = Layer(root="00" * 32, size=size, piece_bytes=PIECE_BYTES, nodes=bytes(32 * COUNT))
     swarm: Any = SimpleNamespace(me="guest", overwriting=0, remove=removed.append)
-    observer: Any = SimpleNamespace(started=lambda *_, **__: None, moved=lambda _: None)
+    observer: Any = SimpleNamespace(
+        started=lambda *_, **__: None, moved=lambda _: None, notice=lambda _: None
+    )
     throttle: Any = SimpleNamespace(charge=lambda _: None)
     return Exchange(partial, layer, observer, throttle, swarm)
 
