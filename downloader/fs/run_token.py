@@ -202,14 +202,15 @@ class RunToken:
 
     def _take(self, member: _Member, queue: deque[_Member]) -> None:
         with self._changing:
-            is_free = self._is_over.is_set()
-            if self._owner is None and not is_free:
+            is_over = self._is_over.is_set()
+            if self._owner is None and not is_over:
                 self._own(member)
-            if self._owner is not member and not is_free:
+            must_wait = self._owner is not member and not is_over
+            if must_wait:
                 queue.append(member)
-        if is_free:
+        if is_over:
             self._spare()
-        elif self._owner is not member and not member.wakeup.acquire(timeout=PATIENCE_SECONDS):
+        if must_wait and not member.wakeup.acquire(timeout=PATIENCE_SECONDS):
             with self._changing:
                 if member in queue:
                     queue.remove(member)

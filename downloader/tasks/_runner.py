@@ -60,11 +60,15 @@ class ThreadRunner(MThreadRunner):  # type: ignore[misc]
         if raised is not None:
             raise raised
 
+    @property
+    def _is_ending(self) -> bool:
+        """Whether no task is to begin any more."""
+        return bool(self._is_exhausted or self._stop_running or self._is_broken)
+
     def _start_another(self) -> None:
         """Start a worker if there may be work for one more."""
         with self._growing:
-            is_of_use = not (self._is_exhausted or self._stop_running or self._held)
-            if not is_of_use or len(self._workers) >= self.num_process:
+            if self._is_ending or self._held or len(self._workers) >= self.num_process:
                 return
             number = len(self._workers)
             worker = threading.Thread(target=self._work, name=f"modelmake-{number}", daemon=True)
@@ -118,7 +122,7 @@ class ThreadRunner(MThreadRunner):  # type: ignore[misc]
                 self._running -= 1
                 self.process_task_result(done, failure)
             node = done
-            while not (self._is_exhausted or self._stop_running):
+            while not self._is_ending:
                 try:
                     node = self.task_dispatcher.generator.send(node)
                 except StopIteration:

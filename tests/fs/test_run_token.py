@@ -1,5 +1,6 @@
 """The token that one thread of small files has at a time: who gets it, and when it goes on."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -379,3 +380,34 @@ def test_other_threads_just_wait() -> None:
         leave()
     run_token.step_aside()
     RunToken().next_file()
+
+
+def test_it_goes_round(threads: Start) -> None:
+    """Many threads with short and long waits, given it and taken from: each does all its work."""
+    token, done = RunToken(), list[int]()
+    kinds = [WaitKind(is_urgent=is_urgent) for is_urgent in (True, False)]
+    kinds[0].expected_seconds = 1.0
+
+    def work() -> None:
+        with token:
+            for number in range(300):
+                kind = kinds[number % 2]
+                begun = begin_wait(kind)
+                kind.expected_seconds = float(number % 3 == 0)
+                end_wait(kind, begun)
+                run_token.step_aside()
+                if number % 50 == 0:
+                    leave()
+                done.append(1)
+                token.next_file()
+
+    token.watch()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads meet in the middle of things
+    try:
+        for each in [threads(work) for _ in range(8)]:
+            ended(each)
+    finally:
+        sys.setswitchinterval(interval)
+        token.close()
+    assert len(done) == 8 * 300
