@@ -40,6 +40,14 @@ _OTHER_WORDS = {
     "gpt-2": "openai-gpt2",
     "url": "http",
     "web": "http",
+    "endpoint": "base_url",
+    "endpoint-url": "base_url",
+    "bucket": "url",
+    "prefix": "url",
+    "repo": "image",
+    "repository": "image",
+    "model": "image",
+    "tag": "image",
     "hf": "huggingface",
     "hub": "huggingface",
 }
@@ -178,7 +186,8 @@ def _notes(parts: list[Any], kind: str) -> list[Any]:
 
 
 def _wrong_type(keys: Keys, wanted: str, got: str, parts: list[Any], value: object) -> Fault:
-    if wanted == "int | str" and _notes(parts, "choices"):
+    is_word = wanted == "str" and any(get_origin(part) is Literal for part in parts)
+    if is_word or (wanted == "int | str" and _notes(parts, "choices")):
         return _not_chosen(keys, parts, value)
     names = [_TYPES.get(name, name) for name in wanted.split(" | ") if name != "null"]
     what = f"expected {' or '.join(names)}, got {_TYPES.get(got, got)}"
@@ -210,6 +219,7 @@ def _not_chosen(keys: Keys, parts: list[Any], value: object) -> Fault:
     words = [word for word in literals if isinstance(word, str)]
     words += [word for each in choices for word in each if word not in words]
     hint = nearest(str(value), {word for word in words if word.isalnum()})
+    hint = hint or next(iter(_notes(parts, "hint")), "")
     return Fault(keys, f"expected one of: {', '.join(words)}", hint or None)
 
 

@@ -198,7 +198,8 @@ class Entry(
     mirror: Annotated[
         Literal["first", "only"],
         Meta(
-            description="Whether a file that no published copy has is downloaded from the provider."
+            description="Whether a file that no published copy has comes from the provider.",
+            extra={"hint": "Places go into `mirrors`, as a list."},
         ),
     ] = "first"
     base_url: Annotated[

@@ -192,6 +192,26 @@ REFUSED: dict[str, tuple[str, ...]] = {
         f"3: models.a.source: unknown source; known are {SOURCES}",
         "Did you mean `oci`, with `image: ollama:name:tag`?",
     ),
+    "mirror: true": (
+        model(f"{GPT2}\nmirror: true"),
+        "5: models.a.mirror: expected one of: first, only",
+        "Places go into `mirrors`, as a list.",
+    ),
+    "a place as mirror": (
+        model(f"{GPT2}\nmirror: s3://b/p"),
+        "5: models.a.mirror: expected one of: first, only",
+        "Places go into `mirrors`, as a list.",
+    ),
+    "endpoint of a bucket": (
+        model("source: object-store\nurl: s3://bbb/p/\nendpoint_url: https://e.org"),
+        "5: models.a.endpoint_url: unknown key",
+        "Did you mean `base_url`?",
+    ),
+    "tag of an image": (
+        model("source: oci\nimage: ai/m\ntag: v1"),
+        "5: models.a.tag: unknown key",
+        "Did you mean `image`?",
+    ),
     "source: gpt2": (
         model("source: gpt2"),
         f"3: models.a.source: unknown source; known are {SOURCES}",
