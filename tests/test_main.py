@@ -262,7 +262,7 @@ def test_the_default_tasks_of_a_dodo_file_with_a_configuration(tmp_path: Path) -
     """It wins over ours, so without `default_tasks` every command would run."""
     project, said = advised(tmp_path, CONFIG + MINE)
     assert "give that `default_tasks`: else `doit` alone runs every command." in said
-    assert ".  ci-key" in project.doit().stdout
+    assert ".  adopt" in project.doit().stdout
     dodo = (project.folder / "dodo.py").read_text().replace("{'", "{'default_tasks': ['mine'], '")
     (project.folder / "dodo.py").write_text(
         dodo.replace("{'default_tasks': ['mine'], 'act", "{'act")
