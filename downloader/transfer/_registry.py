@@ -63,6 +63,8 @@ class Registry:
         registry, repository = parts.netloc.lower(), parts.path.strip("/")
         self._name = f"{registry}/{repository}"
         self._registry, self._repository = registry, repository
+        api = re.escape(self._location("").url)
+        self._api_url = re.compile(rf"{api}[^\s:]*(?::[0-9a-f]+)?")
         self._takes_parts = True
 
     def location(self, sha256: str) -> Location:
@@ -192,9 +194,13 @@ class Registry:
 
     def _tried(self, act: Callable[[], T]) -> T:
         retries = self._client.retries(lambda *_: None)
-        while True:
-            with retries:
-                return act()
+        try:
+            while True:
+                with retries:
+                    return act()
+        except ModelmakeError as error:  # it names a blob, by 64 digits
+            error.args = (self._api_url.sub(self._url, str(error)),)
+            raise
 
     def _location(self, path: str, *, writes: bool = True) -> Location:
         found = location_in(self._registry, self._repository, path, writes=writes)

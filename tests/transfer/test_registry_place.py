@@ -30,6 +30,7 @@ from tests.servers.exchange import Exchange
 from tests.servers.fake_registry import FakeRegistry
 from tests.servers.faulty import FaultyServer
 from tests.servers.honest import dated
+from tests.servers.process import free_port
 from tests.servers.registry import DockerRegistry
 from tests.servers.reply import Reply
 from tests.transfer.desk import sha256
@@ -316,6 +317,14 @@ def test_a_place_that_nobody_may_send_to_is_refused(
     odd.answers["POST"] = lambda _: begun(location)
     with pytest.raises(BadResponse, match="does not say where"):
         open_place(f"oci://127.0.0.1:{odd.port}/a", client).upload(upload(tmp_path, b"x"))
+
+
+def test_an_error_names_the_place_and_no_blob(client: Client) -> None:
+    """That is what the user typed; which blob was asked for first says nothing."""
+    place = f"oci://127.0.0.1:{free_port()}/team/models"
+    with pytest.raises(ConnectionLost) as caught:
+        open_place(place, client).has(sha256(BODY), len(BODY))
+    assert str(caught.value) == f"The connection to {place} failed: Connection refused."
 
 
 @pytest.mark.parametrize(
