@@ -16,6 +16,7 @@ from bench.projects import FIXED_NAME, Project
 from bench.scratch import Payload, payload
 from bench.table import MEGA, OURS, Goal, Report, paired, times_as_fast, times_as_long
 from bench.throttled import Throttled
+from downloader.settings import FILES_AT_ONCE
 
 BIG_PEERS = (
     peers.CURL_PEER,
@@ -36,6 +37,7 @@ HTTPS_PEERS = (peers.CURL_PEER, peers.ARIA2C_16_PEER, peers.ARIA2C_PEER)
 PEAK_BYTES = 100 * MEGA
 KNOWN = "doit, the same with a known SHA-256"
 UNTHREADED = "doit -n 0"
+MORE_CONNECTIONS = f"ours, MODELMAKE_CONNECTIONS={FILES_AT_ONCE}"
 THROTTLED_RATE = 10_000_000
 """Of each connection. The proxy that limits them shares the machine with what it limits."""
 LATENCIES = (0.0, 0.02)
@@ -302,7 +304,10 @@ def _race_many(setting: Setting, place: str) -> Race:
 
     project = Project(setting.scratch, payloads, url)
     files = many.Files(setting.scratch, payloads, url)
-    own = [project.fetching()]
-    if not place:  # one at a time takes too long if each answer is late
-        own += [replace(project.fetching(), name=UNTHREADED, command=project.command("-n", "0"))]
-    return setting.race([*own, files.aria2c(), files.curl()])
+    own = project.fetching()
+    if place:
+        other = project.command(MODELMAKE_CONNECTIONS=str(FILES_AT_ONCE))
+        beside = replace(own, name=MORE_CONNECTIONS, command=other)
+    else:  # one at a time takes too long if each answer is late
+        beside = replace(own, name=UNTHREADED, command=project.command("-n", "0"))
+    return setting.race([own, beside, files.aria2c(), files.curl()])
