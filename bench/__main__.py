@@ -1,6 +1,6 @@
 """`python -m bench`: every case raced, the tables on standard output, progress on standard error.
 
-    python -m bench --quick                 a few minutes
+    python -m bench --quick                 two minutes
     python -m bench --case big --size 1G    one case, a size of one's own
     python -m bench > report.md             all cases; docs/speed.md is a summary of one report
 

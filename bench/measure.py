@@ -128,7 +128,11 @@ def _wait(process: subprocess.Popen[bytes], limit_seconds: float) -> None:
 
 
 def race(
-    contenders: Sequence[Contender], pairs: int, server_cpu: Callable[[], float] = lambda: 0.0
+    contenders: Sequence[Contender],
+    pairs: int,
+    server_cpu: Callable[[], float] = lambda: 0.0,
+    *,
+    warms_all: bool = True,
 ) -> Race:
     """Run all contenders in turn, once to warm up and then `pairs` times.
 
@@ -138,12 +142,15 @@ def race(
         contenders: Who takes part; names differ.
         pairs: How many rounds are counted.
         server_cpu: The CPU seconds the origin has spent so far.
+        warms_all: Whether all warm up; the first one, which is ours, does so always, and touches
+            the memory that the others then use.
     """
     result = Race(absent={each.name: each.absent for each in contenders if each.absent})
     result.runs = {each.name: [] for each in contenders if not each.absent}
     for number in range(pairs + 1):
         for each in contenders:
-            if each.name in result.runs:
+            is_wanted = number or warms_all or each is contenders[0]
+            if is_wanted and each.name in result.runs:
                 _take_turn(each, number, result, server_cpu)
     return result
 

@@ -163,7 +163,7 @@ def _aria2c_16(job: Job) -> list[str]:
 
 
 CURL_PEER = Peer(name=CURL, words=_curl, programs=("curl", "sha256sum"))
-WGET_PEER = Peer(name="wget, sha256sum", words=_wget, programs=("wget", "sha256sum"))
+WGET_PEER = Peer(name="wget, sha256sum", words=_wget, programs=("wget", "sha256sum"), is_slow=True)
 ARIA2C_16_PEER = Peer(name=ARIA2C_16, words=_aria2c_16, programs=("aria2c",))
 ARIA2C_PEER = Peer(name=ARIA2C, words=_aria2c, programs=("aria2c",))
 POOCH_PEER = Peer(
@@ -171,7 +171,9 @@ POOCH_PEER = Peer(
     words=lambda job: loop("pooch", job.url, str(job.target), job.payload.sha256),
     packages=("pooch",),
 )
-PICOGPT_PEER = Peer(name=PICOGPT, words=lambda job: loop("picogpt", job.url, str(job.target)))
+PICOGPT_PEER = Peer(
+    name=PICOGPT, words=lambda job: loop("picogpt", job.url, str(job.target)), is_slow=True
+)
 PICOGPT_SHA256_PEER = Peer(
     name="picoGPT's loop, SHA-256",
     words=lambda job: loop("picogpt-sha256", job.url, str(job.target)),

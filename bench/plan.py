@@ -32,13 +32,13 @@ class Plan:
     Attributes:
         cases: Which are run.
         pairs: How many counted rounds each has.
-        with_slow: Whether peers race that are slow and tell little.
+        with_slow: Whether peers race that are slow and tell little, and all warm up.
         big_bytes: The one file.
         first_use_bytes: The one file whose SHA-256 is not known.
         limited_bytes: The one file, where each connection is limited.
         numbers_bytes: The one file where numbers of connections are compared.
         fixed_numbers: Which numbers.
-        many_files: How many small files.
+        many_files: How many small files; `late_files` where each answer is late.
         small_bytes: How long each of those is.
         noop_files: How many files there is nothing to do for.
         verify_bytes: Each of the eight files that are read again.
@@ -54,6 +54,7 @@ class Plan:
     numbers_bytes: int = 512 * KIBI**2
     fixed_numbers: Sequence[int] = (1, 2, 4, 8, 16, 32)
     many_files: int = 2_000
+    late_files: int = 2_000
     small_bytes: int = 20_000
     noop_files: Sequence[int] = (10, 1_000, 10_000)
     verify_bytes: int = 512 * KIBI**2
@@ -74,7 +75,8 @@ QUICK = Plan(
     limited_bytes=64 * KIBI**2,
     numbers_bytes=32 * KIBI**2,
     fixed_numbers=(1, 32),
-    many_files=1000,
+    many_files=1_000,
+    late_files=500,
     noop_files=(10, 1_000),
     verify_bytes=64 * KIBI**2,
     kept_seconds=4,
@@ -100,7 +102,7 @@ def plan_of(arguments: Sequence[str] | None = None) -> Plan:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.description = "Race this program against its peers; Markdown on standard output."
-    parser.add_argument("--quick", action="store_true", help="small files, a few minutes")
+    parser.add_argument("--quick", action="store_true", help="small files, two minutes")
     parser.add_argument("--size", type=size, metavar="N", help="the one big file, as 512M or 2G")
     parser.add_argument("--pairs", type=count, metavar="N", help="counted rounds of each case")
     parser.add_argument("--case", action="append", choices=CASES, help="only this one; repeatable")

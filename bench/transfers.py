@@ -53,7 +53,8 @@ class Setting:
 
     def race(self, contenders: Sequence[Contender]) -> Race:
         """Race them, the server's CPU seconds counted."""
-        return race(contenders, self.plan.pairs, self.origin.cpu_seconds)
+        plan = self.plan
+        return race(contenders, plan.pairs, self.origin.cpu_seconds, warms_all=plan.with_slow)
 
 
 def big(setting: Setting) -> Report:
@@ -184,7 +185,9 @@ def limited(setting: Setting, latency_seconds: float) -> Report:
     """Race over one file where each connection is limited from its first byte on."""
     file = payload(setting.origin.root, "limited.bin", setting.plan.limited_bytes)
     with Throttled(setting.origin.port, THROTTLED_RATE, latency_seconds) as proxy:
-        raced = _one_file(setting, file, proxy.url, LIMITED_PEERS, FIXED)
+        raced = _one_file(
+            setting, file, proxy.url, LIMITED_PEERS, FIXED[not setting.plan.with_slow :]
+        )
     title = f"One file of {file.size / MEGA:,.0f} MB, {THROTTLED_RATE / MEGA:.0f} MB/s on each "
     title += "connection"
     if latency_seconds:
@@ -243,7 +246,7 @@ def many_files(setting: Setting) -> Report:
     """Race over small files."""
     raced = _race_many(setting, "")
     return Report(
-        title=f"{_many(setting.plan)}, no latency",
+        title=f"{_many(setting.plan, setting.plan.many_files)}, no latency",
         race=raced,
         amount=setting.plan.many_files,
         unit="files",
@@ -261,7 +264,7 @@ def many_files(setting: Setting) -> Report:
 def many_late_files(setting: Setting) -> Report:
     """Race over small files, each answer late."""
     plan = setting.plan
-    title = f"{_many(plan)}, {DELAY_SECONDS * 1000:.0f} ms before each answer"
+    title = f"{_many(plan, plan.late_files)}, {DELAY_SECONDS * 1000:.0f} ms before each answer"
     if not setting.origin.has_delay:
         why = "missing: nginx's echo module is not installed, and no answer can be made late"
         return Report(title=title, race=Race(absent={OURS: why}))
@@ -269,7 +272,7 @@ def many_late_files(setting: Setting) -> Report:
     return Report(
         title=title,
         race=raced,
-        amount=plan.many_files,
+        amount=plan.late_files,
         unit="files",
         goals=[
             Goal(
@@ -286,8 +289,8 @@ def many_late_files(setting: Setting) -> Report:
     )
 
 
-def _many(plan: Plan) -> str:
-    return f"{plan.many_files:,} files of {plan.small_bytes / 1000:.0f} kB"
+def _many(plan: Plan, files: int) -> str:
+    return f"{files:,} files of {plan.small_bytes / 1000:.0f} kB"
 
 
 def _over_800(raced: Race, plan: Plan) -> list[float]:
@@ -296,7 +299,8 @@ def _over_800(raced: Race, plan: Plan) -> list[float]:
 
 def _race_many(setting: Setting, place: str) -> Race:
     root, plan = setting.origin.root, setting.plan
-    names = [f"small/{number:05d}.bin" for number in range(plan.many_files)]
+    count = plan.late_files if place else plan.many_files
+    names = [f"small/{number:05d}.bin" for number in range(count)]
     payloads = [payload(root, name, plan.small_bytes) for name in names]
 
     def url(name: str) -> str:

@@ -101,8 +101,21 @@ def test_every_peer_is_entered_or_its_absence_explained(
     assert all((each.command is None) == bool(each.absent) for each in entered)
     assert "missing: curl, sha256sum not installed" in [each.absent for each in entered]
     assert [each.name for each in entered if "--quick" in each.absent] == [
-        "picoGPT's loop, SHA-256"
+        "picoGPT's loop, unverified",
+        "picoGPT's loop, SHA-256",
     ]
+
+
+def test_only_ours_warms_up_if_time_is_short(tmp_path: Path) -> None:
+    """The others find the memory touched."""
+    words = ["open('runs', 'a').write('x')"]
+    both = [Contender(name=each, command=python(tmp_path / each, *words)) for each in "ab"]
+    for each in both:
+        (tmp_path / each.name).mkdir()
+    raced = race(both, pairs=2, warms_all=False)
+
+    assert [(tmp_path / name / "runs").read_text() for name in "ab"] == ["xxx", "xx"]
+    assert [len(raced.runs[name]) for name in "ab"] == [2, 2]
 
 
 def test_failing_contender_leaves_the_race_with_its_reason(tmp_path: Path) -> None:
