@@ -145,6 +145,17 @@ class Checkpoints:
         step = min(max((size or 0) // STEPS, SMALLEST_STEP_BYTES), LARGEST_STEP_BYTES)
         return present_bytes - self.noted_bytes >= step
 
+    def add_due(self, binding: Binding, ranges: Callable[[], Sequence[Range]]) -> None:
+        """Note what is there now, if that is still due once no other thread notes anything.
+
+        Raises:
+            StoreError: As `add`.
+        """
+        with self._noting:
+            now = ranges()
+            if self.is_due(total(now), binding.size):
+                self._add(binding, now)
+
     def add(self, binding: Binding, ranges: Sequence[Range]) -> None:
         """Sync what was written, and note it, unless it is noted or cannot be resumed.
 
@@ -152,12 +163,15 @@ class Checkpoints:
             StoreError: It cannot be synced, or the journal cannot be written.
         """
         with self._noting:
-            present = total(ranges)
-            if self._is_doubtful or not binding.can_resume or present == self.noted_bytes:
-                return
-            self.sync(self._file.sync_data)
-            self._journal.note(binding, ranges)
-            self.noted_bytes = present
+            self._add(binding, ranges)
+
+    def _add(self, binding: Binding, ranges: Sequence[Range]) -> None:
+        present = total(ranges)
+        if self._is_doubtful or not binding.can_resume or present == self.noted_bytes:
+            return
+        self.sync(self._file.sync_data)
+        self._journal.note(binding, ranges)
+        self.noted_bytes = present
 
     def sync(self, sync: Callable[[], None]) -> None:
         """Sync the partial, and note nothing more after a failure.
@@ -269,7 +283,7 @@ class Partial:
         is_taken = self.verifier.feed_block(offset, buffer, count)
         self.verifier.advance(have)
         if self._checkpoints.is_due(present, self.binding.size):
-            self._checkpoints.add(self.binding, self.ranges)
+            self._checkpoints.add_due(self.binding, lambda: self.ranges)
         return self.verifier.buffer() if is_taken else buffer
 
     @property
@@ -289,7 +303,7 @@ class Partial:
             self.ranges = merge([*self.ranges, *spans])
             self._pieces.take_stored(spans)
         if self._checkpoints.is_due(self.present, self.binding.size):
-            self._checkpoints.add(self.binding, self.ranges)
+            self._checkpoints.add_due(self.binding, lambda: self.ranges)
 
     def recheck(self, spans: Iterable[Range]) -> None:
         """Have whole pieces read and hashed again, and those that proved wrong.

@@ -2,16 +2,30 @@
 
 import os
 import stat
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from downloader.errors import StoreError
 from downloader.fs.locks import partial_name
+from downloader.network.ranges import Range
+from downloader.transfer._journal import Binding, binding_for
+from downloader.transfer.partial import Checkpoints
+from downloader.urls import Location
 from tests.servers.faults import timing
 from tests.transfer.desk import BODY, OLD, PATH, Desk, pinned
+
+if TYPE_CHECKING:
+    from downloader.fs.open_file import OpenFile
+    from downloader.transfer._journal import Journal
+
+SECONDS = 20.0
 
 
 @given(st.text(min_size=1, max_size=300).filter(lambda text: "\0" not in text))
@@ -146,3 +160,57 @@ def test_a_partial_that_was_swapped_is_not_placed(desk: Desk) -> None:
     desk.server.always(PATH, swap)  # type: ignore[arg-type]
     error = desk.refuses(StoreError)
     assert "was replaced by somebody" in str(error)
+
+
+class SlowFile:
+    """A file whose first sync waits until it may end."""
+
+    def __init__(self) -> None:
+        self.began, self.may_end = threading.Event(), threading.Event()
+        self.syncs = 0
+
+    def sync_data(self) -> None:
+        """See OpenFile."""
+        self.syncs += 1
+        if self.syncs == 1:
+            self.began.set()
+            assert self.may_end.wait(SECONDS)
+
+
+class Notes:
+    """A journal that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines = list[list[Range]]()
+
+    def note(self, _binding: Binding, ranges: Sequence[Range]) -> None:
+        """See Journal."""
+        self.lines.append(list(ranges))
+
+
+def test_who_waits_for_another_note_finds_it_made_or_makes_the_newest() -> None:
+    """Each of many connections wants to note what it knew: the journal must not go back."""
+    file, journal = SlowFile(), Notes()
+    checkpoints = Checkpoints(cast("OpenFile", file), cast("Journal", journal))
+    artifact = msgspec.structs.replace(pinned(), size=100 << 20)
+    binding = binding_for(artifact, Location(url="http://127.0.0.1/"))
+    there = [Range(0, 2 << 20)]
+    due = threading.Thread(target=checkpoints.add_due, args=(binding, lambda: there))
+    due.start()
+    assert file.began.wait(SECONDS)
+    asked = threading.Semaphore(0)
+
+    def now() -> list[Range]:
+        asked.release()
+        return there
+
+    others = [threading.Thread(target=checkpoints.add_due, args=(binding, now)) for _ in range(8)]
+    for each in others:
+        each.start()
+    there = [Range(0, 40 << 20)]
+    file.may_end.set()
+    for each in (due, *others):
+        each.join(SECONDS)
+    assert journal.lines == [[Range(0, 2 << 20)], [Range(0, 40 << 20)]]
+    assert file.syncs == 2
+    assert asked.acquire(timeout=SECONDS)
