@@ -338,6 +338,14 @@ def test_a_killed_download_resumes_although_its_link_has_expired(
     process = project.start(MODELMAKE_CONNECTIONS="1")
     partials = project.target("bge", ".modelmake/partials")
     wait_until(lambda: [file.stat().st_size for file in partials.glob("*.part")] == [at])
+    end = re.compile(r"(\d+)\]\]\n\Z")  # of what the journal confirms, a moment after the write
+    wait_until(
+        lambda: any(
+            int(found[1]) >= at - MIB
+            for file in partials.glob("*.journal")
+            if (found := end.search(file.read_text()))
+        )
+    )
     process.kill()
     assert finish(process).status == -signal.SIGKILL
 
