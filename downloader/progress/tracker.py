@@ -295,6 +295,7 @@ class Run:
         self.clock, self._began = clock, clock()
         self._subscribers: list[Subscriber] = []
         self._publishing = threading.RLock()  # a signal may come while its own thread holds it
+        self._only_thread: int | None = None
         self._changing = threading.RLock()
         self._sizes: dict[Key, int | None] = {}
         self._ended = set[Key]()
@@ -342,9 +343,18 @@ class Run:
         """The current reading, if there is one."""
         return self._reading if self._reading and self._reading.is_running else None
 
+    def silence_others(self) -> None:
+        """Publish nothing more but what this thread tells: a run that is interrupted ends so.
+
+        A lock is no good here: a signal may come while its thread holds what others wait for.
+        """
+        self._only_thread = threading.get_ident()
+
     def publish(self, event: AnyEvent) -> None:
-        """Hand an event to all subscribers."""
+        """Hand an event to all subscribers; see `silence_others`."""
         with self._publishing:
+            if self._only_thread not in (None, threading.get_ident()):
+                return
             for subscriber in self._subscribers:
                 subscriber(event)
 

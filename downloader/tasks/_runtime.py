@@ -267,6 +267,7 @@ class Runtime:
             current()._end_worker(number)  # noqa: SLF001 - of the same class
             return
         self.is_interrupted = True
+        self.run.silence_others()
         self.stop.set()
         if self.display:
             self.display.end()

@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from downloader.progress.events import AnyEvent, Done, Failed, Start
+from downloader.progress.events import AnyEvent, Done, Failed, Notice, Start
 from downloader.progress.tracker import Run
 
 
@@ -224,3 +224,19 @@ def test_a_question_is_shown_and_is_no_file(run: Run) -> None:
         "ft-1 is running; waits for it",
     )
     assert run.status().files == 2
+
+
+def test_after_an_interrupt_one_thread_publishes() -> None:
+    """What a worker learns meanwhile must not follow the last line; the summary still does."""
+    run, heard = Run(), list[object]()
+    run.subscribe(heard.append)
+    run.notice("before")
+    run.silence_others()
+    worker = threading.Thread(target=run.notice, args=("late",))
+    worker.start()
+    worker.join()
+    run.notice("from the thread that ends the run")
+    assert [each.text for each in heard if isinstance(each, Notice)] == [
+        "before",
+        "from the thread that ends the run",
+    ]
