@@ -241,15 +241,14 @@ def _listed(env: Mapping[str, str], name: str) -> list[str]:
 
 
 def _published(text: str) -> str:
-    from downloader.urls import published_url, redact  # noqa: PLC0415 - most runs have no mirror
+    from downloader.urls import PLACES, published_url, redact  # noqa: PLC0415 - most runs have no mirror
 
     try:
         return published_url(_expanded(text, MIRROR))
     except ValueError as error:
         raise SettingError(
             f"{MIRROR} has {redact(text)!r}: {error}.",
-            hint="Write a folder, s3://bucket/prefix, gs://bucket/prefix, "
-            "az://account/container/prefix, oci://registry/repository or https://host/folder.",
+            hint=f"Write {PLACES}, or https://host/folder.",
         ) from None
 
 

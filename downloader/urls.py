@@ -23,6 +23,11 @@ LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
 NAT64 = IPv6Network("64:ff9b::/96")
 """IPv4 by way of a translator (RFC 6052)."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
+PLACES = (
+    "a folder, s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix or "
+    "oci://registry/repository"
+)
+"""What `doit publish` writes to, as it is typed."""
 PUBLISHED = r"^((s3|gs|az|oci|blobs\+https?)://[^/?#]|file:///[^/?#])"
 """Start of the URL of a published copy (docs/mirrors.md), for Python and for ECMA 262.
 

@@ -43,7 +43,7 @@ WIDE_FACES = {
     "targets": (30, "state, plan and engine, which every operation asks"),
     "transfer": (15, "one download, the mirrors that are asked first, and what fills them"),
     "urls": (
-        18,
+        19,
         "the location, and what seven rooms ask of a URL: origin, host, what may be shown",
     ),
 }

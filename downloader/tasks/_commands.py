@@ -215,18 +215,14 @@ def publish(names: list[str], to: str, *, dry_run: bool = False) -> None:
 
 def _place_url(to: str) -> str:
     """Return the URL of the place that an option names."""
-    from downloader.urls import published_url, redact  # noqa: PLC0415 - rarely
+    from downloader.urls import PLACES, published_url, redact  # noqa: PLC0415 - rarely
 
     if not (to := to.strip()):
         raise ModelmakeError("--to is required.", hint="Write `doit publish --to PLACE`.")
     try:
         return published_url(to, typed_path)
     except ValueError as error:
-        hint = (
-            "Name a folder, s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix "
-            "or oci://registry/repository."
-        )
-        raise ModelmakeError(f"--to {redact(to)}: {error}.", hint=hint) from None
+        raise ModelmakeError(f"--to {redact(to)}: {error}.", hint=f"Name {PLACES}.") from None
 
 
 def task_lock() -> CommandTask:
