@@ -128,7 +128,7 @@ class RunToken:
             member.wakeup.release()
 
     def __enter__(self) -> Self:
-        """Wait for the token, behind all that have begun something."""
+        """Wait for the token, behind all that are in the middle of a file."""
         member = _here.member = _Member(self)
         self._take(member, self._starting)
         return self
