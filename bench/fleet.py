@@ -23,13 +23,11 @@ from pathlib import Path
 from typing import Self
 
 from downloader.fs.digests import (
-    BLOCK_BYTES,
     PIECE_BYTES,
     dump_layer,
     layer_of,
-    merkle_leaves,
-    merkle_node,
 )
+from downloader.fs.merkle import BLOCK_BYTES, merkle_leaves, merkle_node
 
 PORT = 7000
 NAME = "model.bin"

@@ -1,10 +1,7 @@
-"""Digests of files: SHA-256 in one pass, and BEP 52's Merkle tree for checks piece by piece.
+"""Digests of files: SHA-256 in one pass, and piece layers, for checks piece by piece.
 
-https://www.bittorrent.org/beps/bep_0052.html, "pieces root" and "piece layers": the leaves are the
-SHA-256 of blocks of 16 KiB, the last one as short as it is; where leaves are missing for a balanced
-tree, 32 zero bytes stand for each. A node is the SHA-256 of its two children.
-
-A piece layer is one line of text, in models.pieces and, alone, in the store:
+A layer has the nodes of a file's pieces, in the tree of merkle.py. It is one line of text, in
+models.pieces and, alone, in the store:
 
     {"root":"ab12…","piece":4194304,"layer":"base64 of 32 bytes for each piece"}
 
@@ -17,20 +14,17 @@ import contextlib
 import hashlib
 import io
 import os
-import struct
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from downloader.fs.merkle import BLOCK_BYTES, CACHED_BYTES, HASH_BYTES, merkle_node, merkle_root
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import READ, RootedPath, open_to_read
 
 BUFFER_BYTES = 1 << 20
-WHOLE_FILE_BUFFER_BYTES = 1 << 18
-"""It fits into a core's own cache (L2) beside the digest's work, and larger ones read no faster."""
 
 _copy_range = getattr(os, "copy_file_range", None)
 _advise = getattr(os, "posix_fadvise", None)
@@ -104,7 +98,7 @@ def sha256_of(path: Path | RootedPath, seen: Callable[[int], object] | None = No
     with open_to_read(path) as file:
         _read_ahead(file.descriptor)
         size = file.status().st_size
-        buffer = memoryview(bytearray(min(WHOLE_FILE_BUFFER_BYTES, size + 1)))
+        buffer = memoryview(bytearray(min(CACHED_BYTES, size + 1)))
         # No mmap, which would spare a copy: a bad sector or a file cut short ends the process then.
         while count := file.read_at(buffer, done):
             digest.update(buffer[:count])
@@ -205,15 +199,11 @@ def copy_hashed(read_at: Callable[[memoryview, int], int], copy: OpenFile, watch
     return digest.hexdigest()
 
 
-BLOCK_BYTES = 16 << 10
-HASH_BYTES = 32
 PIECE_BYTES = 4 << 20
 """Of the layers we make: 8 bytes of layer for each MiB of file, 800 kB for 100 GB, and no more
 than 4 MiB to fetch again for one wrong bit."""
 MOST_PIECE_BYTES = 16 << 20
 """Of the layers we take; BEP 52 knows no bound. Files up to that length get no root."""
-_NO_LEAF = bytes(HASH_BYTES)
-_PAIRS = struct.Struct(f"{2 * HASH_BYTES}s")
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
@@ -243,10 +233,13 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
         start = index * self.piece_bytes
         return start, min(start + self.piece_bytes, self.size)
 
+    def node(self, index: int) -> bytes:
+        """Return the node of a piece that is right."""
+        return self.nodes[index * HASH_BYTES : (index + 1) * HASH_BYTES]
+
     def is_right(self, index: int, leaves: bytes) -> bool:
         """Whether a piece that has these leaves is the one that is wanted."""
-        wanted = self.nodes[index * HASH_BYTES : (index + 1) * HASH_BYTES]
-        return merkle_node(leaves, self.piece_bytes // BLOCK_BYTES) == wanted
+        return merkle_node(leaves, self.piece_bytes // BLOCK_BYTES) == self.node(index)
 
 
 def layer_of(nodes: bytes, size: int, piece_bytes: int = PIECE_BYTES) -> Layer:
@@ -260,99 +253,8 @@ def layer_of(nodes: bytes, size: int, piece_bytes: int = PIECE_BYTES) -> Layer:
         raise ValueError(piece_bytes)
     if size <= piece_bytes or len(nodes) != -(-size // piece_bytes) * HASH_BYTES:
         raise ValueError(size)
-    root = _top(nodes, _padding(piece_bytes // BLOCK_BYTES))
+    root = merkle_root(nodes, piece_bytes // BLOCK_BYTES)
     return Layer(root=root.hex(), size=size, piece_bytes=piece_bytes, nodes=nodes)
-
-
-def merkle_leaves(data: memoryview) -> bytes:
-    """Return the leaves of bytes that begin at a block, one after the other."""
-    sha256 = hashlib.sha256  # its keyword `usedforsecurity` would be parsed for each block
-    blocks = range(0, len(data), BLOCK_BYTES)
-    return b"".join([sha256(data[at : at + BLOCK_BYTES]).digest() for at in blocks])
-
-
-def merkle_node(leaves: bytes, count: int) -> bytes:
-    """Return the node over leaves, filled up to `count` of them, a power of two."""
-    found, padding = leaves or _NO_LEAF, _NO_LEAF
-    for _ in range(count.bit_length() - 1):
-        found, padding = _parents(found, padding), _parents(padding * 2, padding)
-    return found
-
-
-def _top(nodes: bytes, padding: bytes) -> bytes:
-    while len(nodes) > HASH_BYTES:
-        nodes, padding = _parents(nodes, padding), _parents(padding * 2, padding)
-    return nodes
-
-
-def _parents(nodes: bytes, padding: bytes) -> bytes:
-    if len(nodes) % (2 * HASH_BYTES):
-        nodes += padding
-    sha256 = hashlib.sha256
-    return b"".join([sha256(pair).digest() for (pair,) in _PAIRS.iter_unpack(nodes)])
-
-
-@cache
-def _padding(count: int) -> bytes:
-    """Return the node of a piece, of `count` blocks, that lies behind the end of the file."""
-    return merkle_node(b"", count)
-
-
-class BlockBuffer:
-    """Reads leaves: a buffer of whole blocks, small enough for a core's cache.
-
-    hashlib releases the interpreter lock for each block, and who wants it back while another thread
-    has it goes to sleep. So little is done between two blocks: a full buffer is cut only once.
-    """
-
-    def __init__(self) -> None:
-        self._whole = memoryview(bytearray(WHOLE_FILE_BUFFER_BYTES))
-        starts = range(0, len(self._whole), BLOCK_BYTES)
-        self._blocks = [self._whole[at : at + BLOCK_BYTES] for at in starts]
-
-    def leaves_at(self, file: OpenFile, start: int, stop: int) -> bytes:
-        """Return the leaves of a range of an open file; fewer if the file is shorter.
-
-        Args:
-            file: The file.
-            start: Where it begins, at a block.
-            stop: Where it ends.
-
-        Raises:
-            StoreError: It cannot be read.
-        """
-        found, sha256 = [], hashlib.sha256
-        for at in range(start, stop, len(self._whole)):
-            count = file.read_full(self._whole[: stop - at], at)
-            if count == len(self._whole):
-                found += [sha256(block).digest() for block in self._blocks]
-            else:
-                found.append(merkle_leaves(self._whole[:count]))
-        return b"".join(found)
-
-
-def wrong_pieces(
-    path: Path | RootedPath, layer: Layer, indexes: Iterable[int], seen: Callable[[int], object]
-) -> list[int]:
-    """Return which of some pieces of a file are not as its layer says.
-
-    Args:
-        path: The file.
-        layer: What it should be.
-        indexes: The pieces to read.
-        seen: Called with the length of each piece in bytes; what it raises ends the reading.
-
-    Raises:
-        StoreError: It cannot be read.
-    """
-    wrong, buffer = [], BlockBuffer()
-    with open_to_read(path) as file:
-        for index in indexes:
-            start, stop = layer.span(index)
-            if not layer.is_right(index, buffer.leaves_at(file, start, stop)):
-                wrong.append(index)
-            seen(stop - start)
-    return wrong
 
 
 def joined_spans(layer: Layer, indexes: Iterable[int]) -> list[tuple[int, int]]:

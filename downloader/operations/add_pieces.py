@@ -15,16 +15,14 @@ import msgspec
 from downloader.artifact import Artifact, bytes_text, counted
 from downloader.errors import Stop, StoreError
 from downloader.fs.digests import (
-    BLOCK_BYTES,
     PIECE_BYTES,
     Layer,
     cores,
     layer_of,
-    merkle_leaves,
-    merkle_node,
     new_sha256,
 )
 from downloader.fs.files import look
+from downloader.fs.merkle import BLOCK_BYTES, merkle_leaves, merkle_node
 from downloader.fs.rooted_path import READ, RootedPath
 from downloader.progress.tracker import Reading
 from downloader.project.project import Model, Project

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from downloader.artifact import Artifact, counted, task_name
 from downloader.errors import OFFLINE_HINT, Stop, StoreError
-from downloader.fs.digests import Layer, cores, joined_spans, sha256_of, wrong_pieces
+from downloader.fs.digests import Layer, cores, joined_spans, sha256_of
 from downloader.fs.files import look, looks_same
+from downloader.fs.piece_check import PieceCheck
 from downloader.fs.rooted_path import RootedPath
 from downloader.progress.streams import tell
 from downloader.progress.tracker import Reading
@@ -118,8 +119,7 @@ def of_extra(file: ExtraFile) -> FileCheck:
 
 
 STRETCH_BYTES = 64 << 20
-"""Bytes of a file with a piece layer that are read in one go: little enough that all cores end at
-the same time, and a disk still reads in order."""
+"""The most of a file with a piece layer that one thread reads in one go: a disk reads in order."""
 
 Seen = Callable[[int], None]
 Part = Callable[[Seen], None]
@@ -179,19 +179,18 @@ class _File:
             model=self._model, path=self.path, state=state, size=self.size, detail=detail
         )
 
-    def readings(self, layer: Layer | None) -> list[Part]:
+    def readings(self, layer: Layer | None, check: PieceCheck) -> list[Part]:
         """Return what has to be done to check it, in parts that may be done at the same time."""
         if layer is None or not layer.is_proof:
-            return [functools.partial(self._read, layer)]
-        step = max(1, STRETCH_BYTES // layer.piece_bytes)
-        parts = [range(at, min(at + step, layer.count)) for at in range(0, layer.count, step)]
-        return [functools.partial(self._read_pieces, layer, part) for part in parts]
+            return [functools.partial(self._read, layer, check)]
+        stretches = stretches_of(layer, cores())
+        return [functools.partial(self._read_pieces, layer, check, each) for each in stretches]
 
-    def _read_pieces(self, layer: Layer, part: range, seen: Seen) -> None:
+    def _read_pieces(self, layer: Layer, check: PieceCheck, part: range, seen: Seen) -> None:
         """Check some pieces; the state is what those that were checked so far tell."""
         wrong, unreadable = [], None
         try:
-            wrong = wrong_pieces(self._target, layer, part, seen)
+            wrong = check.wrong_pieces(self._target, layer, part, seen)
         except StoreError as error:
             unreadable = "unreadable", f"cannot be read: {error.reason}"
         with self._judging:
@@ -199,7 +198,7 @@ class _File:
             self._unreadable = self._unreadable or unreadable
             self._found = self._unreadable or by_pieces(joined_spans(layer, self._wrong))
 
-    def _read(self, layer: Layer | None, seen: Seen) -> None:
+    def _read(self, layer: Layer | None, check: PieceCheck, seen: Seen) -> None:
         """Hash it; `seen` is called with each number of bytes, and may end it with an error.
 
         A layer tells where it is wrong, if that is so.
@@ -207,7 +206,8 @@ class _File:
         try:
             self._found = when_read(self.artifact, sha256_of(self._target, seen))
             if layer and self.verdict.is_bad:
-                wrong = wrong_pieces(self._target, layer, range(layer.count), lambda _: None)
+                pieces = range(layer.count)
+                wrong = check.wrong_pieces(self._target, layer, pieces, lambda _: None)
                 self._found = by_pieces(joined_spans(layer, wrong)) if wrong else self._found
         except StoreError as error:
             self._found = "unreadable", f"cannot be read: {error.reason}"
@@ -235,6 +235,23 @@ class _File:
         return decide(self.artifact, self._status, known, self._entry)
 
 
+def stretches_of(layer: Layer, threads: int) -> Iterator[range]:
+    """Yield the pieces of a file in stretches, each for one thread.
+
+    The last ones are short, so that all threads end at the same time: a stretch is a part of what
+    is left then (guided self-scheduling; Polychronopoulos and Kuck, 1987).
+
+    Args:
+        layer: Of the file.
+        threads: How many read.
+    """
+    longest, at = STRETCH_BYTES // layer.piece_bytes, 0
+    while at < layer.count:
+        stop = at + max(1, min(longest, (layer.count - at) // (2 * threads)))
+        yield range(at, stop)
+        at = stop
+
+
 def _place(folder: Path, path: str) -> Path | RootedPath:
     """Return where a file is read: a symlink of the user's may lead to it, as to `models`.
 
@@ -252,10 +269,13 @@ def _leads_out(folder: RootedPath) -> bool:
 def _read(files: Sequence[_File], layer_of: LayerOf, reading: Reading, stop: Stop) -> None:
     seen = reading.counting(stop)
     reading.started(sum(each.size for each in files))
+    layers = [layer_of(each.artifact) for each in files]
+    in_pieces = sum(layer.size for layer in layers if layer and layer.is_proof)
     try:
-        parts = [each.readings(layer_of(each.artifact)) for each in files]
-        parts.sort(key=len)  # those in many parts come last: they fill the cores to the end
-        with ThreadPoolExecutor(cores()) as pool:  # hashlib releases the GIL: threads are enough
+        threads = cores()
+        with PieceCheck(in_pieces, threads - 1) as check, ThreadPoolExecutor(threads) as pool:
+            parts = [each.readings(layer, check) for each, layer in zip(files, layers, strict=True)]
+            parts.sort(key=len)  # those in many parts come last: they fill the cores to the end
             for part in [pool.submit(one, seen) for each in parts for one in each]:
                 part.result()
     finally:

@@ -24,20 +24,17 @@ from typing import Protocol
 from downloader.errors import StoreError
 from downloader.fs.commit import set_aside, set_range_aside
 from downloader.fs.digests import (
-    BLOCK_BYTES,
     BUFFER_BYTES,
-    HASH_BYTES,
-    BlockBuffer,
     Hash,
     Layer,
     cores,
     feed,
-    merkle_leaves,
     new_git_sha1,
     new_md5,
     new_sha256,
 )
 from downloader.fs.locks import LockWait
+from downloader.fs.merkle import BLOCK_BYTES, HASH_BYTES, BlockBuffer, merkle_leaves
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath
 from downloader.network.ranges import Range
@@ -597,7 +594,7 @@ class PieceVerifier:
             buffer = self._block_buffers.pop()
         except IndexError:  # each thread that reads has one
             buffer = BlockBuffer()
-        leaves = buffer.leaves_at(self._file, start, stop)
+        leaves = buffer.leaves_at(self._file.read_full, start, stop)
         self._block_buffers.append(buffer)
         return leaves
 

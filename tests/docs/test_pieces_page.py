@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from downloader.fs import digests
+from downloader.fs.merkle import BLOCK_BYTES
 from downloader.transfer._attempt import TRIES
 from downloader.transfer._verifier import OTHER_FILE_PIECES
 from tests.docs.documents import blocks, first_cells, page
@@ -34,7 +35,7 @@ def test_its_commands_work(tmp_path: Path, server: FaultyServer) -> None:
 
 def test_the_example_begins_a_line() -> None:
     """Fields, root and the first nodes are those of a real layer, in the order of the page."""
-    layer = of(content(100_000), digests.BLOCK_BYTES)
+    layer = of(content(100_000), BLOCK_BYTES)
     written = digests.dump_layer(layer).decode()
     (example,) = blocks(PAGE, "json")
     assert written.startswith(example.partition("…")[0])
@@ -46,7 +47,7 @@ def test_its_numbers_are_those_of_the_code() -> None:
     """Length of a piece, how often it is asked for, and when another file is suspected."""
     mebi = 1 << 20
     assert f"written are pieces of {digests.PIECE_BYTES // mebi} MiB" in PAGE
-    assert f"from {digests.BLOCK_BYTES >> 10} KiB to {digests.MOST_PIECE_BYTES // mebi} MiB" in PAGE
+    assert f"from {BLOCK_BYTES >> 10} KiB to {digests.MOST_PIECE_BYTES // mebi} MiB" in PAGE
     assert f"found after {OTHER_FILE_PIECES} pieces" in PAGE
     assert re.search(r"fetched again, at most twice", PAGE)
     assert TRIES == 3

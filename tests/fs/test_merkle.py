@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downloader.fs import digests
-from downloader.fs.digests import BLOCK_BYTES, Layer, layer_of, merkle_leaves, merkle_node
+from downloader.fs.digests import Layer, layer_of
+from downloader.fs.merkle import BLOCK_BYTES, merkle_leaves, merkle_node
 
 VECTORS = {
     (16_385, 16_384): (

@@ -12,7 +12,8 @@ import pytest
 from msgspec import structs
 
 from downloader.errors import DigestMismatch
-from downloader.fs.digests import BLOCK_BYTES, Layer
+from downloader.fs.digests import Layer
+from downloader.fs.merkle import BLOCK_BYTES
 from downloader.network.ranges import Range
 from downloader.transfer._journal import dump_ranges
 from downloader.transfer._verifier import OTHER_FILE_PIECES, PieceVerifier

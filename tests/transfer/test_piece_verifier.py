@@ -14,14 +14,12 @@ from hypothesis import strategies as st
 
 from downloader.errors import Interrupted, StoreError
 from downloader.fs.digests import (
-    BLOCK_BYTES,
     BUFFER_BYTES,
     Layer,
     layer_of,
-    merkle_leaves,
-    merkle_node,
 )
 from downloader.fs.locks import LockWait
+from downloader.fs.merkle import BLOCK_BYTES, merkle_leaves, merkle_node
 from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath
 from downloader.network.ranges import Range
