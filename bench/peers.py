@@ -34,7 +34,7 @@ PICOGPT = "picoGPT's loop, unverified"
 READINTO = "floor: requests + readinto, unverified"
 SHA256 = "floor: SHA-256 alone, one core"
 SHA256SUM = "sha256sum"
-SLOW_BELOW = 16
+SLOW_BELOW = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

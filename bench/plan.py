@@ -70,16 +70,16 @@ class Plan:
 QUICK = Plan(
     pairs=2,
     with_slow=False,
-    big_bytes=512 * KIBI**2,
+    big_bytes=256 * KIBI**2,
     first_use_bytes=256 * KIBI**2,
     limited_bytes=64 * KIBI**2,
     numbers_bytes=32 * KIBI**2,
     fixed_numbers=(1, 32),
     many_files=1_000,
-    late_files=500,
+    late_files=400,
     noop_files=(10, 1_000),
     verify_bytes=64 * KIBI**2,
-    kept_seconds=4,
+    kept_seconds=3,
 )
 
 
