@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from downloader.manifest.edit import flow_text
-from downloader.sources.interface import VARIABLE, Entry, Fault, NamedUrl, Reference
+from downloader.sources.interface import PAGE_PARTS, VARIABLE, Entry, Fault, NamedUrl, Reference
 from downloader.sources.registry import find_reference
 from downloader.urls import is_loopback, is_published, published_url, redact
 
@@ -84,8 +84,15 @@ def _check(named: NamedUrl) -> None:
     if named.is_base and parts.query:
         raise Fault((), "a base URL must not contain a query (`?`)")
     _check_query(parts.query)
+    if not named.is_base:
+        _check_page(parts, named)
+
+
+def _check_page(parts: SplitResult, named: NamedUrl) -> None:
+    if not named.is_page and not any(part in named.url for part in PAGE_PARTS):
+        return
     entry = find_reference(named.url, is_url=True)
-    if named.is_page or (entry and entry.is_page and not named.is_base):
+    if named.is_page or (entry and entry.is_page):
         may_be_model = entry if "mirrors" not in named.keys else None
         raise Fault((), "that is the page, not the file", _page_hint(parts, may_be_model))
 

@@ -53,6 +53,9 @@ PAGE = (
     r")"
 )
 """URLs of pages about a file or a model, not of the file itself."""
+PAGE_PARTS = ("/blob/", "/tree/")
+"""One of them is in each URL that a provider's `read_reference` knows for a page: most URLs have
+none, and no provider is asked about them."""
 VARIABLE = r"\$\{|\{\{|\$[A-Z][A-Z0-9_]+"
 """Text that a shell or a template would replace."""
 
@@ -124,7 +127,8 @@ class Reference(NamedTuple):
     Attributes:
         keys: The keys of the entry, as they are written into models.yaml.
         names: What the model may be called, best first; not always a valid name.
-        is_page: Whether it is a URL that can only be that of a page, not of a file's bytes.
+        is_page: Whether it is a URL that can only be that of a page, not of a file's bytes; it has
+            one of PAGE_PARTS in it.
     """
 
     keys: dict[str, object]

@@ -3,6 +3,7 @@
 A source is imported when a model needs it: most projects have models of one or two sources.
 """
 
+import functools
 import importlib
 
 from downloader.sources.interface import AskingSource, Entry, Reference
@@ -20,6 +21,7 @@ GENERAL_SOURCE = "http"
 """Takes any URL that no provider knows."""
 
 
+@functools.cache
 def entry_type(source: str) -> type[Entry]:
     """Return the class of the entries of a source."""
     module, _, name = SOURCES[source].partition(".")

@@ -230,16 +230,25 @@ def test_an_entry_in_the_cache_that_no_manifest_can_have_is_refused(tmp_path: Pa
     assert "manifest.json" in caught.value.hint
 
 
-def test_a_run_imports_the_sources_of_its_models_only(tmp_path: Path) -> None:
-    """Whoever has no model of Together AI does not pay for it."""
-    declare(tmp_path, {"m": gpt2("124M")})
+@pytest.mark.parametrize(
+    ("model", "source"),
+    [(gpt2("124M"), "openai_gpt2"), ({"source": "http", "url": "https://e.org/a.bin"}, "http")],
+)
+def test_a_run_imports_the_sources_of_its_models_only(
+    tmp_path: Path, model: dict[str, object], source: str
+) -> None:
+    """Whoever has no model of Together AI does not pay for it, also if the manifest is new."""
+    declare(tmp_path, {"m": model})
     script = (
         "import sys; from pathlib import Path; from downloader.project.project import Project;"
         "from downloader.settings import Settings; import downloader.tasks;"
+        "from downloader.sources.registry import SOURCES;"
         "project = Project(Path('models.yaml'), Settings()); project.models();"
-        "print(project.declared[0].entry.optional, 'downloader.sources.together' in sys.modules)"
+        "assert not project.declared[0].entry.optional;"
+        "files = {line.partition('.')[0] for line in SOURCES.values()};"
+        "print(*[file for file in files if f'downloader.sources.{file}' in sys.modules])"
     )
     said = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True
     )
-    assert said.stdout == "False False\n"
+    assert said.stdout == f"{source}\n"

@@ -1,9 +1,11 @@
 """Short forms and URLs that people paste, as entries of models.yaml."""
 
+import itertools
 import re
 
 import pytest
 
+from downloader.sources.interface import PAGE_PARTS
 from downloader.sources.registry import entry_types, find_reference, reference_forms
 
 HF: dict[str, object] = {"source": "huggingface", "repo": "BAAI/bge-small"}
@@ -171,6 +173,25 @@ def test_a_page_is_told_from_a_file(text: str, *, is_page: bool) -> None:
     found = find_reference(text)
     assert found
     assert found.is_page == is_page
+
+
+def test_every_page_has_what_the_manifest_looks_for_before_it_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A manifest asks no provider about a URL that has none of these parts."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://h:1/hub")
+    hosts = "https://huggingface.co", "http://www.hf.co", "http://h:1/hub"
+    kinds = "", "datasets/", "spaces/"
+    whats = "tree", "blob", "resolve", "raw", "commit", "commits", "x"
+    rests = "", "/", "/main", "/main/", "/main/a?b=/c/#d"
+    pages = [
+        url
+        for host, kind, what, rest in itertools.product(hosts, kinds, whats, rests)
+        for url in (f"{host}/{kind}o/n/{what}{rest}", f"{host}/{kind}n/{what}{rest}")
+        if (found := find_reference(url, is_url=True)) and found.is_page
+    ]
+    assert len(pages) > len(hosts)
+    assert [url for url in pages if not any(part in url for part in PAGE_PARTS)] == []
 
 
 def test_the_users_own_hub_has_pages_too(monkeypatch: pytest.MonkeyPatch) -> None:
