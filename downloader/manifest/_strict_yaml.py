@@ -41,7 +41,8 @@ def decoded(text: bytes, name: str) -> str:
         line = text.count(b"\n", 0, error.start) + 1
         raise located(name, line, (), "this is not UTF-8", hint="Save it as UTF-8.") from None
     _refuse(_UNWANTED, clean, name, "an invisible control character", "Remove it.")
-    _refuse(_TAB, clean, name, "a tab", "Indent with spaces: YAML allows no tabs.")
+    if "\t" in clean:  # most texts have none, and the pattern looks at each line twice
+        _refuse(_TAB, clean, name, "a tab", "Indent with spaces: YAML allows no tabs.")
     # Thousands of %TAG lines also take libyaml quadratic time.
     _refuse(_DIRECTIVE, clean, name, "a YAML directive", "Remove the line that begins with `%`.")
     return clean
@@ -94,8 +95,7 @@ _WORDS: dict[str, bool | None] = {
     "FALSE": False,
 }
 _UNSPACED = re.compile(r" *(?:- +)?(?P<key>[a-z_][a-z0-9_]*):[^\s/:]")
-_INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<fraction>\.[0-9]+)?")
 _UNWANTED_IN_VALUE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 _EMPTY_HINT = (
@@ -107,10 +107,10 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(slots=True)
 class _Node:
-    """Position of one value."""
+    """Position of a mapping or list, and of what is in it; a scalar has its line alone."""
 
     line: int
-    children: dict[Key, "_Node"] = field(default_factory=dict)
+    children: dict[Key, "_Node | int"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +121,16 @@ class Document:
     """The file's name, for messages."""
     data: object
     """Nested dict, list, str, int, float, bool and None."""
-    _root: _Node
+    _root: _Node | int
 
     def line(self, keys: Keys) -> int:
         """Return the line, counted from 1, of the nearest node that exists on the key path."""
         node = self._root
         for key in keys:
-            if key not in node.children:
+            if isinstance(node, int) or key not in node.children:
                 break
             node = node.children[key]
-        return node.line
+        return _line_of(node)
 
     def error(self, keys: Keys, what: str, *, hint: str | None = None) -> ManifestError:
         """Return the error for the value at the key path, with its file and line."""
@@ -182,24 +182,22 @@ def _unspaced(lines: list[str], last: int) -> tuple[int, str] | None:
 class _Frame:
     """A mapping or list that is still open."""
 
-    keys: Keys
-    """Its own key path."""
+    own: Key | None
+    """Its key in the frame around it; None if there is none."""
     value: dict[str, object] | list[object]
     node: _Node
-    key: str | None = None
+    wants_key: bool
+    """Whether it is a mapping, and a key comes next."""
+    key: str = ""
     """In a mapping: the key whose value comes next."""
     key_line: int = 0
 
     @property
-    def next_keys(self) -> Keys:
-        """The key path of the value that comes next; if a key is wanted, its own."""
+    def next_key(self) -> Key | None:
+        """The key of the value that comes next; None if a key does."""
         if isinstance(self.value, list):
-            return (*self.keys, len(self.value))
-        return self.keys if self.key is None else (*self.keys, self.key)
-
-    @property
-    def wants_key(self) -> bool:
-        return isinstance(self.value, dict) and self.key is None
+            return len(self.value)
+        return None if self.wants_key else self.key
 
 
 class _Builder:
@@ -207,7 +205,7 @@ class _Builder:
 
     def __init__(self, name: str) -> None:
         self.data: object = None
-        self.root = _Node(1)
+        self.root: _Node | int = 1
         self._name = name
         self._frames: list[_Frame] = []
         self._nodes = 0
@@ -217,7 +215,13 @@ class _Builder:
         """Go on by one event."""
         if isinstance(event, yaml.NodeEvent):
             self._check(event)
-            self._open(event)
+            frame = self._frames[-1] if self._frames else None
+            if frame and frame.wants_key:
+                self._take_key(frame, event)
+            elif isinstance(event, yaml.ScalarEvent):
+                self._place(frame, self._scalar(event), _line(event))
+            else:
+                self._open(frame, event)
         elif isinstance(event, yaml.CollectionEndEvent):
             self._frames.pop()
         elif isinstance(event, yaml.DocumentStartEvent):
@@ -226,10 +230,10 @@ class _Builder:
                 raise self._error(event, "a second document begins", hint="Remove this `---`.")
 
     def _error(self, event: yaml.Event, what: str, *, hint: str | None = None) -> ManifestError:
-        return located(self._name, _line(event), self._next_keys(), what, hint=hint)
-
-    def _next_keys(self) -> Keys:
-        return self._frames[-1].next_keys if self._frames else ()
+        keys = [frame.own for frame in self._frames]
+        keys += [frame.next_key for frame in self._frames[-1:]]
+        known = tuple(key for key in keys if key is not None)
+        return located(self._name, _line(event), known, what, hint=hint)
 
     def _check(self, event: yaml.NodeEvent) -> None:
         self._nodes += 1
@@ -244,19 +248,14 @@ class _Builder:
             hint = "Remove it. If it is text that begins with `!`, put it in quotes."
             raise self._error(event, "tags (`!name`) are not supported", hint=hint)
 
-    def _open(self, event: yaml.NodeEvent) -> None:
-        frame = self._frames[-1] if self._frames else None
-        if frame and frame.wants_key:
-            self._take_key(frame, event)
-        elif isinstance(event, yaml.ScalarEvent):
-            self._place(event, self._scalar(event))
-        elif len(self._frames) >= MAX_DEPTH:
+    def _open(self, frame: _Frame | None, event: yaml.NodeEvent) -> None:
+        if len(self._frames) >= MAX_DEPTH:
             raise self._error(event, f"nested more than {MAX_DEPTH} deep")
-        else:
-            value: dict[str, object] | list[object]
-            value = {} if isinstance(event, yaml.MappingStartEvent) else []
-            keys = self._next_keys()
-            self._frames.append(_Frame(keys, value, self._place(event, value)))
+        is_mapping = isinstance(event, yaml.MappingStartEvent)
+        value: dict[str, object] | list[object] = {} if is_mapping else []
+        own, node = frame.next_key if frame else None, _Node(_line(event))
+        self._place(frame, value, node)
+        self._frames.append(_Frame(own, value, node, is_mapping))
 
     def _take_key(self, frame: _Frame, event: yaml.NodeEvent) -> None:
         key = self._scalar(event) if isinstance(event, yaml.ScalarEvent) else None
@@ -264,29 +263,30 @@ class _Builder:
             raise self._error(event, "a key must be text", hint="Put the key in quotes.")
         if key == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
             raise self._error(event, "merge keys (`<<`) are not supported", hint="Write it out.")
-        frame.key, frame.key_line = key, _line(event)
+        frame.key, frame.key_line, frame.wants_key = key, _line(event), False
         if key in frame.node.children:
-            lines = f"lines {frame.node.children[key].line} and {frame.key_line}"
+            lines = f"lines {_line_of(frame.node.children[key])} and {frame.key_line}"
             raise self._error(event, f"duplicate key, on {lines}", hint="Keep one.")
 
-    def _place(self, event: yaml.Event, value: object) -> _Node:
-        """Put the value where it belongs and return its node; a key's line is its value's."""
-        if not self._frames:
-            self.data, self.root = value, _Node(_line(event))
-            return self.root
-        frame = self._frames[-1]
-        if isinstance(frame.value, list):
-            node = frame.node.children[len(frame.value)] = _Node(_line(event))
+    def _place(self, frame: _Frame | None, value: object, node: _Node | int) -> None:
+        """Put the value where it belongs; a key's line is its value's."""
+        if frame is None:
+            self.data, self.root = value, node
+        elif isinstance(frame.value, list):
+            frame.node.children[len(frame.value)] = node
             frame.value.append(value)
-            return node
-        key, frame.key = frame.key or "", None
-        node = frame.node.children[key] = _Node(frame.key_line)
-        frame.value[key] = value
-        return node
+        else:
+            if isinstance(node, int):
+                node = frame.key_line
+            else:
+                node.line = frame.key_line
+            frame.node.children[frame.key] = node
+            frame.value[frame.key] = value
+            frame.wants_key = True
 
     def _scalar(self, event: yaml.ScalarEvent) -> str | float | bool | None:
         is_plain = event.implicit[0]
-        if _UNWANTED_IN_VALUE.search(event.value):
+        if not event.value.isprintable() and _UNWANTED_IN_VALUE.search(event.value):
             hint = "Write the text on one line, without escapes."
             raise self._error(event, "the text holds a control character or line end", hint=hint)
         return _plain(event.value) if is_plain else event.value
@@ -297,12 +297,17 @@ def _line(event: yaml.Event) -> int:
     return mark.line + 1 if mark else 1
 
 
+def _line_of(node: _Node | int) -> int:
+    return node if isinstance(node, int) else node.line
+
+
 def _plain(text: str) -> str | float | bool | None:
     """Return what an unquoted scalar means; in doubt, its text."""
     if text in _WORDS:
         return _WORDS[text]
-    if _INT.fullmatch(text) and len(text) <= _MAX_INT_DIGITS:
-        return int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
+    if number := _NUMBER.fullmatch(text):
+        if number["fraction"]:
+            return float(text)
+        if len(text) <= _MAX_INT_DIGITS:
+            return int(text)
     return text
