@@ -168,14 +168,14 @@ _proven_disks = set[int]()
 """Devices on which a lock was seen to keep others out: asked once, not for each file."""
 
 
-@functools.lru_cache(1024)  # as partial_path
+@functools.lru_cache(1 << 14)  # as partial_path
 def partial_name(path: str) -> str:
     """Return the partial's file name: readable, unique for the path, and short enough anywhere."""
     readable = path.rpartition("/")[2].encode()[:40].decode("utf-8", "ignore")
     return f"{readable}-{hashlib.sha256(path.encode()).hexdigest()[:12]}.part"
 
 
-@functools.lru_cache(1024)  # asked at every step of a file's way
+@functools.lru_cache(1 << 14)  # planned for all files, then asked at every step of a file's way
 def partial_path(workspace: RootedPath, path: str) -> RootedPath:
     """Return where an artifact's partial is, as a rule.
 
@@ -183,7 +183,7 @@ def partial_path(workspace: RootedPath, path: str) -> RootedPath:
         workspace: The model's private folder.
         path: The artifact's path.
     """
-    return workspace / Private.PARTIALS / partial_name(path)
+    return workspace / f"{Private.PARTIALS}/{partial_name(path)}"
 
 
 def open_locked(path: RootedPath, lock_wait: LockWait) -> OpenFile:

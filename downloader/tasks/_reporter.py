@@ -19,7 +19,7 @@ from doit.reporter import ExecutedOnlyReporter
 from doit.task import Task
 from msgspec.structs import replace
 
-from downloader.artifact import task_file, task_name
+from downloader.artifact import task_file
 from downloader.errors import LockError, ModelmakeError, shown
 from downloader.progress.display import report_error, show
 from downloader.progress.events import Done, Failed, Summary, failed_of, shown_path
@@ -53,6 +53,7 @@ class SelectedTask(Protocol):
     name: str
     task_dep: Iterable[str]
     setup_tasks: Iterable[str]
+    uptodate: Sequence[Any]
 
 
 def is_ours(name: str) -> bool:
@@ -60,10 +61,10 @@ def is_ours(name: str) -> bool:
     return name.partition(":")[0] in _OURS
 
 
-def files_of(
+def stale_files(
     tasks: Mapping[str, SelectedTask], selected: Iterable[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield model and path of each file that would be fetched if it were missing.
+    """Yield model and path of each file that the run is about and that is not up to date.
 
     Setup tasks of the user's own tasks are left out: they run only if the task itself has to.
 
@@ -78,10 +79,12 @@ def files_of(
             continue
         seen.add(name)
         task = tasks[name]
-        waiting += [*task.task_dep, *(task.setup_tasks if is_ours(name) else ())]
-        model, path = task_file(name)
-        if path:
-            yield model, path
+        waiting += task.task_dep
+        if is_ours(name):
+            waiting += task.setup_tasks
+            model, path = task_file(name)
+            if path and task.uptodate[0][0] is not True:
+                yield model, path
 
 
 FAILED_STATUS = 1
@@ -115,8 +118,7 @@ class Reporter(ExecutedOnlyReporter):  # type: ignore[misc]
         super().initialize(tasks, selected_tasks)
         _check_semaphores()
         runtime = current()
-        runtime.selected = functools.partial(files_of, tasks, selected_tasks)
-        runtime.stale = functools.partial(_stale_of, tasks, selected_tasks)
+        runtime.stale = functools.partial(stale_files, tasks, selected_tasks)
         runtime.display = show(self._run, runtime.project.settings.progress)
         self._is_fetching = any(name.partition(":")[0] == "fetch" for name in selected_tasks)
         self._is_default = "fetch" in selected_tasks
@@ -199,12 +201,6 @@ def _check_semaphores() -> None:
         what = f"`-P process` needs semaphores, and there are none here: {error}"
         hint = "Leave `-P process` out, so that doit uses threads; or mount /dev/shm."
         end_with(Failed(task="", error=what, hint=hint, code="setting-error"), USAGE_STATUS)
-
-
-def _stale_of(tasks: Mapping[str, Task], selected: list[str]) -> Iterator[tuple[str, str]]:
-    for model, path in files_of(tasks, selected):
-        if tasks[task_name(model, path)].uptodate[0][0] is not True:
-            yield model, path
 
 
 def _file_of(task: str) -> tuple[str, str]:

@@ -63,8 +63,8 @@ class Runtime:
         stop: Set when everything is to end.
         looked: What one stat decided about the stale files, by model and path, when the tasks were
             made. It is for the preflight, which comes right after.
-        selected: Gives model and path of each file the run is about, if the reporter is ours.
-        stale: As `selected`, without those that are up to date.
+        stale: Gives model and path of each file that the run is about and that is not up to date,
+            if the reporter is ours.
         run: How far the run is; `shown_run` for what people are to see at once.
         display: How that is shown; None until the reporter, if it is ours, or the first file.
     """
@@ -77,7 +77,6 @@ class Runtime:
         self._making, self._planning = threading.Lock(), threading.Lock()
         self._syncer: Engine | None = None
         self.looked: dict[tuple[str, str], Decision] = {}
-        self.selected: Callable[[], Iterable[tuple[str, str]]] = tuple
         self.stale: Callable[[], Iterable[tuple[str, str]]] = tuple
         self._has_room = True
         self._planned: dict[str, str] | None = None
@@ -113,7 +112,8 @@ class Runtime:
             locked = {name: each.entry for name, each in self.project.lockfile.models.items()}
             if self._has_room and locked != self._planned:
                 self._planned, self._has_room = locked, False
-                syncer.plan(self._known(self.selected()), self.looked)
+                known = ((name, artifact.path) for name, artifact in self._known(self.stale()))
+                syncer.plan(known, self.looked)
                 self.looked = {}
                 self._has_room = True
             return self._has_room
@@ -129,26 +129,26 @@ class Runtime:
         run = self.shown_run()
         with self._planning:
             if name not in self._expected:  # a provider may have been asked about it just now
-                sized = list(self._sized(self.stale()))
+                stale = list(self.stale())
+                sized = list(self._sized(stale))
                 run.expect(sized, self._partial_bytes(sized))
-                self._expected |= {model for model, _ in self.stale()} | {name}
+                self._expected |= {model for model, _ in stale} | {name}
         artifact = self.project.artifact(name, path)
         return run.file(name, path, 0 if artifact.archive else artifact.size)
 
-    def _known(self, files: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, str]]":
-        """Yield the files that models.lock has, at this moment of the run."""
+    def _known(self, files: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, Artifact]]":
+        """Yield model and artifact of the files that models.lock has, at this moment of the run."""
         for name, path in files:
             try:
-                self.project.artifact(name, path)
+                artifact = self.project.artifact(name, path)
             except LockError:
                 continue
-            yield name, path
+            yield name, artifact
 
     def _sized(self, files: "Iterable[tuple[str, str]]") -> "Iterator[tuple[str, str, int | None]]":
         """Yield the files with their sizes; an archive stands for the bytes of its files."""
-        for name, path in self._known(files):
-            artifact = self.project.artifact(name, path)
-            yield name, path, 0 if artifact.archive else artifact.size
+        for name, artifact in self._known(files):
+            yield name, artifact.path, 0 if artifact.archive else artifact.size
             if artifact.archive:
                 archive = self.project.artifact(name, artifact.archive)
                 yield name, archive.path, archive.size

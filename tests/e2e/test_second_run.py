@@ -137,6 +137,26 @@ def test_a_file_that_is_up_to_date_costs_few_calls(
     assert 0 < counts[0] - counts[1] <= MOST_CALLS * (MANY_FILES - FEW_FILES)
 
 
+MOST_CALLS_BESIDE = 56
+"""The same, if another file of the model has to be fetched: doit then looks at each."""
+
+
+def test_a_file_that_is_up_to_date_costs_few_calls_beside_one_that_is_not(
+    project: Project, server: FaultyServer, tmp_path: Path
+) -> None:
+    """It is not looked at once more to find out what the disk needs room for."""
+    names = [f"{number}.bin" for number in range(MANY_FILES)]
+    counts = []
+    for count in (MANY_FILES, FEW_FILES):
+        project.declare({"one": pinned_toy(server, names[:count])})
+        assert project.doit().status == 0
+        (project.folder / "models" / "one" / names[0]).unlink()
+        variables, counted = counting_calls(tmp_path / f"watch{count}")
+        assert project.doit("-n", "0", **variables).status == 0
+        counts.append(int(counted.read_text()))
+    assert 0 < counts[0] - counts[1] <= MOST_CALLS_BESIDE * (MANY_FILES - FEW_FILES)
+
+
 USERS_OWN = """
 import gc
 

@@ -2,21 +2,30 @@
 
 from types import SimpleNamespace
 
-from downloader.tasks._reporter import SelectedTask, files_of, is_ours
+from downloader.tasks._reporter import SelectedTask, is_ours, stale_files
 
 
-def task(name: str, deps: tuple[str, ...] = (), setup: tuple[str, ...] = ()) -> SelectedTask:
-    return SimpleNamespace(name=name, task_dep=deps, setup_tasks=setup)
+def task(
+    name: str,
+    deps: tuple[str, ...] = (),
+    setup: tuple[str, ...] = (),
+    *,
+    is_up_to_date: bool = False,
+) -> SelectedTask:
+    return SimpleNamespace(
+        name=name, task_dep=deps, setup_tasks=setup, uptodate=[(is_up_to_date, None, None)]
+    )
 
 
 TASKS = {
     each.name: each
     for each in (
         task("fetch", setup=("lock", "fetch:a")),
-        task("fetch:a", setup=("lock", "fetch:a/x", "fetch:a/d/y")),
+        task("fetch:a", setup=("lock", "fetch:a/x", "fetch:a/d/y", "fetch:a/there")),
         task("fetch:b", setup=("fetch:b/z",)),
         task("fetch:a/x"),
         task("fetch:a/d/y"),
+        task("fetch:a/there", is_up_to_date=True),
         task("fetch:b/z"),
         task("lock"),
         task("train", deps=("fetch:b/z", "train")),
@@ -26,11 +35,11 @@ TASKS = {
 
 
 def chosen(*selected: str) -> set[tuple[str, str]]:
-    return set(files_of(TASKS, selected))
+    return set(stale_files(TASKS, selected))
 
 
 def test_a_group_is_its_files() -> None:
-    """Bare `doit` is what `fetch` needs, and no optional model."""
+    """Bare `doit` is what `fetch` needs: no optional model, and nothing that is up to date."""
     assert chosen("fetch") == {("a", "x"), ("a", "d/y")}
     assert chosen("fetch:b", "fetch:a/x") == {("b", "z"), ("a", "x")}
 
