@@ -44,7 +44,7 @@ class SmallPartial(Partial):
     ) -> None:
         self._name = self._path = folder / partial_name(binding.path)
         self._budget, self._lock_wait, self._layer = budget, lock_wait, None
-        self._wanted = self.binding = binding
+        self.wanted = self.binding = binding
         self._content, self.ranges = bytearray(), list[Range]()
         self._placed_file: OpenFile | None = None
         self.is_joined = self._is_placed = self._with_md5 = False
@@ -93,7 +93,7 @@ class SmallPartial(Partial):
     def reset(self) -> None:
         """Forget every byte."""
         self._content, self.ranges, self.is_joined = bytearray(), [], False
-        self.binding = self._wanted
+        self.binding = self.wanted
         self._restart_verifier(0)
 
     def digest(self, kind: str) -> str | None:
@@ -157,7 +157,7 @@ class SmallPartial(Partial):
                 self._keep()
 
     def _keep(self) -> None:
-        with Partial(self._name.parent, self._wanted, self._lock_wait, self._budget) as partial:
+        with Partial(self._name.parent, self.wanted, self._lock_wait, self._budget) as partial:
             if not partial.ranges:  # else another process was here after all
                 partial.bind(self.binding.validator, self.binding.size)
                 partial.put(0, memoryview(self._content), len(self._content))

@@ -165,19 +165,13 @@ class Fetcher:
             with Commit(job.target, is_free=job.is_fresh) as place:
                 for location in _each(job.locations, failures):
                     try:
-                        done = self._fetch_from(
-                            job,
-                            place,
-                            location,
-                            observer or Observer(),
-                            is_small=job.is_small_and_alone,
-                            is_fresh=job.is_fresh and not failures,
-                        )
+                        done = self._fetch_from(job, place, location, observer or Observer())
                     except (Interrupted, StoreError):
                         raise
                     except ModelmakeError as error:
                         failures.append((location, error))
                         job.failed(location, error)
+                        job = replace(job, is_fresh=False)  # a partial may be there now
                     else:
                         is_first = not failures and not location.mirror
                         return done if is_first else replace(done, etag=None)
@@ -188,30 +182,19 @@ class Fetcher:
         finally:
             del failures  # it holds the error, whose traceback holds this frame: a cycle
 
-    def _fetch_from(  # noqa: PLR0913 - most are of the job
-        self,
-        job: Job,
-        place: Commit,
-        location: Location,
-        observer: Observer,
-        *,
-        is_small: bool,
-        is_fresh: bool = False,
+    def _fetch_from(
+        self, job: Job, place: Commit, location: Location, observer: Observer
     ) -> Fetched:
+        """Fetch from one location; raises ModelmakeError as `fetch`."""
         lock_wait = LockWait(self._transport.stop, observer.notice)
-        folder, binding = job.partial.parent, binding_for(job.artifact, location)
-        is_small = is_small and (is_fresh or not os.path.lexists(job.partial))
+        wanted = job.partial.parent, binding_for(job.artifact, location), lock_wait, self._budget
+        is_small = job.is_small_and_alone and (job.is_fresh or not os.path.lexists(job.partial))
         try:
             with (
-                (
-                    SmallPartial(folder, binding, lock_wait, self._budget)
-                    if is_small
-                    else Partial(
-                        folder, binding, lock_wait, self._budget, job.layer, anywhere=job.anywhere
-                    )
-                ) as partial,
-                contextlib.ExitStack() as closing,
-            ):
+                SmallPartial(*wanted)
+                if is_small
+                else Partial(*wanted, job.layer, anywhere=job.anywhere)
+            ) as partial:
                 is_there = not is_small and wait_until_free(job.target, lock_wait)
                 if is_there and (sha256 := job.found()):
                     partial.reset()
@@ -220,55 +203,61 @@ class Fetcher:
                     return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
                 partial.claim_room()
                 partial.seed(job.target)
-                exchange = self._joined(job, partial, observer, closing)
-                download = Download(
-                    transport=self._transport,
-                    limiter=self._limiters.of(location.url),
-                    artifact=job.artifact,
-                    location=location,
-                    observer=observer,
-                    partial=partial,
-                    exchange=exchange,
-                )
-                try:
-                    download.run()
-                except IntegrityError as error:
-                    raise partial.set_aside(job.workspace, _advised(error, location)) from None
-                partial.commit(place)
-                sha256 = partial.verifier.sha256
-                if self.swarm and exchange:
-                    self.swarm.moved(exchange, job.target)
-                job.placed(sha256, partial.placed_file)
-                moved_bytes = download.moved_bytes
-                # A pinned file may be resumed across versions: its digest proves the whole.
-                is_of_one_version = moved_bytes == partial.have or not job.artifact.is_pinned
-                is_public = is_of_one_version and not (location.headers or location.mirror)
-                return Fetched(
-                    size=partial.have,
-                    sha256=sha256,
-                    moved_bytes=moved_bytes + (exchange.came_bytes if exchange else 0),
-                    place=binding.place if is_public else "",
-                    validator=partial.binding.validator,
-                    etag=download.etag,
-                    md5=download.md5,
-                )
+                with self._exchange(job, partial, observer) as exchange:
+                    download = Download(
+                        transport=self._transport,
+                        limiter=self._limiters.of(location.url),
+                        artifact=job.artifact,
+                        location=location,
+                        observer=observer,
+                        partial=partial,
+                        exchange=exchange,
+                    )
+                    try:
+                        download.run()
+                    except IntegrityError as error:
+                        raise partial.set_aside(job.workspace, _advised(error, location)) from None
+                    partial.commit(place)
+                    if self.swarm and exchange:
+                        self.swarm.moved(exchange, job.target)
+                    job.placed(partial.verifier.sha256, partial.placed_file)
+                return _fetched(download, exchange.came_bytes if exchange else 0)
         except TooLarge:
-            return self._fetch_from(job, place, location, observer, is_small=False)
+            job = replace(job, is_small_and_alone=False)
+            return self._fetch_from(job, place, location, observer)
 
-    def _joined(
-        self, job: Job, partial: Partial, observer: Observer, closing: contextlib.ExitStack
-    ) -> "Exchange | None":
-        """Begin to exchange a file's pieces with peers, as long as `closing` is open."""
-        if self.swarm is None:
-            return None
-        if job.why_alone:
+    @contextlib.contextmanager
+    def _exchange(
+        self, job: Job, partial: Partial, observer: Observer
+    ) -> "Iterator[Exchange | None]":
+        """Exchange the file's pieces with peers until the block ends, if it has pieces."""
+        swarm, layer, exchange = self.swarm, job.layer, None
+        if swarm and job.why_alone:
             observer.notice(f"not shared with peers: {job.why_alone}")
-        if job.why_alone or not job.layer or not partial.verifier.has_pieces:
-            return None
-        exchange = self.swarm.join(partial, job.layer, observer, self._throttle)
-        if exchange:
-            closing.callback(self.swarm.left, exchange)
-        return exchange
+        elif swarm and layer and partial.verifier.has_pieces:
+            exchange = swarm.join(partial, layer, observer, self._throttle)
+        try:
+            yield exchange
+        finally:
+            if swarm and exchange:
+                swarm.left(exchange)
+
+
+def _fetched(download: Download, from_peers_bytes: int) -> Fetched:
+    """Return what a download brought whose file is in place."""
+    location, partial = download.location, download.partial
+    # A pinned file may be resumed across versions: its digest proves the whole.
+    is_of_one_version = download.moved_bytes == partial.have or not download.artifact.is_pinned
+    is_public = is_of_one_version and not (location.headers or location.mirror)
+    return Fetched(
+        size=partial.have,
+        sha256=partial.verifier.sha256,
+        moved_bytes=download.moved_bytes + from_peers_bytes,
+        place=partial.wanted.place if is_public else "",
+        validator=partial.binding.validator,
+        etag=download.etag,
+        md5=download.md5,
+    )
 
 
 def _each(

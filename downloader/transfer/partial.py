@@ -204,6 +204,7 @@ class Partial:
     Attributes:
         ranges: What is written, merged.
         is_joined: Whether they came in more replies than one: versions could be mixed.
+        wanted: What is wanted, as it was given.
         binding: What they belong to.
         verifier: Hashes them, and knows what they prove.
         on_right: Called with the number of each piece that proves right, from any thread.
@@ -231,7 +232,7 @@ class Partial:
         self._path = self._file.path
         self._journal = Journal(self._path.with_suffix(".journal"))
         self._checkpoints = Checkpoints(self._file, self._journal)
-        self._wanted = self.binding = binding
+        self.wanted = self.binding = binding
         self.on_right: Callable[[int], object] = lambda _index: None
         self.verifier: Verifier = InlineVerifier(self._file, {})
         self.ranges: list[Range] = []
@@ -366,7 +367,7 @@ class Partial:
             StoreError: So many bytes do not fit on the disk.
         """
         self._with_md5 = with_md5
-        self.binding = msgspec.structs.replace(self._wanted, validator=validator, size=size)
+        self.binding = msgspec.structs.replace(self.wanted, validator=validator, size=size)
         self.claim_room()
         with self._changing:  # a peer's first piece may come at the same moment
             if not self.ranges:
@@ -382,7 +383,7 @@ class Partial:
         self._journal.remove()
         self.ranges, self.is_joined = [], False
         self._checkpoints.noted_bytes = 0
-        self.binding = self._wanted
+        self.binding = self.wanted
         self._restart_verifier(0)
 
     def _restart_verifier(self, have: int) -> None:
@@ -463,7 +464,7 @@ class Partial:
     def _take_over(self) -> None:
         """Go on from what an earlier run left, as far as its journal confirms it."""
         length = self._file.status().st_size
-        taken = self._journal.take_over(self._wanted, length, anywhere=self._is_anywhere)
+        taken = self._journal.take_over(self.wanted, length, anywhere=self._is_anywhere)
         if taken is None and not length and not self._journal.is_there:
             self._restart_verifier(0)
             return
