@@ -365,26 +365,25 @@ class HostLimiter:
 
     def acquire(self, stop: Stop) -> None:
         """Wait for a file's first connection; raises Interrupted if the run ends before."""
+        stop.check()
         with self._freed:
-            is_free = self._active < self._allowed()
-        if is_free:
-            self._acquire(stop)
-            return
-        with released(is_urgent=True):
-            self._acquire(stop)
-
-    def _acquire(self, stop: Stop) -> None:
-        with self._freed:
+            if self._take_first():
+                return
+        with released(is_urgent=True), self._freed:
             self._waiting += 1
             try:
-                while self._active >= self._allowed():
-                    stop.check()
+                while not self._take_first():
                     self._freed.wait(0.2)  # the budget also recovers with time
-                stop.check()
+                    stop.check()
             finally:
                 self._waiting -= 1
-            self._active += 1
-            self._firsts += 1
+
+    def _take_first(self) -> bool:
+        """Take a file's first connection, if one is free; the lock is held."""
+        is_free = self._active < self._allowed()
+        self._active += is_free
+        self._firsts += is_free
+        return is_free
 
     def try_acquire(self) -> bool:
         """Take a further connection when one more is wanted now."""
