@@ -18,12 +18,15 @@ of doit take none: no model's name begins with a hyphen.
 """
 
 import contextlib
+import dbm
 import getopt
 import os
 import re
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from doit.cmd_base import Command
@@ -107,11 +110,14 @@ def parse_execute(command: Command, words: list[str]) -> Any:  # noqa: ANN401 - 
         return 0
     try:
         return _parse_execute(command, words)
-    except (CmdParseError, InvalidDodoFile) as error:
-        if not _is_ours_here() or not (text := _reworded(command, str(error))):
+    except (CmdParseError, InvalidDodoFile, ModuleNotFoundError, *UNUSABLE) as error:
+        if not _is_ours_here() or not (text := _reworded(command, error)):
             raise
-        raise type(error)(text) from None
+        raise CmdParseError(text) from None
 
+
+UNUSABLE = dbm.error
+"""What doit lets through of a file that an option names; OSError is one of them."""
 
 Command.parse_execute = parse_execute  # for commands that doit does not let us replace
 
@@ -130,18 +136,20 @@ OTHER_OPTIONS = {"-j": "-n", "--jobs": "-n"}
 NEAR = 0.75
 
 
-def _reworded(command: Command, text: str) -> str:
+def _reworded(command: Command, error: Exception) -> str:
     """Return what doit says of a slip in plain words; empty if it is another error."""
-    program = streams.program()
+    program, text = streams.program(), str(error)
     if re.match(NO_DODO, text):
         return f"There is no dodo.py in {Path.cwd()}. `modelmake` works in any folder of a project."
     typed = program if command.name == "run" else f"{program} {command.name}"
     see = f"See `{program} help {command.name}`."
-    if found := re.match(VALUE, text):
-        option = next((o for o in command.cmdparser.options if o.name == found["name"]), None)
-        if option is None:  # of a task of the user
-            return ""
-        value = found["value"].strip()
+    if isinstance(error, (ModuleNotFoundError, *UNUSABLE)):
+        what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else text
+        return f"{typed}: {what}. {see}" if _is_of_doit(error) else ""
+    found = re.match(VALUE, text)
+    options = [each for each in command.cmdparser.options if found and each.name == found["name"]]
+    if found and options:  # else it is of a task of the user
+        value, option = found["value"].strip(), options[0]
         return f"{typed}: option -{option.short} is {value}; it must be a whole number. {see}"
     found = re.match(PARSING, text)
     if found is None:
@@ -150,6 +158,13 @@ def _reworded(command: Command, text: str) -> str:
         return f"{program}: {found['what']}. See `{program} help`."
     word = found["what"].split()[1]
     return " ".join(filter(None, (f"{typed}: {found['what']}.", _meant(command, word), see)))
+
+
+def _is_of_doit(error: Exception) -> bool:
+    """Whether doit itself could not use a file: no code of the user, or of ours, was running."""
+    modules = [frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)]
+    known = {"doit", *sys.stdlib_module_names}
+    return all(name.partition(".")[0] in known for name in modules[1:])  # the first one is our hook
 
 
 def _meant(command: Command, word: str) -> str:

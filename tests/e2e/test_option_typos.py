@@ -66,6 +66,41 @@ def test_a_mistyped_option_of_doit(
     assert server.connections == 0
 
 
+FILES = {
+    "-o no/such.txt": "doit: no/such.txt: No such file or directory. See `doit help run`.",
+    "-o sub": "doit: sub: Is a directory. See `doit help run`.",
+    "list -f models.yaml": "doit list: No module named 'models'. See `doit help list`.",
+    "dumpdb": "doit dumpdb: db file doesn't exist; ",
+}
+
+
+@pytest.mark.parametrize(("line", "told"), FILES.items())
+def test_a_file_that_doit_cannot_use(
+    project: Project, server: FaultyServer, line: str, told: str
+) -> None:
+    """It is an error of who typed it, and ends in no traceback."""
+    project.declare({"one": toy(server, ["a.bin"])})
+    (project.folder / "sub").mkdir()
+    run = project.doit(*line.split())
+    assert (run.status, run.stderr.count("\n")) == (3, 1), run.text
+    assert run.stderr.startswith(f"ERROR: {told}")
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("code", ["import no_such_module", "open('no/such.txt')"])
+def test_an_error_in_dodo_py_is_shown_with_its_place(
+    project: Project, server: FaultyServer, code: str
+) -> None:
+    """It is the user's own code."""
+    project.declare({"one": toy(server, ["a.bin"])})
+    dodo = project.folder / "dodo.py"
+    dodo.write_text(f"{dodo.read_text()}\n{code}\n")
+    run = project.doit("list")
+    assert run.status == 3
+    assert "Traceback" in run.stderr
+    assert code in run.stderr
+
+
 def test_elsewhere_the_errors_are_doits(project: Project) -> None:
     """A folder without models is left alone."""
     assert "CmdOption" in project.doit("clean", "--frce").stderr
