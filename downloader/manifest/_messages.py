@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from downloader.sources.interface import Entry, Fault, Keys
+from downloader.sources.registry import entry_type, find_meant, find_reference
 
 _TYPES = {
     "str": "text",
@@ -89,7 +90,8 @@ def reworded(
         if found["fault"] == "contains unknown":
             return unknown_key((*keys, found["key"]), known)
         return Missing(keys, f"`{found['key']}` is missing", key=found["key"])
-    return _wrong_value(keys, what, _parts(entry, keys), value)
+    fault = _wrong_value(keys, what, _parts(entry, keys), value)
+    return fault if fault.hint else Fault(keys, fault.what, _meant_hint(entry, keys, value))
 
 
 class Missing(Fault):
@@ -208,7 +210,7 @@ def _wrong_value(keys: Keys, what: str, parts: list[Any], value: object) -> Faul
     if " of length " in what:
         return Fault(keys, "it is empty")
     if " matching regex " in what and (forms := _notes(parts, "form")):
-        return Fault(keys, f"expected {forms[0]}", _shorter(parts, value))
+        return Fault(keys, f"expected {forms[0]}")
     return _not_chosen(keys, parts, value)
 
 
@@ -223,9 +225,12 @@ def _not_chosen(keys: Keys, parts: list[Any], value: object) -> Fault:
     return Fault(keys, f"expected one of: {', '.join(words)}", hint or None)
 
 
-def _shorter(parts: list[Any], value: object) -> str | None:
-    """Return a hint with what a longer form holds, such as the repository of a web address."""
-    for pattern in _notes(parts, "longer"):
-        if found := re.match(pattern, str(value)):
-            return f"Write `{found[1]}`."
+def _meant_hint(entry: type[Entry], keys: Keys, value: object) -> str | None:
+    """Return a hint with the value that a reference holds which stands in its place."""
+    text = str(value)
+    texts = dict.fromkeys((text, text.removeprefix("https://")))
+    for form in [form for text in texts for form in find_meant(text, is_url=True)]:
+        found = find_reference(form, is_url=True)
+        if found and keys[-1] in found.keys and entry_type(str(found.keys["source"])) is entry:
+            return f"Write `{found.keys[str(keys[-1])]}`."
     return None

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from downloader.manifest.edit import flow_text
 from downloader.sources.interface import PAGE_PARTS, VARIABLE, Entry, Fault, NamedUrl, Reference
-from downloader.sources.registry import find_reference
+from downloader.sources.registry import find_meant, find_reference
 from downloader.urls import is_loopback, is_published, published_url, redact
 
 _SECRET_PARAMETERS = frozenset(
@@ -36,9 +36,7 @@ _SECRET_PARAMETERS = frozenset(
 """In lower case with `-` for `_`: S3, Google, CloudFront and Azure signatures, and plain tokens."""
 
 _SECRETS_HINT = "Secrets come from the environment, or for plain HTTP from netrc."
-_STORAGE = frozenset(
-    {"s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss", "r2", "oci", "hdfs"}
-)
+_STORAGE = re.compile("s3[an]?|minio|r2|gs|gcs|google|az|azure|abfss?|wasbs?|oci|docker|hdfs")
 _WHOLE_HINT = "It begins like https://example.org/."
 VARIABLE_FAULT = "variables are not expanded here"
 VARIABLE_HINT = "Write the value itself."
@@ -117,17 +115,16 @@ def _split(named: NamedUrl) -> SplitResult:
             folder = _escaped(path.as_uri())
             hint = f"Write {folder} for a folder that `doit publish` filled."
         raise Fault((), "only https URLs are supported", hint)
-    if parts.scheme in _STORAGE:
-        entry = None if named.is_base else find_reference(url, is_url=True)
-        hint = _entry_hint(entry) if entry else "Use an https URL of the same file."
+    if _STORAGE.fullmatch(parts.scheme):
         if is_mirror and (fault := _published_fault(url)):
             raise Fault((), *fault)
+        hint = _meant_hint(named) or "Use an https URL of the same file."
         raise Fault((), f"{parts.scheme}:// is not supported here", hint)
     is_of_web = parts.scheme in {"http", "https"}
     if not is_of_web and (entry := find_reference(url, is_url=True)):
         raise Fault((), "not a URL, but a model", _entry_hint(entry))
     if not has_host:
-        raise Fault((), "not a complete URL", _WHOLE_HINT)
+        raise Fault((), "not a complete URL", _meant_hint(named) or _WHOLE_HINT)
     return parts
 
 
@@ -135,7 +132,7 @@ def _check_scheme(parts: SplitResult, named: NamedUrl) -> None:
     if parts.scheme == "https":
         return
     if parts.scheme != "http":
-        raise Fault((), "only https URLs are supported", _WHOLE_HINT)
+        raise Fault((), "only https URLs are supported", _meant_hint(named) or _WHOLE_HINT)
     if named.is_pinned or is_loopback((parts.hostname or "").lower()):
         return
     if named.is_base:
@@ -160,6 +157,16 @@ def _page_hint(parts: SplitResult, entry: Reference | None) -> str:
         return f"Write {file}"
     is_whole = file.endswith("/FILE")
     return _entry_hint(entry) + f", or the URL of this file: {file}" * (not is_whole)
+
+
+def _meant_hint(named: NamedUrl) -> str:
+    """Return what to write instead of what is no URL; empty if nobody knows what it means."""
+    for form in find_meant(named.url, is_url=True):
+        if not named.is_base and (entry := find_reference(form, is_url=True)):
+            return _entry_hint(entry)
+        if form.startswith("https://"):
+            return f"Did you mean `{_escaped(form)}`?"
+    return ""
 
 
 def _entry_hint(entry: Reference) -> str:

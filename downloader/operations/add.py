@@ -5,7 +5,6 @@ Only when its provider or server has answered are models.lock and models.yaml wr
 that nobody knows, or a page that needs a login, changes nothing.
 """
 
-import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from downloader.project.project import Declaration, Project, compiled
 from downloader.sources.interface import Reference
 from downloader.sources.registry import (
     entry_type,
-    entry_types,
+    find_meant,
     find_reference,
     reference_forms,
 )
@@ -115,35 +114,14 @@ class _Trial(Project):
 
 def _unknown(reference: str) -> ModelmakeError:
     """Return the error for a reference that no source knows, with the short forms it may be."""
-    colons = reference.count(":") + 1  # with the prefix that is missing
-    short = [form.partition("[")[0] for form in reference_forms() if "://" not in form]
-    prefixes = {form.partition(":")[0] for form in short if form.count(":") <= colons}
-    meant = _slips(reference) or [f"{prefix}:{reference}" for prefix in sorted(prefixes)]
-    meant = list(filter(_is_entry, meant))
     forms = ", ".join(f"`{form}`" for form in reference_forms())
-    hint = f"Did you mean `{'` or `'.join(meant)}`?" if meant else f"Known forms: {forms}."
-    is_clear = "://" not in reference or not _MAY_BE_SECRET.search(reference)
-    text = reference if is_clear else redact(reference)
+    meant = "` or `".join(find_meant(reference))
+    hint = f"Did you mean `{meant}`?" if meant else f"Known forms: {forms}."
+    text = reference
+    if re.search(r"@(?!sha256:)|[?#]", reference):  # a password or a token may stand there
+        is_url = "://" in reference
+        text = redact(text) if is_url else re.sub(r"(?s)(//|[:?#]).*", r"\1…", text)
     return ModelmakeError(f"{shown(repr(text))} is no URL and no short form of a model.", hint=hint)
-
-
-_MAY_BE_SECRET = re.compile(r"@(?!sha256:)|[?#]")
-
-
-def _slips(reference: str) -> list[str]:
-    """Return the forms that what was typed is known to mean."""
-    if _MAY_BE_SECRET.search(reference):
-        return []
-    slips = [pair for kind in entry_types().values() for pair in kind.reference_slips.items()]
-    found = ((re.fullmatch(slip, reference, re.IGNORECASE), form) for slip, form in slips)
-    return [match.expand(form) for match, form in found if match]
-
-
-def _is_entry(reference: str) -> bool:
-    if found := find_reference(reference):
-        with contextlib.suppress(msgspec.ValidationError):
-            return bool(msgspec.convert(found.keys, entry_type(str(found.keys["source"]))))
-    return False
 
 
 def _typed(source: str, settings: Mapping[str, Sequence[str]]) -> dict[str, object]:

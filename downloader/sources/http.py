@@ -90,7 +90,8 @@ class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
     )
     reference_forms = {"https://example.org/model.bin": "a file at any URL"}  # noqa: RUF012
     reference_slips = {  # noqa: RUF012
-        r"([\w-]+(?:\.[\w-]+)+(?::\d+)?/(?:[^:]*/)?[^:/]+\.[a-z]\w+)": r"https://\1"
+        rf"(?!{WEB})h?t+ps?[:/]+([\w-]+(?:\.[\w-]+)+(?::\d+)?(?:/.*)?)": r"https://\1",
+        r"([\w-]+(?:\.[\w-]+)+(?::\d+)?/(?:[^:]*/)?[^:/]+\.[a-z]\w+)": r"https://\1",
     }
     schema: ClassVar[dict[str, object]] = {
         "oneOf": [{"required": ["files"]}, {"required": ["url"]}],

@@ -59,16 +59,13 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
         "hf:OWNER/NAME:Q4_K_M": "one variant of its GGUF files",
         "https://huggingface.co/OWNER/NAME": "the same; also the page of a revision or a file",
     }
-    reference_slips = {r"(?:huggingface|hub)[:/]+(.+)": r"hf:\1"}  # noqa: RUF012
+    reference_slips = {r"(?:huggingface|hub|hf)[:/]+(.+)": r"hf:\1"}  # noqa: RUF012
 
     repo: Annotated[
         str,
         Meta(
             pattern=r"(?a)^(?!.*(--|\.\.))(\w[\w.-]*/)?\w[\w.-]{0,95}\Z",
-            extra={
-                "form": "owner/name",
-                "longer": r"https?://(?:www\.)?(?:huggingface|hf)\.co/([\w.-]+/[\w.-]+)",
-            },
+            extra={"form": "owner/name"},
             description="`owner/name`, or the one word of an old repository; the Hub's own rules "
             "for names.",
         ),
@@ -159,7 +156,7 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
 
 _SHORT = re.compile(
     r"(?i:hf):(?://)?(?P<kind>models/|datasets/|spaces/)?"
-    r"(?P<repo>[^/@:]*(?:/[^/@:]*)?)(?:@(?P<revision>refs/(?:convert|pr)/[^/]+|[^/:]+))?"
+    r"(?!/)(?P<repo>[^/@:]*(?:/[^/@:]*)?)(?:@(?P<revision>refs/(?:convert|pr)/[^/]+|[^/:]+))?"
     r"(?:/(?P<path>.+)|:(?P<variant>[^/:]+))?/?"
 )
 """`hf:owner/name@revision`; with a path as in `hf://` of huggingface_hub 2.4.0 (hf_file_system.py).

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 ADDRESS = r"^(s3|gs)://[^/?#]+(/[^?#]*)?\Z|^az://[^/?#]+/[^/?#]+(/[^?#]*)?\Z"
+_AZURE_HOST = r"(?:blob|dfs)\.core\.windows\.net"
 NAME = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,220}")
 """Of a bucket, container or account; the services are stricter, each in its own way."""
 Region = Annotated[
@@ -71,7 +72,8 @@ class ObjectStoreEntry(Entry, frozen=True, kw_only=True, tag="object-store"):
     reference_slips = {  # noqa: RUF012
         r"(?:s3[an]?|minio|r2):/*(.+)": r"s3://\1",
         r"(?:gs|gcs|google):/*(.+)": r"gs://\1",
-        r"(?:az|azure|abfss?|wasbs?):/*(.+)": r"az://\1",
+        r"(?:az|azure|abfss?|wasbs?):/*([^@]+)": r"az://\1",
+        rf"(?:abfss?|wasbs?)://([\w$-]+)@(\w+)\.{_AZURE_HOST}(/.*)?": r"az://\2/\1\3",
     }
 
     url: Annotated[

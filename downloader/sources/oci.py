@@ -151,7 +151,6 @@ class OciEntry(Entry, frozen=True, kw_only=True, tag="oci"):
             pattern=rf"^{_IMAGE}\Z",
             extra={
                 "form": "registry/name:tag or registry/name@sha256:…",
-                "longer": r"(?:oci|docker|https)://([\w.:@/-]+)",
             },
             description="`registry/name:tag`, or `@sha256:…` in place of the tag; the lock holds "
             "the digest of the manifest. `ollama:name:tag` means Ollama's library.",

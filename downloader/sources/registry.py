@@ -3,8 +3,12 @@
 A source is imported when a model needs it: most projects have models of one or two sources.
 """
 
+import contextlib
 import functools
 import importlib
+import re
+
+import msgspec
 
 from downloader.sources.interface import AskingSource, Entry, Reference
 
@@ -19,6 +23,8 @@ SOURCES = {
 """By the name in models.yaml: the module of this room, and its class of entries."""
 GENERAL_SOURCE = "http"
 """Takes any URL that no provider knows."""
+_MAY_BE_SECRET = re.compile(r":[^@]*@(?!sha256:)|[?#]")
+"""A password may stand in it, or a token behind it."""
 
 
 @functools.cache
@@ -46,6 +52,34 @@ def find_reference(text: str, *, is_url: bool = False) -> Reference | None:
         if found := entry_type(source).read_reference(text):
             return found._replace(keys={"source": source, **found.keys})
     return None
+
+
+def find_meant(text: str, *, is_url: bool = False) -> list[str]:
+    """Return the short forms and URLs that a text most likely means, each of a right entry.
+
+    What may hold a password or a token is left out.
+
+    Args:
+        text: What people typed, or what another tool writes.
+        is_url: Whether it should be a URL. If not, its prefix may be missing.
+    """
+    slips = [pair for kind in entry_types().values() for pair in kind.reference_slips.items()]
+    found = ((re.fullmatch(slip, text, re.IGNORECASE), form) for slip, form in slips)
+    forms = [text, *(match.expand(form) for match, form in found if match)]
+    forms = [form for form in forms if not _MAY_BE_SECRET.search(form) and _means_entry(form)]
+    if forms or is_url or _MAY_BE_SECRET.search(text):
+        return forms
+    colons = text.count(":") + 1  # with the prefix that is missing
+    short = [form.partition("[")[0] for form in reference_forms() if "://" not in form]
+    prefixes = {form.partition(":")[0] for form in short if form.count(":") <= colons}
+    return [f"{prefix}:{text}" for prefix in sorted(prefixes) if _means_entry(f"{prefix}:{text}")]
+
+
+def _means_entry(text: str) -> bool:
+    if found := find_reference(text):
+        with contextlib.suppress(msgspec.ValidationError):
+            return bool(msgspec.convert(found.keys, entry_type(str(found.keys["source"]))))
+    return False
 
 
 def reference_forms() -> dict[str, str]:

@@ -357,7 +357,89 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "gcs://": (
         http("gcs://bucket/x.bin"),
         "5: models.a.files[0].url: gcs:// is not supported here",
+        "Write the model as {source: object-store, url: gs://bucket/x.bin}",
+    ),
+    "hdfs://": (
+        http("hdfs://host/x.bin"),
+        "5: models.a.files[0].url: hdfs:// is not supported here",
         "Use an https URL of the same file.",
+    ),
+    "wasbs://": (
+        http("wasbs://c@acct.blob.core.windows.net/x.bin"),
+        "5: models.a.files[0].url: wasbs:// is not supported here",
+        "Write the model as {source: object-store, url: az://acct/c/x.bin}",
+    ),
+    "docker://": (
+        http("docker://example.org/m:v1"),
+        "5: models.a.files[0].url: docker:// is not supported here",
+        "Write the model as {source: oci, image: example.org/m:v1}",
+    ),
+    "oci: without slashes": (
+        http("oci:example.org/m:v1"),
+        "5: models.a.files[0].url: oci:// is not supported here",
+        "Write the model as {source: oci, image: example.org/m:v1}",
+    ),
+    "hf:/": (
+        http("hf:/org/model"),
+        "5: models.a.files[0].url: not a complete URL",
+        "Write the model as {source: huggingface, repo: org/model}",
+    ),
+    "one slash": (
+        http("https:/example.org/x.bin"),
+        "5: models.a.files[0].url: not a complete URL",
+        "Did you mean `https://example.org/x.bin`?",
+    ),
+    "one slash of a mirror": (
+        model(f"{GPT2}\nmirrors: ['https:/example.org']"),
+        "5: models.a.mirrors[0]: not a complete URL",
+        "Did you mean `https://example.org`?",
+    ),
+    "docker:// as a mirror": (
+        model(f"{GPT2}\nmirrors: ['docker://example.org/m']"),
+        "5: models.a.mirrors[0]: not a published copy: `docker:` is written `oci://` here",
+        "It is written like s3://bucket/prefix/.",
+    ),
+    "a misspelt scheme": (
+        http("htps://example.org/x.bin"),
+        "5: models.a.files[0].url: only https URLs are supported",
+        "Did you mean `https://example.org/x.bin`?",
+    ),
+    "a password of another tool's URL": (
+        http("docker://me:secret@example.org/m:v1"),
+        "5: models.a.files[0].url: docker:// is not supported here",
+        "Use an https URL of the same file.",
+    ),
+    "a password of an image as a URL": (
+        http("oci://me:secret@example.org/m:v1"),
+        "5: models.a.files[0].url: oci:// is not supported here",
+        "Use an https URL of the same file.",
+    ),
+    "a password of an image": (
+        model("source: oci\nimage: oci://me:secret@example.org/m:v1"),
+        "4: models.a.image: expected registry/name:tag or registry/name@sha256:…",
+    ),
+    "another name of a bucket": (
+        model("source: object-store\nurl: gcs://b/p/"),
+        (
+            "4: models.a.url: expected s3://bucket/prefix/, gs://bucket/prefix/ or "
+            "az://account/container/"
+        ),
+        "Write `gs://b/p/`.",
+    ),
+    "an image of Docker Hub": (
+        model("source: oci\nimage: docker://ai/m:v1"),
+        "4: models.a.image: expected registry/name:tag or registry/name@sha256:…",
+        "Write `docker.io/ai/m:v1`.",
+    ),
+    "an image as a URL": (
+        model("source: oci\nimage: https://ghcr.io/o/m:v1"),
+        "4: models.a.image: expected registry/name:tag or registry/name@sha256:…",
+        "Write `ghcr.io/o/m:v1`.",
+    ),
+    "a repo as a short form": (
+        model("source: huggingface\nrepo: hf:/BAAI/bge"),
+        "4: models.a.repo: expected owner/name",
+        "Write `BAAI/bge`.",
     ),
     "hf://": (
         http("hf://org/model/x.bin"),
@@ -376,6 +458,11 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     "no scheme": (
         http("example.org/x.bin"),
+        "5: models.a.files[0].url: not a complete URL",
+        "Did you mean `https://example.org/x.bin`?",
+    ),
+    "a word": (
+        http("nothing"),
         "5: models.a.files[0].url: not a complete URL",
         "It begins like https://example.org/.",
     ),
