@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -177,11 +177,29 @@ def server() -> Iterator[FaultyServer]:
         yield running
 
 
-def missing(reason: NotInstalled) -> NoReturn:
-    """Skip for a program that is not installed; in CI all of them must be."""
-    if GIVEN.get(IN_CI):
-        pytest.fail(str(reason))
-    pytest.skip(str(reason))
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    """Skip a test one of whose fixtures needs a program that is not installed."""
+    with _skipping():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Skip a test that needs one itself."""
+    with _skipping():
+        return (yield)
+
+
+@contextmanager
+def _skipping() -> Iterator[None]:
+    """Skip where a program is not installed; in CI all of them must be."""
+    try:
+        yield
+    except NotInstalled as reason:
+        if GIVEN.get(IN_CI):
+            raise
+        pytest.skip(str(reason))
 
 
 @pytest.fixture
@@ -190,10 +208,7 @@ def nginx() -> Iterator[Callable[..., Nginx]]:
     with ExitStack() as running:
 
         def start(root: Path, extra: str = "", *, http: str = "", main: str = "") -> Nginx:
-            try:
-                return running.enter_context(Nginx(root, extra, http=http, main=main))
-            except NotInstalled as reason:
-                missing(reason)
+            return running.enter_context(Nginx(root, extra, http=http, main=main))
 
         yield start
 
@@ -204,10 +219,7 @@ def docker_registry() -> Iterator[Callable[..., DockerRegistry]]:
     with ExitStack() as running:
 
         def start(*arguments: Any, **named: Any) -> DockerRegistry:
-            try:
-                return running.enter_context(DockerRegistry(*arguments, **named))
-            except NotInstalled as reason:
-                missing(reason)
+            return running.enter_context(DockerRegistry(*arguments, **named))
 
         yield start
 
@@ -215,12 +227,8 @@ def docker_registry() -> Iterator[Callable[..., DockerRegistry]]:
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[Azurite]:
     """Give the one Azurite of this session; every test uploads under a name of its own."""
-    with ExitStack() as running:
-        try:
-            started = running.enter_context(Azurite())
-        except NotInstalled as reason:
-            missing(reason)
-        yield started
+    with Azurite() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -228,7 +236,7 @@ def curl() -> str:
     """Give the path of curl."""
     found = shutil.which("curl")
     if found is None:
-        missing(NotInstalled("curl is not installed"))
+        raise NotInstalled("curl is not installed")
     return found
 
 
@@ -237,8 +245,8 @@ def strace() -> Strace:
     """Give strace, where it is there and may watch a child (containers may forbid it)."""
     found = shutil.which("strace")
     if found is None:
-        missing(NotInstalled("strace is not installed"))
+        raise NotInstalled("strace is not installed")
     tried = subprocess.run([found, "-o", os.devnull, "true"], check=False, capture_output=True)
     if tried.returncode:
-        missing(NotInstalled(f"strace may not watch: {tried.stderr.decode(errors='replace')}"))
+        raise NotInstalled(f"strace may not watch: {tried.stderr.decode(errors='replace')}")
     return Strace(found)

@@ -14,7 +14,6 @@ import pytest
 import downloader
 from downloader import ensure
 from downloader.errors import NotFound
-from tests.conftest import missing
 from tests.projects import declare, http, lock
 from tests.servers.faulty import FaultyServer
 from tests.servers.process import NotInstalled
@@ -160,7 +159,7 @@ def test_a_forked_worker_can_fetch(folder: Path) -> None:
 def checked(folder: Path, code: str) -> list[str]:
     """Return what mypy --strict says of a program that uses us, as its user would run it."""
     if not importlib.util.find_spec("mypy"):
-        missing(NotInstalled("mypy is not installed"))
+        raise NotInstalled("mypy is not installed")
     (folder / "consumer.py").write_text(code)
     environment = {key: value for key, value in os.environ.items() if key != "MYPYPATH"}
     done = subprocess.run(

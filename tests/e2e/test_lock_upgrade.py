@@ -1,24 +1,13 @@
 """`doit lock --upgrade`: what moves is told, what would go back is refused, names choose."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project
-from tests.e2e.together.projects import JOB, bot, usual_checkpoints
+from tests.e2e.together.projects import JOB, bot
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.archives import merged_archive
 from tests.servers.together.server import TogetherServer
-
-
-@pytest.fixture
-def together(project: Project) -> Iterator[TogetherServer]:
-    """Give the fake with the usual job, named in the project's environment."""
-    with TogetherServer() as server:
-        server.add_job(JOB, checkpoints=usual_checkpoints())
-        project.variables |= {"TOGETHER_API_KEY": server.key, "TOGETHER_BASE_URL": server.url}
-        yield server
 
 
 def test_names_choose_who_is_asked_and_changed(project: Project, server: FaultyServer) -> None:

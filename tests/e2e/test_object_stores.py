@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
-from tests.conftest import missing
 from tests.e2e.project import Project, finish
 from tests.e2e.watching import wait_until, without_sockets
 from tests.servers import azurite as azure
@@ -24,7 +22,6 @@ from tests.servers.azurite import Azurite
 from tests.servers.buckets import S3Server
 from tests.servers.faulty import FaultyServer
 from tests.servers.object_stores import KEY, SECRET, FakeGcs, SeaweedFS
-from tests.servers.process import NotInstalled
 
 FILES = {
     "config.json": b"{}",
@@ -50,30 +47,6 @@ class Store:
         return {"source": "object-store", "url": f"{self.url}/{prefix}", **self.options}
 
 
-def started(running: ExitStack, kind: type[SeaweedFS | FakeGcs | Azurite]) -> object:
-    """Start a server, or skip: in CI all of them are there."""
-    try:
-        return running.enter_context(kind())
-    except NotInstalled as reason:
-        missing(reason)
-
-
-@pytest.fixture(scope="module")
-def seaweed() -> Iterator[SeaweedFS]:
-    """Give a SeaweedFS for all tests of this worker; each has a prefix of its own."""
-    with ExitStack() as running:
-        found = started(running, SeaweedFS)
-        assert isinstance(found, SeaweedFS)
-        yield found
-
-
-@pytest.fixture
-def needs_extra() -> None:
-    """Skip without obstore, the extra `object-store`."""
-    if find_spec("obstore") is None:
-        missing(NotInstalled("obstore is not installed (pip install 'modelmake[object-store]')"))
-
-
 STORES = ["s3-public", "s3-private", "s3-versioned", "gs", "az-public", "az-key", "az-sas"]
 
 
@@ -85,14 +58,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         if kind == "s3":
             yield _s3(request, form, tmp_path.name)
         elif kind == "gs":
-            gcs = started(running, FakeGcs)
-            assert isinstance(gcs, FakeGcs)
+            gcs = running.enter_context(FakeGcs())
             variables = {"STORAGE_EMULATOR_HOST": gcs.url.removeprefix("http://")}
             yield Store("gs://public", gcs.put, variables)
         else:
-            found = started(running, Azurite)
-            assert isinstance(found, Azurite)
-            yield _azure(found, form)
+            yield _azure(running.enter_context(Azurite()), form)
 
 
 def _s3(request: pytest.FixtureRequest, bucket: str, name: str) -> Store:

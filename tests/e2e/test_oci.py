@@ -16,7 +16,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from tests.conftest import missing
 from tests.e2e.content import bytes_of
 from tests.e2e.project import Project
 from tests.sdk.oras import Oras
@@ -26,7 +25,6 @@ from tests.servers.fake_registry import FakeRegistry, digest_of
 from tests.servers.faults import timing
 from tests.servers.faulty import FaultyServer
 from tests.servers.nginx import Nginx
-from tests.servers.process import NotInstalled
 from tests.servers.registry import DockerRegistry
 from tests.servers.reply import Reply
 
@@ -61,10 +59,7 @@ def push(registry: DockerRegistry, image: str, folder: Path, **variables: str) -
     folder.mkdir(exist_ok=True)
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
-    try:
-        Oras(registry.name, folder, **variables).push(image, *FILES)
-    except NotInstalled as reason:
-        missing(reason)
+    Oras(registry.name, folder, **variables).push(image, *FILES)
 
 
 def below(project: Project, name: str) -> dict[str, bytes]:

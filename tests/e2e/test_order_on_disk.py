@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
 from tests.e2e.content import bytes_of, toy
 from tests.e2e.project import Project
 from tests.servers.faulty import FaultyServer
@@ -22,9 +21,9 @@ def strace(tmp_path: Path) -> list[str]:
     """Give the command that traces; its output goes to `trace` in the test's folder."""
     found = shutil.which("strace")
     if found is None:
-        missing(NotInstalled("strace is not installed"))
+        raise NotInstalled("strace is not installed")
     if subprocess.run([found, "-o", "/dev/null", "true"], check=False).returncode:
-        missing(NotInstalled("strace may not trace here (ptrace)"))
+        raise NotInstalled("strace may not trace here (ptrace)")
     output = str(tmp_path / "trace")
     return [found, "-f", "-y", "-s", "256", "-o", output, "-e", f"trace={CALLS}"]
 

@@ -4,7 +4,6 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project, Run, finish
 from tests.e2e.test_interrupted import GOES_ON
-from tests.e2e.together.projects import JOB, LOOK, bot, usual_checkpoints
+from tests.e2e.together.projects import JOB, LOOK, bot
 from tests.e2e.watching import wait_until
 from tests.servers.faults import statuses, timing
 from tests.servers.faulty import FaultyServer
@@ -26,16 +25,10 @@ CACHE = ".modelmake/manifest.json"
 
 
 @pytest.fixture
-def together(project: Project) -> Iterator[TogetherServer]:
-    """Give the fake with the usual job, named in the project's environment."""
-    with TogetherServer() as server:
-        server.add_job(JOB, checkpoints=usual_checkpoints())
-        project.variables |= {
-            "TOGETHER_API_KEY": server.key,
-            "TOGETHER_BASE_URL": server.url,
-            "MODELMAKE_RETRIES": "1",
-        }
-        yield server
+def together(project: Project, together: TogetherServer) -> TogetherServer:
+    """Give the fake to a project that tries again once."""
+    project.variables["MODELMAKE_RETRIES"] = "1"
+    return together
 
 
 def locked(project: Project, models: dict[str, Any]) -> None:

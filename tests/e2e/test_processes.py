@@ -2,13 +2,10 @@
 
 import os
 import signal
-from collections.abc import Iterator
-
-import pytest
 
 from tests.e2e.content import pinned_toy, toy
 from tests.e2e.project import Project, Run, finish
-from tests.e2e.together.projects import JOB, bot, usual_checkpoints
+from tests.e2e.together.projects import bot
 from tests.e2e.watching import wait_until
 from tests.servers.faults import statuses, timing
 from tests.servers.faulty import FaultyServer
@@ -16,15 +13,6 @@ from tests.servers.together.server import TogetherServer
 
 NAMES = [f"{letter}.bin" for letter in "abcdefgh"]
 PROCESSES = ("-n", "2", "-P", "process")
-
-
-@pytest.fixture
-def together(project: Project) -> Iterator[TogetherServer]:
-    """Give the fake with the usual job, named in the project's environment."""
-    with TogetherServer() as server:
-        server.add_job(JOB, checkpoints=usual_checkpoints())
-        project.variables |= {"TOGETHER_API_KEY": server.key, "TOGETHER_BASE_URL": server.url}
-        yield server
 
 
 def pinned(project: Project) -> list[str]:

@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.content import bytes_of, pinned_toy, sha256, toy, toy_content
 from tests.e2e.project import Project
 from tests.e2e.run import Run
-from tests.e2e.together.projects import JOB, bot, usual_checkpoints
+from tests.e2e.together.projects import bot
 from tests.e2e.watching import injected
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
@@ -370,15 +370,12 @@ def test_pieces_are_published_with_the_lock(
 
 
 @pytest.fixture
-def together(project: Project) -> Iterator[TogetherServer]:
-    """Give Together with a job, whose unpacked adapter is in the project."""
-    with TogetherServer() as server:
-        server.add_job(JOB, checkpoints=usual_checkpoints())
-        project.variables |= {"TOGETHER_API_KEY": server.key, "TOGETHER_BASE_URL": server.url}
-        project.declare({"bot": bot(type="adapter", extract=True)})
-        run = project.doit()
-        assert run.status == 0, run.text
-        yield server
+def together(project: Project, together: TogetherServer) -> TogetherServer:
+    """Give the fake, whose job's unpacked adapter is in the project."""
+    project.declare({"bot": bot(type="adapter", extract=True)})
+    run = project.doit()
+    assert run.status == 0, run.text
+    return together
 
 
 @pytest.mark.parametrize("keeps_archive", [True, False])

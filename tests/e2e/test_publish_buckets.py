@@ -10,16 +10,13 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from downloader.transfer.places import blob_path
-from tests.conftest import missing
 from tests.e2e.content import bytes_of, sha256
 from tests.e2e.project import Project
 from tests.e2e.run import Run
@@ -28,7 +25,6 @@ from tests.servers import azurite as azure
 from tests.servers.azurite import Azurite
 from tests.servers.faulty import FaultyServer
 from tests.servers.object_stores import KEY, SECRET, FakeGcs, SeaweedFS
-from tests.servers.process import NotInstalled
 
 S = TypeVar("S", SeaweedFS, FakeGcs, Azurite)
 CONTENTS = {
@@ -54,25 +50,8 @@ class Bucket:
         return f"{self.url.rstrip('/').rpartition('/')[2]}/"
 
 
-def begun(running: ExitStack, kind: type[S]) -> S:
-    """Start a server, or skip: in CI all of them are there."""
-    if find_spec("obstore") is None:
-        missing(NotInstalled("obstore is not installed (pip install 'modelmake[object-store]')"))
-    try:
-        return running.enter_context(kind())
-    except NotInstalled as reason:
-        missing(reason)
-
-
-@pytest.fixture(scope="module")
-def seaweed() -> Iterator[SeaweedFS]:
-    """Give a SeaweedFS for all tests of this worker; each has a prefix of its own."""
-    with ExitStack() as running:
-        yield begun(running, SeaweedFS)
-
-
 @pytest.fixture
-def s3(seaweed: SeaweedFS, tmp_path: Path) -> Bucket:
+def s3(needs_extra: None, seaweed: SeaweedFS, tmp_path: Path) -> Bucket:
     """Give an empty prefix of a bucket that nobody may read without a key."""
     keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     place = re.sub(r"[^a-z0-9]", "-", tmp_path.name.lower())
@@ -80,13 +59,12 @@ def s3(seaweed: SeaweedFS, tmp_path: Path) -> Bucket:
 
 
 @pytest.fixture(params=["s3", "az"])
-def bucket(request: pytest.FixtureRequest) -> Iterator[Bucket]:
+def bucket(request: pytest.FixtureRequest, needs_extra: None) -> Iterator[Bucket]:
     """Give such a place of each kind that can be written here."""
     if request.param == "s3":
         yield request.getfixturevalue("s3")
         return
-    with ExitStack() as running:
-        server = begun(running, Azurite)
+    with Azurite() as server:
         parts = {
             "AccountName": azure.ACCOUNT,
             "AccountKey": base64.b64encode(azure.KEY).decode(),
@@ -213,10 +191,11 @@ def test_a_reader_without_a_key_asks_the_provider(
     assert "pip install" not in run.stderr, "the extra is installed"
 
 
-def test_a_reader_of_googles_store(full: Project, server: FaultyServer, tmp_path: Path) -> None:
+def test_a_reader_of_googles_store(
+    needs_extra: None, full: Project, server: FaultyServer, tmp_path: Path
+) -> None:
     """Blobs that are there under the names of the formats page are downloaded, without a key."""
-    with ExitStack() as running:
-        gcs = begun(running, FakeGcs)
+    with FakeGcs() as gcs:
         for content in CONTENTS.values():
             gcs.put(f"team/{blob_path(sha256(content))}", content)
         variables = {"STORAGE_EMULATOR_HOST": gcs.url.removeprefix("http://")}

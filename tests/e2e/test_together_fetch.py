@@ -3,26 +3,16 @@
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.e2e.content import toy, toy_content
 from tests.e2e.project import Project
-from tests.e2e.together.projects import ADAPTER, JOB, STEM, TOKENIZER, bot, usual_checkpoints
+from tests.e2e.together.projects import ADAPTER, STEM, TOKENIZER, bot
 from tests.servers.faults import timing
 from tests.servers.faulty import FaultyServer
 from tests.servers.together.server import TogetherServer
-
-
-@pytest.fixture
-def together(project: Project) -> Iterator[TogetherServer]:
-    """Give the fake with the usual job, named in the project's environment."""
-    with TogetherServer() as server:
-        server.add_job(JOB, checkpoints=usual_checkpoints())
-        project.variables |= {"TOGETHER_API_KEY": server.key, "TOGETHER_BASE_URL": server.url}
-        yield server
 
 
 def test_the_main_job(project: Project, together: TogetherServer) -> None:

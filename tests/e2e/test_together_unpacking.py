@@ -1,14 +1,13 @@
 """What `doit` does of an archive and its files before it begins, and how often."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.project import Project
 from tests.e2e.test_preflight import small_disk
-from tests.e2e.together.projects import ARCHIVE, JOB, bot, downloads, usual_checkpoints
+from tests.e2e.together.projects import ARCHIVE, JOB, bot, downloads
 from tests.servers.together.archives import lora_archive, packed
 from tests.servers.together.server import TogetherServer
 
@@ -19,15 +18,12 @@ def other_archive() -> bytes:
 
 
 @pytest.fixture
-def together(project: Project) -> Iterator[TogetherServer]:
+def together(project: Project, together: TogetherServer) -> TogetherServer:
     """Give the fake, and the project with its unpacked adapter locked and the files gone."""
-    with TogetherServer() as server:
-        server.add_job(JOB, checkpoints=usual_checkpoints())
-        project.variables |= {"TOGETHER_API_KEY": server.key, "TOGETHER_BASE_URL": server.url}
-        project.declare({"bot": bot(type="adapter", extract=True)})
-        assert project.doit().status == 0
-        shutil.rmtree(project.folder / "models")
-        yield server
+    project.declare({"bot": bot(type="adapter", extract=True)})
+    assert project.doit().status == 0
+    shutil.rmtree(project.folder / "models")
+    return together
 
 
 def test_a_stale_lock_stops_an_archive_too(project: Project, together: TogetherServer) -> None:

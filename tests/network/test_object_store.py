@@ -34,7 +34,6 @@ from downloader.network.object_store import ObjectStore
 from downloader.settings import Settings
 from downloader.sources.object_store import bucket_of
 from downloader.urls import Bucket, Location
-from tests.conftest import missing
 from tests.servers.buckets import BUCKET, KEY, SECRET, S3Server, refused
 from tests.servers.object_stores import boto, boto3_python
 from tests.servers.process import NotInstalled
@@ -46,7 +45,7 @@ URL = f"s3://{BUCKET}/m/"
 def needs_obstore() -> None:
     """Skip without the extra `object-store`."""
     if find_spec("obstore") is None:
-        missing(NotInstalled("obstore is not installed (pip install 'modelmake[object-store]')"))
+        raise NotInstalled("obstore is not installed (pip install 'modelmake[object-store]')")
 
 
 @pytest.fixture
@@ -372,16 +371,13 @@ def test_the_fake_is_understood_by_obstore_and_boto3(s3: S3Server) -> None:
     assert store.head("nothing") is None
     with pytest.raises(NotFound, match="NoSuchBucket"):
         list(ObjectStore("s3://nobucket/", Settings()).list())
-    try:
-        listed, gone = boto(
-            s3.url,
-            ("list_objects_v2", {"Bucket": BUCKET, "Prefix": "m/"}),
-            ("get_object", {"Bucket": BUCKET, "Key": "nothing"}),
-            key=KEY,
-            secret=SECRET,
-        )
-    except NotInstalled as reason:
-        missing(reason)
+    listed, gone = boto(
+        s3.url,
+        ("list_objects_v2", {"Bucket": BUCKET, "Prefix": "m/"}),
+        ("get_object", {"Bucket": BUCKET, "Key": "nothing"}),
+        key=KEY,
+        secret=SECRET,
+    )
     assert [each["Key"] for each in listed["Contents"]] == ["m/a.bin"]
     assert listed["IsTruncated"]
     assert gone["Error"]["Code"] == "NoSuchKey"
@@ -389,12 +385,7 @@ def test_the_fake_is_understood_by_obstore_and_boto3(s3: S3Server) -> None:
 
 def test_the_fake_takes_the_signatures_of_boto3(s3: S3Server, client: Client) -> None:
     """Which it computes by a program of its own: then ours are right by two judges."""
-    try:
-        (url,) = boto(
-            s3.url, ("presign", {"Bucket": BUCKET, "Key": "m/a.bin"}), key=KEY, secret=SECRET
-        )
-    except NotInstalled as reason:
-        missing(reason)
+    (url,) = boto(s3.url, ("presign", {"Bucket": BUCKET, "Key": "m/a.bin"}), key=KEY, secret=SECRET)
     assert read(client, Location(url=str(url))) == b"weights"
     with pytest.raises(AccessDenied, match="SignatureDoesNotMatch"):
         read(client, Location(url=str(url).replace("Expires=600", "Expires=601")))
@@ -491,10 +482,7 @@ def test_botocore_signs_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     config = {**AMAZONS, "session_token": "a token/of+a=session"}
     headers = {"x-amz-content-sha256": NOTHING, "x-amz-checksum-sha256": "a+b/c="}
     calls = [("PUT", url, headers, *config.values()) for url in ODD]
-    try:
-        command = [boto3_python(), "-c", BOTOCORE]
-    except NotInstalled as reason:
-        missing(reason)
+    command = [boto3_python(), "-c", BOTOCORE]
     ended = subprocess.run(
         command, input=json.dumps(calls), capture_output=True, text=True, check=True, timeout=60
     )

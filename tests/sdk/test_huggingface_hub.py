@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import missing
 from tests.examples import GIVEN
 from tests.sdk.together import GIVE_UP_SECONDS, KEPT, Call
 from tests.servers.hub.server import HubServer, git_sha1
@@ -51,7 +50,7 @@ def hub() -> Iterator[HubServer]:
 def client(hub: HubServer, folder: Path, given: str, *arguments: str, **variables: str) -> Any:
     """Run ask_hub.py with their client in a folder, and return what it prints."""
     if not GIVEN.get(VARIABLE):
-        missing(NotInstalled(f"{VARIABLE} names no Python with huggingface_hub"))
+        raise NotInstalled(f"{VARIABLE} names no Python with huggingface_hub")
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf")}
     ended = subprocess.run(

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
 from tests.sdk.oras import Oras
 from tests.servers.fake_registry import FakeRegistry
-from tests.servers.process import NotInstalled
 
 FILES = {"model.bin": b"weights" * 1000, "config.json": b"{}"}
 USERS = {"ada": "correct horse"}
@@ -31,10 +29,7 @@ def oras(registry: FakeRegistry, tmp_path: Path) -> Start:
     """Give a function that starts the client, with the variables given."""
 
     def start(**variables: str) -> Oras:
-        try:
-            return Oras(registry.name, tmp_path, **variables)
-        except NotInstalled as reason:
-            missing(reason)
+        return Oras(registry.name, tmp_path, **variables)
 
     return start
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
 from tests.docs.documents import blocks, page
 from tests.e2e.project import REPOSITORY
 from tests.examples import GIVEN
@@ -41,7 +40,7 @@ def completions(folder: Path, typed: str) -> list[str]:
     """Return what bash would offer after Tab: what may stand behind the last colon."""
     library = Path(GIVEN.get("MODELMAKE_BASH_COMPLETION", LIBRARY))
     if not library.is_file() or not shutil.which("bash"):
-        missing(NotInstalled("bash-completion is not installed"))
+        raise NotInstalled("bash-completion is not installed")
     for name in ("dodo.py", "models.yaml"):
         shutil.copy(REPOSITORY / name, folder)
     install(folder)

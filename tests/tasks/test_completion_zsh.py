@@ -10,7 +10,6 @@ import pytest
 pytest.importorskip("pty")  # not on Windows
 
 from picture.terminal import Shell
-from tests.conftest import missing
 from tests.docs.documents import blocks, page
 from tests.e2e.project import REPOSITORY
 from tests.servers.process import NotInstalled
@@ -29,7 +28,7 @@ class Zsh(Shell):
 def zsh(tmp_path: Path) -> Iterator[Zsh]:
     """Give a zsh in a project, set up as the page says."""
     if not shutil.which("zsh"):
-        missing(NotInstalled("zsh is not installed"))
+        raise NotInstalled("zsh is not installed")
     for name in ("dodo.py", "models.yaml"):
         shutil.copy(REPOSITORY / name, tmp_path)
     install(tmp_path)
