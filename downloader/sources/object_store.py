@@ -196,6 +196,7 @@ def _s3_base(endpoint: str, name: str, region: str) -> str:
     if found := named or endpoint or aws_profile()[1].get("endpoint_url"):
         return f"{found.rstrip('/')}/{name}"
     where = f"s3.{region}.amazonaws.com" if region else "s3.amazonaws.com"
+    where += ".cn" if region.startswith("cn-") else ""  # Amazon's own, in China
     # A certificate for *.s3.amazonaws.com is not for a name with a dot in it.
     return f"https://{where}/{name}" if "." in name else f"https://{name}.{where}"
 
@@ -573,6 +574,9 @@ def azure_settings(account: str) -> dict[str, str]:
         if found.get("UseDevelopmentStorage", "").lower() == "true":
             found = {"AccountName": AZURITE, "AccountKey": AZURITE_KEY, "BlobEndpoint": AZURITE_URL}
         named = found.get("AccountName", "")
+        suffix = found.get("EndpointSuffix")
+        if named and suffix and not found.get("BlobEndpoint"):
+            found["BlobEndpoint"] = f"https://{named}.blob.{suffix}"  # as of Azure China
         found["who"] = "AZURE_STORAGE_CONNECTION_STRING"
     else:
         named = env.get("AZURE_STORAGE_ACCOUNT") or env.get("AZURE_STORAGE_ACCOUNT_NAME") or ""

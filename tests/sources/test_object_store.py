@@ -342,6 +342,7 @@ def test_one_version_is_asked_for() -> None:
         ("s3://my.bucket/p/", {}, "https://s3.amazonaws.com/my.bucket"),
         ("s3://bbb", {"AWS_REGION": "eu-west-1"}, "https://bbb.s3.eu-west-1.amazonaws.com"),
         ("s3://bbb", {"AWS_DEFAULT_REGION": "eu-west-1"}, "https://bbb.s3.eu-west-1.amazonaws.com"),
+        ("s3://bbb", {"AWS_REGION": "cn-north-1"}, "https://bbb.s3.cn-north-1.amazonaws.com.cn"),
         ("s3://bbb", {"AWS_ENDPOINT_URL": "http://minio:9000/"}, "http://minio:9000/bbb"),
         (
             "s3://bbb",
@@ -363,6 +364,24 @@ def test_one_version_is_asked_for() -> None:
                 "BlobEndpoint=https://store.example.org/acc/"
             },
             "https://store.example.org/acc/con",
+        ),
+        (
+            "az://acc/con",
+            {
+                "AZURE_STORAGE_CONNECTION_STRING": "DefaultEndpointsProtocol=https;"
+                "AccountName=acc;AccountKey=a2V5;EndpointSuffix=core.chinacloudapi.cn"
+            },
+            "https://acc.blob.core.chinacloudapi.cn/con",
+        ),
+        (
+            "az://acc/con",
+            {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=other;EndpointSuffix=core.o.org"},
+            "https://acc.blob.core.windows.net/con",
+        ),
+        (
+            "az://acc/con",
+            {"AZURE_STORAGE_CONNECTION_STRING": "AccountKey=a2V5;EndpointSuffix=core.o.org"},
+            "https://acc.blob.core.windows.net/con",
         ),
         (
             "az://acc/con",
