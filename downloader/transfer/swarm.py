@@ -349,11 +349,15 @@ class Swarm:
                 self._resolve()
             except ModelmakeError:  # a file that is just being written; the first reading counted
                 continue
-            if self._addresses != before:
+            if self._addresses == before:
+                continue
+            with self._closing:
+                if self._session is None:  # the look-up took so long
+                    return
                 self._session.set_ip_filter(self._filter())
-                with self._changing:
-                    for exchange in self._exchanges.values():
-                        exchange.set_nodes(self.nodes)
+            with self._changing:
+                for exchange in self._exchanges.values():
+                    exchange.set_nodes(self.nodes)
 
     def _resolve(self) -> None:
         found = set(peer_addresses(self._settings.peers, self._peers_name))
