@@ -167,8 +167,8 @@ def addresses_in(text: str, what: str) -> list[Address]:
         host, _, port = part.rpartition(":")
         is_ipv6 = host.startswith("[") and host.endswith("]")
         host = host[1:-1] if is_ipv6 else host
-        is_usable = host and is_ipv6 == (":" in host) and port.isascii() and port.isdigit()
-        if not (is_usable and 0 < int(port[:6]) < 1 << 16):
+        is_usable = host and is_ipv6 == (":" in host) and re.fullmatch("[0-9]{1,5}", port)
+        if not (is_usable and 0 < int(port) < 1 << 16):
             raise SettingError(
                 f"{what} has {shown(repr(part))}, which is not HOST:PORT.", hint=ADDRESS_HINT
             )

@@ -338,6 +338,7 @@ def test_who_is_not_listed_is_not_let_in(tmp_path: Path, server: FaultyServer) -
         ({"MODELMAKE_LISTEN": "192.0.2.1:7000"}, "Cannot listen on 192.0.2.1:7000"),
         ({"MODELMAKE_PEERS": "no/nodes.txt"}, "which is neither a file nor HOST:PORT"),
         ({"MODELMAKE_PEERS": "a:0"}, "which is not HOST:PORT"),
+        ({"MODELMAKE_PEERS": "127.0.0.1:0000080000"}, "which is not HOST:PORT"),
         ({"MODELMAKE_PEERS": "fd00::1:7000"}, "which is not HOST:PORT"),
         ({"MODELMAKE_LISTEN": ","}, "MODELMAKE_LISTEN names no address"),
         ({"MODELMAKE_LISTEN": "127.0.0.1:7000,127.0.0.1:7001"}, "MODELMAKE_LISTEN has several"),
