@@ -14,8 +14,9 @@ from downloader.targets.engine import PeerSharing
 from downloader.transfer.swarm import Swarm
 
 LOOK_SECONDS = 5.0
-"""How often what came or went meanwhile is looked at."""
+"""How often files are looked for that came meanwhile."""
 MOST_LINES = 20
+"""About files that are not shared."""
 
 
 class Server:
@@ -70,27 +71,12 @@ class Server:
         """
         try:
             unshared = list(self._sharing.share(self._swarm, self._shared))
+            if self._shared:
+                self._say_ready(say)
+            for file in unshared[:MOST_LINES]:
+                tell(f"not shared: {file.model}/{file.path}: {file.why}")
             if not self._shared:
-                for each in unshared[:MOST_LINES]:
-                    tell(f"not shared: {each.model}/{each.path}: {each.why}")
-                if unshared:
-                    raise LockError(
-                        "There is nothing to share; the lines above say why.",
-                        hint="Do what they say, then run the same command again.",
-                    )
-                raise LockError(
-                    "There is nothing to share: no file over 16 MiB is here, verified and with "
-                    "its pieces.",
-                    hint="Run `doit`, then `doit lock --pieces`, then the same command again.",
-                )
-            size = bytes_text(sum(artifact.size or 0 for _, artifact in self._shared))
-            say(f"ready: sharing {counted(len(self._shared), 'file')} ({size}) at {self._swarm.me}")
-            for name, count in sorted(
-                collections.Counter(name for name, _ in self._shared).items()
-            ):
-                say(f"  {name}: {counted(count, 'file')}")
-            for each in unshared[:MOST_LINES]:
-                tell(f"not shared: {each.model}/{each.path}: {each.why}")
+                raise _nothing(has_reasons=bool(unshared))
             while True:
                 self._stop.wait(LOOK_SECONDS)
                 before = len(self._shared)
@@ -99,3 +85,22 @@ class Server:
                     say(f"now sharing {counted(len(self._shared), 'file')}")
         finally:
             self._swarm.close()
+
+    def _say_ready(self, say: Callable[[str], None]) -> None:
+        size = bytes_text(sum(artifact.size or 0 for _, artifact in self._shared))
+        say(f"ready: sharing {counted(len(self._shared), 'file')} ({size}) at {self._swarm.me}")
+        for name, count in sorted(collections.Counter(name for name, _ in self._shared).items()):
+            say(f"  {name}: {counted(count, 'file')}")
+
+
+def _nothing(*, has_reasons: bool) -> LockError:
+    """Return the error that there is nothing to share."""
+    if has_reasons:
+        return LockError(
+            "There is nothing to share; the lines above say why.",
+            hint="Do what they say, then run the same command again.",
+        )
+    return LockError(
+        "There is nothing to share: no file over 16 MiB is here, verified and with its pieces.",
+        hint="Run `doit`, then `doit lock --pieces`, then the same command again.",
+    )

@@ -1,9 +1,8 @@
 """Tell a program what happens in a run, by calling a function of its own.
 
 A program that calls `ensure` or `sync` gets its callback called in its own thread, which waits for
-the others anyway. So a callback needs no lock, may be slow, and sees the
-context of its caller (a notebook cell's output, an open transaction); if it raises, the run ends as
-on Ctrl-C.
+the others anyway. So a callback needs no lock, may be slow, and sees the context of its caller (a
+notebook cell's output, an open transaction). If it raises, the run ends as on Ctrl-C.
 """
 
 from collections import deque
