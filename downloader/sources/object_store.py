@@ -239,7 +239,7 @@ class ObjectStore:
             if path and not each.is_folder:
                 found[path] = each
             if len(found) > MOST_OBJECTS:
-                raise SourceError(f"{entry.url} has more than {MOST_OBJECTS:,} objects.")
+                raise self._too_many()
         if not found:
             raise NotFound(
                 f"{entry.url} has no objects.",
@@ -328,6 +328,7 @@ class ObjectStore:
 
         Raises:
             BadResponse: The store answers with something else than their list.
+            SourceError: They are too many.
         """
         bucket, marker = self._bucket, ""
         is_azure = bucket.kind == "az"
@@ -345,9 +346,9 @@ class ObjectStore:
             if not following:
                 return
             if following == marker:
-                break
+                raise self._unusable()
             marker = following
-        raise self._unusable()
+        raise self._too_many()
 
     def _question(self, found: _Object) -> Question:
         """Return how an object is asked for what only its own reply tells.
@@ -408,6 +409,12 @@ class ObjectStore:
         last = self._entry.prefix.rpartition("/")[2]
         is_named = file.url is None or (file.url, file.path) == (self._entry.url, last)
         return is_named and self._entry.wants(file.path)
+
+    def _too_many(self) -> SourceError:
+        return SourceError(
+            f"{self._entry.url} has more than {MOST_OBJECTS:,} objects.",
+            hint="Name a longer prefix in `url`, with a slash at its end.",
+        )
 
     def _unusable(self) -> BadResponse:
         return BadResponse(

@@ -20,6 +20,7 @@ from downloader.network.api import ApiClient
 from downloader.network.client import Client
 from downloader.project.resolve import ask, facts
 from downloader.settings import Settings
+from downloader.sources import object_store
 from downloader.sources.interface import Provider, Start
 from downloader.sources.object_store import (
     ObjectStore,
@@ -299,6 +300,19 @@ def test_what_is_no_list_is_refused(s3: S3Server, provider: Provider, text: str)
     s3.site.always(f"/{BUCKET}", lambda *_: as_xml(200, text))
     with pytest.raises(BadResponse, match="not about the objects of s3://bucket/m/"):
         resolved(f"{URL}/m/", provider)
+
+
+def test_a_prefix_of_too_many_other_objects_is_told(
+    s3: S3Server, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a slash at its end it is a prefix of their keys too; nothing is wrong with the list."""
+    for number in range(9):
+        s3.put(f"model-{number}", b"")
+    monkeypatch.setattr(object_store, "MOST_OBJECTS", 2)
+    monkeypatch.setattr(object_store, "PAGE", 2)
+    with pytest.raises(SourceError, match="/model has more than 2 objects") as caught:
+        resolved(f"{URL}/model", provider)
+    assert "slash" in caught.value.hint
 
 
 def test_entities_are_seen_in_utf_16_too(s3: S3Server, provider: Provider) -> None:
