@@ -305,7 +305,7 @@ def test_what_is_no_list_is_refused(s3: S3Server, provider: Provider, text: str)
 def test_a_prefix_of_too_many_other_objects_is_told(
     s3: S3Server, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a slash at its end it is a prefix of their keys too; nothing is wrong with the list."""
+    """Without a slash at its end it is a prefix of their keys too; the list is as it should be."""
     for number in range(9):
         s3.put(f"model-{number}", b"")
     monkeypatch.setattr(object_store, "MOST_OBJECTS", 2)
