@@ -39,7 +39,7 @@ WIDE_FACES = {
     "progress": (21, "the events, what subscribes to them, and the ways to both streams"),
     "project": (20, "the manifest, the lock and the differences between two locks"),
     "settings": (13, "every variable, read once, and how an address is written"),
-    "sources": (26, "what a source and its provider answer, what a text means, a bucket's place"),
+    "sources": (27, "what a source and its provider answer, what a text means, a bucket's place"),
     "targets": (30, "state, plan and engine, which every operation asks"),
     "transfer": (15, "one download, the mirrors that are asked first, and what fills them"),
     "urls": (
