@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from downloader.manifest.edit import flow_text
-from downloader.sources.interface import PAGE_PARTS, VARIABLE, Entry, Fault, NamedUrl, Reference
+from downloader.sources.interface import VARIABLE, Entry, Fault, NamedUrl, Reference
 from downloader.sources.registry import find_meant, find_reference
 from downloader.urls import is_loopback, is_published, published_url, redact
 
@@ -37,6 +37,8 @@ _SECRET_PARAMETERS = frozenset(
 
 _SECRETS_HINT = "Secrets come from the environment, or for plain HTTP from netrc."
 _STORAGE = re.compile("s3[an]?|minio|r2|gs|gcs|google|az|azure|abfss?|wasbs?|oci|docker|hdfs")
+ORDINARY = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(?::[1-9][0-9]{0,3})?(?:/[A-Za-z0-9_./~+-]*)?")
+"""What most URLs look like: a host that is ASCII, maybe a port, and a path without any escape."""
 _WHOLE_HINT = "It begins like https://example.org/."
 VARIABLE_FAULT = "variables are not expanded here"
 VARIABLE_HINT = "Write the value itself."
@@ -45,6 +47,8 @@ VARIABLE_HINT = "Write the value itself."
 def url_faults(entry: Entry) -> Iterator[Fault]:
     """Yield what is wrong with the URLs of an entry, each with its key path."""
     for named in entry.urls():
+        if _is_ordinary(named):
+            continue
         try:
             _check(named)
         except Fault as fault:
@@ -52,6 +56,16 @@ def url_faults(entry: Entry) -> Iterator[Fault]:
     for index, url in enumerate(entry.mirrors):
         if is_published(url) and (why := _published_fault(url)):
             yield Fault(("mirrors", index), *why)
+
+
+def _is_ordinary(named: NamedUrl) -> bool:
+    """Whether one look tells that `_check` would find nothing."""
+    url = named.url
+    return (
+        ORDINARY.fullmatch(url) is not None
+        and (named.is_pinned or url.startswith("https:"))
+        and not named.may_be_page
+    )
 
 
 def _published_fault(url: str) -> tuple[str, str] | None:
@@ -82,12 +96,7 @@ def _check(named: NamedUrl) -> None:
     if named.is_base and parts.query:
         raise Fault((), "a base URL must not contain a query (`?`)")
     _check_query(parts.query)
-    if not named.is_base:
-        _check_page(parts, named)
-
-
-def _check_page(parts: SplitResult, named: NamedUrl) -> None:
-    if not named.is_page and not any(part in named.url for part in PAGE_PARTS):
+    if not named.may_be_page:
         return
     entry = find_reference(named.url, is_url=True)
     if named.is_page or (entry and entry.is_page):

@@ -74,9 +74,14 @@ class HttpFile(
         return _last_part(self.url)
 
 
+_FILE = re.compile(r"[^/?#]*//[^/?#]*/(?:[^?#]*/)?([^/?#]*)")
+"""A URL up to the last part of its path (RFC 3986, appendix B), for less than urlsplit takes."""
+
+
 @lru_cache(1 << 14)  # asked at every step of a file's way
 def _last_part(url: str) -> str:
-    return unquote(urlsplit(url).path.rpartition("/")[2], errors="strict")
+    found = _FILE.match(url)
+    return unquote(found[1], errors="strict") if found else ""
 
 
 class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
@@ -204,8 +209,6 @@ def _check_path(file: HttpFile) -> None:
         path = file.target
     except UnicodeDecodeError:
         raise Fault(("url",), "the last part of the URL is not UTF-8", hint) from None
-    except ValueError:
-        raise Fault(("url",), "not a valid URL") from None
     if not path or "/" in path:
         raise Fault(("url",), f"the URL's last part, {path!a}, is not one file name", hint)
     try:

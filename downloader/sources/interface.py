@@ -54,8 +54,7 @@ PAGE = (
 )
 """URLs of pages about a file or a model, not of the file itself."""
 PAGE_PARTS = ("/blob/", "/tree/")
-"""One of them is in each URL that a provider's `read_reference` knows for a page: most URLs have
-none, and no provider is asked about them."""
+"""One of them is in each URL that a provider's `read_reference` knows for a page."""
 VARIABLE = r"\$\{|\{\{|\$[A-Z][A-Z0-9_]+"
 """Text that a shell or a template would replace."""
 
@@ -79,6 +78,11 @@ class NamedUrl(NamedTuple):
     def is_page(self) -> bool:
         """Whether it leads to a page about the file."""
         return not self.is_base and re.search(PAGE, self.url) is not None
+
+    @property
+    def may_be_page(self) -> bool:
+        """Whether it leads to one, or its provider has to be asked about that."""
+        return self.is_page or (not self.is_base and any(part in self.url for part in PAGE_PARTS))
 
 
 Sha256 = Annotated[

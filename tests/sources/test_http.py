@@ -1,5 +1,9 @@
 """Any list of URLs: names, digests and mirrors come from the manifest alone."""
 
+from urllib.parse import urlsplit
+
+import pytest
+
 from downloader.artifact import Artifact
 from downloader.sources.http import Http, HttpEntry, HttpFile
 from tests.sources.contract import SourceContract
@@ -32,6 +36,14 @@ def test_an_artifact_is_what_the_manifest_says() -> None:
         Artifact(path="a/b.bin", url="https://example.org/f", sha256=SHA),
         Artifact(path="my model.bin", url=URL),
     )
+
+
+@pytest.mark.parametrize("path", ["", "/", "/f", "/a/f", "/a/", "//f", "/a//f", "/a:b//c/f"])
+@pytest.mark.parametrize("rest", ["", "?x=/y", "#/z", "?a#/b", "#a?/b", ";p"])
+def test_a_file_is_called_as_the_last_part_of_its_path(path: str, rest: str) -> None:
+    """What a URL parser takes for the path decides; slashes behind it do not."""
+    url = f"https://e.org:1{path}{rest}"
+    assert HttpFile(url=url).target == urlsplit(url).path.rpartition("/")[2]
 
 
 def test_places_are_tried_in_the_order_they_are_written() -> None:
