@@ -7,7 +7,6 @@ import functools
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Literal
@@ -337,12 +336,11 @@ class Challenge(msgspec.Struct, frozen=True, kw_only=True):
     Not a method: two locations of one file are equal."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
+class Location(msgspec.Struct, frozen=True, kw_only=True):
     """An URL that serves an artifact now, with the headers it wants there and nowhere else."""
 
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     named_hosts: frozenset[str] = frozenset()
     """Hosts models.yaml names: a redirect may lead to them even if they are private."""
     outside: str = ""
@@ -350,7 +348,7 @@ class Location:
     address."""
     credential_hint: str = ""
     """What to do when this URL's own origin answers 401 or 403; the usual advice when empty."""
-    advice: Mapping[str, str] = field(default_factory=dict)
+    advice: Mapping[str, str] = {}
     """What to do by what its own origin refuses: the X-Error-Code or X-Error-Message of a reply, or
     `RateLimit`. It comes before `credential_hint`."""
     rate_limit: str = ""

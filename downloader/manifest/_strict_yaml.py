@@ -7,9 +7,9 @@ What YAML guesses at is left as text: `no`, `0777`, `12:30`, `2026-01-01`.
 """
 
 import re
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import msgspec
 import yaml
 
 from downloader.errors import ManifestError
@@ -105,16 +105,14 @@ _EMPTY_HINT = (
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@dataclass(slots=True)
-class _Node:
+class _Node(msgspec.Struct):
     """Position of a mapping or list, and of what is in it; a scalar has its line alone."""
 
     line: int
-    children: dict[Key, "_Node | int"] = field(default_factory=dict)
+    children: dict[Key, "_Node | int"] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """The values of the text, with their positions."""
 
     name: str
@@ -178,8 +176,7 @@ def _unspaced(lines: list[str], last: int) -> tuple[int, str] | None:
     return None
 
 
-@dataclass(slots=True)
-class _Frame:
+class _Frame(msgspec.Struct):
     """A mapping or list that is still open."""
 
     own: Key | None

@@ -11,9 +11,9 @@ The two are inverse: adding an entry to a manifest and removing it again gives t
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 import yaml
 
 from downloader.errors import ManifestError, ModelmakeError
@@ -189,8 +189,7 @@ class _Edit(NamedTuple):
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Lines:
+class _Lines(msgspec.Struct, frozen=True):
     """Lines of one model, both ends included, counted from 0."""
 
     first: int

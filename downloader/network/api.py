@@ -7,12 +7,12 @@ A probe is a GET of one byte: HEAD is refused by signed URLs and lies on some se
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TypeVar
 
 import msgspec
 import requests
+from msgspec.structs import replace
 
 from downloader.artifact import Artifact
 from downloader.errors import BadResponse, ModelmakeError

@@ -18,7 +18,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -27,6 +26,7 @@ import msgspec
 import requests
 import urllib3
 from msgspec import structs
+from msgspec.structs import replace
 from requests.utils import get_environ_proxies
 
 from downloader import __version__

@@ -18,13 +18,13 @@ import functools
 import os
 import re
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from downloader.artifact import Artifact, LeftOut, LockedModel, check_path, is_clean
 from downloader.errors import BadResponse, NotFound, SettingError, SourceError, shown

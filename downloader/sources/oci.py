@@ -12,12 +12,12 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from downloader.artifact import Artifact, LeftOut, LockedModel, check_path
 from downloader.errors import AccessDenied, BadResponse, NotFound, SourceError, shown

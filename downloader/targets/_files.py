@@ -4,10 +4,10 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from downloader.artifact import Artifact
 from downloader.errors import Interrupted, ModelmakeError, Offline, StoreError, TransferError

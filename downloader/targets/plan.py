@@ -15,7 +15,6 @@
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import os
 import stat
@@ -569,7 +568,7 @@ class Target:
         found = self._planner.source(self.name).locate(self.artifact, revision)
         if self._project.named(self.name).entry.sniff:
             return found
-        return tuple(dataclasses.replace(location, is_sniffed=False) for location in found)
+        return tuple(replace(location, is_sniffed=False) for location in found)
 
     def again(self) -> str | None:
         """Return the SHA-256 of what stands there now if that is right; None if it is not.

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -24,7 +23,6 @@ from downloader.errors import (
     RemoteChanged,
     ServerBusy,
     SourceError,
-    Stop,
     StoreError,
     TooManyOpen,
     TransferError,
@@ -248,11 +246,10 @@ OTHER_VERSION = frozenset(
 """Statuses for a range of a version that the server does not have."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
 class Download:
     """One artifact from one location, over as many attempts as it takes.
 
-    Attributes:
+    Args:
         transport: Opens the connections.
         limiter: Says how many there may be.
         artifact: What is wanted.
@@ -260,34 +257,36 @@ class Download:
         observer: Told how it goes.
         partial: Where the bytes go.
         exchange: With peers that may have pieces of the file, until it ends; None without any.
+
+    Attributes:
         moved_bytes: Bytes of the file that were downloaded so far.
     """
 
-    transport: Client
-    limiter: HostLimiter
-    artifact: Artifact
-    location: Location
-    observer: Observer
-    partial: Partial
-    exchange: "Exchange | None" = None
-    moved_bytes: int = 0
-    _expectation: Expectation = field(init=False)
-    _connections: Connections = field(init=False)
-    _scope: CancelScope = field(init=False)
-    _stop: Stop = field(init=False)
-    _counting: threading.Lock = field(init=False, default_factory=threading.Lock)
-    _may_share: bool = True
-    _is_doubted: bool = False
-    _is_from_start: bool = False
-    _resumed_bytes: int = field(init=False)
-    _wrong: Counter[Range] = field(default_factory=Counter)
-    _is_again: bool = False
-    _dropped_bytes: int = 0
+    _connections: Connections
+    _scope: CancelScope
 
-    def __post_init__(self) -> None:
-        self._expectation = Expectation(self.artifact, self.location)
-        self._stop = self.transport.stop
-        self._resumed_bytes = self.partial.present
+    def __init__(  # noqa: PLR0913 - each is another part of it
+        self,
+        *,
+        transport: Client,
+        limiter: HostLimiter,
+        artifact: Artifact,
+        location: Location,
+        observer: Observer,
+        partial: Partial,
+        exchange: "Exchange | None" = None,
+    ) -> None:
+        self.transport, self.limiter = transport, limiter
+        self.artifact, self.location = artifact, location
+        self.observer, self.partial, self.exchange = observer, partial, exchange
+        self.moved_bytes = self._dropped_bytes = 0
+        self._expectation = Expectation(artifact, location)
+        self._stop = transport.stop
+        self._counting = threading.Lock()
+        self._may_share = True
+        self._is_doubted = self._is_from_start = self._is_again = False
+        self._resumed_bytes = partial.present
+        self._wrong = Counter[Range]()
 
     def run(self) -> None:
         """Fill the partial with verified bytes, starting over once if versions may be mixed.

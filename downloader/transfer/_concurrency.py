@@ -24,9 +24,10 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import ceil
 from urllib.parse import urlsplit
+
+import msgspec
 
 from downloader.errors import Stop
 from downloader.fs.digests import BUFFER_BYTES
@@ -40,8 +41,7 @@ STEADY = 0.15
 """By which part of the larger of two rates they may differ and be about the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True):
     """Bytes that arrived over some time.
 
     Attributes:
@@ -204,8 +204,7 @@ LONGEST_REST_SECONDS = 32.0
 NOTHING = Sample(count=0, seconds=1.0, streams=1.0)
 
 
-@dataclass(slots=True)
-class ConcurrencyController:
+class ConcurrencyController(msgspec.Struct):
     """Decides how many connections to one host are wanted.
 
     Attributes:

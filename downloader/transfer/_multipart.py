@@ -18,7 +18,6 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from itertools import count
@@ -26,6 +25,8 @@ from threading import Lock
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote, urlencode
 from xml.etree.ElementTree import Element, SubElement, tostring
+
+from msgspec.structs import replace
 
 from downloader.errors import (
     AccessDenied,

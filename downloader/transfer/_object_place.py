@@ -9,8 +9,9 @@ Readers need the extra for private buckets only: our own client downloads, by si
 """
 
 import io
-from dataclasses import replace
 from functools import cached_property, partial
+
+from msgspec.structs import replace
 
 from downloader.network.client import Client
 from downloader.network.object_store import ObjectStore

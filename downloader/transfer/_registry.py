@@ -14,11 +14,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from downloader.errors import BadResponse, ModelmakeError, SettingError
 from downloader.network.client import Client, Reply, is_inside

@@ -19,8 +19,10 @@ What there is stays on disk until a new start brings the whole file.
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
 
 from downloader.artifact import Artifact
 from downloader.errors import (
@@ -52,8 +54,7 @@ if TYPE_CHECKING:
     from downloader.transfer.swarm import Swarm
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One file to fetch.
 
     Attributes:
@@ -97,8 +98,7 @@ class Job:
         return partial_path(self.workspace, self.artifact.path)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """What a fetch brought: now at the target, and verified."""
 
     size: int

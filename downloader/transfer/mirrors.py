@@ -12,8 +12,10 @@ asked, each is asked for each file, as patiently as a provider.
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
 
 from downloader.artifact import Artifact
 from downloader.errors import AccessDenied, IntegrityError, ModelmakeError, NotFound
@@ -28,8 +30,7 @@ RETRIES = 2
 """Attempts without progress before the provider is asked instead."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """A file that is wanted from a published copy, or else from its provider.
 
     Attributes:

@@ -16,9 +16,10 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
+
+import msgspec
 
 from downloader.errors import DigestMismatch, ModelmakeError, Stop, StoreError, shown
 from downloader.fs import scratch
@@ -65,8 +66,7 @@ class Edition(NamedTuple):
         return {**texts, f"locks/{self.sha256}.lock": self.lock}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
     """One local file on its way to a place; its bytes are proved while they are read.
 
     Attributes:

@@ -1,6 +1,5 @@
 """The last step, and who may come in between (rows D2, D4, D8)."""
 
-import dataclasses
 import errno
 import os
 import stat
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from downloader.errors import Interrupted, Stop, StoreError
 from downloader.fs import commit, open_file, rooted_path
@@ -55,7 +55,7 @@ def written(noted: list[str]) -> Callable[..., None]:
 
 def test_the_order_survives_a_power_cut(desk: Desk, acts: list[str]) -> None:
     """All bytes, then their fsync, the rename, the folder's fsync, and then the receipt."""
-    job = dataclasses.replace(desk.job(), placed=lambda *_: acts.append("receipt"))
+    job = replace(desk.job(), placed=lambda *_: acts.append("receipt"))
     desk.run(job)
     end = acts[acts.index("sync file") :]
     assert acts[0] == "write"
@@ -248,7 +248,7 @@ def test_a_pipe_that_comes_meanwhile_is_refused(desk: Desk) -> None:
 
     desk.server.always(PATH, make_pipe)  # type: ignore[arg-type]
     with pytest.raises(StoreError, match="is no regular file"):
-        desk.run(dataclasses.replace(desk.job(), is_fresh=True))
+        desk.run(replace(desk.job(), is_fresh=True))
     assert stat.S_ISFIFO(desk.target.stat().st_mode)
 
 

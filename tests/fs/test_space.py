@@ -1,12 +1,12 @@
 """Whether everything fits, asked before it moves (row D3)."""
 
-import dataclasses
 import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from downloader.artifact import Artifact
 from downloader.errors import NotFound, StoreError
@@ -195,7 +195,7 @@ def test_a_file_that_came_meanwhile_needs_no_room(desk: Desk, disk: Disk) -> Non
     disk.size = 0
     desk.target.parent.mkdir()
     desk.target.write_bytes(BODY)
-    job = dataclasses.replace(desk.job(), found=lambda: pinned().sha256)
+    job = replace(desk.job(), found=lambda: pinned().sha256)
     assert not desk.run(job).is_new
 
 

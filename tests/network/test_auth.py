@@ -3,12 +3,12 @@
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from http import HTTPStatus
 from typing import NoReturn
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from downloader.errors import AccessDenied, BadResponse, ModelmakeError, ServerBusy
 from downloader.network._auth import Tokens, challenges

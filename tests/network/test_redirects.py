@@ -1,8 +1,7 @@
 """Where a redirect may lead, and what goes along."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from downloader.errors import BadResponse
 from downloader.network.client import Hop, first_hop, next_hop

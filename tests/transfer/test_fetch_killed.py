@@ -1,6 +1,5 @@
 """Killed in the middle, and two processes on one target (rows B10, D5; invariant I8)."""
 
-import dataclasses
 import errno
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from threading import Event
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from downloader.artifact import Artifact
 from downloader.errors import Stop
@@ -112,7 +112,7 @@ def test_the_second_process_waits_and_takes_what_is_there(desk: Desk) -> None:
     def found() -> str | None:
         return sha256(desk.target.read_bytes()) if desk.target.exists() else None
 
-    job = dataclasses.replace(desk.job(artifact), found=found)
+    job = replace(desk.job(artifact), found=found)
     with child(desk, artifact) as process, desk.transport() as transport:
         wait_for_bytes(desk, SENT)
         transport.stop = FreesTheOther(go_on)

@@ -3,13 +3,13 @@
 Pieces are shorter here than those that the program makes, so that files may be small.
 """
 
-import dataclasses
 import errno
 import random
 import threading
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from downloader.errors import DigestMismatch
 from downloader.fs.digests import Layer
@@ -33,7 +33,7 @@ WRONG = 3 * PIECE + 100
 
 def job(desk: Desk, *locations: Location) -> Job:
     """Return the job of BODY, its layer known."""
-    return dataclasses.replace(desk.job(pinned(), *locations), layer=LAYER)
+    return replace(desk.job(pinned(), *locations), layer=LAYER)
 
 
 def fetch(desk: Desk, *locations: Location) -> Fetched:
@@ -227,7 +227,7 @@ def test_without_a_layer_another_place_starts_over(desk: Desk) -> None:
 def test_a_layer_of_another_length_is_not_used(desk: Desk) -> None:
     """A layer that cannot be the file's leaves the judgement to the SHA-256."""
     other = layer_over(BODY + b"more", PIECE)
-    desk.run(dataclasses.replace(desk.job(pinned()), layer=other))
+    desk.run(replace(desk.job(pinned()), layer=other))
     assert desk.target.read_bytes() == BODY
 
 
@@ -247,7 +247,7 @@ def test_many_connections_find_every_wrong_piece(desk: Desk, connections: int) -
     desk.server.put(PATH, LARGE)
     slow = timing.drip(1 << 18, 0.002)
     desk.server.script(PATH, *[combined(damage.flipped(*wrong), slow)] * 2)
-    fetched = desk.run(dataclasses.replace(desk.job(pinned(LARGE)), layer=layer))
+    fetched = desk.run(replace(desk.job(pinned(LARGE)), layer=layer))
     assert desk.target.read_bytes() == LARGE
     assert (fetched.moved_bytes - len(LARGE)) % LARGE_PIECE == 0 or connections > 1
     assert fetched.moved_bytes <= len(LARGE) + 2 * len(wrong) * LARGE_PIECE + connections * (

@@ -2,11 +2,11 @@
 
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from downloader.errors import BadResponse, ConnectionLost
 from downloader.transfer.fetch import Fetcher

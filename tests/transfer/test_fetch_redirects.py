@@ -1,8 +1,7 @@
 """Redirects on the wire (rows C6, C8, C10)."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from downloader.errors import BadResponse
 from tests.servers.exchange import Exchange

@@ -2,9 +2,9 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from downloader.errors import AccessDenied, BadResponse, LinkExpired
 from downloader.network.client import Hop, RedirectCache

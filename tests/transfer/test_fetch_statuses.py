@@ -1,8 +1,7 @@
 """Statuses, interim replies, codings and heads that are no file (rows A5, A7, A8, A9, C2)."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from downloader.artifact import Artifact
 from downloader.errors import AccessDenied, BadResponse, ConnectionLost, DigestMismatch

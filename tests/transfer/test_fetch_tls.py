@@ -4,13 +4,13 @@ import random
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import trustme
 from msgspec import structs
+from msgspec.structs import replace
 
 from downloader.errors import ConnectionLost, TransferError
 from downloader.transfer.fetch import Fetcher

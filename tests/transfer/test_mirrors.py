@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from downloader.artifact import Artifact
 from downloader.errors import ModelmakeError, NotFound, SettingError, SourceError
@@ -61,13 +62,8 @@ class Run:
             who_forbids="`mirror: only`",
         )
         job = self.desk.job(artifact)
-        values = {name: getattr(job, name) for name in job.__slots__}
-        values |= {
-            "locations": self.mirrors.candidates(wish),
-            "failed": self.mirrors.failed,
-            "anywhere": True,
-        }
-        return self.fetcher.fetch(type(job)(**values))
+        candidates, failed = self.mirrors.candidates(wish), self.mirrors.failed
+        return self.fetcher.fetch(replace(job, locations=candidates, failed=failed, anywhere=True))
 
 
 def web(server: FaultyServer) -> str:

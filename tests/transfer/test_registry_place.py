@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -124,8 +123,7 @@ def test_other_bytes_are_not_kept(
     assert kept(registry, sha256(wrong)) is None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Breaking(Upload):
+class Breaking(Upload, frozen=True, kw_only=True):
     """An upload whose connection breaks at some bytes, once each."""
 
     at: list[int]

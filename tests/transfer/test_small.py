@@ -1,6 +1,5 @@
 """A small file that nobody else is at grows in memory, and is on the disk in one step."""
 
-import dataclasses
 import os
 import shutil
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from downloader.artifact import Artifact
 from downloader.errors import ConnectionLost, DigestMismatch, StoreError
@@ -137,7 +137,7 @@ def test_what_was_looked_at_a_moment_ago_is_not_looked_at_again(
     """Once more before the rename, both names, and after it; and the file itself, once."""
     looks, names = list[str](), ("stat", "lstat", "fstat")
     alone.target.parent.mkdir()
-    job = dataclasses.replace(alone.job(pinned(SMALL)), is_fresh=True)
+    job = replace(alone.job(pinned(SMALL)), is_fresh=True)
 
     def noting(name: str, call: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
         def look(path: Any, **named: Any) -> os.stat_result:
@@ -152,7 +152,7 @@ def test_what_was_looked_at_a_moment_ago_is_not_looked_at_again(
 
     for name in names:
         monkeypatch.setattr(os, name, noting(name, getattr(os, name)))
-    alone.run(dataclasses.replace(job, placed=placed))
+    alone.run(replace(job, placed=placed))
     assert looks[-4:] == ["fstat", ".bin", ".part", ".bin"]
     assert (looks.count(".bin"), looks.count(".part")) == (2, 1)
 
@@ -168,7 +168,7 @@ def test_the_open_file_is_handed_on(alone: Desk) -> None:
         found.append(opened)
         digests.append(digest)
 
-    job = dataclasses.replace(alone.job(pinned(SMALL)), placed=placed)
+    job = replace(alone.job(pinned(SMALL)), placed=placed)
     fetched = alone.run(job)
     assert (digests, fetched.is_new) == ([sha256(SMALL)], True)
     assert found[0].descriptor == -1
