@@ -384,12 +384,11 @@ class Swarm:
 
     def _dial(self, torrent: Torrent) -> None:
         """Call peers that are not connected, each node others, if there are very many."""
-        away = [each for each in self._addresses if node_name(each) not in torrent.connected()]
-        away = [each for each in away if node_name(each) not in self._blamed]
-        room = MOST_DIALED - len(torrent.connected())
-        for address in sorted(away, key=lambda each: peer_id_of(self.me + node_name(each)))[
-            : max(room, 0)
-        ]:
+        connected = torrent.connected()
+        passed_over = connected | self._blamed
+        away = [address for address in self._addresses if node_name(address) not in passed_over]
+        away.sort(key=lambda address: peer_id_of(self.me + node_name(address)))
+        for address in away[: max(MOST_DIALED - len(connected), 0)]:
             torrent.dial(address)
 
     def _heed(self, alert: Any) -> None:  # noqa: ANN401 - of libtorrent
