@@ -359,11 +359,11 @@ class Exchange:
     def tick(self) -> None:
         """Hand pieces that proved right to libtorrent, and look at what the peers have."""
         with self._changed:
+            for _ in range(min(MOST_HANDED, len(self._right))):
+                self._hand(self._right.popleft())
             torrent = self.torrent
             if torrent is None:
                 return
-            for _ in range(min(MOST_HANDED, len(self._right))):
-                self._hand(torrent, self._right.popleft())
             now = time.monotonic()
             held = torrent.peers()
             for node, pieces in held.items():
@@ -445,15 +445,15 @@ class Exchange:
     def _note_idle(self) -> None:
         self._idle_since, self._sent_before = time.monotonic(), self._sent_by_peers
 
-    def _hand(self, torrent: Torrent, index: int) -> None:
+    def _hand(self, index: int) -> None:
         """Hand a piece that proved right to libtorrent, unless it has it."""
-        if index in self._provided:
+        if self.torrent and index in self._provided:
             try:
                 data = self._partial.read(Range(*self.layer.span(index)))
             except StoreError as error:
                 self.failed(str(error))
                 return
-            torrent.handle.add_piece(index, data, self._swarm.overwriting)
+            self.torrent.handle.add_piece(index, data, self._swarm.overwriting)
 
     def _flush(self) -> None:
         """Ask for the pieces that arrived to be written, unless that is under way."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from downloader.errors import StoreError
 from downloader.fs.digests import Layer
 from downloader.network.ranges import Range
 from downloader.transfer import _exchange
@@ -126,3 +127,34 @@ def test_what_the_provider_sent_is_read_again_after_a_failed_exchange(clock: Clo
     assert partial.rechecked == [
         Range(at, at + PIECE_BYTES) for at in range(gap.start, gap.stop, PIECE_BYTES)
     ]
+
+
+def test_a_piece_that_cannot_be_read_ends_the_exchange_alone(clock: Clock) -> None:
+    """The thread that follows libtorrent goes on: it serves the other files of the run."""
+    removed: list[Any] = []
+    partial, peer = Lacking(), Peer()
+
+    def readable_once_more(_: Range) -> bytes:
+        if not removed:
+            raise StoreError("the disk is broken")
+        return bytes(PIECE_BYTES)
+
+    def used(*_: Any) -> None:
+        if removed:
+            raise RuntimeError("invalid torrent handle used [libtorrent:20]")
+
+    partial.read = readable_once_more  # type: ignore[attr-defined]
+    peer.handle.add_piece = used
+    exchange = exchange_of(partial, removed)
+    exchange.recount()
+    exchange.begin(peer, ["guest"])  # type: ignore[arg-type]
+    exchange.met("guest")
+    while (gap := exchange.claim()) is None:
+        clock.now += 1.0
+    exchange.give_back(gap, Range(gap.stop, gap.stop))
+    partial.ranges, partial.present = [gap], gap.length
+    exchange._right.extend([gap.start // PIECE_BYTES] * 2)
+    peer.peers = used  # type: ignore[assignment, method-assign]
+    exchange.tick()
+    assert removed == [peer]
+    assert exchange.torrent is None
