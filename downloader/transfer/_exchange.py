@@ -382,31 +382,32 @@ class Exchange:
         Args:
             check: Raises Interrupted when the run is to stop.
         """
-        torrent = self.torrent
-        if self._has_failed:  # wrong blocks may have been written
-            self._partial.recheck([Range(*self.layer.span(at)) for at in self._provided])
-        if torrent is None or not torrent.came_bytes():
-            return
-        until = time.monotonic() + FLUSH_SECONDS
-        is_whole_until = time.monotonic() + AGAIN_SECONDS
-        while not torrent.handle.status().is_seeding:
-            check()
-            if time.monotonic() > is_whole_until:  # wrong blocks may wait to be written
-                self.leave()
-                self._partial.recheck([Range(*self.layer.span(at)) for at in self._provided])
-                return
-            with self._changed:
-                self._changed.wait(WAIT_SECONDS)
         with self._changed:
-            self._is_flushed = False
-            torrent.handle.flush_cache()
-            while not self._is_flushed and time.monotonic() < until:
-                check()
-                self._changed.wait(WAIT_SECONDS)
-            is_flushed = self._is_flushed
-        if not is_flushed:
+            is_touched = self.torrent is not None and self.torrent.came_bytes() > 0
+            if not (is_touched or self._has_failed):
+                return
+            is_written = self._await_written(check)
+        if not is_written:  # wrong blocks may be on their way
             self.leave()
         self._partial.recheck([Range(*self.layer.span(index)) for index in self._provided])
+
+    def _await_written(self, check: Any) -> bool:  # noqa: ANN401
+        """Return whether libtorrent has written all in time; it fails on a full disk."""
+        is_whole_until = time.monotonic() + AGAIN_SECONDS
+        until = time.monotonic() + FLUSH_SECONDS
+        while self.torrent is not None and not self.torrent.handle.status().is_seeding:
+            check()
+            if time.monotonic() > is_whole_until:
+                return False
+            self._changed.wait(WAIT_SECONDS)
+        if self.torrent is None:
+            return False
+        self._is_flushed = False
+        self.torrent.handle.flush_cache()
+        while self.torrent is not None and not self._is_flushed and time.monotonic() < until:
+            check()
+            self._changed.wait(WAIT_SECONDS)
+        return self._is_flushed
 
     def leave(self) -> None:
         """End the exchange, and wait until libtorrent has let go of the file."""

@@ -158,3 +158,25 @@ def test_a_piece_that_cannot_be_read_ends_the_exchange_alone(clock: Clock) -> No
     exchange.tick()
     assert removed == [peer]
     assert exchange.torrent is None
+
+
+def test_an_exchange_may_fail_while_it_is_settled(clock: Clock) -> None:
+    """The disk is full when the last blocks are written: what came from the provider is read again."""
+    removed: list[Any] = []
+    partial, peer = Lacking(), Peer()
+    exchange = exchange_of(partial, removed)
+
+    def status() -> Any:
+        if removed:
+            raise RuntimeError("invalid torrent handle used [libtorrent:20]")
+        exchange.failed("the disk is full")
+        return SimpleNamespace(is_seeding=False)
+
+    peer.handle.status = status
+    peer.came = PIECE_BYTES
+    exchange.recount()
+    exchange.begin(peer, ["guest"])  # type: ignore[arg-type]
+    exchange._provided.add(1)
+    exchange.settle(lambda: None)
+    assert removed == [peer]
+    assert partial.rechecked == [Range(PIECE_BYTES, 2 * PIECE_BYTES)]
