@@ -404,7 +404,7 @@ class Exchange:
             return False
         self._is_flushed = False
         self.torrent.handle.flush_cache()
-        while self.torrent is not None and not self._is_flushed and time.monotonic() < until:
+        while not (self._is_flushed or self._has_failed) and time.monotonic() < until:
             check()
             self._changed.wait(WAIT_SECONDS)
         return self._is_flushed

@@ -161,7 +161,7 @@ def test_a_piece_that_cannot_be_read_ends_the_exchange_alone(clock: Clock) -> No
 
 
 def test_an_exchange_may_fail_while_it_is_settled(clock: Clock) -> None:
-    """The disk is full when the last blocks are written: what came from the provider is read again."""
+    """A disk is full when the last blocks are written: what the provider sent is read again."""
     removed: list[Any] = []
     partial, peer = Lacking(), Peer()
     exchange = exchange_of(partial, removed)
