@@ -219,7 +219,8 @@ class Exchange:
     def lacking(self) -> set[str]:
         """Return the names of the connected nodes that do not have all pieces."""
         everything = bits([1] * self.layer.count)
-        held = self.torrent.peers() if self.torrent else {}
+        with self._changed:  # it may fail at any time
+            held = self.torrent.peers() if self.torrent else {}
         return {node for node, pieces in held.items() if pieces != everything}
 
     def next_gap(self, check: Any) -> Range | None:  # noqa: ANN401
