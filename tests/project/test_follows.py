@@ -82,16 +82,21 @@ TAMPERED: dict[str, tuple[str, Callable[[Locked], None]]] = {
 }
 
 
+def lock_tampered(folder: Path, name: str, tamper: Callable[[Locked], None]) -> None:
+    """Lock the models, and change what the lock says of one of them."""
+    lock(folder, MODELS)
+    path = folder / "models.lock"
+    data = json.loads(path.read_bytes())
+    tamper(data["models"][name])
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
 @pytest.mark.parametrize(("name", "tamper"), TAMPERED.values(), ids=list(TAMPERED))
 def test_a_lock_that_was_changed_by_hand_is_refused(
     tmp_path: Path, name: str, tamper: Callable[[Locked], None]
 ) -> None:
     """What does not follow from models.yaml is an error that names the model and a way out."""
-    lock(tmp_path, MODELS)
-    path = tmp_path / "models.lock"
-    data = json.loads(path.read_bytes())
-    tamper(data["models"][name])
-    path.write_text(json.dumps(data), encoding="utf-8")
+    lock_tampered(tmp_path, name, tamper)
     with pytest.raises(
         LockError, match=rf"does not follow from models.yaml for {name}\b"
     ) as caught:
@@ -105,11 +110,7 @@ def test_no_part_of_such_a_lock_can_be_had(
     tmp_path: Path, name: str, tamper: Callable[[Locked], None]
 ) -> None:
     """Cleaning and pruning ask for no model first: it is the lock itself that is refused."""
-    lock(tmp_path, MODELS)
-    path = tmp_path / "models.lock"
-    data = json.loads(path.read_bytes())
-    tamper(data["models"][name])
-    path.write_text(json.dumps(data), encoding="utf-8")
+    lock_tampered(tmp_path, name, tamper)
     with pytest.raises(LockError, match="does not follow"):
         _ = project(tmp_path).lockfile
     with pytest.raises(LockError, match="does not follow"):

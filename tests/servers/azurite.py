@@ -17,12 +17,11 @@ import tempfile
 import urllib.request
 from email.utils import formatdate
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from tests.examples import GIVEN
-from tests.servers.process import NotInstalled, Program
+from tests.servers.process import NotInstalled, Program, ProgramServer
 
 ACCOUNT = "openaipublic"
 KEY = b"any secret will do"
@@ -50,7 +49,7 @@ def binary(named_folder: str | None = None) -> str:
     raise NotInstalled("azurite-blob is not installed (npm install azurite)")
 
 
-class Azurite:
+class Azurite(ProgramServer):
     """A context manager around one Azurite.
 
     Args:
@@ -74,16 +73,6 @@ class Azurite:
             self.close()
             raise
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the program and remove what it wrote."""
-        self._program.end()
-        shutil.rmtree(self._folder)
 
     def _listening_port(self) -> int:
         if not self._program.wait_until(lambda: _LISTENS.search(self._program.said) is not None):

@@ -10,12 +10,11 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 from uuid import uuid4
 
-from tests.servers.process import LOOK_SECONDS, NotInstalled, Program, free_port
+from tests.servers.process import LOOK_SECONDS, NotInstalled, Program, ProgramServer, free_port
 
 PORT_TRIES = 5
 LOG_SECONDS = 10.0
@@ -85,7 +84,7 @@ def user_line() -> str:
     return f"user {top.owner()} {top.group()};"
 
 
-class Nginx:
+class Nginx(ProgramServer):
     """A context manager around one nginx.
 
     Args:
@@ -108,12 +107,6 @@ class Nginx:
         said = self._program.said
         shutil.rmtree(self._folder)
         raise RuntimeError(f"nginx does not start: {said}")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self._program.end()
-        shutil.rmtree(self._folder)
 
     def _start(self, program: str) -> bool:
         """Start it on a port that was free; return whether it serves there."""

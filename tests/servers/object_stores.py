@@ -17,11 +17,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from tests.examples import GIVEN
-from tests.servers.process import NotInstalled, Program, free_port
+from tests.servers.process import NotInstalled, Program, ProgramServer, free_port
 
 WEED_VARIABLE = "MODELMAKE_SEAWEEDFS"
 GCS_VARIABLE = "MODELMAKE_FAKE_GCS"
@@ -73,11 +72,9 @@ def program_of(variable: str, name: str, package: str) -> str:
     return found
 
 
-class _Server:
+class _Server(ProgramServer):
     """A context manager around a program that serves HTTP on a port of this machine."""
 
-    _folder: Path
-    _program: Program
     port: int
 
     def __enter__(self) -> Self:
@@ -93,9 +90,8 @@ class _Server:
         shutil.rmtree(self._folder)
         raise RuntimeError(f"it does not start: {self._program.said[-2000:]}")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the program at once: it has nothing to keep."""
         self._program.kill()
         shutil.rmtree(self._folder)
 

@@ -14,12 +14,11 @@ import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tests.examples import GIVEN
 from tests.servers.hub.server import LARGE_SUFFIXES, pointer
-from tests.servers.process import NotInstalled, Program, free_port
+from tests.servers.process import NotInstalled, Program, ProgramServer, free_port
 
 VARIABLE = "MODELMAKE_OLAH"
 CONFIG = """
@@ -34,7 +33,7 @@ offline = true
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.org")
 
 
-class Olah:
+class Olah(ProgramServer):
     """A context manager around one Olah.
 
     Args:
@@ -58,16 +57,6 @@ class Olah:
             self.close()
             raise RuntimeError(f"Olah does not start: {self._program.said}")
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the program and remove what it wrote."""
-        self._program.end()
-        shutil.rmtree(self._folder)
 
     @property
     def url(self) -> str:

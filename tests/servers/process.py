@@ -1,6 +1,7 @@
 """A server that is a program of its own: started, waited for, ended by its process id."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -81,3 +82,21 @@ class Program:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(END_SECONDS)
+
+
+class ProgramServer:
+    """A context manager around a program that serves, with a folder of its own.
+
+    A subclass makes the folder and starts the program in its `__enter__`.
+    """
+
+    _folder: Path
+    _program: Program
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the program and remove what it wrote."""
+        self._program.end()
+        shutil.rmtree(self._folder)

@@ -132,14 +132,20 @@ def hand_over_many(verifier: ThreadedVerifier, count: int) -> None:
         assert verifier.feed_block(index, memoryview(bytearray(1)), 1)
 
 
-def test_the_sender_waits_for_a_slow_digest(descriptor: OpenFile) -> None:
-    """So many buffers wait and no more: then whoever hands over waits, until there is room."""
-    slow = Held()
+def sending_to(slow: Held, descriptor: OpenFile) -> tuple[ThreadedVerifier, threading.Thread]:
+    """Return a verifier whose digest is held, and the thread that hands buffers over to it."""
     verifier = ThreadedVerifier(descriptor, {"sha256": slow})
     hand_over_many(verifier, 1)
     assert slow.started.wait(10)
     sender = threading.Thread(target=hand_over_rest, args=(verifier,))
     sender.start()
+    return verifier, sender
+
+
+def test_the_sender_waits_for_a_slow_digest(descriptor: OpenFile) -> None:
+    """So many buffers wait and no more: then whoever hands over waits, until there is room."""
+    slow = Held()
+    verifier, sender = sending_to(slow, descriptor)
     with verifier._changed:
         is_full = verifier._changed.wait_for(lambda: len(verifier._waiting) == MOST_WAITING, 10)
     assert is_full
@@ -164,11 +170,7 @@ def test_large_buffers_wait_in_smaller_number(
     """Memory is bounded by bytes too: a queue is full before it has many large buffers."""
     monkeypatch.setattr("downloader.transfer._verifier.MOST_WAITING_BYTES", 3)
     slow = Held()
-    verifier = ThreadedVerifier(descriptor, {"sha256": slow})
-    hand_over_many(verifier, 1)
-    assert slow.started.wait(10)
-    sender = threading.Thread(target=hand_over_rest, args=(verifier,))
-    sender.start()
+    verifier, sender = sending_to(slow, descriptor)
     with verifier._changed:
         assert verifier._changed.wait_for(lambda: len(verifier._waiting) == 3, 10)
     sender.join(0.05)
@@ -182,11 +184,7 @@ def test_large_buffers_wait_in_smaller_number(
 def test_closing_lets_a_waiting_sender_go(descriptor: OpenFile) -> None:
     """Who waits for room is told that the buffer was not taken, when all ends."""
     slow = Held()
-    verifier = ThreadedVerifier(descriptor, {"sha256": slow})
-    hand_over_many(verifier, 1)
-    assert slow.started.wait(10)
-    sender = threading.Thread(target=hand_over_rest, args=(verifier,))
-    sender.start()
+    verifier, sender = sending_to(slow, descriptor)
     closer = threading.Thread(target=verifier.close)
     closer.start()
     sender.join(10)
