@@ -235,9 +235,15 @@ class List(DoitList):  # type: ignore[misc]
     ) -> Any:  # noqa: ANN401
         is_plain = not (quiet or status or private or list_deps or template or pos_args)
         if not is_plain or not any(isinstance(each, HelpfulTask) for each in self.task_list):
-            return super()._execute(
-                subtasks, quiet, status, private, list_deps, template, sort, pos_args
-            )
+            try:
+                return super()._execute(
+                    subtasks, quiet, status, private, list_deps, template, sort, pos_args
+                )
+            except (AttributeError, LookupError, ValueError) as error:
+                if template is None:
+                    raise
+                what = f"{streams.program()} list: the template cannot be filled: {error}."
+                raise CmdParseError(f"{what} It has {{name}}, {{doc}} and {{status}}.") from None
         shown = [
             each
             for each in self.task_list

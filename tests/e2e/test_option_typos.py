@@ -66,6 +66,18 @@ def test_a_mistyped_option_of_doit(
     assert server.connections == 0
 
 
+@pytest.mark.parametrize("template", ["{x", "{0}", "{name.x}", "{nosuch}", "{name:d}"])
+def test_a_template_that_cannot_be_filled(
+    project: Project, server: FaultyServer, template: str
+) -> None:
+    """It is Python's own form, in which slips are many kinds of error."""
+    project.declare({"one": toy(server, ["a.bin"])})
+    assert project.doit("list", "--template", "{name}.").stdout.startswith("adopt.\n")
+    run = project.doit("list", "--template", template)
+    assert (run.status, run.stdout, run.stderr.count("\n")) == (3, "", 1), run.text
+    assert run.stderr.startswith("ERROR: doit list: the template cannot be filled: ")
+
+
 FILES = {
     "-o no/such.txt": "doit: no/such.txt: No such file or directory. See `doit help run`.",
     "-o sub": "doit: sub: Is a directory. See `doit help run`.",
