@@ -262,7 +262,7 @@ class DeadlineReader(io.RawIOBase):
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, request: Request) -> None:
         self.sock = sock
         self._raw, self._request = raw, request
-        self._bound_seconds = -1.0
+        self._bound_seconds = sock.gettimeout() or -1.0
 
     def readable(self) -> bool:
         """Say that it is."""
