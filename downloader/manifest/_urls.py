@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from downloader.manifest.edit import flow_text
 from downloader.sources.interface import VARIABLE, Entry, Fault, NamedUrl, Reference
 from downloader.sources.registry import find_meant, find_reference
 from downloader.urls import is_loopback, is_published, published_url, redact
@@ -179,6 +178,8 @@ def _meant_hint(named: NamedUrl) -> str:
 
 
 def _entry_hint(entry: Reference) -> str:
+    from downloader.manifest.edit import flow_text  # noqa: PLC0415 - on the way to an error
+
     return f"Write the model as {_escaped(flow_text(entry.keys))}"
 
 

@@ -198,3 +198,17 @@ def test_any_bytes_give_data_or_a_located_error(text: bytes) -> None:
     except ManifestError as found:
         message = str(found)
     assert re.match(r"m\.yaml:[1-9][0-9]*: ", message)
+
+
+def test_every_character_that_nobody_sees_is_refused() -> None:
+    """Also in a comment: a quick look at the whole text passes over none of them."""
+    controls = [*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)]
+    others = [0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF]
+    taken = []
+    for character in map(chr, [*controls, *others]):
+        try:
+            load(f"a: b # x{character}y\n".encode(), "models.yaml")
+        except ManifestError:
+            continue
+        taken.append(character)
+    assert taken == []
