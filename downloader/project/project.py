@@ -188,14 +188,15 @@ def _give_schema(text: bytes, private: RootedPath) -> None:
 def _declared(name: str, entry: "Entry") -> Declaration:
     from downloader.project import resolve  # noqa: PLC0415
 
+    outlined = resolve.outline(name, entry)
     return Declaration(
         name=name,
         source=entry.source_name,
-        digest=entry.digest(),
+        digest=outlined.entry if outlined else entry.digest(),
         folder=entry.folder(name),
         is_optional=entry.optional,
         keeps_archives=entry.keeps_archives,
-        outlined=resolve.outline(name, entry),
+        outlined=outlined,
         raw=msgspec.Raw(msgspec.json.encode(entry)),
     )
 

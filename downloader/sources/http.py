@@ -190,9 +190,10 @@ class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
 
     def about_bytes(self) -> dict[str, object]:
         """See Entry: the mirrors of a file have the same bytes."""
-        files = [msgspec.to_builtins(file) for file in self.files]
+        said = Entry.about_bytes(self)
+        files = cast("list[dict[str, object]]", said["files"])
         own = [{key: file[key] for key in file if key != "mirrors"} for file in files]
-        return {**Entry.about_bytes(self), "files": own}
+        return {**said, "files": own}
 
 
 def _check_path(file: HttpFile) -> None:

@@ -1,10 +1,12 @@
 """models.yaml compiled: read once, believed only while its text is the same."""
 
+import json
 import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -252,3 +254,32 @@ def test_a_run_imports_the_sources_of_its_models_only(
         [sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True
     )
     assert said.stdout == f"{source}\n"
+
+
+MOST_CALLS = 84
+"""Of Python functions for one URL of a manifest that was not compiled yet."""
+
+
+def test_a_url_of_a_new_manifest_costs_few_calls() -> None:
+    """What a manifest costs once falls out of the difference."""
+
+    def calls(count: int) -> int:
+        urls = [f"https://e.org/{number}.bin" for number in range(count)]
+        model = http(*({"url": url, "sha256": "0" * 64} for url in urls))
+        text = json.dumps({"models": {"m": model}}).encode()
+        called = 0
+
+        def see(_frame: FrameType, event: str, _argument: object) -> None:
+            nonlocal called
+            called += event == "call"
+
+        sys.setprofile(see)
+        try:
+            project.compiled(text, "models.yaml")
+        finally:
+            sys.setprofile(None)
+        return called
+
+    calls(1)  # imports
+    few, many = calls(10), calls(60)
+    assert 0 < many - few <= MOST_CALLS * 50
