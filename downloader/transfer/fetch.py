@@ -16,7 +16,6 @@ transient failure go on from there; then verify, and commit. One state machine:
 What there is stays on disk until a new start brings the whole file.
 """
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -203,7 +202,8 @@ class Fetcher:
                     return Fetched(size=size, sha256=sha256, moved_bytes=0, is_new=False)
                 partial.claim_room()
                 partial.seed(job.target)
-                with self._exchange(job, partial, observer) as exchange:
+                exchange = self._joined(job, partial, observer)
+                try:
                     download = Download(
                         transport=self._transport,
                         limiter=self._limiters.of(location.url),
@@ -221,26 +221,21 @@ class Fetcher:
                     if self.swarm and exchange:
                         self.swarm.moved(exchange, job.target)
                     job.placed(partial.verifier.sha256, partial.placed_file)
+                finally:
+                    if self.swarm and exchange:
+                        self.swarm.left(exchange)
                 return _fetched(download, exchange.came_bytes if exchange else 0)
         except TooLarge:
             job = replace(job, is_small_and_alone=False)
             return self._fetch_from(job, place, location, observer)
 
-    @contextlib.contextmanager
-    def _exchange(
-        self, job: Job, partial: Partial, observer: Observer
-    ) -> "Iterator[Exchange | None]":
-        """Exchange the file's pieces with peers until the block ends, if it has pieces."""
-        swarm, layer, exchange = self.swarm, job.layer, None
-        if swarm and job.why_alone:
+    def _joined(self, job: Job, partial: Partial, observer: Observer) -> "Exchange | None":
+        """Begin to exchange the file's pieces with peers, if it has pieces."""
+        if self.swarm and job.why_alone:
             observer.notice(f"not shared with peers: {job.why_alone}")
-        elif swarm and layer and partial.verifier.has_pieces:
-            exchange = swarm.join(partial, layer, observer, self._throttle)
-        try:
-            yield exchange
-        finally:
-            if swarm and exchange:
-                swarm.left(exchange)
+        elif self.swarm and job.layer and partial.verifier.has_pieces:
+            return self.swarm.join(partial, job.layer, observer, self._throttle)
+        return None
 
 
 def _fetched(download: Download, from_peers_bytes: int) -> Fetched:
