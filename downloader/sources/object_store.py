@@ -236,7 +236,8 @@ class ObjectStore:
         entry, found = self._entry, {}
         for each in self._listed(provider):
             path = self._path(each.key)
-            if path and not each.is_folder:
+            is_taken = path in found and found[path].key == entry.prefix  # what `url` itself names
+            if path and not (each.is_folder or is_taken):
                 found[path] = each
             if len(found) > MOST_OBJECTS:
                 raise self._too_many()

@@ -302,6 +302,19 @@ def test_what_is_no_list_is_refused(s3: S3Server, provider: Provider, text: str)
         resolved(f"{URL}/m/", provider)
 
 
+def test_an_object_and_one_of_its_name_in_a_folder_of_its_name(
+    s3: S3Server, provider: Provider
+) -> None:
+    """The first is what the address names; what is locked is of that one alone."""
+    s3.put("both", b"the object")
+    s3.put("both/both", b"in the folder")
+    entry = ObjectStoreEntry(url=f"{URL}/both")
+    (locked,) = resolved(entry.url, provider).values()
+    assert (locked.path, locked.size, locked.url) == ("both", len(b"the object"), entry.url)
+    (location,) = ObjectStore(entry).locate(locked, None)
+    assert location.url.partition("?")[0] == f"{s3.url}/{BUCKET}/both"
+
+
 def test_a_prefix_of_too_many_other_objects_is_told(
     s3: S3Server, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
