@@ -233,7 +233,7 @@ class ObjectStore:
 
     def resolve(self, provider: Provider) -> Resolution:
         """See AskingSource: the pages of the list, then each object's own reply."""
-        entry, found = self._entry, {}
+        entry, found = self._entry, dict[str, _Object]()
         for each in self._listed(provider):
             path = self._path(each.key)
             is_taken = path in found and found[path].key == entry.prefix  # what `url` itself names
