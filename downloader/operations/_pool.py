@@ -53,7 +53,7 @@ class FilePool(Executor):
         for future, _ in dropped:
             future.cancel()
             future.set_running_or_notify_cancel()
-        while wait and (alive := [each for each in self._threads if each.is_alive()]):
+        while wait and (alive := [thread for thread in self._threads if thread.is_alive()]):
             for thread in alive:
                 thread.join()
         if wait:

@@ -441,9 +441,8 @@ def _page(text: bytes) -> tuple[list[_Object], str]:
         ValueError: It is no such list.
     """
     root = xml_root(text, "ListBucketResult")
-    objects = [
-        _object(_text(each, "Key"), _text(each, "Size")) for each in root.iterfind("{*}Contents")
-    ]
+    listed = root.iterfind("{*}Contents")
+    objects = [_object(_text(entry, "Key"), _text(entry, "Size")) for entry in listed]
     is_cut = _text(root, "IsTruncated").lower() == "true"
     return objects, _text(root, "NextContinuationToken") if is_cut else ""
 
@@ -452,11 +451,11 @@ def _azure_page(text: bytes) -> tuple[list[_Object], str]:
     """Return the same of Azure's list."""
     root = xml_root(text, "EnumerationResults")
     objects = []
-    for each in root.iterfind("{*}Blobs/{*}Blob"):
-        properties = each.find("{*}Properties")
+    for blob in root.iterfind("{*}Blobs/{*}Blob"):
+        properties = blob.find("{*}Properties")
         if properties is None:
             raise ValueError(text[:100])
-        found = _object(_text(each, "Name"), _text(properties, "Content-Length"))
+        found = _object(_text(blob, "Name"), _text(properties, "Content-Length"))
         is_folder = _text(properties, "ResourceType") == "directory"
         objects.append(found._replace(is_folder=found.is_folder or is_folder))
     return objects, _text(root, "NextMarker")

@@ -145,8 +145,8 @@ def _send(sending: Sending, blob: Upload, part_bytes: int) -> None:
                 if len(waiting) == AT_ONCE:
                     waiting.popleft().result()
                 waiting.append(pool.submit(put, number, data))
-            for each in waiting:
-                each.result()
+            for future in waiting:
+                future.result()
         except BaseException as error:
             pool.shutdown(cancel_futures=True)
             if isinstance(error, DigestMismatch):
@@ -250,13 +250,13 @@ class _S3Upload:
         asked = {"prefix": self._ask.key, "uploads": ""}
         root = self._ask.root(asked, "ListMultipartUploadsResult", of_bucket=True)
         ids = [
-            each.findtext("{*}UploadId", "")
-            for each in root.iterfind("{*}Upload")
-            if each.findtext("{*}Key", "") == self._ask.key
+            upload.findtext("{*}UploadId", "")
+            for upload in root.iterfind("{*}Upload")
+            if upload.findtext("{*}Key", "") == self._ask.key
         ]
         for name in filter(None, ids[-MOST_UPLOADS:]):
             parts = dict(self._parts(name))
-            is_fit = all(_number(each, "Size") == self._sizes.get(at) for at, each in parts.items())
+            is_fit = all(_number(part, "Size") == self._sizes.get(at) for at, part in parts.items())
             if is_fit and len(parts) >= len(self._found):
                 self._id, self._found = name, parts
         return bool(self._id)
@@ -266,8 +266,8 @@ class _S3Upload:
         while True:
             asked = {"part-number-marker": str(marker), "uploadId": name}
             root = self._ask.root(asked, "ListPartsResult")
-            for each in root.iterfind("{*}Part"):
-                yield _number(each, "PartNumber"), each
+            for part in root.iterfind("{*}Part"):
+                yield _number(part, "PartNumber"), part
             following = _number(root, "NextPartNumberMarker")
             if root.findtext("{*}IsTruncated", "").lower() != "true" or following <= marker:
                 return
@@ -341,8 +341,8 @@ class _AzureBlocks:
     def find(self) -> bool:
         """See Sending."""
         asked = {"blocklisttype": "uncommitted", "comp": "blocklist"}
-        for each in self._ask.root(asked, "BlockList").iterfind("{*}*/{*}Block"):
-            self._found[each.findtext("{*}Name", "")] = _number(each, "Size")
+        for block in self._ask.root(asked, "BlockList").iterfind("{*}*/{*}Block"):
+            self._found[block.findtext("{*}Name", "")] = _number(block, "Size")
         return bool(self._found)
 
     def has(self, part: Part) -> bool:

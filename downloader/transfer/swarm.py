@@ -363,7 +363,7 @@ class Swarm:
         found = set(peer_addresses(self._settings.peers, self._peers_name))
         found.discard(self._own or ("", 0))
         self._addresses = frozenset(found)
-        self._by_id = {peer_id_of(node_name(each)): node_name(each) for each in found}
+        self._by_id = {peer_id_of(node_name(peer)): node_name(peer) for peer in found}
 
     def _run(self) -> None:
         """Follow libtorrent's alerts, and hand verified pieces to it."""
@@ -433,7 +433,7 @@ def _own_address(address: Address, what: str) -> Address:
     """Return the numeric form of the address to listen on.
 
     Raises:
-        SettingError: It is every address, or none of them.
+        SettingError: It has no address, or stands for every address of this machine.
     """
     host, port = address
     found = _looked_up(host, port)
