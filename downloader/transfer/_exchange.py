@@ -327,6 +327,7 @@ class Exchange:
                 try:
                     self._partial.note_stored(spans)
                 except StoreError as error:
+                    self._arrived.update(came)
                     self.failed(str(error))
                     return
                 for span in spans:
@@ -354,7 +355,10 @@ class Exchange:
                 self._swarm.remove(self.torrent)
                 self.torrent, self._has_failed = None, True
                 self._held.clear()
-                self.recount()
+                missing = without([Range(0, self.layer.size)], self._partial.ranges)
+                for index in (self._arrived | self._flushing).intersection(self._touched(missing)):
+                    self._free[index] = 1  # nobody will say that it is written
+                self._arrived, self._flushing = set(), set()
                 self._changed.notify_all()
 
     def tick(self) -> None:

@@ -180,3 +180,25 @@ def test_an_exchange_may_fail_while_it_is_settled(clock: Clock) -> None:
     exchange.settle(lambda: None)
     assert removed == [peer]
     assert partial.rechecked == [Range(PIECE_BYTES, 2 * PIECE_BYTES)]
+
+
+def test_what_libtorrent_did_not_write_comes_from_the_provider(clock: Clock) -> None:
+    """When the exchange fails, pieces of peers are free again; those on their way are not."""
+    removed: list[Any] = []
+    exchange, peer = exchange_of(Lacking(), removed), Peer()
+    exchange.recount()
+    exchange.begin(peer, ["guest"])  # type: ignore[arg-type]
+    exchange.met("guest")
+    exchange.finished(7)  # is being written
+    exchange.finished(9)  # waits to be
+    while (first := exchange.claim()) is None:
+        clock.now += 1.0
+    exchange.failed("the disk is broken")
+    asked = [first]
+    for _ in range(2 * COUNT):
+        clock.now += 10.0
+        if gap := exchange.claim():
+            asked.append(gap)
+    assert removed == [peer]
+    starts = sorted(start for gap in asked for start in range(*gap, PIECE_BYTES))
+    assert starts == list(range(0, COUNT * PIECE_BYTES, PIECE_BYTES)), "each piece once"
