@@ -6,11 +6,13 @@ has a process that does nothing else (merkle.py). That is given the open file: i
 that was looked at, and no other one of that name.
 
 Where no such process can be started, and on Windows, where no descriptor can be handed on, all
-threads hash. So they do if a process ends early: nothing is lost but time.
+threads hash. So they do if a process ends early, is stopped, or answers what is not so: nothing is
+lost but time.
 """
 
 import itertools
 import os
+import select
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +27,10 @@ from downloader.fs.rooted_path import RootedPath, open_to_read
 
 PROCESS_BYTES = 256 << 20
 """Less than so much is hashed before a process has begun."""
+LOOK_S = 0.25
+"""How long a thread waits for an answer before it asks whether to go on."""
+MOST_LOOKS = 120
+"""After so many (30 s) the thread hashes itself: a slow disk has read the longest piece by then."""
 
 
 class _Here(threading.local):
@@ -59,34 +65,42 @@ class PieceCheck:
             path: The file.
             layer: What it should be.
             indexes: The pieces to read, one after the other.
-            seen: Called with the length of each piece in bytes; what it raises ends the reading.
+            seen: Called with the length of each piece in bytes, and with 0 while nothing comes;
+                what it raises ends the reading.
 
         Raises:
             StoreError: It cannot be read.
         """
         wrong = []
         with open_to_read(path) as file:
-            for index, node in zip(indexes, self._nodes(file, layer, indexes), strict=True):
+            nodes = self._nodes(file, layer, indexes, lambda: seen(0))
+            for index, node in zip(indexes, nodes, strict=True):
                 if node != layer.node(index):
                     wrong.append(index)
                 start, stop = layer.span(index)
                 seen(stop - start)
         return wrong
 
-    def _nodes(self, file: OpenFile, layer: Layer, indexes: range) -> Iterator[bytes]:
+    def _nodes(
+        self, file: OpenFile, layer: Layer, indexes: range, waiting: Callable[[], object]
+    ) -> Iterator[bytes]:
         """Yield the nodes of pieces, by this thread's process if it has one."""
-        done = 0
+        done, buffer = 0, BlockBuffer()
+
+        def hashed(index: int) -> bytes:
+            leaves = buffer.leaves_at(file.read_full, *layer.span(index))
+            return merkle_node(leaves, layer.piece_bytes // BLOCK_BYTES)
+
         try:
             if (process := self._process_for(file, layer)) is not None:
-                for node in process.nodes(indexes):
+                for index, node in zip(indexes, process.nodes(indexes, waiting), strict=True):
+                    if node != layer.node(index) and not process.is_proved:
+                        process.prove(node, hashed(index))
                     yield node
                     done += 1
         except OSError:
             self._here.has_failed = True
-        buffer = BlockBuffer()
-        for start, stop in map(layer.span, itertools.islice(indexes, done, None)):
-            leaves = buffer.leaves_at(file.read_full, start, stop)
-            yield merkle_node(leaves, layer.piece_bytes // BLOCK_BYTES)
+        yield from map(hashed, itertools.islice(indexes, done, None))
 
     def _process_for(self, file: OpenFile, layer: Layer) -> "_HashProcess | None":
         """Return this thread's process, a new one for each file that the thread comes to.
@@ -127,6 +141,10 @@ class _HashProcess:
         file: The file.
         layer: Has its size, and the length of its pieces.
 
+    Attributes:
+        is_proved: Whether a piece that it found wrong was hashed to the same node here. One that it
+            finds right needs no proof: nobody can guess a node.
+
     Raises:
         OSError: It cannot be started.
     """
@@ -136,6 +154,7 @@ class _HashProcess:
 
         numbers = file.descriptor, layer.size, layer.piece_bytes
         self._is_for: object = (file.identity, layer.root)
+        self.is_proved = False
         self._process: Popen[bytes] = Popen(  # noqa: S603 - our own interpreter and file
             [sys.executable, "-I", "-S", merkle.__file__, *map(str, numbers)],
             stdin=PIPE,
@@ -143,36 +162,63 @@ class _HashProcess:
             stderr=DEVNULL,
             bufsize=0,
             pass_fds=[file.descriptor],
-            start_new_session=True,  # Ctrl-C is for us: the end of its input ends it
+            start_new_session=True,  # Ctrl-C is for us
         )
+        assert self._process.stdout is not None
+        self._answers = select.poll()  # select() takes no descriptor over 1023
+        self._answers.register(self._process.stdout, select.POLLIN)
 
     def is_for(self, file: OpenFile, layer: Layer) -> bool:
         """Whether it hashes that file, with pieces of that length."""
         return self._is_for == (file.identity, layer.root)
 
-    def nodes(self, indexes: range) -> Iterator[bytes]:
+    def nodes(self, indexes: range, waiting: Callable[[], object]) -> Iterator[bytes]:
         """Yield the nodes of pieces, one after the other.
 
+        Args:
+            indexes: The pieces.
+            waiting: Called now and then while there is no answer.
+
         Raises:
-            OSError: It has ended.
+            OSError: It has ended, or does nothing.
         """
         asked, answers = self._process.stdin, self._process.stdout
         assert asked is not None
         assert answers is not None
-        is_for, self._is_for = self._is_for, None  # until all that was asked for was read
+        self._is_for, is_for = None, self._is_for  # until all that was asked for was read
         asked.write(SPAN.pack(indexes.start, indexes.stop))
         for _ in indexes:
+            self._await_answer(waiting)
             node = answers.read(HASH_BYTES)  # it is written as a whole: less than PIPE_BUF
             if len(node or b"") < HASH_BYTES:
                 raise BrokenPipeError
             yield node
         self._is_for = is_for
 
+    def _await_answer(self, waiting: Callable[[], object]) -> None:
+        """Return when there is something to read, or the process has ended."""
+        for _ in range(MOST_LOOKS):
+            if self._answers.poll(LOOK_S * 1000):
+                return
+            waiting()
+        raise TimeoutError
+
+    def prove(self, node: bytes, hashed: bytes) -> None:
+        """Trust it from now on if what it found wrong was hashed to the same node here.
+
+        Raises:
+            OSError: It was not: whoever wraps the interpreter may print something, for example.
+        """
+        if node != hashed:
+            raise BrokenPipeError
+        self.is_proved = True
+
     def close(self) -> None:
-        """End it, after the piece that it is at, and wait for that."""
+        """End it, whatever it is at, and also if it is stopped."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
+        self._process.kill()
         self._process.wait()
 
 

@@ -92,7 +92,8 @@ def test_each_file_has_its_process(file: Path, tmp_path: Path, started: list[Pop
         assert check.wrong_pieces(other, layer(), range(COUNT), nothing) == [0]
         other.replace(file)
         assert check.wrong_pieces(file, layer(), range(COUNT), nothing) == [0]
-    assert [process.returncode for process in started] == [0, 0]
+    assert len(started) == 2
+    assert None not in [process.returncode for process in started]
 
 
 @needs_processes
@@ -128,6 +129,69 @@ def test_one_that_is_killed_costs_only_time(file: Path, started: list[Popen[byte
         started[0].kill()
         assert check.wrong_pieces(file, layer(), range(4, COUNT), nothing) == [6]
     assert started[0].returncode == -signal.SIGKILL
+
+
+@needs_processes
+def test_one_that_is_stopped_costs_only_time(
+    file: Path, started: list[Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread goes on after a while, and a stopped process is no reason not to end."""
+    monkeypatch.setattr(piece_check, "MOST_LOOKS", 1)
+    spoil(file, 6 * PIECE_BYTES)
+    with PieceCheck(SIZE, 1) as check:
+        assert check.wrong_pieces(file, layer(), range(4), nothing) == []
+        os.kill(started[0].pid, signal.SIGSTOP)
+        assert check.wrong_pieces(file, layer(), range(4, COUNT), nothing) == [6]
+    assert started[0].returncode == -signal.SIGKILL
+
+
+@needs_processes
+def test_one_that_is_stopped_while_it_has_nothing_to_do_is_ended(
+    file: Path, started: list[Popen[bytes]]
+) -> None:
+    """It could not see that nobody asks it any more."""
+    with PieceCheck(SIZE, 1) as check:
+        check.wrong_pieces(file, layer(), range(COUNT), nothing)
+        os.kill(started[0].pid, signal.SIGSTOP)
+    assert started[0].returncode == -signal.SIGKILL
+
+
+@needs_processes
+def test_who_waits_for_a_stopped_one_can_be_interrupted(
+    file: Path, started: list[Popen[bytes]]
+) -> None:
+    """As by Ctrl-C: whether to go on is asked also before there is an answer."""
+
+    def seen(count: int) -> None:
+        if not count:
+            raise Interrupted("enough")
+
+    with PieceCheck(SIZE, 1) as check:
+        assert check.wrong_pieces(file, layer(), range(4), seen) == []
+        os.kill(started[0].pid, signal.SIGSTOP)
+        with pytest.raises(Interrupted, match="enough"):
+            check.wrong_pieces(file, layer(), range(4, COUNT), seen)
+    assert started[0].returncode == -signal.SIGKILL
+
+
+@needs_processes
+@pytest.mark.parametrize("printed", ["a greeting of whoever wraps the interpreter", "short"])
+def test_what_is_no_answer_makes_no_piece_wrong(
+    file: Path,
+    tmp_path: Path,
+    started: list[Popen[bytes]],
+    printed: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first wrong piece that a process finds is hashed again here."""
+    real, chatty = sys.executable, tmp_path / "python3"
+    chatty.write_text(f"#!/bin/sh\necho '{printed}'\nexec '{real}' \"$@\"\n", encoding="utf-8")
+    chatty.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(chatty))
+    spoil(file, 6 * PIECE_BYTES)
+    with PieceCheck(SIZE, 1) as check:
+        assert check.wrong_pieces(file, layer(), range(COUNT), nothing) == [6]
+    assert len(started) == 1
 
 
 @needs_processes
