@@ -186,14 +186,18 @@ class _HashProcess:
         assert asked is not None
         assert answers is not None
         self._is_for, is_for = None, self._is_for  # until all that was asked for was read
-        asked.write(SPAN.pack(indexes.start, indexes.stop))
-        for _ in indexes:
-            self._await_answer(waiting)
-            node = answers.read(HASH_BYTES)  # it is written as a whole: less than PIPE_BUF
-            if len(node or b"") < HASH_BYTES:
-                raise BrokenPipeError
-            yield node
-        self._is_for = is_for
+        try:
+            asked.write(SPAN.pack(indexes.start, indexes.stop))
+            for _ in indexes:
+                self._await_answer(waiting)
+                node = answers.read(HASH_BYTES)  # it is written as a whole: less than PIPE_BUF
+                if len(node or b"") < HASH_BYTES:
+                    raise BrokenPipeError
+                yield node
+            self._is_for = is_for
+        finally:
+            if self._is_for is None:  # after Ctrl-C, perhaps nobody comes to close it
+                self._process.kill()
 
     def _await_answer(self, waiting: Callable[[], object]) -> None:
         """Return when there is something to read, or the process has ended."""
