@@ -22,7 +22,7 @@
     |   |- RemoteChanged           the file changed upstream while it was downloaded
     |   `- BadArchive              a .tar.zst or .tar.gz that is damaged, or is not safe to unpack
     `- StoreError                  the disk refused: full, read-only, a folder in the way
-        `- TooManyOpen             no further file or connection may be opened
+        `- TooManyOpen             no further file, connection or thread may be opened
 
 Families are made by whose fault it is. `*` marks what is transient: trying again may help.
 A message is one sentence: what, then why. No message holds a query string or a credential.
@@ -348,7 +348,7 @@ class StoreError(ModelmakeError):
 
 
 class TooManyOpen(StoreError):  # noqa: N818
-    """This process, or the machine, may open no further file or connection (EMFILE, ENFILE)."""
+    """No further file, connection (EMFILE, ENFILE) or thread, in this process or the machine."""
 
 
 class Stop:

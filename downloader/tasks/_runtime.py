@@ -28,7 +28,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import doit
 from doit.exceptions import TaskError, TaskFailed
 
-from downloader.errors import LockError, ManifestError, ModelmakeError, SettingError, Stop
+from downloader.errors import (
+    LockError,
+    ManifestError,
+    ModelmakeError,
+    SettingError,
+    Stop,
+    TooManyOpen,
+)
 from downloader.fs.files import private_folder, write_waiting
 from downloader.progress import streams
 from downloader.progress.display import Display, show
@@ -332,7 +339,7 @@ def failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
     @functools.wraps(act)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 - doit's TaskFailed has no types
         try:
-            with current().acting():
+            with current().acting(), _no_thread_left():
                 return act(*args, **kwargs)
         except ModelmakeError as error:
             is_news, error.is_reported = not error.is_reported, True
@@ -342,6 +349,23 @@ def failing(act: Callable[P, Values | None]) -> Callable[P, Any]:
             return failure
 
     return wrapped
+
+
+@contextlib.contextmanager
+def _no_thread_left() -> "Iterator[None]":
+    """Tell what Python says when the system starts no thread.
+
+    A download does with the threads that there are; other commands begin with several.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) != "can't start new thread":
+            raise
+        raise TooManyOpen(
+            "The system starts no further thread.",
+            hint="End other programs, or raise the limit: `ulimit -u`, or that of the container.",
+        ) from error
 
 
 def _is_usage(error: ModelmakeError) -> bool:

@@ -164,3 +164,29 @@ def test_processes_without_semaphores_are_refused(
         assert "/dev/shm" in run.stderr
         assert in_one_line(run)
     assert project.doit("-n", "2", **without).status == 0
+
+
+@pytest.mark.parametrize("command", [("lock",), ("plan",), ("verify",), ("outdated",), ()])
+def test_a_system_without_a_thread_left_is_no_bug(
+    project: Project, server: FaultyServer, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """As with a low `ulimit -u`, or in a container with few processes: one line says what to do."""
+    project.declare({"one": toy(server, ["a.bin", "b.bin"])})
+    if command == ("verify",):
+        assert project.doit().status == 0
+    code = """
+        import threading
+        start = threading.Thread.start
+        def refusing(self):
+            if self.name.startswith("ThreadPoolExecutor"):
+                raise RuntimeError("can't start new thread")
+            start(self)
+        threading.Thread.start = refusing
+    """
+    run = project.doit(*command, **injected(tmp_path / "site", code))
+    assert run.status == 1, run.text
+    assert in_one_line(run)
+    assert "no further thread" in run.stderr
+    assert "`ulimit -u`" in run.stderr
+    run = project.doit()
+    assert run.status == 0, run.text
