@@ -27,7 +27,7 @@ from downloader.fs.rooted_path import RootedPath, open_to_read
 
 PROCESS_BYTES = 256 << 20
 """Less than so much is hashed before a process has begun."""
-LOOK_S = 0.25
+LOOK_SECONDS = 0.25
 """How long a thread waits for an answer before it asks whether to go on."""
 MOST_LOOKS = 120
 """After so many (30 s) the thread hashes itself: a slow disk has read the longest piece by then."""
@@ -202,7 +202,7 @@ class _HashProcess:
     def _await_answer(self, waiting: Callable[[], object]) -> None:
         """Return when there is something to read, or the process has ended."""
         for _ in range(MOST_LOOKS):
-            if self._answers.poll(LOOK_S * 1000):
+            if self._answers.poll(LOOK_SECONDS * 1000):
                 return
             waiting()
         raise TimeoutError
