@@ -404,7 +404,7 @@ def _may_collide(paths: Sequence[str]) -> bool:
     files = set(text.lower().split("\n"))
     if len(files) != len(paths) or "" in files:
         return bool(paths)
-    folders = {key.rpartition("/")[0] for key in files} - {""}
+    folders = {key.rpartition("/")[0] for key in files} - {""} if "/" in text else set()
     while folders:
         if not folders.isdisjoint(files):
             return True

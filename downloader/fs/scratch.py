@@ -17,7 +17,6 @@ import hashlib
 import itertools
 import os
 import re
-import secrets
 import socket
 import stat
 import sys
@@ -32,13 +31,13 @@ _OWNED = r"(?s)(?:.*-)?(?P<machine>[0-9a-f]{6})-(?P<process>[0-9]+)-(?P<part>[0-
 _MOST_NAME_BYTES = 200
 """Of a target's name in that of its unfinished file; the whole may have 255."""
 
-_token, _count = secrets.token_hex(4), itertools.count()
+_token, _count = os.urandom(4).hex(), itertools.count()
 
 
 def unfinished(target: RootedPath) -> RootedPath:
     """Return a free name beside a file that is about to be made or replaced."""
     readable = target.name.encode("utf-8", "replace")[:_MOST_NAME_BYTES].decode("utf-8", "ignore")
-    return target.with_name(f".{readable}.{secrets.token_hex(4)}.new")
+    return target.with_name(f".{readable}.{os.urandom(4).hex()}.new")
 
 
 def is_unfinished(name: str) -> bool:

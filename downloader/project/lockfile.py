@@ -506,7 +506,7 @@ def agree(declared: Artifact, locked: Artifact) -> bool:
     return (
         declared.url == locked.url
         and declared.sha256 in (None, locked.sha256)
-        and not (declared.is_pinned and locked.first_use)
+        and not (locked.first_use and declared.is_pinned)
         and declared.size in (None, locked.size)
         and declared.archive == locked.archive
         and declared.into == locked.into

@@ -153,7 +153,8 @@ def _may_be_used(models: list[Declaration]) -> bool:
     places = [text for model in models for text in (model.name, model.folder)]
     return (
         all(MODEL_NAME.fullmatch(model.name) for model in models)
-        and are_safe([*places, *[file.path for file in files]])
+        and are_safe(places)
+        and are_safe([file.path for file in files])  # alone: models.lock names the same
         and is_hex("".join([file.sha256 or "" for file in files]))
     )
 

@@ -20,7 +20,6 @@ import signal
 import threading
 from collections.abc import Callable
 from multiprocessing import parent_process
-from multiprocessing.util import Finalize
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -103,6 +102,8 @@ class Runtime:
                 # reporters too), so the last pins are written when the process ends.
                 atexit.register(self.close)
                 if is_worker():  # such a process ends without atexit
+                    from multiprocessing.util import Finalize  # noqa: PLC0415 - only there
+
                     Finalize(None, self.close, exitpriority=0)
             return self._syncer
 
