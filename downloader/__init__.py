@@ -12,7 +12,9 @@ second run does nothing and opens no socket.
 docs/architecture.md is the map.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,8 +71,9 @@ def sync(
         ModelmakeError: Not all could be brought up to date; the first failure, after all others
             had their turn. Its `failures` has all of them.
     """
-    from downloader.errors import ModelmakeError  # noqa: PLC0415 - importing us must cost nothing
-    from downloader.operations.sync import sync_models  # noqa: PLC0415 - as above
+    with _collector_at_rest():
+        from downloader.errors import ModelmakeError  # noqa: PLC0415 - importing us must cost nothing
+        from downloader.operations.sync import sync_models  # noqa: PLC0415 - as above
 
     try:
         return sync_models(names, None if folder is None else Path(folder), progress=progress)
@@ -78,6 +81,18 @@ def sync(
         if error.hint:
             error.add_note(error.hint)  # what the command line shows below the error
         raise
+
+
+@contextlib.contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Import without the cyclic collector, which would look in vain for what can go."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
