@@ -4,7 +4,7 @@ The message never shows a user, password, query or fragment, and says what to wr
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -175,6 +175,13 @@ def _meant_hint(named: NamedUrl) -> str:
         if form.startswith("https://"):
             return f"Did you mean `{_escaped(form)}`?"
     return ""
+
+
+def missing_source_hint(given: Mapping[str, object]) -> str:
+    """Return what to write for a model whose keys do not say the source; empty if unknown."""
+    texts = [given[key] for key in ("url", "repo", "image") if isinstance(given.get(key), str)]
+    meant = [find_reference(form) for text in texts for form in find_meant(str(text))]
+    return next((_entry_hint(entry) for entry in meant if entry), "")
 
 
 def _entry_hint(entry: Reference) -> str:

@@ -29,7 +29,7 @@ from downloader.manifest._messages import (
     unknown_key,
     value_at,
 )
-from downloader.manifest._urls import VARIABLE_FAULT, url_faults
+from downloader.manifest._urls import VARIABLE_FAULT, missing_source_hint, url_faults
 from downloader.sources.interface import Entry, Fault, Keys
 from downloader.sources.registry import SOURCES, entry_type, entry_types
 
@@ -315,7 +315,7 @@ class _Reading:
             misspelt = [key for key in raw if nearest(key, {"source"})]
             for key in misspelt:
                 self.note(unknown_key(("models", name, key), {"source"}))
-            hint = f"It is one of {', '.join(sorted(SOURCES))}."
+            hint = missing_source_hint(raw) or f"It is one of {', '.join(sorted(SOURCES))}."
             if not misspelt:
                 self.note(Fault(("models", name), "`source` is missing", hint))
             return None

@@ -436,6 +436,31 @@ REFUSED: dict[str, tuple[str, ...]] = {
         "4: models.a.image: expected registry/name:tag or registry/name@sha256:…",
         "Write `ghcr.io/o/m:v1`.",
     ),
+    "a bucket without a source": (
+        model("url: gcs://b/p/"),
+        "2: models.a: `source` is missing",
+        "Write the model as {source: object-store, url: gs://b/p/}",
+    ),
+    "a URL without a source": (
+        model("url: https://example.org/a.bin"),
+        "2: models.a: `source` is missing",
+        "Write the model as {source: http, url: https://example.org/a.bin}",
+    ),
+    "a repo without a source": (
+        model("repo: BAAI/bge"),
+        "2: models.a: `source` is missing",
+        "Write the model as {source: huggingface, repo: BAAI/bge}",
+    ),
+    "an image without a source": (
+        model("image: ghcr.io/o/m:v1"),
+        "2: models.a: `source` is missing",
+        "Write the model as {source: oci, image: ghcr.io/o/m:v1}",
+    ),
+    "a password without a source": (
+        model("url: gcs://me:secret@b/p/"),
+        "2: models.a: `source` is missing",
+        "It is one of http, huggingface, object-store, oci, openai-gpt2, together.",
+    ),
     "a repo as a short form": (
         model("source: huggingface\nrepo: hf:/BAAI/bge"),
         "4: models.a.repo: expected owner/name",
