@@ -92,8 +92,6 @@ USAGE_STATUS = 2
 NO_TASK_STATUS = 3
 VERBOSE = 2
 INTERNAL = "internal-error"
-NO_THREAD = "RuntimeError: can't start new thread"
-"""What CPython says of a limit on threads, as that of a container on its processes."""
 PROCESSES = r"(?:^| )(?:-P ?|--parallel-type[ =])process\b"
 """Options that ask doit for processes."""
 FRAMES = ("Traceback (", "  File ")
@@ -227,14 +225,6 @@ def _internal(trace: Sequence[str]) -> Failed:
     Args:
         trace: As of `traceback.format_exception`; the last text is the error's own.
     """
-    if trace[-1].strip() == NO_THREAD:
-        return Failed(
-            task="",
-            error="this process, or the machine, may start no further thread.",
-            hint="Raise `ulimit -u`, or the limit of the container, then run the same command "
-            "again.",
-            code=INTERNAL,
-        )
     is_debug = current().project.settings.is_debug
     # Line ends are Python's own in a frame, and may be anybody's in the text of an error.
     lines = [each.rstrip() if each.startswith(FRAMES) else shown(each.strip()) for each in trace]

@@ -23,33 +23,6 @@ WHILE_LOADING = """
 """
 
 
-NO_THREAD = """
-    import threading
-    def start(*_):
-        raise RuntimeError("can't start new thread")  # as CPython says it
-    threading.Thread.start = start
-"""
-
-
-@pytest.mark.parametrize("command", ["lock", "verify", "outdated"])
-def test_a_system_without_threads_is_no_bug(
-    project: Project, server: FaultyServer, tmp_path: Path, command: str
-) -> None:
-    """As in a container with few processes: said in two lines, with what to raise."""
-    project.declare({"one": toy(server, ["a.bin"])})
-    assert project.doit().status == 0
-    if command == "lock":  # else it is up to date
-        project.declare({"one": toy(server, ["a.bin", "b.bin"])})
-    run = project.doit(command, **injected(tmp_path / "site", NO_THREAD))
-    assert run.status == 2, run.text
-    told = "this process, or the machine, may start no further thread."
-    assert run.error_lines[-2:] == [
-        f"failed {command}: {told}",
-        "  Raise `ulimit -u`, or the limit of the container, then run the same command again.",
-    ]
-    assert "modelmake itself" not in run.text
-
-
 @pytest.fixture(params=[IN_A_TASK, WHILE_LOADING], ids=["task", "loading"])
 def broken(
     request: pytest.FixtureRequest, project: Project, server: FaultyServer, tmp_path: Path
