@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.content import pinned_toy, put_all, small_gpt2, toy
+from tests.e2e.content import pinned_toy
 from tests.e2e.project import Project
 from tests.e2e.watching import without_dialling, without_sockets
 from tests.servers.faulty import FaultyServer
@@ -18,26 +18,10 @@ NANOSECONDS = 10**9
 
 
 @pytest.fixture
-def saved(project: Project, server: FaultyServer) -> Project:
-    """Give a job's project in which all was fetched: pinned by its manifest and on first use."""
-    put_all(server.put, "/m/355M", small_gpt2())
-    project.variables["OPENAI_GPT2_BASE_URL"] = server.url("/m")
-    project.declare(
-        {
-            "gpt2-355M": {"source": "openai-gpt2", "size": "355M"},
-            "one": pinned_toy(server, ["a.bin"]),
-            "two": toy(server, ["sub/b.bin"]),
-        }
-    )
-    assert project.doit().status == 0
-    return project
-
-
-@pytest.fixture
-def clone(saved: Project, tmp_path: Path) -> Project:
+def clone(fetched: Project, tmp_path: Path) -> Project:
     """Give another job's clone: dodo.py, models.yaml, models.lock, and CI set."""
-    clone = Project(tmp_path / "clone", **saved.variables, CI="true")
-    for file in (saved.manifest, saved.lock):
+    clone = Project(tmp_path / "clone", **fetched.variables, CI="true")
+    for file in (fetched.manifest, fetched.lock):
         shutil.copyfile(file, clone.folder / file.name)
     return clone
 
@@ -69,14 +53,14 @@ def by_tar(saved: Path, clone: Path) -> None:
 
 @pytest.mark.parametrize("bring_back", [without_receipts, without_times, with_whole_seconds])
 def test_a_restored_cache_is_hashed_once_and_moves_nothing(
-    saved: Project,
+    fetched: Project,
     clone: Project,
     server: FaultyServer,
     tmp_path: Path,
     bring_back: Callable[[Path, Path], None],
 ) -> None:
     """Without receipts or times all is read once, no request is sent; then nothing is to do."""
-    bring_back(saved.folder / "models", clone.folder / "models")
+    bring_back(fetched.folder / "models", clone.folder / "models")
     before = len(server.requests)
     first = clone.doit(**without_dialling(tmp_path / "first"))
     assert first.status == 0, first.text
@@ -84,25 +68,25 @@ def test_a_restored_cache_is_hashed_once_and_moves_nothing(
     second = clone.doit(**without_sockets(tmp_path / "second"))
     assert (second.status, second.stdout, second.stderr) == (0, "Nothing to do.\n", "")
     assert len(server.requests) == before
-    assert clone.lock.read_bytes() == saved.lock.read_bytes()
+    assert clone.lock.read_bytes() == fetched.lock.read_bytes()
 
 
 def test_a_cache_with_receipts_and_times_is_not_even_hashed(
-    saved: Project, clone: Project, tmp_path: Path
+    fetched: Project, clone: Project, tmp_path: Path
 ) -> None:
     """A tar archive with its nanoseconds leaves nothing to do, and opens no socket."""
-    by_tar(saved.folder / "models", clone.folder / "models")
+    by_tar(fetched.folder / "models", clone.folder / "models")
     run = clone.doit(**without_sockets(tmp_path / "watch"))
     assert (run.status, run.stdout, run.stderr) == (0, "Nothing to do.\n", "")
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_models_in_a_git_checkout(saved: Project, clone: Project, tmp_path: Path) -> None:
+def test_models_in_a_git_checkout(fetched: Project, clone: Project, tmp_path: Path) -> None:
     """Models that are committed, receipts and all, are hashed once after a checkout."""
 
     def git(*words: str) -> None:
         own = ("-c", "user.name=t", "-c", "user.email=t@example.org")
-        subprocess.run(["git", *own, *words], cwd=saved.folder, check=True, capture_output=True)
+        subprocess.run(["git", *own, *words], cwd=fetched.folder, check=True, capture_output=True)
 
     git("init", "-q")
     git("add", "-f", "models")
@@ -114,18 +98,18 @@ def test_models_in_a_git_checkout(saved: Project, clone: Project, tmp_path: Path
 
 
 def test_a_cache_of_an_older_lock_gives_what_it_has(
-    saved: Project, clone: Project, server: FaultyServer
+    fetched: Project, clone: Project, server: FaultyServer
 ) -> None:
     """What a prefix of the key restored is kept where it is right; the rest alone is fetched."""
-    by_tar(saved.folder / "models", clone.folder / "models")
-    saved.declare(
+    by_tar(fetched.folder / "models", clone.folder / "models")
+    fetched.declare(
         {
             "gpt2-355M": {"source": "openai-gpt2", "size": "355M"},
             "one": pinned_toy(server, ["a.bin", "new.bin"]),
         }
     )
-    assert saved.doit("lock").status == 0
-    for file in (saved.manifest, saved.lock):
+    assert fetched.doit("lock").status == 0
+    for file in (fetched.manifest, fetched.lock):
         shutil.copyfile(file, clone.folder / file.name)
     before = len(server.requests)
     run = clone.doit()
@@ -134,13 +118,13 @@ def test_a_cache_of_an_older_lock_gives_what_it_has(
 
 
 def test_a_cache_with_a_damaged_file_is_mended(
-    saved: Project, clone: Project, server: FaultyServer
+    fetched: Project, clone: Project, server: FaultyServer
 ) -> None:
     """What a cache gives is believed no more than what a server sends."""
-    without_times(saved.folder / "models", clone.folder / "models")
+    without_times(fetched.folder / "models", clone.folder / "models")
     clone.target("one", "a.bin").write_bytes(b"x" * 1000)
     before = len(server.requests)
     run = clone.doit()
     assert run.status == 0, run.text
     assert {seen.path for seen in server.requests[before:]} == {"/toy/a.bin"}
-    assert clone.target("one", "a.bin").read_bytes() == saved.target("one", "a.bin").read_bytes()
+    assert clone.target("one", "a.bin").read_bytes() == fetched.target("one", "a.bin").read_bytes()
