@@ -227,10 +227,10 @@ def _not_chosen(keys: Keys, parts: list[Any], value: object) -> Fault:
 
 def _meant_hint(entry: type[Entry], keys: Keys, value: object) -> str | None:
     """Return a hint with the value that a reference holds which stands in its place."""
-    text = str(value)
+    text, key = str(value), str(keys[-1]) if keys else ""
     texts = dict.fromkeys((text, text.removeprefix("https://")))
     for form in [form for text in texts for form in find_meant(text, is_url=True)]:
         found = find_reference(form, is_url=True)
-        if found and keys[-1] in found.keys and entry_type(str(found.keys["source"])) is entry:
-            return f"Write `{found.keys[str(keys[-1])]}`."
+        if found and key in found.keys and entry_type(str(found.keys["source"])) is entry:
+            return f"Write `{found.keys[key]}`."
     return None
