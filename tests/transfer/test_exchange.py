@@ -108,11 +108,8 @@ def test_peers_that_are_fast_keep_a_node_from_the_provider(clock: Clock) -> None
         assert exchange.claim() is None
 
 
-def test_what_the_provider_sent_is_read_again_after_a_failed_exchange(clock: Clock) -> None:
-    """Blocks of a peer may have been written over it before its disk failed."""
-    removed: list[Any] = []
-    partial, peer = Lacking(), Peer()
-    exchange = exchange_of(partial, removed)
+def begun(exchange: Exchange, partial: Lacking, peer: Peer, clock: Clock) -> Range:
+    """Begin an exchange, and return the first bytes that the provider sent."""
     exchange.recount()
     exchange.begin(peer, ["guest"])  # type: ignore[arg-type]
     exchange.met("guest")
@@ -120,6 +117,15 @@ def test_what_the_provider_sent_is_read_again_after_a_failed_exchange(clock: Clo
         clock.now += 1.0
     exchange.give_back(gap, Range(gap.stop, gap.stop))
     partial.ranges, partial.present = [gap], gap.length
+    return gap
+
+
+def test_what_the_provider_sent_is_read_again_after_a_failed_exchange(clock: Clock) -> None:
+    """Blocks of a peer may have been written over it before its disk failed."""
+    removed: list[Any] = []
+    partial, peer = Lacking(), Peer()
+    exchange = exchange_of(partial, removed)
+    gap = begun(exchange, partial, peer, clock)
     peer.came = PIECE_BYTES
     exchange.failed("the disk is full")
     exchange.settle(lambda: None)
@@ -146,13 +152,7 @@ def test_a_piece_that_cannot_be_read_ends_the_exchange_alone(clock: Clock) -> No
     partial.read = readable_once_more  # type: ignore[attr-defined]
     peer.handle.add_piece = used
     exchange = exchange_of(partial, removed)
-    exchange.recount()
-    exchange.begin(peer, ["guest"])  # type: ignore[arg-type]
-    exchange.met("guest")
-    while (gap := exchange.claim()) is None:
-        clock.now += 1.0
-    exchange.give_back(gap, Range(gap.stop, gap.stop))
-    partial.ranges, partial.present = [gap], gap.length
+    gap = begun(exchange, partial, peer, clock)
     exchange._right.extend([gap.start // PIECE_BYTES] * 2)
     peer.peers = used  # type: ignore[assignment, method-assign]
     exchange.tick()
