@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
+from downloader.manifest._urls import entry_hint
 from downloader.sources.interface import Entry, Fault, Keys
 from downloader.sources.registry import entry_type, find_meant, find_reference
 
@@ -29,7 +30,12 @@ _OTHER_WORDS = {
     "digest": "sha256",
     "hash": "sha256",
     "filename": "path",
-    "file": "files",
+    "file": "files include",
+    "files": "include",
+    "allow-patterns": "include",
+    "ignore-patterns": "exclude",
+    "branch": "revision",
+    "commit": "revision",
     "urls": "files",
     "dir": "to",
     "folder": "to",
@@ -47,12 +53,13 @@ _OTHER_WORDS = {
     "prefix": "url",
     "repo": "image",
     "repository": "image",
-    "model": "image",
-    "tag": "image",
+    "model": "image repo",
+    "name": "image repo",
+    "tag": "image revision",
     "hf": "huggingface",
     "hub": "huggingface",
 }
-"""Common wrong names of keys and sources, and the right ones."""
+"""Common wrong names of keys and sources, and the right ones: one for each source."""
 _PROVIDERS = {
     **dict.fromkeys(("s3", "aws", "minio", "r2"), ("object-store", "url: s3://bucket/prefix/")),
     **dict.fromkeys(("gs", "gcs", "google"), ("object-store", "url: gs://bucket/prefix/")),
@@ -133,8 +140,9 @@ def nearest(word: str, known: Collection[str]) -> str:
     """Return a hint with the known word that this one most likely stands for, if any."""
     import difflib  # noqa: PLC0415 - only a mistake pays for it
 
-    if (meant := _OTHER_WORDS.get(word.lower().replace("_", "-"))) in known:
-        return f"Did you mean `{meant}`?"
+    meant = _OTHER_WORDS.get(word.lower().replace("_", "-"), "").split()
+    if found := [each for each in meant if each in known]:
+        return f"Did you mean `{found[0]}`?"
     close = difflib.get_close_matches(word[:80], sorted(known), n=1)
     return f"Did you mean `{close[0]}`?" if close else ""
 
@@ -226,11 +234,13 @@ def _not_chosen(keys: Keys, parts: list[Any], value: object) -> Fault:
 
 
 def _meant_hint(entry: type[Entry], keys: Keys, value: object) -> str | None:
-    """Return a hint with the value that a reference holds which stands in its place."""
+    """Return a hint with the value, or the whole entry, that a reference means in its place."""
     text, key = str(value), str(keys[-1]) if keys else ""
     texts = dict.fromkeys((text, text.removeprefix("https://")))
-    for form in [form for text in texts for form in find_meant(text, is_url=True)]:
+    forms = [form for text in texts for form in find_meant(text, is_url=True)]
+    for form in forms or find_meant(text):
         found = find_reference(form, is_url=True)
         if found and key in found.keys and entry_type(str(found.keys["source"])) is entry:
-            return f"Write `{found.keys[key]}`."
+            has_more = set(found.keys) > {"source", key}
+            return entry_hint(found) if has_more else f"Write `{found.keys[key]}`."
     return None

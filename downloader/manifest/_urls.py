@@ -109,7 +109,10 @@ def _split(named: NamedUrl) -> SplitResult:
         raise Fault((), f"a space is missing after `{found[0]}`")
     # urlsplit drops tabs and line ends in silence, and clients differ on a backslash.
     if " " in url or "\\" in url or not url.isprintable():
-        raise Fault((), "a URL must not contain a space, backslash or control character")
+        is_around = url != url.strip(" ")
+        hint = "Remove the space before or after it." if is_around else "Write a space as %20."
+        what = "a URL must not contain a space, backslash or control character"
+        raise Fault((), what, hint if " " in url else None)
     try:
         parts = urlsplit(url)
         has_host = bool(parts.hostname) and parts.port != 0
@@ -130,7 +133,7 @@ def _split(named: NamedUrl) -> SplitResult:
         raise Fault((), f"{parts.scheme}:// is not supported here", hint)
     is_of_web = parts.scheme in {"http", "https"}
     if not is_of_web and (entry := find_reference(url, is_url=True)):
-        raise Fault((), "not a URL, but a model", _entry_hint(entry))
+        raise Fault((), "not a URL, but a model", entry_hint(entry))
     if not has_host:
         raise Fault((), "not a complete URL", _meant_hint(named) or _WHOLE_HINT)
     return parts
@@ -164,14 +167,14 @@ def _page_hint(parts: SplitResult, entry: Reference | None) -> str:
     if not entry:
         return f"Write {file}"
     is_whole = file.endswith("/FILE")
-    return _entry_hint(entry) + f", or the URL of this file: {file}" * (not is_whole)
+    return entry_hint(entry) + f", or the URL of this file: {file}" * (not is_whole)
 
 
 def _meant_hint(named: NamedUrl) -> str:
     """Return what to write instead of what is no URL; empty if nobody knows what it means."""
     for form in find_meant(named.url, is_url=True):
         if not named.is_base and (entry := find_reference(form, is_url=True)):
-            return _entry_hint(entry)
+            return entry_hint(entry)
         if form.startswith("https://"):
             return f"Did you mean `{_escaped(form)}`?"
     return ""
@@ -181,10 +184,11 @@ def missing_source_hint(given: Mapping[str, object]) -> str:
     """Return what to write for a model whose keys do not say the source; empty if unknown."""
     texts = [given[key] for key in ("url", "repo", "image") if isinstance(given.get(key), str)]
     meant = [find_reference(form) for text in texts for form in find_meant(str(text))]
-    return next((_entry_hint(entry) for entry in meant if entry), "")
+    return next((entry_hint(entry) for entry in meant if entry), "")
 
 
-def _entry_hint(entry: Reference) -> str:
+def entry_hint(entry: Reference) -> str:
+    """Return the hint to write a model as the entry that a reference means."""
     from downloader.manifest.edit import flow_text  # noqa: PLC0415 - on the way to an error
 
     return f"Write the model as {_escaped(flow_text(entry.keys))}"

@@ -59,7 +59,10 @@ class HuggingFaceEntry(Entry, frozen=True, kw_only=True, tag="huggingface"):
         "hf:OWNER/NAME:Q4_K_M": "one variant of its GGUF files",
         "https://huggingface.co/OWNER/NAME": "the same; also the page of a revision or a file",
     }
-    reference_slips = {r"(?:huggingface|hub|hf)[:/]+(.+)": r"hf:\1"}  # noqa: RUF012
+    reference_slips = {  # noqa: RUF012
+        r"([\w-]+/[\w.-]+/(?:resolve|blob|tree)/.+)": r"https://huggingface.co/\1",
+        r"(?:huggingface|hub|hf)[:/]+(.+)": r"hf:\1",
+    }
 
     repo: Annotated[
         str,

@@ -107,7 +107,8 @@ class ObjectStoreEntry(Entry, frozen=True, kw_only=True, tag="object-store"):
             yield Fault(("url",), "variables are not expanded here", "Write the value itself.")
         elif not NAME.fullmatch(bucket) or not (NAME.fullmatch(account) or kind != "az"):
             what = "the bucket" if kind != "az" else "the account or the container"
-            yield Fault(("url",), f"not a name of {what}", "Write it like s3://my-bucket/models/.")
+            form = f"{kind}://my-bucket" if kind != "az" else "az://account/container"
+            yield Fault(("url",), f"not a name of {what}", f"Write it like {form}/models/.")
         elif prefix.rstrip("/"):
             try:
                 check_path(prefix.removesuffix("/"))

@@ -77,6 +77,7 @@ PAGE = "that is the page, not the file"
 NO_VARIABLES = "variables are not expanded here"
 NOT_PLAIN = "plain http needs a `sha256` for the file"
 TARGET, FIRST = "'models/a/a.bin'", "models.a.files[0]"
+NO_SPACE = "a URL must not contain a space, backslash or control character"
 NO_TOKEN = "a URL must not contain a signature or token"
 SECRETS = "Secrets come from the environment, or for plain HTTP from netrc."
 BACKSLASH = "it holds a backslash, or a character that looks like a slash"
@@ -461,6 +462,81 @@ REFUSED: dict[str, tuple[str, ...]] = {
         "2: models.a: `source` is missing",
         "It is one of http, huggingface, object-store, oci, openai-gpt2, together.",
     ),
+    "a repo with a revision": (
+        model("source: huggingface\nrepo: org/m@v1.0"),
+        "4: models.a.repo: expected owner/name",
+        "Write the model as {source: huggingface, repo: org/m, revision: v1.0}",
+    ),
+    "a repo with a variant": (
+        model("source: huggingface\nrepo: org/m:Q4_K_M"),
+        "4: models.a.repo: expected owner/name",
+        "Write the model as {source: huggingface, repo: org/m, format: gguf, variant: Q4_K_M}",
+    ),
+    "a repo with a file": (
+        model("source: huggingface\nrepo: org/m/x.bin"),
+        "4: models.a.repo: expected owner/name",
+        "Write the model as {source: huggingface, repo: org/m, include: [x.bin]}",
+    ),
+    "a repo as the URL of a file": (
+        model("source: huggingface\nrepo: https://huggingface.co/org/m/resolve/v1/x.bin"),
+        "4: models.a.repo: expected owner/name",
+        "Write the model as {source: huggingface, repo: org/m, revision: v1, include: [x.bin]}",
+    ),
+    "a repo as the path of a file": (
+        model("source: huggingface\nrepo: org/m/resolve/v1/x.bin"),
+        "4: models.a.repo: expected owner/name",
+        "Write the model as {source: huggingface, repo: org/m, revision: v1, include: [x.bin]}",
+    ),
+    "a repo as the path of a page": (
+        model("source: huggingface\nrepo: org/m/tree/v1"),
+        "4: models.a.repo: expected owner/name",
+        "Write the model as {source: huggingface, repo: org/m, revision: v1}",
+    ),
+    "a path that may be anybody's": (
+        http("models/x/raw/x.bin"),
+        "5: models.a.files[0].url: not a complete URL",
+        "It begins like https://example.org/.",
+    ),
+    "a container without its account": (
+        model("source: object-store\nurl: az://models/k"),
+        "4: models.a.url: not a name of the account or the container",
+        "Write it like az://account/container/models/.",
+    ),
+    "a space in a URL": (
+        http("https://example.org/a b.bin"),
+        f"5: models.a.files[0].url: https://example.org/a b.bin: {NO_SPACE}",
+        "Write a space as %20.",
+    ),
+    "a space after a URL": (
+        http("'https://example.org/a.bin '"),
+        f"5: models.a.files[0].url: https://example.org/a.bin : {NO_SPACE}",
+        "Remove the space before or after it.",
+    ),
+    "a file of a repo": (
+        model("source: huggingface\nrepo: org/m\nfile: x.bin"),
+        "5: models.a.file: unknown key",
+        "Did you mean `include`?",
+    ),
+    "allow_patterns": (
+        model("source: huggingface\nrepo: org/m\nallow_patterns: ['*.json']"),
+        "5: models.a.allow_patterns: unknown key",
+        "Did you mean `include`?",
+    ),
+    "ignore_patterns": (
+        model("source: huggingface\nrepo: org/m\nignore_patterns: ['*.json']"),
+        "5: models.a.ignore_patterns: unknown key",
+        "Did you mean `exclude`?",
+    ),
+    "branch": (
+        model("source: huggingface\nrepo: org/m\nbranch: dev"),
+        "5: models.a.branch: unknown key",
+        "Did you mean `revision`?",
+    ),
+    "the model of an image": (
+        model("source: oci\nimage: ghcr.io/o/m:v1\nmodel: m"),
+        "5: models.a.model: unknown key",
+        "Did you mean `image`?",
+    ),
     "a repo as a short form": (
         model("source: huggingface\nrepo: hf:/BAAI/bge"),
         "4: models.a.repo: expected owner/name",
@@ -635,8 +711,9 @@ REFUSED: dict[str, tuple[str, ...]] = {
 
 NOT_IN_THE_SCHEMA = re.compile(
     "safe path|cannot exist beside|plain http|signature or token|\\.to: variables"
+    "|contain a space|not a name of"
 )
-"""What no type can see: paths, secrets, and what two values mean together."""
+"""What no type can see: paths, secrets, parts of URLs, and what two values mean together."""
 NOT_IN_JSON = frozenset({"version: 1.0", "half a repository as a mirror"})
 """In JSON the one is the number 1; the pattern of a mirror ends at the host."""
 VALIDATOR = Draft7Validator(schema.schema())
