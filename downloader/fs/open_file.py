@@ -39,7 +39,7 @@ ADVICE = {
     "EFBIG": "The file system (FAT32: 4 GiB) or `ulimit -f` allows no file so large: "
     "choose another `to` in models.yaml, or raise the limit.",
     "EROFS": "The file system is read-only: choose another `to` in models.yaml.",
-    "EACCES": "You may not do that there: check who owns the file and its folder.",
+    "EACCES": "You may not do that there: check who owns the file and its folder, and their modes.",
     "EPERM": "You may not do that there: check who owns it, and whether it is immutable.",
     "EIO": f"The disk reports a fault: look at its health and the system's log, then {GOES_ON}",
     "ESTALE": f"The network disk lost it: see that it is mounted, then {GOES_ON}",

@@ -72,7 +72,7 @@ def lines(
         is_incomplete: Whether a file of it cannot be downloaded.
     """
     unpinned = sum(not (each.is_pinned or each.git_sha1) for each in moved(after))
-    wait = f", {unpinned} without a digest (pinned on first download)" if unpinned else ""
+    wait = f", {unpinned:,} without a digest (pinned on first download)" if unpinned else ""
     wait += f", {after.left_out}" if after.left_out else ""
     if is_incomplete:
         return [f"incomplete {name}: {summary(after)}{wait}"]

@@ -604,7 +604,7 @@ def _unpack_task_of(model: Model, artifact: Artifact) -> list[str]:
 def _model_task(model: Model, stale: Targets, files: list[Task], needs_lock: list[str]) -> Task:
     is_unknown = model.locked is None
     reasons = [WHY_UNKNOWN] * is_unknown
-    reasons += [f"{len(stale)} of {len(files)} files are stale"] * bool(stale)
+    reasons += [f"{len(stale):,} of {len(files):,} files are stale"] * bool(stale)
     return Group(
         task_name(model.name),
         [(refuse, [model.name])] if is_unknown else None,

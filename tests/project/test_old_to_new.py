@@ -77,6 +77,13 @@ def test_equal_models_have_no_changes() -> None:
     ]
 
 
+def test_many_files_are_counted_readably() -> None:
+    """As in every other number of files."""
+    (told,) = lines("m", None, steps(*range(2000)))
+    assert "2,000 files" in told
+    assert "2,000 without a digest" in told
+
+
 def test_many_changes_are_counted() -> None:
     """Exactly so many are told one by one."""
     told = lines("m", steps(1), steps(*range(1, FILES_TOLD + 4)))
