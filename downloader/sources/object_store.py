@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 ADDRESS = r"^(s3|gs)://[^/?#]+(/[^?#]*)?\Z|^az://[^/?#]+/[^/?#]+(/[^?#]*)?\Z"
 _AZURE_HOST = r"(?:blob|dfs)\.core\.windows\.net"
+_S3_HOST = r"s3[.-](?:[\w-]+\.)*amazonaws\.com(?:\.cn)?"
 NAME = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,220}")
 """Of a bucket, container or account; the services are stricter, each in its own way."""
 Region = Annotated[
@@ -74,6 +75,10 @@ class ObjectStoreEntry(Entry, frozen=True, kw_only=True, tag="object-store"):
         r"(?:gs|gcs|google):/*(.+)": r"gs://\1",
         r"(?:az|azure|abfss?|wasbs?):/*([^@]+)": r"az://\1",
         rf"(?:abfss?|wasbs?)://([\w$-]+)@(\w+)\.{_AZURE_HOST}(/.*)?": r"az://\2/\1\3",
+        rf"https://([\w.-]+)\.{_S3_HOST}(/[^?#%]*)?": r"s3://\1\2",
+        rf"https://{_S3_HOST}/([^?#%]+)": r"s3://\1",
+        r"https://storage\.(?:googleapis|cloud\.google)\.com/([^?#%]+)": r"gs://\1",
+        rf"https://(\w+)\.{_AZURE_HOST}/([^?#%]+)": r"az://\1/\2",
     }
 
     url: Annotated[

@@ -77,6 +77,7 @@ PAGE = "that is the page, not the file"
 NO_VARIABLES = "variables are not expanded here"
 NOT_PLAIN = "plain http needs a `sha256` for the file"
 TARGET, FIRST = "'models/a/a.bin'", "models.a.files[0]"
+ADDRESSES = "expected s3://bucket/prefix/, gs://bucket/prefix/ or az://account/container/"
 NO_SPACE = "a URL must not contain a space, backslash or control character"
 NO_TOKEN = "a URL must not contain a signature or token"
 SECRETS = "Secrets come from the environment, or for plain HTTP from netrc."
@@ -421,11 +422,39 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     "another name of a bucket": (
         model("source: object-store\nurl: gcs://b/p/"),
-        (
-            "4: models.a.url: expected s3://bucket/prefix/, gs://bucket/prefix/ or "
-            "az://account/container/"
-        ),
+        f"4: models.a.url: {ADDRESSES}",
         "Write `gs://b/p/`.",
+    ),
+    "a bucket as its address": (
+        model("source: object-store\nurl: https://my.bucket.s3.amazonaws.com/p/"),
+        f"4: models.a.url: {ADDRESSES}",
+        "Write `s3://my.bucket/p/`.",
+    ),
+    "a bucket of a region as its address": (
+        model(
+            "source: object-store\nurl: https://my-bucket.s3.dualstack.eu-west-1.amazonaws.com/p/"
+        ),
+        f"4: models.a.url: {ADDRESSES}",
+        "Write `s3://my-bucket/p/`.",
+    ),
+    "a bucket in a path": (
+        model("source: object-store\nurl: https://s3-eu-west-1.amazonaws.com/my-bucket/p/"),
+        f"4: models.a.url: {ADDRESSES}",
+        "Write `s3://my-bucket/p/`.",
+    ),
+    "a bucket of Google as its address": (
+        model("source: object-store\nurl: https://storage.googleapis.com/bbb/p/"),
+        f"4: models.a.url: {ADDRESSES}",
+        "Write `gs://bbb/p/`.",
+    ),
+    "a container as its address": (
+        model("source: object-store\nurl: https://acct.blob.core.windows.net/ccc/p/"),
+        f"4: models.a.url: {ADDRESSES}",
+        "Write `az://acct/ccc/p/`.",
+    ),
+    "a signed address of an object": (
+        model("source: object-store\nurl: https://bbb.s3.amazonaws.com/k?X-Amz-Signature=hunter2"),
+        f"4: models.a.url: {ADDRESSES}",
     ),
     "an image of Docker Hub": (
         model("source: oci\nimage: docker://ai/m:v1"),
