@@ -75,7 +75,7 @@ class ObjectStoreEntry(Entry, frozen=True, kw_only=True, tag="object-store"):
         r"(?:gs|gcs|google):/*(.+)": r"gs://\1",
         r"(?:az|azure|abfss?|wasbs?):/*([^@]+)": r"az://\1",
         rf"(?:abfss?|wasbs?)://([\w$-]+)@(\w+)\.{_AZURE_HOST}(/.*)?": r"az://\2/\1\3",
-        rf"https://([\w.-]+)\.{_S3_HOST}(/[^?#%]*)?": r"s3://\1\2",
+        rf"https://([\w.-]{{3,63}})\.{_S3_HOST}(/[^?#%]*)?": r"s3://\1\2",
         rf"https://{_S3_HOST}/([^?#%]+)": r"s3://\1",
         r"https://storage\.(?:googleapis|cloud\.google)\.com/([^?#%]+)": r"gs://\1",
         rf"https://(\w+)\.{_AZURE_HOST}/([^?#%]+)": r"az://\1/\2",
