@@ -95,6 +95,23 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
+class _Database:
+    """doit's database of our projects, for the entry point in pyproject.toml; made by a call.
+
+    Every `doit` in the environment loads what entry points name, and only ours may pay for that.
+    """
+
+    desc = "JSON, without records of modelmake's own tasks"
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - doit's
+        from downloader.tasks.plugins import ProjectDatabase  # noqa: PLC0415 - as above
+
+        return ProjectDatabase(*arguments, **named)
+
+
+database = _Database()
+
+
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
     if name == "Progress":
         from downloader.progress.callbacks import Progress  # noqa: PLC0415 - as above

@@ -317,8 +317,6 @@ def _command_lines(task: Task) -> Iterator[str]:
 class ProjectDatabase(JsonDB):  # type: ignore[misc]
     """doit's JSON database, made whole after a tear, written in one step."""
 
-    desc = "JSON, without records of modelmake's own tasks"
-
     def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:  # noqa: ANN401
         self._forgotten: set[str] = set()
         self._db: dict[str, Any] = {}

@@ -102,6 +102,17 @@ def test_slow_modules_are_not_loaded(fetched: Project, tmp_path: Path, word: str
     assert not loaded & slow
 
 
+def test_a_doit_of_others_loads_none_of_our_tasks(project: Project, tmp_path: Path) -> None:
+    """It loads what our entry point for a database names, in each run, and has no use for it."""
+    dodo = "def task_their():\n    return {'actions': ['echo done']}\n"
+    (project.folder / "dodo.py").write_text(dodo, encoding="utf-8")
+    variables, listed = listing_modules(tmp_path / "watch")
+    run = project.doit(**variables)
+    assert "their" in run.stdout
+    ours = {name for name in listed.read_text().split() if name.partition(".")[0] == "downloader"}
+    assert ours == {"downloader"}
+
+
 MANY_FILES, FEW_FILES = 60, 10
 MOST_CALLS = 13
 """Of Python functions for one file that is up to date; three of them are doit's."""
