@@ -188,6 +188,7 @@ class _File:
 
     def _read_pieces(self, layer: Layer, check: PieceCheck, part: range, seen: Seen) -> None:
         """Check some pieces; the state is what those that were checked so far tell."""
+        seen(0)  # a part that waited for a thread while the run was stopped starts no process
         wrong, unreadable = [], None
         try:
             wrong = check.wrong_pieces(self._target, layer, part, seen)

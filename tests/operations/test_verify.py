@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from msgspec.structs import replace
+
 from downloader.errors import Interrupted, Stop
+from downloader.fs import piece_check
+from downloader.fs.merkle import BLOCK_BYTES
 from downloader.fs.open_file import refused
-from downloader.operations.verify import FileCheck
+from downloader.operations.verify import FileCheck, verify
+from downloader.progress.tracker import Run
 from downloader.targets import state as receipts
+from tests.fs.test_merkle import content, of
 from tests.projects import checked, http, lock, project, sha256
 
 BYTES = b"weights"
@@ -169,3 +175,27 @@ def test_a_set_stop_ends_the_reading(folder: Path) -> None:
     stop.set()
     with pytest.raises(Interrupted):
         checked(project(folder), stop)
+
+
+def test_a_set_stop_starts_no_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of stretches of a large file may still wait for a thread."""
+    (folder / "models/m/a.bin").write_bytes(content(9 * BLOCK_BYTES))
+    layer = replace(of(content(9 * BLOCK_BYTES), BLOCK_BYTES), is_proof=True)
+    started: list[object] = []
+
+    def start(*_: object, **__: object) -> object:
+        started.append(None)
+        raise BlockingIOError
+
+    monkeypatch.setattr("subprocess.Popen", start)
+    monkeypatch.setattr(piece_check, "PROCESS_BYTES", 1)
+    monkeypatch.setattr("downloader.operations.verify.cores", lambda: 2)
+    stop, models = Stop(), list(project(folder).models())
+    (right,) = verify(models, Run().reading("verifying"), stop, lambda _: layer)
+    assert right.state == "ok"
+    assert started or os.name != "posix"
+    started.clear()
+    stop.set()
+    with pytest.raises(Interrupted):
+        verify(models, Run().reading("verifying"), stop, lambda _: layer)
+    assert not started
