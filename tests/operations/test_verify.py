@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from msgspec.structs import replace
 
 from downloader.errors import Interrupted, Stop
