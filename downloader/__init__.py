@@ -14,6 +14,7 @@ docs/architecture.md is the map.
 
 import contextlib
 import gc
+import os
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -98,10 +99,15 @@ def _collector_at_rest() -> Iterator[None]:
 class _Database:
     """doit's database of our projects, for the entry point in pyproject.toml; made by a call.
 
-    Every `doit` in the environment loads what entry points name, and only ours may pay for that.
+    Every `doit` in the environment loads what entry points name, before it looks at its command
+    line. Where there are models, the hooks of plugins.py come with it; elsewhere none of our tasks.
     """
 
     desc = "JSON, without records of modelmake's own tasks"
+
+    def __init__(self) -> None:
+        if _are_models_here():
+            import downloader.tasks.plugins  # noqa: F401, PLC0415 - for its hooks, and as above
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - doit's
         from downloader.tasks.plugins import ProjectDatabase  # noqa: PLC0415 - as above
@@ -109,7 +115,14 @@ class _Database:
         return ProjectDatabase(*arguments, **named)
 
 
-database = _Database()
+def _are_models_here() -> bool:
+    """Whether `find_manifest` would find some; that would import half of us."""
+    if os.environ.get("MODELMAKE_MANIFEST"):
+        return True
+    with contextlib.suppress(OSError):  # the working directory is gone
+        here = Path.cwd()
+        return any(os.path.lexists(each / "models.yaml") for each in (here, *here.parents))
+    return False
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
@@ -117,4 +130,6 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
         from downloader.progress.callbacks import Progress  # noqa: PLC0415 - as above
 
         return Progress
+    if name == "database":
+        return _Database()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

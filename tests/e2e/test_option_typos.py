@@ -82,7 +82,6 @@ FILES = {
     "-o no/such.txt": "doit: no/such.txt: No such file or directory. See `doit help run`.",
     "-o sub": "doit: sub: Is a directory. See `doit help run`.",
     "list -f models.yaml": "doit list: No module named 'models'. See `doit help list`.",
-    "dumpdb": "doit dumpdb: db file doesn't exist; ",
 }
 
 
@@ -97,6 +96,32 @@ def test_a_file_that_doit_cannot_use(
     assert (run.status, run.stderr.count("\n")) == (3, 1), run.text
     assert run.stderr.startswith(f"ERROR: {told}")
     assert server.connections == 0
+
+
+def test_a_database_that_is_not_there(project: Project, server: FaultyServer) -> None:
+    """In `modelmake`; a `doit dumpdb` loads nothing of ours."""
+    project.declare({"one": toy(server, ["a.bin"])})
+    run = project.modelmake("dumpdb")
+    assert (run.status, run.stderr.count("\n")) == (3, 1), run.text
+    assert run.stderr.startswith("ERROR: modelmake dumpdb: db file doesn't exist; ")
+
+
+@pytest.mark.parametrize("words", [("--foo",), ("clean", "--frce"), ("-n", "x")])
+@pytest.mark.parametrize("place", [".", "sub", "elsewhere"])
+def test_an_interpreter_that_just_started_answers_so_too(
+    project: Project, server: FaultyServer, words: tuple[str, ...], place: str
+) -> None:
+    """What rewords doit must be loaded before doit looks at its command line."""
+    project.declare({"one": toy(server, ["a.bin"])})
+    project.before = ["env"]
+    project.cwd = project.folder / place
+    project.cwd.mkdir(exist_ok=True)
+    if place == "elsewhere":
+        manifest = project.folder / "models.yaml"
+        project.variables["MODELMAKE_MANIFEST"] = str(manifest.rename(project.folder / "my.yaml"))
+    run = project.doit(*words)
+    assert (run.status, run.stderr.count("\n")) == (3, 1), run.text
+    assert run.stderr.endswith(f". See `doit help {'clean' if 'clean' in words else 'run'}`.\n")
 
 
 @pytest.mark.parametrize("code", ["import no_such_module", "open('no/such.txt')"])
