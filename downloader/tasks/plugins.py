@@ -110,6 +110,11 @@ def parse_execute(command: Command, words: list[str]) -> Any:  # noqa: ANN401 - 
         return 0
     try:
         return _parse_execute(command, words)
+    except BrokenPipeError as error:  # as of `doit help | head -1`
+        if not _is_ours_here() or not _is_of(error, "doit", "downloader"):
+            raise
+        streams.guard()  # for the flush at the end
+        return 0
     except (CmdParseError, InvalidDodoFile, ModuleNotFoundError, *UNUSABLE) as error:
         if not _is_ours_here() or not (text := _reworded(command, error)):
             raise
@@ -144,8 +149,9 @@ def _reworded(command: Command, error: Exception) -> str:
     typed = program if command.name == "run" else f"{program} {command.name}"
     see = f"See `{program} help {command.name}`."
     if isinstance(error, (ModuleNotFoundError, *UNUSABLE)):
-        what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else text
-        return f"{typed}: {what}. {see}" if _is_of_doit(error) else ""
+        if isinstance(error, OSError) and error.filename is not None:
+            text = f"{error.filename}: {error.strerror}"
+        return f"{typed}: {text}. {see}" if _is_of(error, "doit") else ""
     found = re.match(VALUE, text)
     options = [each for each in command.cmdparser.options if found and each.name == found["name"]]
     if found and options:  # else it is of a task of the user
@@ -160,10 +166,10 @@ def _reworded(command: Command, error: Exception) -> str:
     return " ".join(filter(None, (f"{typed}: {found['what']}.", _meant(command, word), see)))
 
 
-def _is_of_doit(error: Exception) -> bool:
-    """Whether doit itself could not use a file: no code of the user, or of ours, was running."""
+def _is_of(error: Exception, *packages: str) -> bool:
+    """Whether only these packages were running: no other code, as of the user."""
     modules = [frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)]
-    known = {"doit", *sys.stdlib_module_names}
+    known = {*packages, *sys.stdlib_module_names}
     return all(name.partition(".")[0] in known for name in modules[1:])  # the first one is our hook
 
 

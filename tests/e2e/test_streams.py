@@ -53,6 +53,14 @@ def test_a_list_that_nobody_reads(small: Project) -> None:
     assert run.stderr == ""
 
 
+@pytest.mark.parametrize("words", [("help",), ("help", "task"), ("tabcompletion",)])
+def test_a_help_that_nobody_reads(small: Project, words: tuple[str, ...]) -> None:
+    """That is no file which doit cannot use, and no bug."""
+    small.before = ["sh", "-c", READER_GONE]
+    run = small.doit(*words, PYTHONUNBUFFERED="1")
+    assert (run.status, run.stderr) == (0, "")
+
+
 def test_a_report_that_a_full_disk_takes_nothing_of(small: Project) -> None:
     """The file that doit's -o names may be on a full disk: the models come all the same."""
     run = small.doit("run", "-o", "/dev/full")
