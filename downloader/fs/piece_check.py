@@ -1,4 +1,4 @@
-"""Check the pieces of files on disk, large amounts of them in processes.
+"""Check the pieces of files on disk, those of large files in processes.
 
 hashlib takes the interpreter lock once for each block of 16 KiB, and a thread that finds it taken
 goes to sleep; the more threads hash, the more often. So only one of them hashes, and each other one
@@ -26,7 +26,7 @@ from downloader.fs.open_file import OpenFile
 from downloader.fs.rooted_path import RootedPath, open_to_read
 
 PROCESS_BYTES = 256 << 20
-"""Less than so much is hashed before a process has begun."""
+"""Of a file; for a smaller one a process costs more than it saves, as each file has its own."""
 LOOK_SECONDS = 0.25
 """How long a thread waits for an answer before it asks whether to go on."""
 MOST_LOOKS = 120
@@ -42,13 +42,11 @@ class PieceCheck:
     """Checks pieces, from several threads at once; a context manager that ends its processes.
 
     Args:
-        total_bytes: How much is to be checked, in all threads together.
         most_processes: How many there may be, one less than threads.
     """
 
-    def __init__(self, total_bytes: int, most_processes: int) -> None:
-        pays = total_bytes >= PROCESS_BYTES and _can_start_python()
-        self._left = most_processes if pays else 0
+    def __init__(self, most_processes: int) -> None:
+        self._left = most_processes if _can_start_python() else 0
         self._changing, self._here = threading.Lock(), _Here()
         self._started: list[_HashProcess] = []
 
@@ -103,13 +101,13 @@ class PieceCheck:
         yield from map(hashed, itertools.islice(indexes, done, None))
 
     def _process_for(self, file: OpenFile, layer: Layer) -> "_HashProcess | None":
-        """Return this thread's process, a new one for each file that the thread comes to.
+        """Return this thread's process, a new one for each large file that the thread comes to.
 
         Raises:
             OSError: None can be started.
         """
         here = self._here
-        if here.has_failed:
+        if here.has_failed or layer.size < PROCESS_BYTES:
             return None
         if here.process is None or not here.process.is_for(file, layer):
             if here.process is None and not self._may_have_one():

@@ -271,10 +271,9 @@ def _read(files: Sequence[_File], layer_of: LayerOf, reading: Reading, stop: Sto
     seen = reading.counting(stop)
     reading.started(sum(each.size for each in files))
     layers = [layer_of(each.artifact) for each in files]
-    in_pieces = sum(layer.size for layer in layers if layer and layer.is_proof)
     try:
         threads = cores()
-        with PieceCheck(in_pieces, threads - 1) as check, ThreadPoolExecutor(threads) as pool:
+        with PieceCheck(threads - 1) as check, ThreadPoolExecutor(threads) as pool:
             parts = [each.readings(layer, check) for each, layer in zip(files, layers, strict=True)]
             parts.sort(key=len)  # those in many parts come last: they fill the cores to the end
             for part in [pool.submit(one, seen) for each in parts for one in each]:

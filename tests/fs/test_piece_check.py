@@ -41,7 +41,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Popen[bytes]]:
         return found[-1]
 
     monkeypatch.setattr("subprocess.Popen", start)
-    monkeypatch.setattr(piece_check, "PROCESS_BYTES", 1)
+    monkeypatch.setattr(piece_check, "PROCESS_BYTES", SIZE)
     return found
 
 
@@ -74,7 +74,7 @@ def test_both_find_the_same(
     if cut is not None:
         os.truncate(file, cut)
         expected |= {index for index in range(COUNT) if layer().span(index)[1] > cut}
-    with PieceCheck(SIZE, most_processes) as check:
+    with PieceCheck(most_processes) as check:
         first = check.wrong_pieces(file, layer(), range(3), nothing)
         rest = check.wrong_pieces(file, layer(), range(3, COUNT), nothing)
     assert first + rest == sorted(expected)
@@ -87,7 +87,7 @@ def test_each_file_has_its_process(file: Path, tmp_path: Path, started: list[Pop
     other = tmp_path / "other"
     other.write_bytes(file.read_bytes())
     spoil(other, 0)
-    with PieceCheck(SIZE, 1) as check:
+    with PieceCheck(1) as check:
         assert check.wrong_pieces(file, layer(), range(COUNT), nothing) == []
         assert check.wrong_pieces(other, layer(), range(COUNT), nothing) == [0]
         other.replace(file)
@@ -113,7 +113,7 @@ def test_one_that_ends_early_costs_only_time(
     monkeypatch.setattr(sys, "executable", str(short))
     spoil(file, 0, 6 * PIECE_BYTES)
     counted: list[int] = []
-    with PieceCheck(SIZE, 1) as check:
+    with PieceCheck(1) as check:
         assert check.wrong_pieces(file, layer(), range(COUNT), counted.append) == [0, 6]
         assert sum(counted) == SIZE
         assert check.wrong_pieces(file, layer(), range(COUNT), nothing) == [0, 6]
@@ -124,7 +124,7 @@ def test_one_that_ends_early_costs_only_time(
 def test_one_that_is_killed_costs_only_time(file: Path, started: list[Popen[bytes]]) -> None:
     """As by the system where memory is short."""
     spoil(file, 6 * PIECE_BYTES)
-    with PieceCheck(SIZE, 1) as check:
+    with PieceCheck(1) as check:
         assert check.wrong_pieces(file, layer(), range(4), nothing) == []
         started[0].kill()
         assert check.wrong_pieces(file, layer(), range(4, COUNT), nothing) == [6]
@@ -138,7 +138,7 @@ def test_one_that_is_stopped_costs_only_time(
     """The thread goes on after a while, and a stopped process is no reason not to end."""
     monkeypatch.setattr(piece_check, "MOST_LOOKS", 1)
     spoil(file, 6 * PIECE_BYTES)
-    with PieceCheck(SIZE, 1) as check:
+    with PieceCheck(1) as check:
         assert check.wrong_pieces(file, layer(), range(4), nothing) == []
         os.kill(started[0].pid, signal.SIGSTOP)
         assert check.wrong_pieces(file, layer(), range(4, COUNT), nothing) == [6]
@@ -150,7 +150,7 @@ def test_one_that_is_stopped_while_it_has_nothing_to_do_is_ended(
     file: Path, started: list[Popen[bytes]]
 ) -> None:
     """It could not see that nobody asks it any more."""
-    with PieceCheck(SIZE, 1) as check:
+    with PieceCheck(1) as check:
         check.wrong_pieces(file, layer(), range(COUNT), nothing)
         os.kill(started[0].pid, signal.SIGSTOP)
     assert started[0].returncode == -signal.SIGKILL
@@ -166,7 +166,7 @@ def test_who_waits_for_a_stopped_one_can_be_interrupted(
         if not count:
             raise Interrupted("enough")
 
-    with PieceCheck(SIZE, 1) as check:
+    with PieceCheck(1) as check:
         assert check.wrong_pieces(file, layer(), range(4), seen) == []
         os.kill(started[0].pid, signal.SIGSTOP)
         with pytest.raises(Interrupted, match="enough"):
@@ -189,7 +189,7 @@ def test_what_is_no_answer_makes_no_piece_wrong(
     chatty.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(chatty))
     spoil(file, 6 * PIECE_BYTES)
-    with PieceCheck(SIZE, 1) as check:
+    with PieceCheck(1) as check:
         assert check.wrong_pieces(file, layer(), range(COUNT), nothing) == [6]
     assert len(started) == 1
 
@@ -203,7 +203,7 @@ def test_without_an_interpreter_threads_hash(
     monkeypatch.setattr(piece_check, "PROCESS_BYTES", 1)
     monkeypatch.setattr(sys, "executable", executable)
     spoil(file, PIECE_BYTES)
-    with PieceCheck(SIZE, 1) as check:
+    with PieceCheck(1) as check:
         assert check.wrong_pieces(file, layer(), range(COUNT), nothing) == [1]
 
 
@@ -217,7 +217,7 @@ def test_what_ends_the_reading_ends_the_process(
     def fail(_count: int) -> None:
         raise failure("enough")
 
-    with PieceCheck(SIZE, 1) as check:
+    with PieceCheck(1) as check:
         with pytest.raises(BaseException, match="enough"):
             check.wrong_pieces(file, layer(), range(4), fail)
         assert check.wrong_pieces(file, layer(), range(4, COUNT), nothing) == []
@@ -228,20 +228,28 @@ def test_what_ends_the_reading_ends_the_process(
 @needs_processes
 def test_ctrl_c_is_not_for_it(file: Path, started: list[Popen[bytes]]) -> None:
     """A terminal signals all processes of a session's foreground group; this one has its own."""
-    with PieceCheck(SIZE, 1) as check:
+    with PieceCheck(1) as check:
         check.wrong_pieces(file, layer(), range(COUNT), nothing)
         assert os.getsid(started[0].pid) == started[0].pid
 
 
-def test_little_is_hashed_here(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is hashed before a process has begun needs none."""
-    monkeypatch.setattr("subprocess.Popen", None)
-    with PieceCheck(SIZE, 1) as check:
+@needs_processes
+def test_a_small_file_is_hashed_here(
+    file: Path, started: list[Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: a process of its own would cost each of them more than it saves."""
+    monkeypatch.setattr(piece_check, "PROCESS_BYTES", SIZE + 1)
+    with PieceCheck(1) as check:
+        for _ in range(3):
+            assert check.wrong_pieces(file, layer(), range(COUNT), nothing) == []
+        assert not started
+        monkeypatch.setattr(piece_check, "PROCESS_BYTES", SIZE)
         assert check.wrong_pieces(file, layer(), range(COUNT), nothing) == []
+        assert len(started) == 1
 
 
 def test_a_file_that_is_gone_is_told(file: Path) -> None:
     """As everywhere: by the error of the store."""
     file.unlink()
-    with PieceCheck(SIZE, 1) as check, pytest.raises(StoreError):
+    with PieceCheck(1) as check, pytest.raises(StoreError):
         check.wrong_pieces(file, layer(), range(COUNT), nothing)
