@@ -137,9 +137,13 @@ class HttpEntry(Entry, frozen=True, kw_only=True, tag="http"):
     @classmethod
     def read_reference(cls, text: str) -> Reference | None:
         """See Entry: any URL, named as its file."""
+        try:
+            path = urlsplit(text).path
+        except ValueError:  # as of a bracket in the host
+            return None
         if not re.match(WEB, text):
             return None
-        name = unquote(urlsplit(text).path.rstrip("/").rpartition("/")[2])
+        name = unquote(path.rstrip("/").rpartition("/")[2])
         stem = PurePosixPath(name.removesuffix(".gz").removesuffix(".zst")).stem
         return Reference({"url": text}, (stem, host(text)))
 

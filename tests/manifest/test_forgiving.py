@@ -486,6 +486,15 @@ REFUSED: dict[str, tuple[str, ...]] = {
         "2: models.a: `source` is missing",
         "Write the model as {source: oci, image: ghcr.io/o/m:v1}",
     ),
+    "a broken URL without a source": (
+        model("url: 'https://[::1/a.bin'"),
+        "2: models.a: `source` is missing",
+        "It is one of http, huggingface, object-store, oci, openai-gpt2, together.",
+    ),
+    "a broken URL of a repo": (
+        model("source: huggingface\nrepo: https://e\u2100.org/m"),
+        "4: models.a.repo: expected owner/name",
+    ),
     "a password without a source": (
         model("url: gcs://me:secret@b/p/"),
         "2: models.a: `source` is missing",

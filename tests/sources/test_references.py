@@ -6,7 +6,12 @@ import re
 import pytest
 
 from downloader.sources.interface import PAGE_PARTS
-from downloader.sources.registry import entry_types, find_reference, reference_forms
+from downloader.sources.registry import (
+    entry_types,
+    find_meant,
+    find_reference,
+    reference_forms,
+)
 
 HF: dict[str, object] = {"source": "huggingface", "repo": "BAAI/bge-small"}
 OLLAMA: dict[str, object] = {"source": "oci", "image": "ollama:llama3.2:1b"}
@@ -259,3 +264,12 @@ def test_every_form_is_read_by_its_source() -> None:
             assert found, form
             assert found.keys["source"] == source
     assert len(reference_forms()) >= 4
+
+
+@pytest.mark.parametrize("host", ["[::1", "a]b", "e\u2100.org", "[::1]:x"])
+@pytest.mark.parametrize("start", ["https://", "HTTP://", "s3://", "oci://", "hf:", "htps://"])
+def test_no_text_is_too_broken_to_look_at(start: str, host: str) -> None:
+    """Python's parser of URLs raises for some; here they are what nobody knows, at worst."""
+    find_reference(f"{start}{host}/m/x.bin")
+    find_meant(f"{start}{host}/m/x.bin")
+    find_meant(f"{start}{host}/m/x.bin", is_url=True)
