@@ -208,7 +208,7 @@ class _File:
             self._found = when_read(self.artifact, sha256_of(self._target, seen))
             if layer and self.verdict.is_bad:
                 pieces = range(layer.count)
-                wrong = check.wrong_pieces(self._target, layer, pieces, lambda _: None)
+                wrong = check.wrong_pieces(self._target, layer, pieces, lambda _: seen(0))
                 self._found = by_pieces(joined_spans(layer, wrong)) if wrong else self._found
         except StoreError as error:
             self._found = "unreadable", f"cannot be read: {error.reason}"

@@ -198,3 +198,19 @@ def test_a_set_stop_starts_no_process(folder: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(Interrupted):
         verify(models, Run().reading("verifying"), stop, lambda _: layer)
     assert not started
+
+
+def test_a_stop_ends_the_search_for_wrong_pieces(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong file is read once more to tell where it is wrong; that may take as long."""
+    (folder / "models/m/a.bin").write_bytes(content(9 * BLOCK_BYTES))
+    layer, stop = of(content(9 * BLOCK_BYTES), BLOCK_BYTES), Stop()
+
+    def stopped_at_the_end(*_: object) -> str:
+        stop.set()
+        return sha256(BYTES[::-1])
+
+    monkeypatch.setattr("downloader.operations.verify.sha256_of", stopped_at_the_end)
+    with pytest.raises(Interrupted):
+        verify(list(project(folder).models()), Run().reading("verifying"), stop, lambda _: layer)
