@@ -133,7 +133,8 @@ def _split(named: NamedUrl) -> SplitResult:
         raise Fault((), f"{parts.scheme}:// is not supported here", hint)
     is_of_web = parts.scheme in {"http", "https"}
     if not is_of_web and (entry := find_reference(url, is_url=True)):
-        raise Fault((), "not a URL, but a model", entry_hint(entry))
+        may_be_secret = re.search("[?#]", str(entry.keys))  # a token in the query of a short form
+        raise Fault((), "not a URL, but a model", None if may_be_secret else entry_hint(entry))
     if not has_host:
         raise Fault((), "not a complete URL", _meant_hint(named) or _WHOLE_HINT)
     return parts

@@ -28,6 +28,7 @@ from downloader.project.lockfile import Lockfile
 from downloader.project.project import Declaration, Project, compiled
 from downloader.sources.interface import Reference
 from downloader.sources.registry import (
+    USER_AND_HOST,
     entry_type,
     find_meant,
     find_reference,
@@ -117,7 +118,7 @@ def _unknown(reference: str) -> ModelmakeError:
     forms = ", ".join(f"`{form}`" for form in reference_forms())
     meant = "` or `".join(find_meant(reference))
     hint = f"Did you mean `{meant}`?" if meant else f"Known forms: {forms}."
-    text = reference
+    text = re.sub(USER_AND_HOST, "…", reference)
     if re.search(r"@(?!sha256:)|[?#]", reference):  # a password or a token may stand there
         is_url = "://" in reference
         text = redact(text) if is_url else re.sub(r"(?s)(//|[:?#]).*", r"\1…", text)

@@ -23,7 +23,9 @@ SOURCES = {
 """By the name in models.yaml: the module of this room, and its class of entries."""
 GENERAL_SOURCE = "http"
 """Takes any URL that no provider knows."""
-_MAY_BE_SECRET = re.compile(r":[^@]*@(?!sha256:)|[?#]")
+USER_AND_HOST = r"^[^/:@]+(?=@[^/@.]+(?:\.[^/@.]+)+/)"
+"""A token may be the user, before a host without a scheme."""
+_MAY_BE_SECRET = re.compile(rf":[^@]*@(?!sha256:)|[?#]|{USER_AND_HOST}")
 """A password may stand in it, or a token behind it."""
 
 

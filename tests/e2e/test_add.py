@@ -184,6 +184,7 @@ REFUSED = {
     "a password of a slip": (f"gcs://u:{SECRET}@b/p", 1, "no URL", "Known forms: "),
     "a password behind one slash": (f"https:/u:{SECRET}@e.org/a", 1, "'https:…'", "Known forms: "),
     "a password without a scheme": (f"u:{SECRET}@e.org", 1, "'u:…' is no URL", "Known forms: "),
+    "a token before a host": (f"{SECRET}@e.org/o/n", 1, "'…@e.org/o/n' is no URL", "Known forms: "),
     "a token behind one slash": (f"https:/e.org/a?t={SECRET}", 1, "'https:…'", "Known forms: "),
     "a token without a scheme": (f"o/n?token={SECRET}", 1, "'o/n?…' is no URL", "Known forms: "),
     "one slash": ("https:/e.org/a.bin", 1, "no URL", "Did you mean `https://e.org/a.bin`?"),

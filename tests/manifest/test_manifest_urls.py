@@ -15,6 +15,8 @@ SECRETS = [
     "https://user:hun/ter2 hunter2@e.org/a",
     "https://us/er:hunter2 @e.org/a",
     "user:hunter2@e.org/a",
+    "hunter2@e.org/a",
+    "hf:o/m@v1?token=hunter2",
     "https:/user:hunter2@e.org/a",
     "ftp://user:hunter2@e.org/a",
     "https://user:hunter2@e.org:x/a",
@@ -32,7 +34,9 @@ SECRETS = [
 
 
 @pytest.mark.parametrize("url", SECRETS)
-@pytest.mark.parametrize("place", ["file", "file mirror", "mirror", "base"])
+@pytest.mark.parametrize(
+    "place", ["file", "file mirror", "mirror", "base", "repo", "image", "bucket", "none"]
+)
 def test_a_url_with_a_secret_is_refused_and_not_shown(url: str, place: str) -> None:
     """Users, passwords, fragments and signatures are refused wherever a URL may stand."""
     text = {
@@ -40,6 +44,10 @@ def test_a_url_with_a_secret_is_refused_and_not_shown(url: str, place: str) -> N
         "file mirror": files(U, f"mirrors: ['{url}']"),
         "mirror": model(f"{GPT2}\nmirrors: ['{url}']"),
         "base": model(f"{GPT2}\nbase_url: '{url}'"),
+        "repo": model(f"source: huggingface\nrepo: '{url}'"),
+        "image": model(f"source: oci\nimage: '{url}'"),
+        "bucket": model(f"source: object-store\nurl: '{url}'"),
+        "none": model(f"url: '{url}'"),
     }[place]
     assert "hunter2" not in error(text).report()
 
