@@ -13,9 +13,8 @@ docs/architecture.md is the map.
 """
 
 import contextlib
-import gc
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,9 +71,8 @@ def sync(
         ModelmakeError: Not all could be brought up to date; the first failure, after all others
             had their turn. Its `failures` has all of them.
     """
-    with _collector_at_rest():
-        from downloader.errors import ModelmakeError  # noqa: PLC0415 - importing us must cost nothing
-        from downloader.operations.sync import sync_models  # noqa: PLC0415 - as above
+    from downloader.errors import ModelmakeError  # noqa: PLC0415 - importing us must cost nothing
+    from downloader.operations.sync import sync_models  # noqa: PLC0415 - as above
 
     try:
         return sync_models(names, None if folder is None else Path(folder), progress=progress)
@@ -82,18 +80,6 @@ def sync(
         if error.hint:
             error.add_note(error.hint)  # what the command line shows below the error
         raise
-
-
-@contextlib.contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    """Import without the cyclic collector, which would look in vain for what can go."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 class _Database:

@@ -73,21 +73,6 @@ def test_importing_the_package_costs_nothing() -> None:
     assert said == "['downloader']\n"
 
 
-@pytest.mark.parametrize("is_collecting", [True, False])
-def test_the_collector_is_as_the_program_left_it(tmp_path: Path, *, is_collecting: bool) -> None:
-    """It rests while we are imported, and no longer."""
-    script = (
-        f"import gc; gc.{'enable' if is_collecting else 'disable'}()\n"
-        "import downloader\n"
-        "try: downloader.sync()\n"
-        "except Exception as error: print(type(error).__name__, gc.isenabled())"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
-    assert said.stdout.split() == ["ManifestError", str(is_collecting)]
-
-
 def test_a_second_call_opens_no_socket(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """`ensure` fetches lazily, returns the model's folder, and then is free of the network."""
     with FaultyServer() as server:

@@ -15,6 +15,7 @@ Results go to standard output; progress, notices and errors to standard error.
 import atexit
 import contextlib
 import functools
+import gc
 import inspect
 import os
 import re
@@ -48,7 +49,7 @@ from downloader.targets.plan import PRESENT, Decision, target_decisions, why_fre
 from downloader.targets.state import load_receipts
 from downloader.tasks._commands import UNTOUCHED_STREAMS, session
 from downloader.tasks._reporter import usage_errors
-from downloader.tasks._runtime import Values, current, failing, is_worker, without_collector
+from downloader.tasks._runtime import Values, current, failing, is_worker
 from downloader.tasks.plugins import HelpfulTask
 
 if TYPE_CHECKING:
@@ -458,7 +459,7 @@ Targets = Sequence[tuple[Artifact, Decision]]
 
 def task_fetch() -> Iterator[Task]:
     """Make every task of `fetch`."""
-    with without_collector(), usage_errors():
+    with _without_collector(), usage_errors():
         _open_output()
         streams.guard(as_json=wants_json())
         for line in unknown_variables():
@@ -481,6 +482,19 @@ def task_fetch() -> Iterator[Task]:
         _align(groups.values())
         yield from groups.values()
         yield _default_task(default, needs_lock)
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the cyclic collector from looking at what was imported and is made: all of it stays."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 def is_started_from_a_bundle(project: Project) -> bool:

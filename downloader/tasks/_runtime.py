@@ -15,7 +15,6 @@ task runs.
 import atexit
 import contextlib
 import functools
-import gc
 import os
 import signal
 import threading
@@ -94,11 +93,10 @@ class Runtime:
     @property
     def syncer(self) -> "Engine":
         """The engine, made when it is first needed."""
+        from downloader.targets.engine import Engine  # noqa: PLC0415 - imports requests
+
         with self._making:
             if self._syncer is None:
-                with without_collector():
-                    from downloader.targets.engine import Engine  # noqa: PLC0415 - imports requests
-
                 self._syncer = Engine(self.project, self.stop)
                 # doit has no hook that runs once after all threads of a run (users of other
                 # reporters too), so the last pins are written when the process ends.
@@ -310,19 +308,6 @@ class Runtime:
             self.is_acting = False
             if self.stop.is_set():
                 raise SystemExit(INTERRUPTED_STATUS + signal.SIGINT)
-
-
-@contextlib.contextmanager
-def without_collector() -> "Iterator[None]":
-    """Keep the cyclic collector from looking at what is imported and made: all of it stays."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if was_enabled:
-            gc.enable()
 
 
 def current() -> Runtime:

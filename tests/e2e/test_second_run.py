@@ -161,11 +161,8 @@ def task_mine():
 """
 
 
-@pytest.mark.parametrize("is_there", [True, False])
-def test_the_tasks_of_the_user_run_with_the_collector(fetched: Project, *, is_there: bool) -> None:
-    """It only rests while ours are imported and made, and the engine if a file has to move."""
-    if not is_there:
-        (fetched.folder / "models" / "one" / "a.bin").unlink()
+def test_the_tasks_of_the_user_run_with_the_collector(fetched: Project) -> None:
+    """It only rests while ours are imported and made."""
     with (fetched.folder / "dodo.py").open("a") as dodo:
         dodo.write(USERS_OWN)
     run = fetched.doit("fetch", "mine")
