@@ -7,13 +7,11 @@ is `doit ARGUMENT...`, and no setting of the program: a user has none to choose.
 
 import runpy
 import sys
-from dataclasses import dataclass
 
 from downloader.transfer import _concurrency
 from downloader.transfer._concurrency import ConcurrencyController, Sample
 
 
-@dataclass(slots=True)
 class Fixed(ConcurrencyController):
     """A climb that stays where it begins; only a server that refuses lowers it."""
 
