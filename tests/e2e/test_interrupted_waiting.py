@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.content import sha256
 from tests.e2e.project import REPOSITORY, Project, finish
 from tests.e2e.test_interrupted import GOES_ON, NOTHING_DONE
-from tests.e2e.watching import wait_until
+from tests.e2e.watching import LOOK_SECONDS, wait_until
 
 CONNECTIONS = Path("/proc/net/tcp")
 SYN_SENT = "02"
@@ -95,8 +95,23 @@ def entry(url: str) -> dict[str, object]:
     return {"source": "http", "files": [{"url": url, "path": "a.bin", "sha256": sha256(b"a")}]}
 
 
+def is_asleep(pid: int) -> bool:
+    """Whether the main thread waits, and not just for its turn, which comes after 5 ms.
+
+    Python runs a handler between two instructions. A signal that comes after the last one before a
+    wait is noticed when that ends.
+    """
+    status = Path(f"/proc/{pid}/stat")
+    for _ in range(5):
+        if status.exists() and status.read_text().rpartition(")")[2].split()[0] != "S":
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True
+
+
 def assert_ends(process: subprocess.Popen[str], number: signal.Signals, status: int) -> None:
     """Send the signal; check that the process ends soon, with one line and that status."""
+    wait_until(lambda: is_asleep(process.pid))
     began = time.monotonic()
     process.send_signal(number)
     run = finish(process)
