@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
 import yaml
@@ -40,6 +41,8 @@ needs_libtorrent = pytest.mark.skipif(
     importlib.util.find_spec("libtorrent") is None and not GIVEN.get(IN_CI),
     reason="libtorrent is not installed: pip install 'modelmake[fleet]'",
 )
+
+needs_proc = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no /proc/net/tcp here")
 
 
 def free_port() -> int:
@@ -104,14 +107,19 @@ class Fleet:
         return sum(seen.body_bytes_sent for seen in self.server.requests if seen.path == PATH)
 
 
+@needs_proc
 @needs_libtorrent
 def test_runs_that_start_at_once_take_little_more_than_one_copy(
     tmp_path: Path, server: FaultyServer
 ) -> None:
     """Each asks for some of it, and has the rest from the others."""
-    fleet = Fleet(tmp_path, server, 3)
-    server.always(PATH, timing.drip(64 << 10, 0.02))
-    runs = [finish(each) for each in [fleet.start(number) for number in range(3)]]
+    fleet, are_there = Fleet(tmp_path, server, 3), Event()
+    silent, slow = timing.stall_before_headers(are_there), timing.drip(64 << 10, 0.02)
+    server.always(PATH, lambda seen, reply: slow(seen, silent(seen, reply)))
+    started = [fleet.start(number) for number in range(3)]
+    wait_until(lambda: all(map(listening, started)))
+    are_there.set()  # else one that starts early may have all of it before another one is there
+    runs = [finish(each) for each in started]
     assert [run.status for run in runs] == [0, 0, 0], runs
     assert all(fleet.target(number).read_bytes() == CONTENT for number in range(3))
     assert all("came from peers" in run.stderr for run in runs)
@@ -286,7 +294,7 @@ def listening(process: "subprocess.Popen[str]") -> set[str]:
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no /proc/net/tcp here")
+@needs_proc
 @needs_libtorrent
 @pytest.mark.parametrize("has_peers", [False, True])
 def test_nothing_listens_unless_it_is_asked_to(
@@ -305,7 +313,7 @@ def test_nothing_listens_unless_it_is_asked_to(
         process.communicate()
 
 
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no /proc/net/tcp here")
+@needs_proc
 @needs_libtorrent
 def test_it_listens_on_the_named_address_alone(tmp_path: Path, server: FaultyServer) -> None:
     """One socket, at 127.0.0.1 and the port."""
